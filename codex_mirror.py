@@ -1,0 +1,7959 @@
+#!/usr/bin/env python3
+"""codex-mirror keeps clones of the official Codex CLI, each with its own pinned copy, HOME, login and sessions.
+
+The file is one house. A room may use only the rooms above it; `grep -n '^# --- ' codex_mirror.py` prints its plan.
+
+I Words (pure)
+    Vocabulary           the nouns, the one error and the exit codes
+    Names and places     what may be called what, and where everything lives
+    Text                 fit for a terminal: control characters made visible, cell widths, columns, durations, sizes
+    Shell text           every byte written for a shell: wrapper, rc block, completions
+II Tools
+    Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
+    Processes            capture a program with a time limit, become one, find one on PATH, who is running what
+    Archives             pack and unpack .tar.gz files without trusting them
+III Household
+    Registry             the book of clones: the one truth
+    Launch               the environment of a clone: what is set, what is hidden
+    Wrappers             one command per clone, in a directory that isn't ours
+    Journal              one change at a time, all or nothing, also when killed
+    Runtimes             find the installed Codex behind any shim
+    Pins                 copy a runtime once, link it ever after, know when a byte of it changed
+    Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
+    Accounts             who a clone is logged in as, from its own files
+    Limits               what is left of a clone's rate limits, from its own session files
+    Homes                the private home of a clone: settings, pinning lines, shared entries
+    Clones               create, rename, remove
+    Upkeep               update, roll back, set, wrappers again: what changes a clone that is there
+    Export and import    a clone as one file, and a Codex home as a clone
+    Examination          the facts about a clone and the household, collected
+    Diagnosis            what the facts mean, judged
+    Mending              what can be put right without losing anything
+IV Front
+    Reports              what is told of clones: rows, notices, findings; for people and as JSON
+    Commands             one function a subcommand: keyword arguments in, Outcome out
+    Command line         the one table of commands and all that is derived from it
+    Screens              what the menu knows and shows, as values; pure
+    Dialogs              what the menu asks, and where each answer leads, from the command table; pure
+    News                 what workers have found out or done, folded into the screen; pure
+    Keys                 what a key means on each screen: one table for behaviour, footer and help; pure
+    Tables               spans of styled text, and the table of clones made of them; pure
+    Views                a screen drawn as rows of spans; pure
+    Wishes               what a key asks of the world: the commands' own handlers, in the background
+    Terminal             the only room that knows curses: reading keys, painting, lending the terminal
+    Front door           argv, exits, signals, the one print
+
+Where everything lies:
+
+    ~/.codex-mirror/                 the mirror home (CODEX_MIRROR_HOME)
+        registry.json                the truth: one row a clone
+        registry.json.previous       the truth before the last change
+        journal.json                 the change that is under way, or was when its program was killed
+        lock, login.lock             held by the writer, and by a login in the browser
+        clones/<name>/.codex-mirror/ a clone: clone.json, runtime/<version>-<id>/, home/, logs/
+    ~/.local/bin/<name>              its wrapper (CODEX_MIRROR_BIN_DIR)
+"""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__" and not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]  # A json.py lying beside this file is not ours.
+
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import signal
+import stat
+import time
+from collections import namedtuple
+from functools import partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO, NamedTuple, NewType, NoReturn, TypeAlias
+
+    CloneName = NewType("CloneName", str)
+else:
+    CloneName = str
+
+    class NamedTuple(tuple):
+        """`typing.NamedTuple`, but a class is made ready when its first value is made; the checks are left to mypy.
+
+        Making all fifty ready, and importing `typing`, took a fifth of the time of `list`.
+        """
+
+        def __init_subclass__(cls):
+            cls._fields = tuple(cls.__annotations__)
+            cls._field_defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
+
+        def __new__(cls, *values, **named):
+            ready = namedtuple(cls.__name__, cls._fields, defaults=cls._field_defaults.values())
+            for name, value in vars(ready).items():
+                if name != "__new__" and (name in cls._fields or name not in vars(cls)):
+                    setattr(cls, name, value)
+            cls.__new__ = ready.__new__  # The last of them: another thread may be making a value, too.
+            return cls(*values, **named)
+
+
+__version__ = "1.0.0"
+
+REPOSITORY = "https://github.com/Mohit-Patil/codex-mirror"
+
+# --- Vocabulary -----------------------------------------------------------------------------------
+
+DONE, FAILED, USAGE, NOT_FOUND, REFUSED, BUSY, BUG, INTERRUPTED = 0, 1, 2, 3, 5, 6, 70, 130
+
+
+class MirrorError(Exception):
+    """Something that we can explain: what is wrong, what to do about it, the exit code, and lines to copy."""
+
+    def __init__(self, message: str, hint: str = "", code: int = FAILED, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.code, self.lines = message, hint, code, lines
+
+
+class Places(NamedTuple):
+    """Where this user's clones, wrappers and real home are. Absolute paths; bytes that aren't UTF-8 as surrogates."""
+
+    mirror_home: str
+    bin_dir: str
+    user_home: str
+
+
+class Runtime(NamedTuple):
+    """A pinned Codex inside a clone; `kind` is `binary`, or `npm-package`, which needs Node."""
+
+    path: str
+    entry: str
+    kind: str
+    version: str
+
+
+class Account(NamedTuple):
+    """Who is logged in since when (whole Unix seconds); `kind` is `none`, `chatgpt`, `api-key`, `other` or `unknown`,
+    and `key` is masked."""
+
+    kind: str
+    email: str = ""
+    plan: str = ""
+    workspace: str = ""
+    user: str = ""
+    key: str = ""
+    since: int = 0
+
+
+class Clone(NamedTuple):
+    """One row of the registry, checked; `row` is the row as read, with the keys that we don't know."""
+
+    id: str
+    name: CloneName
+    root: str
+    runtime: Runtime
+    previous: Runtime | None
+    wrapper: str
+    created: str
+    updated: str
+    home: str = "isolated"
+    shared: tuple[str, ...] = ()
+    keep_env: tuple[str, ...] = ()
+    account: Account | None = None
+    made_root: bool = False
+    row: Mapping[str, Any] = {}
+
+
+class Window(NamedTuple):
+    """One rate limit: its length, what is used in percent, and when it resets (Unix seconds)."""
+
+    minutes: int
+    used: float
+    resets_at: float
+
+
+class Usage(NamedTuple):
+    """The newest rate limits of a clone, as of `as_of` (Unix seconds); no windows when nothing is known."""
+
+    windows: tuple[Window, ...] = ()
+    as_of: float = 0.0
+    plan: str = ""
+
+
+class Problem(NamedTuple):
+    """One thing that doctor found; `severity` is `error`, `warning` or `info`, and `fix` a command or advice."""
+
+    id: str
+    severity: str
+    what: str
+    fix: str = ""
+
+
+class Health(NamedTuple):
+    """What doctor says of one clone."""
+
+    name: str
+    auth_status: str
+    writable: bool
+    runtime_path: str
+    wrapper_path: str
+    account: Account
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+class Program(NamedTuple):
+    """A program ready to start: its words, and its whole environment."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+class Table(NamedTuple):
+    """Rows of cells under a heading."""
+
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Outcome(NamedTuple):
+    """What a command did: `lines` and `table` are for people, `data` is the JSON document or makes it when it is asked
+    for, `notes` go to stderr."""
+
+    code: int = DONE
+    lines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    table: Table | None = None
+    data: object = None
+    program: Program | None = None
+    stream: Callable[[BinaryIO], None] | None = None
+
+
+class Question(NamedTuple):
+    """What to ask before something is lost: the losses, the question, a word that must be typed, if any; and whether
+    it is enough to say it where nobody can be asked."""
+
+    losses: tuple[str, ...]
+    text: str
+    word: str = ""
+    only_on_terminal: bool = False
+
+
+class Caller(NamedTuple):
+    """Who called a command, and from where: what a handler may know of the world besides its own arguments."""
+
+    places: Places
+    env: Mapping[str, str]
+    program: str = "codex-mirror"
+    terminal: bool = False
+    width: int = 80
+    report: Callable[[str, int, int], None] = lambda what, done, total: None
+
+
+# --- Names and places -----------------------------------------------------------------------------
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+CLONE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
+RUNTIME_NAME = r".+-[0-9a-f]{8,}\Z"
+DEVICES = frozenset("con prn aux nul".split()) | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+SHELL_WORDS = frozenset(
+    "abbr alias and argparse autoload begin bg bind bindkey block break breakpoint builtin bye caller case cd "
+    "chdir command commandline compadd comparguments compcall compctl compdescribe compfiles compgen compgroups "
+    "complete compopt compquote compset comptags comptry compvalues contains continue coproc count declare dirs "
+    "disable disown do done echo echotc echoti elif else emit emulate enable end esac eval exec exit export false "
+    "fc fg fi float for foreach function functions getln getopts hash help history if in integer jobs kill let "
+    "limit local log logout mapfile math nocorrect noglob not or path popd print printf private pushd pushln pwd "
+    "r random read readarray readonly realpath rehash repeat return sched select set set_color setopt shift shopt "
+    "source status string suspend switch test then time times trap true ttyctl type typeset ulimit umask unalias "
+    "unfunction unhash unlimit unset unsetopt until vared wait whence where which while zcompile zformat zle "
+    "zmodload zparseopts zregexparse zstyle".split()
+)
+OWN_NAMES = ("codex", "codex-mirror")
+
+
+def complaint_about_name(text: str) -> str:
+    """What is wrong with this as the name of any clone, or nothing."""
+    if not text:
+        return "a clone needs a name"
+    if len(text) > 64:
+        return "a clone's name has at most 64 characters"
+    if not NAME.match(text):
+        return f"{text!r} can't be a clone's name: letters, digits, '.', '_' and '-' only, first a letter or a digit"
+    if ".." in text:
+        return f"{text!r} can't be a clone's name: '..' means the directory above"
+    if text.lower().split(".")[0] in DEVICES:
+        return f"{text!r} can't be a clone's name: it is a device on Windows"
+    return ""
+
+
+def clone_name(text: str) -> CloneName:
+    """The only maker of a `CloneName`."""
+    text = text.strip()
+    if complaint := complaint_about_name(text):
+        raise MirrorError(complaint, "a name such as 'work' or 'client-2' will do", USAGE)
+    return CloneName(text)
+
+
+def new_clone_name(text: str) -> CloneName:
+    """A name that a new clone's command may have."""
+    name = clone_name(text)
+    if name.lower() in OWN_NAMES:
+        raise MirrorError(f"'{name}' is the name of the program itself", "choose another name", REFUSED)
+    if name in SHELL_WORDS:
+        raise MirrorError(
+            f"'{name}' is a word of the shell, which would never start the clone", "choose another name", REFUSED
+        )
+    return name
+
+
+def home_from(env: Mapping[str, str]) -> str:
+    """The user's real home, also when HOME is unset, or when we were started inside a clone."""
+    home = env.get("CODEX_MIRROR_USER_HOME") or env.get("HOME") or ""
+    if not os.path.isabs(home):
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            raise MirrorError("HOME is not set, and this user has no home directory", "set HOME", REFUSED) from None
+    return os.path.normpath(home)
+
+
+def places_from(env: Mapping[str, str]) -> Places:
+    """Where everything is, as the environment says it."""
+    home = home_from(env)
+
+    def place(variable: str, default: str) -> str:
+        return path_from(env.get(variable) or os.path.join(home, default), Places("", "", home))
+
+    return Places(place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin"), home)
+
+
+def path_from(text: str, places: Places) -> str:
+    """A path that someone typed, absolute; `~` is the real home, also inside a clone."""
+    return os.path.abspath(places.user_home + text[1:] if text == "~" or text.startswith("~/") else text)
+
+
+def registry_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "registry.json")
+
+
+def journal_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "journal.json")
+
+
+def base_below(root: str) -> str:
+    """The directory inside a clone's root that is ours."""
+    return f"{root.rstrip('/')}/.codex-mirror"
+
+
+def base_of(clone: Clone) -> str:
+    return base_below(clone.root)
+
+
+def home_of(clone: Clone) -> str:
+    return os.path.join(base_of(clone), "home")
+
+
+def codex_home_of(clone: Clone) -> str:
+    return os.path.join(base_of(clone), "home", ".codex")
+
+
+def runtimes_of(clone: Clone) -> str:
+    return os.path.join(base_of(clone), "runtime")
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Does this normalized path lie below that directory, going by the names alone?"""
+    return path.startswith(directory.rstrip("/") + "/")
+
+
+def complaint_about_root(root: str, places: Places) -> str:
+    """Why a clone can't live there, going by the name alone, or nothing."""
+    if not os.path.isabs(root) or os.path.normpath(root) != root or "\0" in root:
+        return "its root is not an absolute, plain path"
+    base = base_below(root)
+    around = base == places.mirror_home or is_below(places.mirror_home, base)
+    if around or root in ("/", "//", places.user_home):  # In a home lies the mirror home, or lay once.
+        return f"its directory would be {base}, which is not a clone's"
+    if root == places.mirror_home:
+        return "its root is the mirror home itself"
+    if is_below(root, places.mirror_home) and not is_below(root, os.path.join(places.mirror_home, "clones")):
+        return "its root lies inside the mirror home, but not below clones/"
+    return ""
+
+
+# --- Text -----------------------------------------------------------------------------------------
+
+# Patterns that stand as texts are made ready when they are first used: not every command needs them.
+INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+# Latin letters, arrows, box lines and our signs: one cell each, told without looking up every character.
+NARROW = "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2013-\u2026\u2190-\u21ff\u2500-\u259f\u25b8\u2713\u2717]*"
+
+
+def visible(text: str) -> str:
+    """The text with every control character, direction mark and stray byte written out, so that it can't act."""
+    return text if text.isprintable() else re.sub(INVISIBLE, written_out, text)
+
+
+def written_out(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def redacted(text: str) -> str:
+    """The text with the e-mail addresses in it made unreadable."""
+    return re.sub(r"([\w.+-])[\w.+-]*@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}", r"\1…@…", text)
+
+
+def redacted_data(value: Any) -> Any:
+    """JSON data with the e-mail addresses in its texts made unreadable."""
+    if isinstance(value, dict):
+        return {key: redacted_data(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted_data(item) for item in value]
+    return redacted(value) if isinstance(value, str) else value
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal the text takes."""
+    if text.isascii() or re.fullmatch(NARROW, text):
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0
+        if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf")
+        else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def fitted(text: str, width: int) -> str:
+    """The text in exactly `width` cells: cut with an ellipsis, or filled with spaces."""
+    taken = cells(text)
+    if taken <= width:
+        return text + " " * (width - taken)
+    if width <= 0:
+        return ""
+    kept = ""
+    for character in text:
+        if cells(kept + character) > width - 1:
+            break
+        kept += character
+    return kept + "…" + " " * (width - 1 - cells(kept))
+
+
+def aligned(table: Table, width: int = 0) -> list[str]:
+    """The table as lines of equal columns; a terminal's `width` cuts the last column."""
+    rows = [table.heading, *table.rows]
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(table.heading))]
+    lines = ["  ".join(fitted(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [line if not width or cells(line) <= width else fitted(line, width) for line in lines]
+
+
+def size_text(count: float) -> str:
+    """Bytes for people, in decimal units: `404 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.0f} TB"
+
+
+def span_text(seconds: float) -> str:
+    """A length of time in its largest unit: `3 h`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def iso_text(moment: float) -> str:
+    """Unix seconds as ISO 8601 UTC with milliseconds, as the registry has them."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"
+
+
+def moment_from(text: str) -> float:
+    """ISO 8601 UTC as Unix seconds; 0 when it is something else."""
+    import calendar
+
+    try:
+        whole = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+        return whole + float("0" + text[19:].rstrip("Z") if text[19:20] == "." else 0)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def count_text(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The word that was probably meant, or nothing."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, list(words), 1)), "")
+
+
+# --- Shell text -----------------------------------------------------------------------------------
+
+WRAPPER_MARK = "# codex-mirror wrapper of clone "
+WRAPPER_CODE = r"""
+# Below this line every wrapper is the same.
+if [ -n "${CODEX_MIRROR_CLI:-}" ]; then
+  exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
+fi
+if [ ! -d "$cm_codex_home" ] || [ ! -f "$cm_codex" ]; then
+  echo "$cm_clone: a part of this clone is missing; to mend it: codex-mirror doctor $cm_clone --fix" >&2
+  exit 1
+fi
+if [ -t 2 ]; then
+  for cm_variable in $cm_logins; do
+    eval "cm_value=\${$cm_variable:-}"
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
+  done
+fi
+unset $cm_hidden
+if [ -n "$cm_home" ]; then
+  export HOME="$cm_home" XDG_CONFIG_HOME="$cm_home/.config" XDG_DATA_HOME="$cm_home/.local/share"
+  export XDG_STATE_HOME="$cm_home/.local/state" XDG_CACHE_HOME="$cm_home/.cache"
+elif [ -n "${CODEX_MIRROR_USER_HOME:-}" ] && [ "$CODEX_MIRROR_USER_HOME" != "${HOME:-}" ]; then
+  export HOME="$CODEX_MIRROR_USER_HOME"
+  unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME
+fi
+export CODEX_HOME="$cm_codex_home" CODEX_MIRROR_CLONE="$cm_clone" CODEX_MIRROR_HOME="$cm_mirror_home"
+export CODEX_MIRROR_BIN_DIR="$cm_bin_dir" CODEX_MIRROR_USER_HOME="$cm_user_home"
+if [ -n "$cm_path" ]; then
+  export PATH="$cm_path${PATH:+:$PATH}"
+fi
+exec $cm_interpreter "$cm_codex" "$@"
+"""
+
+BLOCK_START = "# >>> codex-mirror PATH >>>"
+BLOCK_END = "# <<< codex-mirror PATH <<<"
+BLOCK_TORN = "# The line above had no end before this block came."
+BLOCK_ALONE = "# This file was made for this block; directories made for it: "
+
+# Each asks the program, which prints what the shell adds of its own (files, directories or nothing), then a line
+# `word⇥meaning` for every word that could stand at the cursor; the shell picks those that fit what was typed.
+COMPLETIONS = {
+    "bash": r"""# Completes the words of @names@; made by `codex-mirror completion bash`.
+@function@() {
+  local more="" word kind=-f IFS=$' \t\n'
+  COMPREPLY=()
+  {
+    IFS=$'\t' read -r more _
+    while IFS=$'\t' read -r word _; do
+      if [[ -n $word && $word == "${2-}"* ]]; then COMPREPLY+=("$word"); fi
+    done
+  } <<<"$(command @program@ completion bash -- "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)"
+  if [[ $more != files ]]; then compopt +o default 2>/dev/null; fi
+  if [[ $more == directories ]]; then
+    kind=-d
+    compopt -o dirnames 2>/dev/null
+  fi
+  if [[ -n $more && ${#COMPREPLY[@]} -gt 0 ]]; then
+    while IFS= read -r word; do
+      if [[ -n $word ]]; then COMPREPLY+=("$word"); fi
+    done <<<"$(compgen "$kind" -- "${2-}")"
+  fi
+  return 0
+}
+complete -o default -F @function@ @names@
+""",
+    "zsh": r"""#compdef @names@
+# Completes the words of @names@; made by `codex-mirror completion zsh`.
+@function@() {
+  local -a answer offers
+  local line ret=1
+  answer=("${(@f)$(command @program@ completion zsh -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+  for line in "${(@)answer[2,-1]}"; do
+    offers+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+  done
+  if [[ $PREFIX == --*=* ]]; then compset -P '--[^=]#='; fi
+  if (( $#offers )); then _describe 'word' offers && ret=0; fi
+  case $answer[1] in
+    files*) _files && ret=0 ;;
+    directories*) _path_files -/ && ret=0 ;;
+  esac
+  return ret
+}
+# An autoloaded file is called to complete; one that is sourced only says what it completes.
+if (( $+compstate )); then @function@ "$@"; else compdef @function@ @names@; fi
+""",
+    "fish": r"""# Completes the words of @names@; made by `codex-mirror completion fish`.
+function @function@
+    set -l word (commandline -ct)
+    set -l before (commandline -opc)
+    set -e before[1]
+    set -l program @program@
+    command -q $program[1]; or return
+    set -l answer (command $program completion fish -- $before "$word" 2>/dev/null)
+    set -l option (string match -r -- '^--[^=]*=' "$word")
+    set -l value (string replace -r -- '^--[^=]*=' '' "$word")
+    begin
+        string join \n -- $answer[2..-1]
+        switch "$answer[1]"
+            case 'files*'
+                __fish_complete_path "$value"
+            case 'directories*'
+                __fish_complete_directories "$value" ''
+        end
+    end | while read -l line
+        printf '%s\n' "$option$line"
+    end
+end
+for name in @names@
+    complete -c $name -f -a '(@function@)'
+end
+""",
+}
+
+
+def quoted(text: str) -> str:
+    """The text as one inert word for any POSIX shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def fish_quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
+    """The wrapper script: the owner's mark, the quoted data, and the code that is the same for all."""
+    lines = [
+        "#!/bin/sh",
+        WRAPPER_MARK + clone_id + " (made by codex-mirror; change the clone with codex-mirror, not here)",
+    ]
+    return "\n".join([*lines, *(f"cm_{key}={quoted(value)}" for key, value in data.items())]) + WRAPPER_CODE
+
+
+def path_block(directory: str, shell: str) -> list[str]:
+    """The managed lines of an rc file: they put the directory on PATH once, whatever it is called.
+
+    Each line ends in a comment, so that it also works in a file whose lines end with a carriage return."""
+    note = "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away."
+    if shell == "fish":
+        word = fish_quoted(directory)
+        return [BLOCK_START, note, f"contains -- {word} $PATH; or set -gx PATH {word} $PATH #", BLOCK_END]
+    word = quoted(directory)
+    line = f'case ":${{PATH}}:" in *:{word}:*) ;; *) export PATH={word}"${{PATH:+:${{PATH}}}}" ;; esac #'
+    return [BLOCK_START, note, line, BLOCK_END]
+
+
+def with_block(text: bytes | None, block: Sequence[str], directories: int = 0) -> bytes | None:
+    """The rc file's bytes with this block in place of ours, or at the end; without ours when the block is empty.
+
+    Every other byte stays as it is, and taking the block away gives back the file of before, None for no file at all;
+    to that end the block remembers how it found the file, and how many directories were made for it.
+    Raises ValueError when the markers don't pair up."""
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", text or b"")
+    starts = [i for i, line in enumerate(lines) if line.strip() == BLOCK_START.encode()]
+    ends = [i for i, line in enumerate(lines) if line.strip() == BLOCK_END.encode()]
+    if len(starts) != len(ends) or len(starts) > 1 or (starts and starts[0] > ends[0]):
+        raise ValueError("its codex-mirror markers don't pair up")
+    model = lines[starts[0]] if starts else lines[0] if lines else b""
+    newline = b"\r\n" if model.endswith(b"\r\n") else b"\n"
+    start, end = (starts[0], ends[0] + 1) if starts else (len(lines), len(lines))
+    before, after = lines[:start], lines[end:]
+    ours = [line.strip().decode("utf-8", "replace") for line in lines[start:end]]
+    memory = [line for line in ours if line.startswith((BLOCK_TORN, BLOCK_ALONE))]
+    if not starts and text is None:
+        memory = [f"{BLOCK_ALONE}{directories}"]
+    elif not starts and before and not before[-1].endswith(b"\n"):
+        memory, before = [BLOCK_TORN], [*before[:-1], before[-1] + newline]
+    if block:
+        written = [os.fsencode(line) + newline for line in (block[0], *memory, *block[1:])]
+        return b"".join(before + written + after)
+    if not starts:
+        return text
+    if BLOCK_TORN in memory and before and not after:
+        before[-1] = before[-1].removesuffix(newline)
+    alone = any(line.startswith(BLOCK_ALONE) for line in memory)
+    return None if alone and not before and not after else b"".join(before + after)
+
+
+def directories_made_for_block(text: bytes) -> int:
+    """How many directories above an rc file were made for its block."""
+    made = re.search(re.escape(BLOCK_ALONE.encode()) + rb"(\d+)", text)
+    return int(made[1]) if made else 0
+
+
+def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) -> str:
+    """The script that completes the commands of these names by asking the program that these words start.
+
+    The names are plain: letters, digits, `.`, `+`, `_` and `-`."""
+    quote = fish_quoted if shell == "fish" else quoted
+    filled = {
+        "@names@": " ".join(names),
+        "@function@": "_" + re.sub(r"\W", "_", names[0]),
+        "@program@": " ".join(map(quote, program)),
+    }
+    return re.sub("@[a-z]+@", lambda match: filled[match.group()], COMPLETIONS[shell].rstrip("\n"))
+
+
+def typed_words(line: str) -> list[str]:
+    """The words of an unfinished command line as the shell would pass them; the last is the one at its end."""
+    import shlex
+
+    for end in ("", "\\", "'", '"'):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(line + end)
+            return words if not line[-1:].isspace() or end else [*words, ""]
+    return []
+
+
+# --- Disk -----------------------------------------------------------------------------------------
+
+TEXT_LIMIT = 32 << 20
+FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
+COPY_STEP = 64 << 20
+
+
+class Identity(NamedTuple):
+    """What tells two states of a file apart without reading it; npm's mtimes are all alike, so ctime counts too."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def identity_of(path: str) -> Identity:
+    """The identity of the file that the path leads to."""
+    facts = os.stat(path)
+    return Identity(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+def fresh_id() -> str:
+    """Eight hexadecimal digits that no name carries yet."""
+    return os.urandom(4).hex()
+
+
+def fresh_uuid() -> str:
+    import uuid
+
+    return str(uuid.uuid4())
+
+
+def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
+    """The bytes of a regular file; never waits for a FIFO, never reads more than `limit` bytes. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        if facts.st_size > limit:
+            raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
+        parts = []
+        while part := os.read(file, limit + 1):
+            parts.append(part)
+            if (limit := limit - len(part)) < 0:
+                raise OSError(errno.EFBIG, "grew while it was read", path)
+        return b"".join(parts)
+    finally:
+        os.close(file)
+
+
+def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
+    """The bytes of a file, or None where there is none."""
+    try:
+        return read_whole(path, limit)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def kind_of(path: str) -> str:
+    """`file`, `directory`, `link`, `other`, or nothing when there is nothing; a link is not followed."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return ""
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    return kinds.get(stat.S_IFMT(mode), "other")
+
+
+def is_writable(directory: str) -> bool:
+    """May we make something in this directory?"""
+    return os.access(directory, os.W_OK | os.X_OK)
+
+
+def entries_of(directory: str) -> list[str]:
+    """The sorted names in a directory; none where there is no such directory, or we may not look."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def sync_file(file: int) -> None:
+    """Waits until the bytes are on the disk itself; on macOS fsync alone would leave them in its cache."""
+    import fcntl
+
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(file)
+        return
+    try:
+        fcntl.fcntl(file, full)
+    except OSError:
+        os.fsync(file)
+
+
+def sync_directory(path: str) -> None:
+    """Waits until the names in the directory are on the disk."""
+    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(file)
+
+
+def sync_path(path: str) -> None:
+    """Waits until the bytes of a finished file are on the disk."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync_file(file)
+    finally:
+        os.close(file)
+
+
+def sync_tree(path: str) -> None:
+    """Waits until the names in a directory and in all below it are on the disk."""
+    for top, _, _ in os.walk(path, topdown=False):
+        sync_directory(top)
+
+
+def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(file, mode)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(file, view) :]
+        sync_file(file)
+    finally:
+        os.close(file)
+
+
+def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replaces a file of ours at one stroke, durably: the bytes of `<path>.new`, its name, the directory."""
+    temporary = path + ".new"
+    remove_file(temporary)
+    write_new(temporary, content, mode)
+    os.replace(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def remove_file(path: str) -> None:
+    """Removes a file or link, if there is one."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
+def remove_empty(directory: str) -> None:
+    """Removes a directory only when it is empty."""
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.EINVAL):
+            raise
+
+
+def missing_directories(path: str) -> list[str]:
+    """The directories that would have to be made for this one to be there, outermost first."""
+    missing: list[str] = []
+    while not os.path.lexists(path):
+        missing.insert(0, path)
+        path = os.path.dirname(path)
+    return missing
+
+
+def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> None:
+    """Makes a directory and the missing ones above it; their names are durable, unless the tree is synced later."""
+    for directory in missing_directories(path):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, mode)
+            if synced:
+                sync_directory(os.path.dirname(directory))
+
+
+def discard(path: str) -> None:
+    """Removes a file or a whole tree, never through a link, however deep, also where directories are read-only or
+    still filling."""
+    if kind_of(path) != "directory":
+        remove_file(path)
+        return
+    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    inside: list[str] = []
+    above: list[os.stat_result] = []
+    patience = 4
+    try:
+        waiting = [emptied(here)]
+        while waiting[-1] or inside:
+            if waiting[-1]:
+                inside.append(waiting[-1].pop())
+                above.append(os.fstat(here))
+                here = moved_to(here, inside[-1])
+                waiting.append(emptied(here))
+                continue
+            here = moved_to(here, "..")
+            if not os.path.samestat(os.fstat(here), above.pop()):
+                raise OSError(errno.ESTALE, "was moved while it was being removed", path)
+            try:
+                os.rmdir(inside[-1], dir_fd=here)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not (patience := patience - 1):
+                    raise
+                waiting[-2].append(inside[-1])
+            waiting.pop()
+            inside.pop()
+    finally:
+        os.close(here)
+    os.rmdir(path)
+
+
+def emptied(directory: int) -> list[str]:
+    """Removes all but the directories from an open directory, letting us in first; the names of those."""
+    if stat.S_IMODE(os.fstat(directory).st_mode) & 0o700 != 0o700:
+        os.fchmod(directory, 0o700)
+    below = []
+    for name in os.listdir(directory):
+        facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not stat.S_ISDIR(facts.st_mode):
+            os.unlink(name, dir_fd=directory)
+            continue
+        below.append(name)
+        if facts.st_mode & 0o700 != 0o700:
+            os.chmod(name, 0o700, dir_fd=directory)
+    return below
+
+
+def moved_to(directory: int, name: str) -> int:
+    """Opens a directory next to an open one, which is closed: a tree may be deeper than a path can be long."""
+    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    os.close(directory)
+    return there
+
+
+def files_below(path: str, skipped: Collection[str] = ()) -> Iterator[str]:
+    """Every file and link below a directory, except in these places relative to it; what can't be read is left out."""
+    waiting = [path]
+    while waiting:
+        directory = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry.path
+                elif os.path.relpath(entry.path, path) not in skipped:
+                    waiting.append(entry.path)
+
+
+def put_in_place(temporary: str, target: str) -> None:
+    """Gives a finished file its name where nothing may be. Raises FileExistsError when something came meanwhile."""
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "exists", target) from None
+        os.rename(temporary, target)
+    remove_file(temporary)
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Are these two names of one inode, links not followed?"""
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file's bytes."""
+    import hashlib
+
+    digest, buffer = hashlib.sha256(), bytearray(1 << 20)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def copy_file(
+    source: str, target: str, mode: int, copied: Callable[[int], None] = lambda count: None, synced: bool = True
+) -> None:
+    """A new file with the source's bytes: shares its extents, or is copied inside the kernel, or by hand. It is
+    durable, unless it is synced later."""
+    import fcntl
+    import shutil
+
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(source, "rb", buffering=0) as reader, open(os.open(target, flags, mode), "wb", buffering=0) as writer:
+        os.fchmod(writer.fileno(), mode)
+        size = os.fstat(reader.fileno()).st_size
+        try:
+            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
+        except OSError:
+            try:
+                while done := os.copy_file_range(reader.fileno(), writer.fileno(), COPY_STEP):
+                    copied(done)
+            except (OSError, AttributeError) as error:
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                    raise
+                already = reader.seek(writer.tell())
+                shutil.copyfileobj(reader, writer, 1 << 20)
+                copied(size - already)
+        else:
+            copied(size)
+        if synced:
+            sync_file(writer.fileno())
+
+
+def copy_traits(source: str, target: str) -> None:
+    """Gives a file the mode, owner and extended attributes of another. Raises OSError when the owner can't be kept."""
+    import shutil
+
+    facts = os.stat(source)
+    shutil.copystat(source, target)
+    os.utime(target)
+    if (facts.st_uid, facts.st_gid) != (os.stat(target).st_uid, os.stat(target).st_gid):
+        os.chown(target, facts.st_uid, facts.st_gid)
+        os.chmod(target, stat.S_IMODE(facts.st_mode))
+
+
+@contextlib.contextmanager
+def locked(path: str, what: str, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock at `path` for `what`; a dead holder's is free at once. Raises MirrorError BUSY after `seconds`.
+
+    Whoever waits is told once for whom. The file stays when the lock is free; should it have been removed while we
+    waited, the taking starts again, so that two writers never hold two files."""
+    import fcntl
+
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path)):
+                break
+        except BlockingIOError:
+            holder = visible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
+            if time.monotonic() >= deadline:
+                os.close(file)
+                raise MirrorError(f"{holder} is still running", "try again when it has ended", BUSY) from None
+            if not told:
+                waiting(holder)
+                told = True
+            time.sleep(0.02)
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    try:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"'{what}' (pid {os.getpid()})".encode("utf-8", "replace"), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+        os.close(file)
+
+
+def is_locked(path: str) -> bool:
+    """Does somebody hold the lock at this moment?"""
+    import fcntl
+
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
+def free_bytes(path: str) -> int:
+    """How many bytes a user may still write to the file system of a path."""
+    facts = os.statvfs(path)
+    return facts.f_bavail * facts.f_frsize
+
+
+def tree_size(path: str) -> int:
+    """The bytes of all files below a path; links are not followed."""
+    return sum(size_of(file) for file in files_below(path))
+
+
+def size_of(path: str) -> int:
+    """The size of a file, of a link itself, or 0 when it is gone."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+# --- Processes ------------------------------------------------------------------------------------
+
+OUTPUT_LIMIT = 1 << 16
+
+
+class Captured(NamedTuple):
+    """What a program printed (the first 64 KiB of each) and how it ended; `code` is None when its time ran out."""
+
+    code: int | None
+    out: bytes
+    err: bytes
+
+
+def capture(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: str,
+    seconds: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Captured:
+    """Runs a program to its end without a terminal; the time limit holds also when a grandchild keeps the pipe open.
+    `meanwhile` is done here while it runs, and the time counts from its end."""
+    import subprocess
+
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            umask=0o077,
+        )
+    except OSError as error:
+        return Captured(126, b"", os.fsencode(f"{error.strerror}: {error.filename or argv[0]}"))
+    assert child.stdout is not None and child.stderr is not None
+    pieces, finished = [bytearray(), bytearray()], False
+    with child.stdout, child.stderr:
+        try:
+            meanwhile()
+            pieces, finished = drained(child, [child.stdout.fileno(), child.stderr.fileno()], seconds)
+        finally:
+            ended = child.poll() is not None
+            if not ended or not finished:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    return Captured(child.returncode if ended else None, bytes(pieces[0]), bytes(pieces[1]))
+
+
+def drained(child: Any, files: list[int], seconds: float) -> tuple[list[bytearray], bool]:
+    """What a child writes to its two pipes until both close, it ended, or the time is over; and did they close?"""
+    import select
+
+    pieces = {file: bytearray() for file in files}
+    open_files, deadline = set(files), time.monotonic() + seconds
+    while open_files and (left := deadline - time.monotonic()) > 0:
+        poller = select.poll()
+        for file in open_files:
+            poller.register(file, select.POLLIN)
+        for file, _ in poller.poll(min(left, 0.05) * 1000):
+            part = os.read(file, OUTPUT_LIMIT)
+            if not part:
+                open_files.discard(file)
+            pieces[file] += part[: OUTPUT_LIMIT - len(pieces[file])]
+        if open_files and child.poll() is not None:
+            deadline = min(deadline, time.monotonic() + 0.2)
+    if not open_files:
+        with contextlib.suppress(Exception):
+            child.wait(max(deadline - time.monotonic(), 0))
+    return [pieces[file] for file in files], not open_files
+
+
+def become(program: Program) -> NoReturn:
+    """Replaces this process; signals that Python ignores, but nobody asked it to, are put back first."""
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_DFL)
+    os.execvpe(program.argv[0], program.argv, dict(program.env))
+
+
+def run_child(program: Program, cwd: str | None = None) -> int:
+    """Runs a program on our terminal and waits for it: Ctrl-C is its own; its exit code, 128 + n for signal n."""
+    import subprocess
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
+    for number, handler in previous.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    child = None
+    try:
+        child = subprocess.Popen(list(program.argv), env=dict(program.env), cwd=cwd)
+        code = child.wait()
+        return code if code >= 0 else 128 - code
+    finally:
+        if child is not None and child.poll() is None:
+            child.terminate()
+            child.wait()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def found_on_path(name: str, path: str) -> Iterator[str]:
+    """Every executable file of that name on PATH, first the one that a shell would start."""
+    for directory in dict.fromkeys(path.split(os.pathsep)):
+        candidate = os.path.join(directory, name)
+        if os.path.isabs(candidate) and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            yield candidate
+
+
+def side_by_side(
+    work: Callable[[Any], Any], items: Sequence[Any], meanwhile: Callable[[], None] = lambda: None
+) -> list[Any]:
+    """The results in the items' order, worked out as many at once as there are cores, and two; `meanwhile` is done
+    here while they are. The first trouble is raised when those that were begun have ended, and no others are begun.
+
+    A pool of `concurrent.futures` would load `logging` and what it needs: 5 ms and 1 MB."""
+    import threading
+
+    turns = iter(list(enumerate(items)))  # All threads take from it, and each item is given out once.
+    results: dict[int, Any] = {}
+    troubles: list[BaseException] = []
+
+    def take_turns() -> None:
+        for index, item in turns:
+            try:
+                results[index] = work(item)
+            except BaseException as trouble:
+                troubles.append(trouble)
+                list(turns)
+
+    threads = [threading.Thread(target=take_turns) for _ in range(min((os.cpu_count() or 1) + 2, len(items)))]
+    for thread in threads:
+        thread.start()
+    try:
+        meanwhile()
+        for thread in threads:
+            thread.join()
+    finally:
+        list(turns)
+        for thread in threads:
+            thread.join()
+    if troubles:
+        raise troubles[0]
+    return [results[index] for index in range(len(items))]
+
+
+def in_background(work: Callable[[], None]) -> None:
+    """Begins work on a thread that nobody waits for; it ends with the program."""
+    import threading
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def running_in(directory: str, codex_home: str) -> list[int]:
+    """The pids of Codex processes whose program lies in the directory, or whose CODEX_HOME is this one, if any."""
+    directory = os.path.realpath(directory)
+    if os.path.isdir("/proc/self"):
+        return sorted(
+            pid for pid in map(int, filter(str.isdigit, entries_of("/proc"))) if is_codex(pid, directory, codex_home)
+        )
+    listing = capture(["ps", "-axwwE", "-o", "pid=,command="], os.environ, "/", 5).out.decode(
+        "utf-8", "surrogateescape"
+    )
+    return codex_in_listing(listing, directory, codex_home)
+
+
+def is_codex(pid: int, directory: str, codex_home: str) -> bool:
+    """Does /proc show this process as one of the clone's?"""
+    try:
+        if is_below(os.readlink(f"/proc/{pid}/exe"), directory):
+            return pid != os.getpid()
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            settings = os.fsdecode(file.read()).split("\0")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")
+    except OSError:
+        return False
+    return is_codex_command(words) and is_home_of(settings, codex_home)
+
+
+def is_codex_command(words: Sequence[str]) -> bool:
+    """Is this command line a Codex, native or started by Node?"""
+    names = [os.path.basename(word) for word in words[:2]]
+    return names[:1] == ["codex"] or (names[:1] == ["node"] and names[1:] in (["codex.js"], ["codex"]))
+
+
+def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
+    """Is this the CODEX_HOME of a process with these variables? Unset or empty, it is `.codex` in HOME."""
+    values = dict(setting.partition("=")[::2] for setting in settings)
+    used = values.get("CODEX_HOME") or os.path.join(values.get("HOME", ""), ".codex")
+    return bool(codex_home) and os.path.realpath(used) == os.path.realpath(codex_home)
+
+
+def codex_in_listing(listing: str, directory: str, codex_home: str) -> list[int]:
+    """The same from what `ps -axwwE -o pid=,command=` prints on macOS, where the environment follows the command."""
+    found = []
+    for line in listing.splitlines():
+        number, _, command = line.strip().partition(" ")
+        settings = re.findall(r"(?<= )[A-Za-z_]\w*=.*?(?= [A-Za-z_]\w*=|$)", command)
+        ours = is_below(command, directory) or (is_codex_command(command.split()) and is_home_of(settings, codex_home))
+        if ours and number.isdigit() and int(number) != os.getpid():
+            found.append(int(number))
+    return sorted(found)
+
+
+def stop_processes(pids: Sequence[int], seconds: float = 5) -> list[int]:
+    """Asks processes to end, then ends them; the pids that are still there."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while (pids := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return list(pids)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    status = read_or_none(f"/proc/{pid}/stat") if os.path.isdir("/proc/self") else None
+    return status is None or status.rpartition(b")")[2].split()[:1] != [b"Z"]
+
+
+# --- Archives -------------------------------------------------------------------------------------
+
+MEMBERS_LIMIT = 200_000
+
+
+def safe_member(name: str) -> str:
+    """A member's path inside the archive, checked. Raises MirrorError."""
+    plain = os.path.normpath(name)
+    if name.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in name:
+        raise MirrorError(
+            f"the archive wants to write outside of its directory: {name}", "don't use this file", REFUSED
+        )
+    return plain
+
+
+def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
+    """Writes a .tar.gz whose bytes depend on its members alone: names, and files or bytes; all private."""
+    import gzip
+    import tarfile
+
+    packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+    with packed, tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.mode = 0o600
+            if isinstance(content, bytes):
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+                continue
+            with open(content, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as source:
+                info.size = os.fstat(source.fileno()).st_size
+                tar.addfile(info, source)
+
+
+def unpack(archive: BinaryIO, directory: str, limit: int) -> None:
+    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `limit` bytes in all at most.
+
+    Reads to the very end, where gzip keeps its checksum. Raises MirrorError."""
+    import gzip
+    import tarfile
+    import zlib
+
+    try:
+        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+            for number, member in enumerate(tar):
+                limit -= max(member.size, 0)
+                if limit < 0 or number >= MEMBERS_LIMIT:
+                    raise MirrorError("the archive unpacks to more than is reasonable", "don't use this file", REFUSED)
+                unpack_member(tar, member, directory)
+            while part := plain.read(1 << 20):
+                limit -= len(part)
+                if limit < 0:
+                    raise MirrorError("the archive unpacks to more than is reasonable", "don't use this file", REFUSED)
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise MirrorError(f"this is not a whole .tar.gz archive: {error}", "get it again", FAILED) from None
+
+
+def unpack_member(tar: Any, member: Any, directory: str) -> None:
+    """Writes one member below the directory."""
+    path = os.path.join(directory, safe_member(member.name))
+    if member.isdir():
+        make_directories(path, synced=False)
+        return
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise MirrorError(f"the archive has something that is no file: {member.name}", "don't use this file", REFUSED)
+    make_directories(os.path.dirname(path), synced=False)
+    with open(
+        path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600 | member.mode & 0o100)
+    ) as file:
+        while part := content.read(1 << 20):
+            file.write(part)
+
+
+# --- Registry -------------------------------------------------------------------------------------
+
+REQUIRED = (
+    *("id", "name", "rootPath", "runtimePath", "runtimeEntryPath", "runtimeKind"),
+    *("wrapperPath", "codexVersionPinned", "createdAt", "updatedAt"),
+)
+KINDS = ("binary", "npm-package")
+HOMES = ("isolated", "shared")
+
+
+class BadRow(NamedTuple):
+    """A row that isn't a clone: kept as it is, named by doctor, and in nobody's way."""
+
+    row: Any
+    why: str
+
+
+class Book(NamedTuple):
+    """The registry as read: its entries in order, the id of the last change, and the keys that we don't know."""
+
+    entries: tuple[Clone | BadRow, ...] = ()
+    last_change: str = ""
+    extra: Mapping[str, Any] = {}
+
+    @property
+    def clones(self) -> tuple[Clone, ...]:
+        return tuple(entry for entry in self.entries if isinstance(entry, Clone))
+
+    @property
+    def bad_rows(self) -> tuple[BadRow, ...]:
+        return tuple(entry for entry in self.entries if isinstance(entry, BadRow))
+
+
+class RegistryError(MirrorError):
+    """The registry can't be read as a whole; nothing writes over it but `doctor --fix`."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"the registry {path} {why}", "to rebuild it, and keep the broken one aside: codex-mirror doctor --fix"
+        )
+
+
+def read_book(places: Places) -> Book:
+    """The registry; empty where there is none. Raises RegistryError."""
+    path = registry_file(places)
+    check_mirror_home(places)
+    try:
+        content = read_or_none(path)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise RegistryError(path, f"can't be read: {error.strerror}") from None
+        raise MirrorError(f"the registry {path} can't be read: {error.strerror}", "make it readable again") from None
+    if content is None:
+        if kind_of(path) or kind_of(path + ".previous"):
+            raise RegistryError(
+                path, "can't be read: it is a link to nothing" if kind_of(path) else "is missing, though there was one"
+            )
+        return Book()
+    refuse_unsafe(path)
+    return book_from(content, places, path)
+
+
+def book_from(content: bytes, places: Places, path: str) -> Book:
+    """The registry in these bytes. Raises RegistryError."""
+    try:
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RegistryError(path, "is empty" if not content.strip() else f"is not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("clones"), list):
+        raise RegistryError(path, "is not a registry of clones")
+    if document.get("version") != 1 or type(document["version"]) is not int:
+        raise RegistryError(path, f"has version {document.get('version')!r}, and this codex-mirror knows version 1")
+    extra = {key: value for key, value in document.items() if key not in ("version", "clones", "lastChange")}
+    last_change = document.get("lastChange")
+    return Book(entries_from(document["clones"], places), last_change if isinstance(last_change, str) else "", extra)
+
+
+def refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
+    """The rows, each as a clone or with what is wrong with it; of two that claim the same, the second is wrong."""
+    entries: list[Clone | BadRow] = []
+    for row in rows:
+        try:
+            entries.append(clone_from_row(row, places))
+        except ValueError as error:
+            entries.append(BadRow(row, str(error)))
+    clones = [entry for entry in entries if isinstance(entry, Clone)]
+    bases = {base_of(clone) for clone in clones} | {clone.root for clone in clones if clone.made_root}
+    parents = {os.path.dirname(clone.root) for clone in clones}
+    crowded = {parent for parent in parents if not bases.isdisjoint(directories_above(parent))}
+    taken: set[str] = set()
+    for index, entry in enumerate(entries):
+        if isinstance(entry, Clone):
+            claims = {f"id {entry.id}", f"name '{entry.name.lower()}'", f"root {entry.root}"}
+            if doubled := sorted(claims & taken):
+                entries[index] = BadRow(entry.row, f"another row has the {doubled[0]}")
+            elif os.path.dirname(entry.root) in crowded:
+                entries[index] = BadRow(entry.row, "its root lies inside another clone")
+            else:
+                taken |= claims
+    return tuple(entries)
+
+
+def directories_above(path: str) -> Iterator[str]:
+    """The path itself and every directory above it."""
+    while True:
+        yield path
+        if path in ("", "/", above := os.path.dirname(path)):
+            return
+        path = above
+
+
+def clone_from_row(row: Any, places: Places) -> Clone:
+    """The only maker of a `Clone` from text. Raises ValueError with what is wrong."""
+    if not isinstance(row, dict):
+        raise ValueError("it is not an object")
+    for key in REQUIRED:
+        text = row.get(key)
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"its {key} is missing or not a text")
+        if not fits_a_file_name(text):
+            raise ValueError(f"its {key} has a character that can't be in a file's name")
+    complaint = complaint_about_name(row["name"]) or complaint_about_root(row["rootPath"], places)
+    if complaint or not CLONE_ID.match(row["id"]):
+        raise ValueError(complaint or "its id is not one")
+    wrapper, base = row["wrapperPath"], base_below(row["rootPath"])
+    if not os.path.isabs(wrapper) or os.path.normpath(wrapper) != wrapper or os.path.basename(wrapper) != row["name"]:
+        raise ValueError("its wrapperPath doesn't end in its name, or is no plain path")
+    return Clone(
+        id=row["id"],
+        name=CloneName(row["name"]),
+        root=row["rootPath"],
+        runtime=runtime_from(row, ("runtimePath", "runtimeEntryPath", "runtimeKind", "codexVersionPinned"), base),
+        previous=runtime_from(row["previousRuntime"], Runtime._fields, base) if row.get("previousRuntime") else None,
+        wrapper=wrapper,
+        created=row["createdAt"],
+        updated=row["updatedAt"],
+        home=row["home"] if row.get("home") in HOMES else HOMES[0],
+        shared=texts(row.get("shared")),
+        keep_env=texts(row.get("keepEnv")),
+        account=account_from(row.get("account")),
+        made_root=row.get("madeRoot") is True
+        or row["rootPath"] == os.path.join(places.mirror_home, "clones", row["name"]),
+        row=row,
+    )
+
+
+def fits_a_file_name(text: str) -> bool:
+    """Can a file be called so? JSON can hold half of a character, and no file name can."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
+    """A runtime that lies inside the clone. Raises ValueError."""
+    values = [text_in(row, key) for key in keys]
+    if not all(values) or not all(map(fits_a_file_name, values)):
+        raise ValueError("its previousRuntime is not one")
+    path, entry, kind, version = values
+    inside = base + "/runtime"
+    if os.path.normpath(path) != path or not (path == inside or is_below(path, inside)):
+        raise ValueError("its runtime lies outside the clone")
+    if os.path.normpath(entry) != entry or not is_below(entry, path):
+        raise ValueError("its entry lies outside its runtime")
+    if kind not in KINDS:
+        raise ValueError("its runtimeKind is unknown")
+    return Runtime(path, entry, kind, version)
+
+
+def text_in(document: Any, key: str) -> str:
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def account_from(value: Any) -> Account | None:
+    """The account remembered in a row, if there is one."""
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        return None
+    known = {key: value[key] for key in Account._fields[:-1] if isinstance(value.get(key), str)}
+    since = value.get("since")
+    known_since = int(since) if isinstance(since, (int, float)) and since is not True and 0 <= since < 1e12 else 0
+    return Account(**known, since=known_since)
+
+
+def row_of(clone: Clone) -> dict[str, Any]:
+    """The clone as its row: the earlier program's keys, then ours, with the keys that we don't know kept."""
+    row = {
+        "id": clone.id,
+        "name": clone.name,
+        "rootPath": clone.root,
+        "runtimePath": clone.runtime.path,
+        "runtimeEntryPath": clone.runtime.entry,
+        "runtimeKind": clone.runtime.kind,
+        "wrapperPath": clone.wrapper,
+        "codexVersionPinned": clone.runtime.version,
+        "createdAt": clone.created,
+        "updatedAt": clone.updated,
+        "home": clone.home,
+        "shared": list(clone.shared),
+        "keepEnv": list(clone.keep_env),
+        "madeRoot": clone.made_root,
+        "previousRuntime": clone.previous._asdict() if clone.previous else None,
+        "account": {key: value for key, value in clone.account._asdict().items() if value} if clone.account else None,
+    }
+    return {**clone.row, **row}
+
+
+def clone_row_text(clone: Clone) -> bytes:
+    """What `clone.json` holds."""
+    return json.dumps(row_of(clone), indent=2).encode() + b"\n"
+
+
+def write_book(places: Places, book: Book, keep_previous: bool = True) -> None:
+    """Replaces the registry, durably: its new bytes, the old one's second name, then the name, then the directory."""
+    path = registry_file(places)
+    rows = [json.dumps(row_of(entry) if isinstance(entry, Clone) else entry.row) for entry in book.entries]
+    head = json.dumps({"version": 1, **book.extra, "lastChange": book.last_change})[:-1]
+    content = head + ', "clones": [' + ",".join("\n" + row for row in rows) + "\n]}\n"
+    previous = path + ".previous"
+    remove_file(path + ".new")
+    write_new(path + ".new", content.encode())
+    if kind_of(path) and keep_previous:
+        remove_file(previous + ".new")
+        put_in_place_of_previous(path, previous)
+    os.replace(path + ".new", path)
+    sync_directory(places.mirror_home)
+
+
+def put_in_place_of_previous(path: str, previous: str) -> None:
+    """Keeps the registry of before under its second name; where files can't have two, by copying it."""
+    if is_same_file(path, previous):
+        return
+    try:
+        os.link(path, previous + ".new")
+    except OSError:
+        write_new(previous + ".new", read_whole(path))
+    os.replace(previous + ".new", previous)
+
+
+def with_clone(book: Book, clone: Clone) -> Book:
+    """The book with this clone in the place of the one with its id, or at the end."""
+    if any(entry.id == clone.id for entry in book.clones):
+        kept = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in book.entries)
+        return book._replace(entries=kept)
+    return book._replace(entries=(*book.entries, clone))
+
+
+def without_clone(book: Book, clone: Clone) -> Book:
+    kept = tuple(entry for entry in book.entries if not (isinstance(entry, Clone) and entry.id == clone.id))
+    return book._replace(entries=kept)
+
+
+def clone_named(book: Book, text: str) -> Clone:
+    """The clone of that name. Raises MirrorError NOT_FOUND with the nearest name."""
+    name = text.strip()
+    for clone in book.clones:
+        if clone.name == name:
+            return clone
+    for bad in book.bad_rows:
+        if isinstance(bad.row, dict) and bad.row.get("name") == name:
+            raise MirrorError(f"the registry's row of '{name}' is broken: {bad.why}", "see codex-mirror doctor", FAILED)
+    guess = nearest(name, [clone.name for clone in book.clones])
+    hint = f"did you mean '{guess}'?" if guess else "codex-mirror list shows the clones"
+    if not book.entries:
+        hint = f"there are none yet: codex-mirror create {name if NAME.match(name) else 'work'}"
+    raise MirrorError(f"clone '{name}' was not found", hint, NOT_FOUND)
+
+
+def refuse_unsafe(path: str) -> None:
+    """Refuses what another user owns, or anyone may write. Raises MirrorError."""
+    facts = os.stat(path)
+    if facts.st_uid != os.geteuid():
+        raise MirrorError(
+            f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
+        )
+    if facts.st_mode & stat.S_IWOTH:
+        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {quoted(path)}", REFUSED)
+
+
+def check_mirror_home(places: Places) -> None:
+    """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
+    try:
+        facts = os.stat(places.mirror_home)
+    except FileNotFoundError:
+        if not os.path.islink(places.mirror_home):
+            return
+        facts = None
+    except OSError:
+        facts = None
+    if facts is None or not stat.S_ISDIR(facts.st_mode):
+        what = "is not a directory" if facts else "is a link to nothing"
+        raise MirrorError(f"{places.mirror_home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
+    refuse_unsafe(places.mirror_home)
+
+
+# --- Launch ---------------------------------------------------------------------------------------
+
+LOGIN_VARIABLES = (  # Each would change who is logged in; tested with Codex 0.169.0.
+    *("CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_FEDERATION_RULE_ID", "OPENAI_IDENTITY_TOKEN_FILE"),
+    *("OPENAI_WORKLOAD_IDENTITY_CONTEXT", "OPENAI_ORGANIZATION", "OPENAI_PROJECT"),
+)
+HIDDEN_VARIABLES = (
+    *LOGIN_VARIABLES,
+    "CODEX_SQLITE_HOME",
+    *("CODEX_REFRESH_TOKEN_URL_OVERRIDE", "CODEX_REVOKE_TOKEN_URL_OVERRIDE"),
+    *("CODEX_MANAGED_BY_NPM", "CODEX_MANAGED_BY_BUN", "CODEX_MANAGED_BY_PNPM", "CODEX_MANAGED_BY_VITE_PLUS"),
+    *("CODEX_MANAGED_PACKAGE_ROOT", "CODEX_INSTALL_DIR", "CODEX_RELEASE", "CODEX_NON_INTERACTIVE"),
+    *("CODEX_THREAD_ID", "CODEX_SESSION_ID", "CODEX_TOOL_CALL_ID", "CODEX_CI"),
+)
+XDG_DIRECTORIES = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+    "XDG_CACHE_HOME": ".cache",
+}
+
+
+def hidden_from(clone: Clone) -> tuple[str, ...]:
+    """The variables that this clone's Codex never sees."""
+    return tuple(name for name in HIDDEN_VARIABLES if name not in clone.keep_env)
+
+
+def checked_variable(name: str) -> str:
+    """A variable that clones don't see by default. Raises MirrorError."""
+    if name not in HIDDEN_VARIABLES:
+        raise MirrorError(
+            f"{name} isn't hidden from clones", f"hidden are: {', '.join(sorted(HIDDEN_VARIABLES))}", USAGE
+        )
+    return name
+
+
+def helper_path(runtime: Runtime) -> str:
+    """The directory that must be on PATH: up to 0.120 Codex looked for rg there, later it finds its helpers itself."""
+    package, _, name = runtime.entry.rpartition("/codex/")
+    return os.path.join(package, "path") if runtime.kind == "binary" and name == "codex" else ""
+
+
+def outside_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what an isolated clone around us has put into it."""
+    home = env.get("CODEX_MIRROR_USER_HOME")
+    if not home or home == env.get("HOME"):
+        return dict(env)
+    return {**{name: value for name, value in env.items() if name not in XDG_DIRECTORIES}, "HOME": home}
+
+
+def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the clone's Codex, made from ours; the wrapper makes the same one from the same table."""
+    hidden = hidden_from(clone)
+    result = {name: value for name, value in outside_environment(env).items() if name not in hidden}
+    if clone.home == "isolated":
+        result["HOME"] = home_of(clone)
+        result |= {name: os.path.join(home_of(clone), tail) for name, tail in XDG_DIRECTORIES.items()}
+    result["CODEX_HOME"] = codex_home_of(clone)
+    result["CODEX_MIRROR_CLONE"] = clone.name
+    result["CODEX_MIRROR_HOME"] = places.mirror_home
+    result["CODEX_MIRROR_BIN_DIR"] = os.path.dirname(clone.wrapper)
+    result["CODEX_MIRROR_USER_HOME"] = places.user_home
+    if directory := helper_path(clone.runtime):
+        result["PATH"] = f"{directory}:{result['PATH']}" if result.get("PATH") else directory
+    return result
+
+
+def launch(clone: Clone, places: Places, env: Mapping[str, str], arguments: Sequence[str]) -> Program:
+    """The clone's Codex with these arguments, ready to start."""
+    words = ("node", clone.runtime.entry) if clone.runtime.kind == "npm-package" else (clone.runtime.entry,)
+    return Program((*words, *arguments), launch_environment(clone, places, env))
+
+
+def logins_hidden(clone: Clone, env: Mapping[str, str]) -> list[str]:
+    """The variables set in this environment that would have changed the clone's login."""
+    return [name for name in LOGIN_VARIABLES if env.get(name) and name not in clone.keep_env]
+
+
+# --- Wrappers -------------------------------------------------------------------------------------
+
+WRAPPER_LIMIT = 1 << 16
+
+
+def wrapper_of(clone: Clone, places: Places) -> bytes:
+    """The bytes of the clone's wrapper."""
+    data = {
+        "clone": clone.name,
+        "codex": clone.runtime.entry,
+        "interpreter": "node" if clone.runtime.kind == "npm-package" else "",
+        "path": helper_path(clone.runtime),
+        "home": home_of(clone) if clone.home == "isolated" else "",
+        "codex_home": codex_home_of(clone),
+        "mirror_home": places.mirror_home,
+        "bin_dir": os.path.dirname(clone.wrapper),
+        "user_home": places.user_home,
+        "hidden": " ".join(hidden_from(clone)),
+        "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
+    }
+    return os.fsencode(wrapper_text(clone.id, data))
+
+
+def wrapper_owner(path: str) -> str:
+    """The id of the clone whose wrapper lies there, `legacy:<name>` for an earlier program's, or nothing."""
+    if kind_of(path) != "file":
+        return ""
+    try:
+        content = read_whole(path, WRAPPER_LIMIT).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    second = content.split("\n", 2)[1:2]
+    if second and second[0].startswith(WRAPPER_MARK):
+        return second[0][len(WRAPPER_MARK) :].partition(" ")[0]
+    legacy = re.search(r"^\s*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", content, re.MULTILINE)
+    return f"legacy:{legacy[1]}" if legacy and re.match(r"#!.*\b(ba)?sh\b", content) else ""
+
+
+def wrapper_ids(clone: Clone) -> tuple[str, ...]:
+    """The owners that make a wrapper this clone's."""
+    return (clone.id, f"legacy:{clone.name}")
+
+
+def is_wrapper_of(clone: Clone, path: str) -> bool:
+    return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_ids(clone)
+
+
+def staged_name(target: str, change_id: str) -> str:
+    """The temporary half of a file that a change puts in place."""
+    return os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.codex-mirror-{change_id}")
+
+
+def refuse_taken_command(name: str, places: Places, path: str) -> None:
+    """Refuses a name whose wrapper would replace, or be shadowed by, something that isn't ours. Raises MirrorError."""
+    target = os.path.join(places.bin_dir, name)
+    if kind_of(target):
+        owned = wrapper_owner(target)
+        what = "the wrapper of a clone that isn't in the registry" if owned else "there already, and isn't ours"
+        raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
+    for found in found_on_path(name, path):
+        if not wrapper_owner(found):
+            raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
+
+
+# --- Journal --------------------------------------------------------------------------------------
+
+RESERVE = 256 << 10
+HOME_PART = "/.codex-mirror/home/"
+
+
+class Staged(NamedTuple):
+    """A finished file beside its target; `replaces` says that it may take the place of one of ours, and `seen` is the
+    digest that this one must still have then: a Codex may write its settings meanwhile."""
+
+    temporary: str
+    target: str
+    replaces: bool
+    seen: str = ""
+
+
+class Moved(NamedTuple):
+    """A login that a clone takes over: where it is, its name afterwards, its digest, and the staged half of it."""
+
+    source: str
+    aside: str
+    digest: str
+    staged: str
+
+
+class Plan(NamedTuple):
+    """What a change will make, put in place and discard, and whose ids prove that it may."""
+
+    id: str
+    what: str
+    made: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    staged: tuple[Staged, ...] = ()
+    doomed: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+class Change:
+    """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
+
+    def __init__(self, places: Places, what: str) -> None:
+        self.places, self.written = places, Plan(fresh_id(), what)
+        self.left: list[str] = []
+        self.known: Book | None = None
+
+    @property
+    def id(self) -> str:
+        return self.written.id
+
+    @property
+    def book(self) -> Book:
+        """The registry as it is under the lock; read when it is first needed, since not every change needs it."""
+        if self.known is None:
+            self.known = read_book(self.places)
+        return self.known
+
+    def plan(
+        self,
+        *,
+        made: Sequence[str] = (),
+        parents: Sequence[str] = (),
+        moved: Sequence[Moved] = (),
+        staged: Sequence[Staged] = (),
+        doomed: Sequence[str] = (),
+        clones: Sequence[Clone] = (),
+    ) -> None:
+        """Adds to what this change will do, durably, before it does it."""
+        written = self.written
+        if not (made or parents or moved or staged or doomed or clones):
+            return
+        self.written = written._replace(
+            made=(*written.made, *made),
+            parents=(*written.parents, *parents),
+            moved=(*written.moved, *moved),
+            staged=(*written.staged, *staged),
+            doomed=(*written.doomed, *doomed),
+            owners=(*written.owners, *(owner for clone in clones for owner in wrapper_ids(clone))),
+        )
+        write_whole(journal_file(self.places), json.dumps(self.written._asdict()).encode())
+
+    def make_room(self, directory: str, mode: int = 0o755) -> None:
+        """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
+        self.plan(parents=missing_directories(directory))
+        make_directories(directory, mode)
+
+    def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
+        """Writes a file beside its target, to be put in place after the commit."""
+        staged = Staged(staged_name(target, self.id), target, replaces, seen)
+        self.plan(staged=[staged])
+        write_new(staged.temporary, content, mode)
+
+    @property
+    def scratch_name(self) -> str:
+        return os.path.join(self.places.mirror_home, f"scratch-{self.id}")
+
+    def scratch(self) -> str:
+        """An empty private directory that is gone when the change ends."""
+        if self.scratch_name not in self.written.made:
+            self.plan(made=[self.scratch_name])
+        make_directories(self.scratch_name, synced=False)
+        return self.scratch_name
+
+    def commit(self, book: Book) -> None:
+        """Writes the registry with this change's id: from here on it is finished, never taken back."""
+        for staged in self.written.staged:
+            sync_directory(os.path.dirname(staged.temporary))
+        self.known = book._replace(last_change=self.id)
+        write_book(self.places, self.known)
+
+
+def plan_from(content: bytes) -> Plan:
+    """A plan as it was written. Raises ValueError for anything else."""
+    document = json.loads(content)
+    if not isinstance(document, dict) or not re.fullmatch(r"[0-9a-f]{8}", text_in(document, "id")):
+        raise ValueError("not a plan")
+    lists = {key: texts(document.get(key)) for key in ("made", "parents", "doomed", "owners")}
+    staged = tuple(Staged(str(a), str(b), bool(c), str(d)) for a, b, c, d in document.get("staged", ()))
+    moved = tuple(Moved(str(a), str(b), str(c), str(d)) for a, b, c, d in document.get("moved", ()))
+    paths = [*lists["made"], *lists["parents"], *lists["doomed"]]
+    paths += [path for one in staged for path in one[:2]] + [path for one in moved for path in (*one[:2], one.staged)]
+    if not all(os.path.isabs(path) and b"\0" not in os.fsencode(path) for path in paths):
+        raise ValueError("not a path")
+    halves = [*(one.temporary for one in staged), *(one.staged for one in moved)]
+    if not all(document["id"] in os.path.basename(path) for path in halves):
+        raise ValueError("not a staged half of its own")
+    return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, **lists)
+
+
+@contextlib.contextmanager
+def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Change]:
+    """The lock, with what a dead writer left settled first, and this change settled on the way out, however we leave.
+
+    A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
+    places = caller.places
+    check_mirror_home(places)
+    make_directories(places.mirror_home)
+    complaint, fix = complaint_about_writing(places)
+    if complaint:
+        raise MirrorError(complaint, fix)
+    with lock_of(caller, what):
+        if frees_space:
+            remove_file(reserve_file(places))
+        for name in ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new"):
+            remove_file(os.path.join(places.mirror_home, name))
+        settle(places)
+        change = Change(places, what)
+        try:
+            yield change
+        finally:
+            change.left += settle(places)
+            keep_reserve(places)
+
+
+def complaint_about_writing(places: Places) -> tuple[str, str]:
+    """Why nothing can be changed in the mirror home and what helps, or two empty texts."""
+    home = places.mirror_home
+    if not os.path.isdir(home) or is_writable(home):
+        return "", ""
+    if os.statvfs(home).f_flag & os.ST_RDONLY:
+        return f"{home} is on a read-only file system", "mount it writable, or set CODEX_MIRROR_HOME"
+    return f"{home} can't be written", f"chmod u+rwx {quoted(home)}"
+
+
+def lock_of(caller: Caller, what: str) -> contextlib.AbstractContextManager[None]:
+    """The one lock of the mirror home; who must wait is told for whom."""
+    seconds = lock_seconds(caller.env)
+    return locked(lock_file(caller.places), what, seconds, lambda holder: caller.report(f"waiting for {holder}", 0, 0))
+
+
+def lock_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "lock")
+
+
+def reserve_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "reserve")
+
+
+def keep_reserve(places: Places) -> None:
+    """Lays the reserve in again, when there is room."""
+    if not os.path.exists(reserve_file(places)):
+        with contextlib.suppress(OSError):
+            write_whole(reserve_file(places), b"\0" * RESERVE)
+
+
+def lock_seconds(env: Mapping[str, str]) -> float:
+    """How long a writer waits for another one."""
+    text = env.get("CODEX_MIRROR_LOCK_TIMEOUT", "30")
+    try:
+        if 0 <= (seconds := float(text)) < 1e9:
+            return seconds
+    except ValueError:
+        pass
+    raise MirrorError(f"CODEX_MIRROR_LOCK_TIMEOUT is {text!r}, not a number of seconds", "set it to 30", USAGE)
+
+
+def settle(places: Places) -> list[str]:
+    """Finishes the committed change in the journal, or clears away the uncommitted one; what it could not do, in words.
+
+    Every step may be interrupted and run again. What the disk refuses now is kept as `finish-<id>.json` or
+    `clear-<id>.json`, which doctor shows and each later change tries again: it never blocks the next change."""
+    problems: list[str] = []
+    for path in unsettled(places):
+        try:
+            plan = plan_from(read_whole(path))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
+                raise
+            os.replace(path, os.path.join(places.mirror_home, f"unreadable-{fresh_id()}.journal"))
+            problems.append(f"{path} could not be read, and was set aside")
+            continue
+        verb = os.path.basename(path).partition("-")[0]
+        is_open = verb not in ("finish", "clear")
+        book = read_book(places) if is_open or (verb == "finish" and plan.owners) else Book()
+        committed = book.last_change == plan.id if is_open else verb == "finish"
+        refused, failed = carried_out(plan, committed, book)
+        if failed:
+            os.replace(path, os.path.join(places.mirror_home, f"{'finish' if committed else 'clear'}-{plan.id}.json"))
+        else:
+            remove_file(path)
+        problems += refused + failed
+    return problems
+
+
+def unsettled(places: Places) -> list[str]:
+    """The plans that are not carried out to the end: what earlier changes left, then the journal."""
+    names = [name for name in entries_of(places.mirror_home) if re.fullmatch(r"(finish|clear)-[0-9a-f]+\.json", name)]
+    paths = [*(os.path.join(places.mirror_home, name) for name in names), journal_file(places)]
+    return [path for path in paths if kind_of(path)]
+
+
+def carried_out(plan: Plan, committed: bool, book: Book) -> tuple[list[str], list[str]]:
+    """Does what is left of a plan, each step on its own and durable; what it would not and what it could not do."""
+    steps: list[tuple[Callable[[Any], None], Any]] = []
+    if committed:
+        steps += [(set_aside, move) for move in plan.moved]
+        changed = [clone for clone in book.clones if clone.id in plan.owners]
+        scratch = [path for path in plan.made if os.path.basename(path) == f"scratch-{plan.id}"]
+        steps += [(partial(finish_staged, plan), staged) for staged in plan.staged]
+        steps += [(partial(write_derived, plan), clone) for clone in changed]
+        steps += [(partial(discard_ours, plan), path) for path in plan.doomed]
+        steps += [(discard, path) for path in scratch]
+    else:
+        steps += [(remove_file, staged.temporary) for staged in plan.staged]
+        steps += [(partial(discard_made, plan), path) for path in plan.made]
+    return attempts([*steps, *((remove_empty, path) for path in reversed(plan.parents))])
+
+
+def attempts(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
+    """Takes every step; which were refused for good, and which failed and may do another time, in words."""
+    refused, failed = [], []
+    for step, subject in steps:
+        try:
+            step(subject)
+        except OSError as error:
+            failed.append(f"{error.filename}: {error.strerror}")
+        except MirrorError as error:
+            refused.append(error.message)
+    return refused, failed
+
+
+def set_aside(move: Moved) -> None:
+    """Takes a login out of use where it was, before the clone gets it: there are never two live copies.
+
+    When that can't be done, or it is another login meanwhile, the clone goes without. Raises MirrorError."""
+    if kind_of(move.aside) or not kind_of(move.staged):
+        return
+    try:
+        if kind_of(move.source) != "file" or digest_of(move.source) != move.digest:
+            raise MirrorError(f"{move.source} is another login meanwhile, and was left as it is")
+        os.rename(move.source, move.aside)
+    except OSError as error:
+        remove_file(move.staged)
+        raise MirrorError(f"{move.source} could not be moved, and was left as it is: {error.strerror}") from None
+    except MirrorError:
+        remove_file(move.staged)
+        raise
+    sync_directory(os.path.dirname(move.source))
+
+
+def finish_staged(plan: Plan, staged: Staged) -> None:
+    """Gives a staged file its name, unless something that isn't ours has it. Raises MirrorError then."""
+    temporary, target, replaces, seen = staged
+    if not kind_of(temporary):
+        return
+    if is_same_file(temporary, target):
+        remove_file(temporary)
+    elif seen and kind_of(target) == "file" and digest_of(target) != seen:
+        remove_file(temporary)
+        raise MirrorError(f"{target} was changed meanwhile, and was left as it is")
+    elif kind_of(target) == kind_of(temporary) and replaces and (is_ours(target, plan) or is_inside_ours(target, plan)):
+        os.replace(temporary, target)
+    else:
+        try:
+            put_in_place(temporary, target)
+        except FileExistsError:
+            remove_file(temporary)
+            raise MirrorError(f"{target} isn't ours, and was left as it is") from None
+    sync_directory(os.path.dirname(target))
+
+
+def write_derived(plan: Plan, clone: Clone) -> None:
+    """Writes `clone.json` again from the registry, and the change into the clone's log."""
+    base = base_of(clone)
+    if kind_of(base) != "directory" or base_id(base) not in ("", clone.id):
+        return
+    write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
+    log_event(clone, plan)
+
+
+def log_event(clone: Clone, plan: Plan, limit: int = 256 << 10) -> None:
+    """Adds a line on the change to the clone's events.log, once, and keeps the log's newer half when it grows."""
+    path = os.path.join(base_of(clone), "logs", "events.log")
+    if kind_of(os.path.dirname(path)) != "directory":
+        return
+    log = read_or_none(path) or b""
+    if f" {plan.id} ".encode() in log[-4096:]:
+        return
+    line = f"{iso_text(time.time())} {plan.id} {visible(plan.what)} (Codex {visible(clone.runtime.version)})\n"
+    if len(log) > limit - 1024:
+        log = log[-limit // 2 :].partition(b"\n")[2]
+    write_whole(path, log + line.encode("utf-8", "replace"))
+
+
+def base_id(base: str) -> str:
+    """The id in a clone directory's own `clone.json`, or nothing."""
+    try:
+        row = json.loads(read_or_none(os.path.join(base, "clone.json")) or b"{}")
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(row.get("id", "")) if isinstance(row, dict) else ""
+
+
+def is_ours(path: str, plan: Plan) -> bool:
+    """The proof before anything is discarded or replaced: the change's id in its name, a wrapper's mark, or a place
+    inside a clone directory whose `clone.json` has the id, reached through no link; in a home only links are ours."""
+    if plan.id in os.path.basename(path):
+        return True
+    owner = wrapper_owner(path)
+    if owner and owner in plan.owners:
+        return not owner.startswith("legacy:") or owner == f"legacy:{os.path.basename(path)}"
+    return is_inside_ours(path, plan) and (HOME_PART not in path + "/" or kind_of(path) == "link")
+
+
+def is_inside_ours(path: str, plan: Plan) -> bool:
+    """Does the path lie in a clone directory whose `clone.json` has one of the plan's ids, reached through no link?"""
+    base = next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
+    if not base or base_id(base) not in plan.owners:
+        return False
+    for directory in directories_above(path if path == base else os.path.dirname(path)):
+        if kind_of(directory) != "directory":
+            return False
+        if directory == base:
+            break
+    return True
+
+
+def discard_made(plan: Plan, path: str) -> None:
+    """Clears away what an uncommitted change made, and nothing that came in its place."""
+    if kind_of(path) and is_ours(path, plan):
+        discard_ours(plan, path)
+    elif plan.id not in os.path.basename(path) and kind_of(gone_name(path, plan)):
+        discard(gone_name(path, plan))
+
+
+def discard_ours(plan: Plan, path: str) -> None:
+    """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it."""
+    gone = path if plan.id in os.path.basename(path) else gone_name(path, plan)
+    if gone != path and kind_of(path):
+        if not is_ours(path, plan):
+            raise MirrorError(f"{path} isn't ours, and was left as it is")
+        os.rename(path, gone)
+        sync_directory(os.path.dirname(path))
+    if kind_of(gone):
+        discard(gone)
+
+
+def gone_name(path: str, plan: Plan) -> str:
+    """The name that something doomed has while it is being discarded."""
+    return f"{path}.gone-{plan.id}"
+
+
+# --- Runtimes -------------------------------------------------------------------------------------
+
+INSTALL_ADVICE = "npm install -g @openai/codex, brew install codex, or the installer of github.com/openai/codex"
+LAYOUTS = {  # A native package by its entry: the helpers that must lie beside it, below the package directory.
+    "bin/codex": ("bin/codex-code-mode-host", "codex-path/rg", "codex-resources/bwrap"),
+    "codex/codex": ("path/rg",),  # Up to 0.120.
+}
+MACHINES = {
+    ("Linux", "x86_64"): ("linux-x64", "x86_64-unknown-linux-musl"),
+    ("Linux", "aarch64"): ("linux-arm64", "aarch64-unknown-linux-musl"),
+    ("Darwin", "x86_64"): ("darwin-x64", "x86_64-apple-darwin"),
+    ("Darwin", "arm64"): ("darwin-arm64", "aarch64-apple-darwin"),
+}
+
+
+class Source(NamedTuple):
+    """An installed Codex: its package directory, the entry in it, its kind and version, and the helpers it lacks."""
+
+    package: str
+    entry: str
+    kind: str
+    version: str
+    missing: tuple[str, ...] = ()
+
+
+def platform_names() -> tuple[str, str]:
+    """What npm and the release call this machine: `linux-x64` and `x86_64-unknown-linux-musl`."""
+    facts = os.uname()
+    return MACHINES.get((facts.sysname, facts.machine), (f"{facts.sysname.lower()}-{facts.machine}", facts.machine))
+
+
+def json_in(path: str) -> dict[str, Any]:
+    """The JSON object in a file; an empty one when there is none, or it can't be read."""
+    try:
+        return json_object(read_or_none(path, 1 << 20))
+    except OSError:
+        return {}
+
+
+def json_object(content: bytes | None) -> dict[str, Any]:
+    """The JSON object in these bytes; an empty one when they are none."""
+    try:
+        document = json.loads(content or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def version_in(document: Mapping[str, Any]) -> str:
+    """The version that a package says it has, without npm's platform; nothing when it is none: it becomes a name."""
+    version = re.sub(r"-(linux|darwin)-.*", "", text_in(document, "version"))
+    return version if re.fullmatch(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", version) else ""
+
+
+def native_package(directory: str) -> Source | None:
+    """The native package in this very directory, which describes itself, or up to 0.120 has `path/` beside `codex/`."""
+    described = json_object(read_or_none(os.path.join(directory, "codex-package.json"), 1 << 20))
+    entry = "bin/codex" if described else "codex/codex"
+    if not os.path.isfile(os.path.join(directory, entry)) or not (
+        described or os.path.isdir(os.path.join(directory, "path"))
+    ):
+        return None
+    wanted = [
+        helper for helper in LAYOUTS[entry] if platform_names()[0].startswith("linux") or not helper.endswith("bwrap")
+    ]
+    missing = tuple(helper for helper in wanted if not os.path.isfile(os.path.join(directory, helper)))
+    if described and not version_in(described):
+        missing += (f"a version (its package says {text_in(described, 'version')})",)
+    version = version_in(described or json_in(os.path.join(directory, "../../package.json")))
+    return Source(directory, entry, "binary", version, missing)
+
+
+def around(binary: str) -> Source:
+    """The native package around a binary, or the binary alone with what it lacks."""
+    for entry in LAYOUTS:
+        if binary.endswith("/" + entry) and (found := native_package(binary[: -len(entry) - 1])):
+            return found
+    return Source(os.path.dirname(binary), os.path.basename(binary), "binary", "", LAYOUTS["bin/codex"])
+
+
+def package_in(directory: str, deeper: bool = True) -> Source | None:
+    """The Codex in a directory that someone named: a native package, an npm package, or one directory with either."""
+    _, triple = platform_names()
+    below = [
+        *("", f"vendor/{triple}", "packages/standalone/current"),
+        *(f"{prefix}node_modules/@openai/codex" for prefix in ("", "lib/")),
+    ]
+    for tail in below:
+        inside = os.path.realpath(os.path.join(directory, tail))
+        if found := native_package(inside):
+            return found
+        if os.path.isfile(os.path.join(inside, "bin", "codex.js")):
+            return behind_script(os.path.join(inside, "bin", "codex.js"))
+    only = entries_of(directory)
+    return package_in(os.path.join(directory, only[0]), deeper=False) if deeper and len(only) == 1 else None
+
+
+def behind_script(script: str) -> Source | None:
+    """The native package that a `codex.js` would start, found as Node would; else the JavaScript package itself."""
+    names, triple = platform_names()
+    package = os.path.dirname(os.path.dirname(script))
+    for above in directories_above(package):
+        if os.path.basename(above) != "node_modules":
+            found = native_package(
+                os.path.realpath(os.path.join(above, f"node_modules/@openai/codex-{names}/vendor/{triple}"))
+            )
+            if found:
+                return found
+    if found := native_package(os.path.realpath(os.path.join(package, "vendor", triple))):
+        return found
+    described = json_in(os.path.join(package, "package.json"))
+    if described.get("name") != "@openai/codex":
+        return None
+    return Source(package, "bin/codex.js", "npm-package", version_in(described))
+
+
+def scripts_named(text: str, directory: str) -> Iterator[str]:
+    """The `codex.js` files that a shell script names in quotes, absolute or beside itself, as pnpm's shims do."""
+    for quote in re.finditer(r"""["']([^"'\n]*codex\.js)["']""", text):
+        tail = re.sub(r"^\$\{?basedir(_abs)?\}?/", "", quote[1]).lstrip()
+        yield os.path.realpath(os.path.join(directory, tail.lstrip("/") if quote[1].startswith("/../") else tail))
+
+
+def behind(path: str) -> Source | None:
+    """What the file system alone tells of the Codex behind a command; None means that it must be asked."""
+    real = os.path.realpath(path)
+    found = around(real)
+    if "/" in found.entry and not (found.missing and is_script(real)):
+        return found
+    if os.path.basename(real) == "codex.js":
+        return behind_script(real)
+    if not is_script(real):
+        return found if os.path.basename(real).startswith("codex") else None
+    try:
+        text = read_whole(real, 1 << 20).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    named = (behind_script(script) for script in scripts_named(text, os.path.dirname(real)) if os.path.isfile(script))
+    return next((found for found in named if found), None)
+
+
+def is_script(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
+
+
+def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
+    """Finds the native binary behind any shim by starting it: with an empty CODEX_HOME outside of TMPDIR, Codex leaves
+    a link to its own executable in there (tested with 0.120, 0.154 and 0.169)."""
+    home, elsewhere = os.path.join(scratch, f"asked-{fresh_id()}"), os.path.join(scratch, "tmp")
+    for directory in (home, elsewhere):
+        make_directories(directory)
+    answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
+    if answer.code != 0:
+        raise MirrorError(f"{path} {what_it_said(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
+    for arg0 in entries_of(os.path.join(home, "tmp")):
+        for name in entries_of(os.path.join(home, "tmp", arg0)):
+            link = os.path.join(home, "tmp", arg0, name, "apply_patch")
+            if arg0.startswith("arg0") and os.path.islink(link):
+                return around(os.path.realpath(link))
+    return None
+
+
+def what_it_said(answer: Captured) -> str:
+    """How a program that should have told its version failed, for a message."""
+    if answer.code is None:
+        return "did not answer in time"
+    said = next(
+        (line for line in (answer.err + answer.out).decode("utf-8", "replace").splitlines() if line.strip()), ""
+    )
+    how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
+    return f"{how}: {said[:200]}" if said else how
+
+
+def is_in_a_clone(path: str) -> bool:
+    """Does this file lie in some clone's runtime or home?"""
+    for directory in directories_above(os.path.realpath(path)):
+        if os.path.basename(directory) == ".codex-mirror" and kind_of(os.path.join(directory, "clone.json")):
+            return True
+    return False
+
+
+def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
+    """Every `codex` on PATH that isn't one of our wrappers and doesn't lead into a clone."""
+    for path in found_on_path("codex", env.get("PATH", os.defpath)):
+        if not wrapper_owner(os.path.realpath(path)) and not is_in_a_clone(path):
+            yield path
+
+
+def installed_at_a_glance(env: Mapping[str, str]) -> Source | None:
+    """The installed Codex, when the file system alone can tell; starts nothing, and is silent where it can't look."""
+    with contextlib.suppress(OSError):
+        return next((found for path in installed_commands(env) if (found := behind(path))), None)
+    return None
+
+
+def find_source(change: Change, env: Mapping[str, str], wanted: str, allow_incomplete: bool = False) -> Source:
+    """The Codex to pin: the installed one, or what `--from` names. Raises MirrorError."""
+    env = {name: value for name, value in outside_environment(env).items() if name not in HIDDEN_VARIABLES}
+    found = source_named(change, env, wanted) if wanted else source_installed(change, env)
+    if found.missing and not allow_incomplete:
+        raise MirrorError(
+            f"{os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
+            f"install the whole package: {INSTALL_ADVICE}; --allow-incomplete takes it all the same",
+            REFUSED,
+        )
+    if found.version:
+        return found
+    return found._replace(version=version_of(os.path.join(found.package, found.entry), env, empty_home(change)))
+
+
+def empty_home(change: Change) -> str:
+    """A CODEX_HOME for one start, gone with the change: Codex writes into it even to tell its version."""
+    home = os.path.join(change.scratch(), f"home-{fresh_id()}")
+    os.mkdir(home, 0o700)
+    return home
+
+
+def source_installed(change: Change, env: Mapping[str, str]) -> Source:
+    """The Codex behind the first `codex` on PATH that leads to one."""
+    scripts: list[Source] = []
+    for path in installed_commands(env):
+        found = behind(path) or asked(path, env, change.scratch())
+        if found and found.kind == "binary" and not is_in_a_clone(found.package):
+            return found
+        scripts += [found] if found and found.kind == "npm-package" else []
+    if scripts:
+        return scripts[0]
+    raise MirrorError(
+        "no installed Codex was found on PATH", f"install it ({INSTALL_ADVICE}), or name one with --from PATH"
+    )
+
+
+def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
+    """What `--from` means: a clone, a package directory, an archive of one, or a codex command."""
+    for clone in change.book.clones:
+        if clone.name == wanted:
+            return source_of(clone)
+    path = path_from(wanted, change.places)
+    if os.path.isdir(path):
+        found = package_in(path) or lone_binary_in(path)
+    elif path.endswith((".tar.gz", ".tgz")) and os.path.isfile(path):
+        directory = os.path.join(change.scratch(), "unpacked")
+        os.mkdir(directory, 0o700)
+        with open(path, "rb") as archive:
+            unpack(archive, directory, 4 << 30)
+        found = package_in(directory) or lone_binary_in(directory)
+    elif os.path.isfile(path):
+        owner = wrapper_owner(os.path.realpath(path))
+        found = next((source_of(clone) for clone in change.book.clones if owner in wrapper_ids(clone)), None)
+        found = found or behind(path) or asked(path, env, change.scratch())
+    else:
+        raise MirrorError(
+            f"{path} is not there", "--from takes a clone, a codex command, a package directory or a .tar.gz"
+        )
+    if not found:
+        raise MirrorError(f"no Codex was found in {path}", "name a codex command or a native package directory")
+    return found
+
+
+def lone_binary_in(directory: str) -> Source | None:
+    """A binary without its package, as one of the release's archives holds it."""
+    names = ["bin/codex", "codex/codex", *(name for name in entries_of(directory) if name.startswith("codex"))]
+    paths = [os.path.join(directory, name) for name in names]
+    return next((around(path) for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def source_of(clone: Clone) -> Source:
+    """A clone's pinned runtime as the source of another."""
+    package = clone.runtime.path
+    entry = os.path.relpath(clone.runtime.entry, package)
+    if clone.runtime.kind == "npm-package":
+        return Source(
+            os.path.join(package, "package"), os.path.relpath(entry, "package"), "npm-package", clone.runtime.version
+        )
+    found = native_package(package)
+    return (
+        found._replace(version=clone.runtime.version)
+        if found
+        else Source(package, entry, "binary", clone.runtime.version)
+    )
+
+
+def version_of(path: str, env: Mapping[str, str], codex_home: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+    """What a Codex says that it is; it leaves files in this home. Raises MirrorError when it fails or hangs."""
+    words = ["node", path] if path.endswith(".js") else [path]
+    answer = capture([*words, "--version"], {**env, "CODEX_HOME": codex_home}, os.path.dirname(path), 20, meanwhile)
+    said = re.search(rb"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", answer.out)
+    if answer.code != 0 or not said:
+        what = what_it_said(answer) if answer.code != 0 else "did not tell its version"
+        raise MirrorError(
+            f"{path} {what}", f"a Codex that doesn't start isn't pinned; install it again: {INSTALL_ADVICE}"
+        )
+    return said[0].decode()
+
+
+def is_newer(one: str, other: str) -> bool:
+    """Is this version newer? A pre-release comes before its release."""
+
+    def key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
+        release, _, rest = version.partition("-")
+        parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
+        return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
+
+    return key(one) > key(other)
+
+
+# --- Pins -----------------------------------------------------------------------------------------
+
+MANIFEST = ".manifest.json"
+PINS_ASKED = 3  # How many clones of one version are asked for a file before it is copied.
+
+
+class PinnedFile(NamedTuple):
+    """One file of a runtime as it was pinned, and the identity of the file that it came from."""
+
+    path: str
+    mode: int
+    sha256: str
+    size: int
+    mtime_ns: int
+    source: Identity
+
+
+class Known(NamedTuple):
+    """The files that may be linked instead of copied, with their absolute paths."""
+
+    by_identity: Mapping[Identity, tuple[str, PinnedFile]]
+    by_digest: Mapping[str, tuple[str, PinnedFile]]
+    sizes: frozenset[int]
+
+
+def manifest_of(runtime_path: str) -> tuple[PinnedFile, ...] | None:
+    """The files of a pinned runtime, or None when it has no manifest that makes sense (an earlier program's)."""
+    rows = json_in(os.path.join(runtime_path, MANIFEST)).get("files")
+    try:
+        files = (
+            tuple(PinnedFile(row[0], row[1], row[2], row[3], row[4], Identity(*row[5])) for row in rows)
+            if isinstance(rows, list)
+            else None
+        )
+    except (TypeError, ValueError, IndexError, KeyError):
+        return None
+    return files if files is not None and all(map(makes_sense, files)) else None
+
+
+def makes_sense(file: PinnedFile) -> bool:
+    """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers?"""
+    numbers = (file.mode, file.size, file.mtime_ns, *file.source)
+    if {*map(type, numbers)} != {int} or {type(file.path), type(file.sha256)} != {str}:
+        return False
+    inside = not file.path.startswith(("/", "../")) and file.path != ".."
+    return inside and os.path.normpath(file.path) == file.path and fits_a_file_name(file.path)
+
+
+def placed(directory: str, manifest: Sequence[PinnedFile] | None) -> Iterator[tuple[str, PinnedFile]]:
+    """The files of a manifest, each with its path in the runtime that lies there."""
+    return ((os.path.join(directory, file.path), file) for file in manifest or ())
+
+
+def is_as_pinned(path: str, pinned: PinnedFile) -> bool:
+    """Does the file still look as it was pinned, going by kind, size and mtime?"""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (pinned.size, pinned.mtime_ns)
+
+
+def known_files(book: Book, version: str, target: str) -> Known:
+    """The pinned files of a few clones on the target's disk."""
+    by_identity: dict[Identity, tuple[str, PinnedFile]] = {}
+    by_digest: dict[str, tuple[str, PinnedFile]] = {}
+    for directory in runtimes_to_ask(book, version, os.stat(target).st_dev):
+        for path, file in placed(directory, manifest_of(directory)):
+            if is_as_pinned(path, file):
+                known = (path, file)
+                for identity in (file.source, identity_of(path)):
+                    by_identity.setdefault(identity, known)
+                by_digest.setdefault(file.sha256, known)
+    return Known(by_identity, by_digest, frozenset(file.size for _, file in by_digest.values()))
+
+
+def runtimes_to_ask(book: Book, version: str, device: int) -> list[str]:
+    """A few runtimes on this disk, those of the newest clones: of this version, and one each of other versions."""
+    chosen: dict[str, list[str]] = {version: []}
+    for clone in reversed(book.clones):
+        for runtime in filter(None, (clone.runtime, clone.previous)):
+            paths = chosen.setdefault(runtime.version, [])
+            enough = PINS_ASKED if runtime.version == version else 1
+            if len(paths) < enough and os.path.isdir(runtime.path) and os.stat(runtime.path).st_dev == device:
+                paths.append(runtime.path)
+    same = chosen.pop(version)
+    return [*same, *[path for paths in chosen.values() for path in paths][:PINS_ASKED]]
+
+
+def raise_it(error: OSError) -> NoReturn:
+    raise error
+
+
+def files_of(package: str) -> Iterator[str]:
+    """The relative paths of the files in a package, and of links that stay inside it; not a manifest of ours."""
+    for top, directories, files in os.walk(package, onerror=raise_it):
+        directories.sort()
+        for name in sorted(files):
+            path = os.path.join(top, name)
+            inside = not os.path.islink(path) or is_below(os.path.realpath(path), os.path.realpath(package))
+            if name != MANIFEST and inside and os.path.isfile(path):
+                yield os.path.relpath(path, package)
+
+
+def refuse_full_disk(directory: str, needed: int) -> None:
+    free = free_bytes(directory)
+    if free < needed:
+        raise MirrorError(
+            f"the disk is too full: {size_text(needed)} are needed in {directory}, and {size_text(free)} are free",
+            "make room, or use --root on another disk",
+        )
+
+
+def pin_files(source: Source, target: str, book: Book, report: Callable[[str, int, int], None]) -> list[PinnedFile]:
+    """Fills a new directory with the source's files, each linked to a known one or copied."""
+    known = known_files(book, source.version, target)
+    tails = [source.entry] if source.missing and "/" not in source.entry else list(files_of(source.package))
+    prefix = "package" if source.kind == "npm-package" else ""
+    paths = [os.path.join(source.package, tail) for tail in tails]
+    total, done = sum(os.lstat(path).st_size for path in paths), 0
+    pinned = []
+    for tail, path in zip(tails, paths, strict=True):
+        inside = os.path.join(target, prefix, tail)
+        make_directories(os.path.dirname(inside), synced=False)
+        if os.path.islink(path):
+            os.symlink(os.path.relpath(os.path.realpath(path), os.path.realpath(os.path.dirname(path))), inside)
+            continue
+        name = f"copying Codex {source.version}"
+        file = linked_file(path, inside, known)
+        if not file:
+            refuse_full_disk(target, os.stat(path).st_size)
+            file = copied_file(path, inside, partial(report_part, report, name, done, total))
+        done += file.size
+        report(name, done, total)
+        pinned.append(file._replace(path=os.path.join(prefix, tail)))
+    digested = with_digests(target, pinned)
+    refuse_changed_pins(manifest_of(os.path.dirname(source.package) if prefix else source.package), digested)
+    return digested
+
+
+def with_digests(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]:
+    """The files with the digests of those that were copied, which are on the disk then: digesting and syncing go side
+    by side, since the one needs a processor and the other waits."""
+    fresh = sorted((os.path.join(target, file.path) for file in pinned if not file.sha256), key=size_of, reverse=True)
+
+    def sync_fresh() -> None:
+        for path in fresh:
+            sync_path(path)
+
+    done = dict(zip(fresh, side_by_side(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
+    return [file if file.sha256 else file._replace(sha256=done[os.path.join(target, file.path)]) for file in pinned]
+
+
+def refuse_changed_pins(before: Sequence[PinnedFile] | None, now: Sequence[PinnedFile]) -> None:
+    """Refuses a clone as a source when somebody changed the bytes of its pinned files. Raises MirrorError."""
+    digests = {file.path: file.sha256 for file in before or ()}
+    if changed := [file.path for file in now if digests.get(file.path, file.sha256) != file.sha256]:
+        raise MirrorError(f"{changed[0]} is not what was pinned", "codex-mirror doctor --deep --fix mends it", REFUSED)
+
+
+def report_part(report: Callable[[str, int, int], None], name: str, before: int, total: int, count: int) -> None:
+    report(name, before + count, total)
+
+
+def linked_file(source: str, target: str, known: Known) -> PinnedFile | None:
+    """Links a pinned file with the same bytes: by the source's recorded identity, or by its digest; never by size."""
+    identity = identity_of(source)
+    match = known.by_identity.get(identity)
+    if not match and identity.size in known.sizes:
+        match = known.by_digest.get(digest_of(source))
+    if not match or not is_as_pinned(*match):
+        return None
+    try:
+        os.link(match[0], target)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            return None
+        raise
+    return match[1]._replace(source=identity)
+
+
+def copied_file(source: str, target: str, copied: Callable[[int], None]) -> PinnedFile:
+    """A read-only copy, not yet digested and synced. Raises MirrorError when the source changes under our hands."""
+    real = os.path.realpath(source)
+    identity = identity_of(real)
+    mode = 0o555 if os.stat(real).st_mode & 0o111 else 0o444
+    counted = 0
+
+    def count(more: int) -> None:
+        nonlocal counted
+        counted += more
+        copied(counted)
+
+    copy_file(real, target, mode, count, synced=False)
+    if identity_of(real) != identity:
+        raise MirrorError(f"{source} changed while it was being copied", "try again when its update has ended")
+    facts = os.stat(target)
+    return PinnedFile("", mode, "", facts.st_size, facts.st_mtime_ns, identity)
+
+
+def pin_runtime(
+    change: Change, source: Source, clone: Clone, caller: Caller, meanwhile: Callable[[], None] = lambda: None
+) -> Runtime:
+    """Pins a complete copy of the source in the clone, tried once: it must start and be the version it is pinned as.
+    `meanwhile` is done while it is tried."""
+    path = os.path.join(runtimes_of(clone), f"{source.version}-{change.id}")
+    if base_of(clone) not in change.written.made:
+        change.plan(made=[path])
+    make_directories(path)
+    files = pin_files(source, path, change.book, caller.report)
+    prefix = "package" if source.kind == "npm-package" else ""
+    runtime = Runtime(path, os.path.join(path, prefix, source.entry), source.kind, source.version)
+    env = launch_environment(clone._replace(runtime=runtime), caller.places, caller.env)
+
+    def keep() -> None:
+        record_pin(path, source, files)
+        meanwhile()
+
+    said = version_of(runtime.entry, env, empty_home(change), keep)
+    if said != source.version:
+        raise MirrorError(
+            f"the Codex in {source.package} says {said}, but its package says {source.version}",
+            f"install it again: {INSTALL_ADVICE}",
+        )
+    return runtime
+
+
+def record_pin(path: str, source: Source, files: Sequence[PinnedFile]) -> None:
+    """Writes the manifest of a new runtime; all its names are on the disk when this returns."""
+    rows = [[*file[:5], list(file.source)] for file in files]
+    document = {"version": 1, "codex": source.version, "from": source.package, "files": rows}
+    write_new(os.path.join(path, MANIFEST), json.dumps(document).encode())
+    sync_tree(path)
+    sync_directory(os.path.dirname(path))
+
+
+def complaints_about_runtime(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[str]:
+    """What is missing from a pinned runtime, or was changed by someone; reads only the files that look changed, since a
+    restored backup has other times."""
+    needed = os.X_OK if runtime.kind == "binary" else os.R_OK
+    if not (os.path.isfile(runtime.entry) and os.access(runtime.entry, needed)):
+        return [runtime.entry]
+    files = placed(runtime.path, manifest)
+    return [path for path, file in files if not is_as_pinned(path, file) and is_damaged(path, file)]
+
+
+def is_damaged(path: str, file: PinnedFile) -> bool:
+    """Are the bytes of this file not those that were pinned?"""
+    return kind_of(path) != "file" or os.lstat(path).st_size != file.size or digest_of(path) != file.sha256
+
+
+def damaged_files(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[tuple[str, PinnedFile]]:
+    """Every pinned file whose bytes differ from its manifest; reads them all."""
+    return [(path, file) for path, file in placed(runtime.path, manifest) if is_damaged(path, file)]
+
+
+# --- Shell PATH -----------------------------------------------------------------------------------
+
+
+def is_on_path(directory: str, env: Mapping[str, str]) -> bool:
+    return directory in [os.path.normpath(entry) for entry in env.get("PATH", "").split(os.pathsep) if entry]
+
+
+def checked_bin_dir(bin_dir: str, places: Places) -> str:
+    """The wrapper directory that is meant, fit to stand in PATH. Raises MirrorError."""
+    directory = path_from(bin_dir, places) if bin_dir else places.bin_dir
+    if ":" in directory or "\n" in directory:
+        raise MirrorError(
+            f"{directory} can't be an entry of PATH", "choose a directory without ':' and line ends", REFUSED
+        )
+    if kind_of(directory) and not os.path.isdir(directory):
+        raise MirrorError(f"{directory} is not a directory", "choose another one with --bin-dir", REFUSED)
+    return directory
+
+
+def shell_of(env: Mapping[str, str]) -> str:
+    """The user's shell, as far as we have an rc file for it."""
+    name = os.path.basename(env.get("SHELL", ""))
+    return name if name in ("bash", "zsh", "fish") else "sh"
+
+
+def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
+    """The files in which this shell finds PATH; bash reads one when it is interactive and another at login."""
+    if shell == "zsh":
+        return [os.path.join(env.get("ZDOTDIR") or home, ".zshrc")]
+    if shell == "fish":
+        config = (
+            os.path.join(home, ".config")
+            if env.get("CODEX_MIRROR_CLONE")
+            else env.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+        )
+        return [os.path.join(config, "fish", "conf.d", "codex-mirror.fish")]
+    if shell == "sh":
+        return [os.path.join(home, ".profile")]
+    logins = [os.path.join(home, name) for name in (".bash_profile", ".bash_login", ".profile")]
+    found = [path for path in logins if os.path.lexists(path)] or ([logins[0]] if system == "Darwin" else [])
+    return [os.path.join(home, ".bashrc"), *found[:1]]
+
+
+def checked_rc_file(text: str, places: Places) -> str:
+    """A `--rc-file` that lies below the home directory and is reached through no link. Raises MirrorError."""
+    path = os.path.abspath(text)
+    inside = [directory for directory in directories_above(path) if is_below(directory, places.user_home)]
+    if not inside:
+        raise MirrorError(
+            f"{path} does not lie below {places.user_home}", "--rc-file takes a file of your own home", REFUSED
+        )
+    for directory in inside:
+        if kind_of(directory) == "link":
+            raise MirrorError(f"{directory} is a link", "name the file that it leads to", REFUSED)
+    return path
+
+
+def edit_rc(change: Change, path: str, block: Sequence[str]) -> bool:
+    """Gives an rc file this block, or takes ours away, at one stroke; True when the file was changed.
+
+    The file keeps its mode and owner, and a link into someone's dotfiles stays one. Raises MirrorError with the lines
+    to add by hand when it can't be done."""
+    real = os.path.realpath(path)
+    by_hand = "to do it by hand, add these lines:" if block else f"to do it by hand, take our lines out of {path}"
+    try:
+        before = identity_of(real) if kind_of(real) else None
+        content = read_or_none(real)
+        wanted = with_block(content, block, len(missing_directories(os.path.dirname(real))))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
+    if wanted == content:
+        return False
+    if before and (not os.stat(real).st_mode & 0o200 or not os.access(real, os.W_OK)):
+        raise MirrorError(f"{path} was left as it is: it is read-only", by_hand, REFUSED, block)
+    if wanted is None:
+        made = list(directories_above(os.path.dirname(real)))[: directories_made_for_block(content or b"")]
+        change.plan(parents=made[::-1])
+        os.unlink(real)
+        return True
+    change.make_room(os.path.dirname(real))
+    temporary = staged_name(real, change.id)
+    change.plan(made=[temporary])
+    write_new(temporary, wanted, 0o644)
+    if not before:
+        put_in_place(temporary, real)
+        return True
+    try:
+        copy_traits(real, temporary)
+    except OSError as error:
+        reason = f"its owner can't be kept ({error.strerror})"
+        raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
+    if identity_of(real) != before:
+        raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
+    os.replace(temporary, real)
+    return True
+
+
+# --- Accounts -------------------------------------------------------------------------------------
+
+LOGIN_LIMIT = 1 << 20
+CONFIG_LIMIT = 4 << 20
+OTHER_LOGINS = ("personal_access_token", "agent_identity", "bedrock_api_key", "bedrock")
+OPENAI_CLAIM = "https://api.openai.com/"
+
+
+def login_file(clone: Clone) -> str:
+    return os.path.join(codex_home_of(clone), "auth.json")
+
+
+def account_of(clone: Clone) -> Account:
+    """Who the clone's `auth.json` says is logged in; `unknown` for a torn, huge or odd file."""
+    return account_in(login_file(clone))
+
+
+def account_in(path: str) -> Account:
+    """The account in a login file. Codex up to 0.154 doesn't replace it at one stroke, so a torn one is read again."""
+    for patience in (0.02, 0.05, 0):
+        try:
+            content = read_or_none(path, LOGIN_LIMIT)
+            return (
+                account_from_login(json.loads(content), os.stat(path).st_mtime)
+                if content is not None
+                else Account("none")
+            )
+        except FileNotFoundError:
+            return Account("none")
+        except (ValueError, RecursionError):
+            time.sleep(patience)
+        except OSError:
+            break
+    return Account("unknown")
+
+
+def account_from_login(login: Any, written: float) -> Account:
+    """The account in a login as Codex 0.169 writes it; `written` is the file's mtime, in Unix seconds."""
+    if not isinstance(login, dict):
+        return Account("unknown")
+    since = int(moment_from(text_in(login, "last_refresh")) or written)
+    tokens, key = login.get("tokens"), text_in(login, "OPENAI_API_KEY")
+    if isinstance(tokens, dict) and any(
+        text_in(tokens, name) for name in ("id_token", "access_token", "refresh_token")
+    ):
+        claims = claims_in(text_in(tokens, "id_token"))
+        profile, details = claims.get(OPENAI_CLAIM + "profile"), claims.get(OPENAI_CLAIM + "auth")
+        details = details if isinstance(details, dict) else {}
+        return Account(
+            kind="chatgpt",
+            email=text_in(claims, "email") or text_in(profile, "email"),
+            plan=text_in(details, "chatgpt_plan_type"),
+            workspace=text_in(details, "chatgpt_account_id") or text_in(tokens, "account_id"),
+            user=text_in(details, "chatgpt_user_id") or text_in(details, "user_id"),
+            since=since,
+        )
+    if key:
+        return Account("api-key", key=masked(key), since=since)
+    if any(login.get(name) for name in OTHER_LOGINS):
+        return Account("other", since=since)
+    strange = any(value for name, value in login.items() if name not in ("auth_mode", "last_refresh"))
+    return Account("unknown") if strange else Account("none")
+
+
+def claims_in(token: str) -> dict[str, Any]:
+    """The payload of a JWT, for display only: its signature is not checked."""
+    import base64
+
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def masked(key: str) -> str:
+    """An API key that can be told from another one, and nothing more."""
+    return f"sk-…{key[-4:]}" if len(key) >= 16 else "sk-…"
+
+
+def is_same_account(one: Account, other: Account) -> bool:
+    """The same workspace and the same user; one e-mail may have several workspaces, and a team has many users."""
+    known = one.kind == other.kind == "chatgpt" and bool(one.workspace and one.user)
+    return known and (one.workspace, one.user) == (other.workspace, other.user)
+
+
+def account_text(account: Account) -> str:
+    """The account in a few words."""
+    if account.kind == "chatgpt":
+        return " ".join(
+            word for word in (account.email or "ChatGPT", f"({account.plan})" if account.plan else "") if word
+        )
+    return {"none": "not logged in", "api-key": f"API key {account.key}", "other": "other login"}.get(
+        account.kind, "unknown"
+    )
+
+
+def keeps_login_in_keyring(codex_home: str) -> bool:
+    """Does this home's config.toml keep the login in the system's keyring?"""
+    return setting_in(config_text(codex_home), "cli_auth_credentials_store") in (
+        '"keyring"',
+        '"auto"',
+        "'keyring'",
+        "'auto'",
+    )
+
+
+def config_file(codex_home: str) -> str:
+    return os.path.join(codex_home, "config.toml")
+
+
+def read_config(codex_home: str) -> bytes | None:
+    """The bytes of a Codex home's settings, or None when it has none. Raises OSError."""
+    return read_or_none(config_file(codex_home), CONFIG_LIMIT)
+
+
+def config_text(codex_home: str) -> str:
+    """The settings for a look at them; none where they can't be read."""
+    try:
+        return (read_config(codex_home) or b"").decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def setting_in(config: str, key: str) -> str:
+    """The value, as written, of a plain `key` or `table.key` in a config.toml; nothing when it isn't there."""
+    for name, value in settings_in(config):
+        if name == key:
+            return value
+    return ""
+
+
+def settings_in(config: str) -> Iterator[tuple[str, str]]:
+    """Every one-line setting as (`table.key`, value as written), also those inside `{}`. `tomllib` came with 3.11."""
+    table = ""
+    for line in config.splitlines():
+        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$", line):
+            table = header[1] + "."
+        elif line.lstrip().startswith("[["):
+            table = "[["
+        elif setting := re.match(r"\s*([A-Za-z0-9_.\"-]+)\s*=\s*(\"[^\"]*\"|'[^']*'|[^#]*?)\s*(#.*)?$", line):
+            name = table + setting[1].replace('"', "")
+            yield name, setting[2]
+            if setting[2].startswith("{"):
+                parts = (part.partition("=") for part in setting[2].strip("{} ").split(","))
+                yield from ((f"{name}.{key.strip()}", value.strip()) for key, _, value in parts)
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+BLOCK = 1 << 16
+SEARCHED_IN_FILE = 4 << 20
+SEARCHED_IN_ALL = 32 << 20
+SEARCHED_FILES = 200
+
+
+def usage_of(clone: Clone) -> Usage:
+    """The newest limits in the clone's own session files; opens nothing else, and stops as early as it can."""
+    best, searched = Usage(), 0
+    for written, path in rollouts_of(codex_home_of(clone))[:SEARCHED_FILES]:
+        if written < best.as_of or searched > SEARCHED_IN_ALL:
+            break
+        with contextlib.suppress(OSError):
+            found, count = newest_limits_in(path)
+            searched += count
+            best = max(best, found, key=lambda usage: usage.as_of)
+    return best
+
+
+def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
+    """The session files with their modification times, newest first: a resumed session grows in its old place."""
+    found = []
+    days = [os.path.join(codex_home, "archived_sessions")]
+    level = [os.path.join(codex_home, "sessions")]
+    for _ in range(3):
+        level = [
+            os.path.join(directory, name) for directory in level for name in entries_of(directory) if name.isdigit()
+        ]
+    for directory in days + level:
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if (
+                    entry.name.startswith("rollout-")
+                    and entry.name.endswith(".jsonl")
+                    and entry.is_file(follow_symlinks=False)
+                ):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+    found.sort(reverse=True)
+    return found
+
+
+def newest_limits_in(path: str) -> tuple[Usage, int]:
+    """The limits nearest to the end of a session file, read backwards, and how many bytes that took."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(file)
+        end, tail = facts.st_size if stat.S_ISREG(facts.st_mode) else 0, b""
+        start, limit = end, max(end - SEARCHED_IN_FILE, 0)
+        while start > limit:
+            size = min(BLOCK, start)
+            start -= size
+            lines = (os.pread(file, size, start) + tail).split(b"\n")
+            tail = lines.pop(0) if start > 0 else b""
+            for line in reversed(lines):
+                if b'"rate_limits"' in line and (usage := limits_from(line)).windows:
+                    return usage, end - start
+        return Usage(), end - start
+    finally:
+        os.close(file)
+
+
+def limits_from(line: bytes) -> Usage:
+    """The limits in one line of a session file (Codex 0.120 to 0.169); no windows when it has none of ours."""
+    try:
+        record = json.loads(line)
+        payload = record["payload"]
+        limits = payload["rate_limits"]
+        if (
+            record["type"] != "event_msg"
+            or payload["type"] != "token_count"
+            or limits.get("limit_id") not in (None, "codex")
+        ):
+            return Usage()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Usage()
+    as_of = moment_from(text_in(record, "timestamp"))
+    windows = [window_from(limits.get(slot), as_of) for slot in ("primary", "secondary")]
+    return Usage(tuple(sorted(window for window in windows if window)), as_of, text_in(limits, "plan_type"))
+
+
+def window_from(slot: Any, as_of: float) -> Window | None:
+    """One window, known by its length and not by its slot."""
+
+    def number(key: str) -> float | None:
+        value = slot.get(key) if isinstance(slot, dict) else None
+        return (
+            float(value)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
+            else None
+        )
+
+    used, minutes, resets, wait = (
+        number(key) for key in ("used_percent", "window_minutes", "resets_at", "resets_in_seconds")
+    )
+    if used is None or minutes is None:
+        return None
+    resets_at = resets if resets is not None else as_of + (wait if wait is not None else minutes * 60)
+    return Window(int(minutes), min(max(used, 0.0), 100.0), resets_at)
+
+
+def used_now(window: Window, now: float) -> float:
+    """What is used of a window; nothing after its reset."""
+    return 0.0 if window.resets_at <= now else window.used
+
+
+def left_now(usage: Usage, now: float) -> float | None:
+    """What is left in percent, the least over the windows; None when nothing is known."""
+    return min((100 - used_now(window, now) for window in usage.windows), default=None)
+
+
+# --- Homes ----------------------------------------------------------------------------------------
+
+PIN_SETTINGS = {
+    "check_for_update_on_startup": "false",
+    "cli_auth_credentials_store": '"file"',
+    "mcp_oauth_credentials_store": '"file"',
+}
+PIN_FEATURE = "daemon_auto_start"
+PIN_COMMENT = """\
+# Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
+# server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
+"""
+NEW_CONFIG = (
+    PIN_COMMENT
+    + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
+    + f"\n[features]\n{PIN_FEATURE} = false\n"
+)
+UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
+SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
+NEVER_SHARED = (".codex", ".codex-mirror")
+NOT_OWN = (".codex", ".cache", ".npm", "go/pkg", ".cargo/registry")
+
+
+def default_shares(system: str) -> tuple[str, ...]:
+    """What a new isolated home has in common with the real one, where it is there."""
+    return (".gitconfig", ".config/git", *(("Library/Keychains",) if system == "Darwin" else ()))
+
+
+def home_directories(clone: Clone) -> list[str]:
+    """The directories that a clone has of its own; not what it shares with the real home."""
+    home = home_of(clone)
+    tails = (".codex", ".codex/app-server-daemon", ".config", ".local", ".local/share", ".local/state", ".cache")
+    own = [tail for tail in tails if not any(tail == share or is_below(tail, share) for share in clone.shared)]
+    return [home, *(os.path.join(home, tail) for tail in own), runtimes_of(clone), os.path.join(base_of(clone), "logs")]
+
+
+def build_home(clone: Clone, places: Places) -> None:
+    """Fills a new clone's private home: the shared entries, the directories, the settings that hold the pin."""
+    for share in clone.shared:
+        link = os.path.join(home_of(clone), share)
+        make_directories(os.path.dirname(link), synced=False)
+        os.symlink(os.path.join(places.user_home, share), link)
+    for directory in home_directories(clone):
+        make_directories(directory, synced=False)
+    write_new(config_file(codex_home_of(clone)), NEW_CONFIG.encode())
+    make_directories(os.path.dirname(updater_file(clone)), synced=False)
+    write_new(updater_file(clone), UPDATER_SETTINGS.encode())
+
+
+def updater_file(clone: Clone) -> str:
+    return os.path.join(codex_home_of(clone), "app-server-daemon", "settings.json")
+
+
+def complaints_about_pin(clone: Clone) -> list[str]:
+    """The settings that would let this clone's Codex slip its pin."""
+    settings = dict(settings_in(config_text(codex_home_of(clone))))
+    loose = [key for key, value in PIN_SETTINGS.items() if key.startswith("check") and settings.get(key) != value]
+    if settings.get(f"features.{PIN_FEATURE}") != "false":
+        loose.append(f"features.{PIN_FEATURE}")
+    updater = json_in(updater_file(clone)).get("updater")
+    if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
+        loose.append("app-server-daemon/settings.json")
+    return loose
+
+
+def with_pin_settings(config: str, foreign: bool) -> str:
+    """A config.toml with our top-level settings in place of others of the same name; from a foreign one also without
+    `forced_` keys, since one that forces another workspace makes Codex delete the login."""
+    first = re.search(r"^\s*\[", config, re.MULTILINE)
+    top, tables = (config[: first.start()], config[first.start() :]) if first else (config, "")
+    dropped = "|".join((*PIN_SETTINGS, *([r"forced_\w+"] if foreign else [])))
+    ours = re.compile(rf"^\s*\"?({dropped})\"?\s*=\s*(\[[^\]]*\]|.*).*\n?", re.MULTILINE)
+    settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
+    return PIN_COMMENT + settings + ours.sub("", top.replace(PIN_COMMENT, "")) + tables
+
+
+def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, foreign: bool = True) -> bytes:
+    """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
+
+    Raises MirrorError when Codex can't read them."""
+    home = os.path.join(change.scratch(), f"settings-{fresh_id()}")
+    os.mkdir(home, 0o700)
+    path = config_file(home)
+    held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
+    if foreign and (forced := re.search(r"^\s*\"?(forced_\w+)", held, re.MULTILINE)):
+        raise MirrorError(f"these settings have {forced[1]}, which can log a clone out", "take it out of them", REFUSED)
+    write_new(path, held.encode("utf-8", "surrogateescape"))
+    tried_settings(clone, caller, home, "features", "disable", PIN_FEATURE)
+    write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
+    tried_settings(clone, caller, home, "login", "status")
+    return read_whole(path, CONFIG_LIMIT)
+
+
+def tried_settings(clone: Clone, caller: Caller, home: str, *arguments: str) -> None:
+    """Starts the clone's Codex once on the settings in this CODEX_HOME. Raises MirrorError when it can't read them."""
+    program = launch(clone, caller.places, caller.env, arguments)
+    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
+    if answer.code in (None, 126) or b"rror loading config" in answer.err:
+        said = " ".join(answer.err.decode("utf-8", "replace").split())[:300] or "it does not answer"
+        what = f"Codex {clone.runtime.version} can't read these settings: {said}"
+        raise MirrorError(what, "mend that config.toml", REFUSED)
+
+
+def with_feature_off(config: bytes) -> bytes:
+    """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
+    text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
+    here = rf"^(\s*(?:features\s*\.\s*|features\s*=\s*\{{[^}}\n]*?)?){PIN_FEATURE}\s*=\s*true\b"
+    text = re.sub(here, rf"\1{setting}", text, flags=re.MULTILINE)
+    inline = re.search(r"^(\s*features\s*=\s*\{)[ \t]*(\})?", text, re.MULTILINE)
+    header = re.search(r"^\s*\[\s*features\s*\].*\n?", text, re.MULTILINE)
+    settings = dict(settings_in(text))
+    if settings.get(f"features.{PIN_FEATURE}") == "false":
+        pass
+    elif inline:
+        text = f"{text[: inline.start()]}{inline[1]} {setting}{' }' if inline[2] else ', '}{text[inline.end() :]}"
+    elif header:
+        text = f"{text[: header.end()].rstrip()}\n{setting}\n{text[header.end() :]}"
+    elif any(name.startswith("features.") for name in settings):
+        text = f"features.{setting}\n{text}"
+    else:
+        text = f"{text.rstrip()}\n\n[features]\n{setting}\n"
+    return text.encode("utf-8", "surrogateescape")
+
+
+def settings_home(wanted: str, book: Book, places: Places) -> str:
+    """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
+    for clone in book.clones:
+        if clone.name == wanted:
+            return codex_home_of(clone)
+    path = os.path.realpath(path_from(wanted, places))
+    if not os.path.isdir(path):
+        raise MirrorError(
+            f"{wanted} is neither a clone nor a Codex home", "name a clone, or a directory such as ~/.codex"
+        )
+    return path
+
+
+def setting_files(source: str) -> list[str]:
+    """The files below a Codex home that are settings and no secret, besides config.toml; relative paths."""
+    return [tail for name in SETTINGS_COPIED for tail in plain_files(source, name, skipped=(".system",))]
+
+
+def plain_files(top: str, tail: str, skipped: Sequence[str] = (), depth: int = 12) -> Iterator[str]:
+    """The files at or below `top/tail`, relative to `top`, also through links, as people's dotfiles have them; no
+    deeper than a link that leads back could make it, and never one that leads to a login."""
+    path = os.path.join(top, tail)
+    if os.path.basename(tail) in skipped or depth == 0:
+        return
+    if os.path.isdir(path):
+        for name in sorted(os.listdir(path)):
+            yield from plain_files(top, os.path.join(tail, name), skipped, depth - 1)
+    elif os.path.isfile(path) and os.path.basename(os.path.realpath(path)) not in (
+        "auth.json",
+        ".credentials.json",
+        ".env",
+    ):
+        yield tail
+
+
+def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
+    """Copies files into a new home, private ones; nothing may be there yet."""
+    for tail in tails:
+        path = os.path.join(target, tail)
+        make_directories(os.path.dirname(path), synced=False)
+        copy_file(os.path.join(source, tail), path, 0o600)
+
+
+def own_files(clone: Clone) -> list[str]:
+    """The files in a clone's home that neither we nor Codex made, and no cache: work, and logins of other programs."""
+    found = [path for path in files_below(home_of(clone), NOT_OWN) if not os.path.islink(path)]
+    credentials = os.path.join(codex_home_of(clone), ".credentials.json")
+    return [*found, *([credentials] if kind_of(credentials) else [])]
+
+
+def checked_share(text: str, places: Places, book: Book) -> str:
+    """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login.
+
+    Raises MirrorError."""
+    path = os.path.normpath(os.path.join(places.user_home, text))
+    if not is_below(path, places.user_home):
+        hint = "--share takes a path relative to your home"
+        raise MirrorError(f"{text} does not lie below {places.user_home}", hint, REFUSED)
+    secret = [
+        places.mirror_home,
+        *(os.path.join(places.user_home, name) for name in NEVER_SHARED),
+        *map(base_of, book.clones),
+    ]
+    for guarded in (name for one in secret for name in (one, os.path.realpath(one))):
+        for one in (path, os.path.realpath(path)):
+            if one == guarded or is_below(one, guarded) or is_below(guarded, one):
+                raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
+    if not os.path.lexists(path):
+        raise MirrorError(f"{path} is not there", "--share takes something that exists in your home", FAILED)
+    return os.path.relpath(path, places.user_home)
+
+
+# --- Clones ---------------------------------------------------------------------------------------
+
+
+class Wish(NamedTuple):
+    """How a new clone should be."""
+
+    name: CloneName
+    root: str = ""
+    source: str = ""
+    home: str = "isolated"
+    shares: tuple[str, ...] | None = None
+    keep_env: tuple[str, ...] = ()
+    settings_from: str = ""
+    allow_incomplete: bool = False
+
+
+def now_text() -> str:
+    return iso_text(time.time())
+
+
+def create_clone(caller: Caller, wish: Wish) -> tuple[Clone, list[str]]:
+    """Makes a clone; and what could not be finished after the commit, in words. Raises MirrorError."""
+
+    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None] | None]:
+        if not wish.settings_from:
+            return wish, None
+        source = settings_home(wish.settings_from, change.book, caller.places)
+        return wish, lambda clone: give_settings(change, clone, caller, source)
+
+    return make_clone(caller, f"create {wish.name}", prepared)
+
+
+def make_clone(
+    caller: Caller, what: str, prepared: Callable[[Change], tuple[Wish, Callable[[Clone], None] | None]]
+) -> tuple[Clone, list[str]]:
+    """Makes a clone as `prepared` wishes it, and lets it furnish the new home, if it wants to, before anyone can see
+    it."""
+    places = caller.places
+    with writing(caller, what) as change:
+        wish, furnished = prepared(change)
+        refuse_taken_name(change.book, wish.name)
+        refuse_taken_command(wish.name, places, caller.env.get("PATH", os.defpath))
+        clone_id = fresh_uuid()
+        root = root_for(wish, clone_id, change.book, places)
+        source = find_source(change, caller.env, wish.source, wish.allow_incomplete)
+        runtime = Runtime(os.path.join(base_below(root), "runtime"), base_below(root), source.kind, source.version)
+        wrapper = os.path.join(checked_bin_dir("", places), wish.name)
+        clone = Clone(clone_id, wish.name, root, runtime, None, wrapper, now_text(), now_text(), wish.home)
+        keep_env = tuple(dict.fromkeys(map(checked_variable, wish.keep_env)))
+        clone = clone._replace(
+            keep_env=keep_env, made_root=not kind_of(root), shared=shares_for(wish, places, change.book)
+        )
+        claim(change, clone)
+        build_home(clone, places)
+        keep_home = partial(sync_tree, home_of(clone))
+        clone = clone._replace(runtime=pin_runtime(change, source, clone, caller, keep_home))
+        if furnished:
+            furnished(clone)
+            keep_home()
+        sync_directory(base_of(clone))
+        change.make_room(places.bin_dir)
+        change.stage(clone.wrapper, wrapper_of(clone, places), 0o755, replaces=False)
+        change.commit(with_clone(change.book, clone))
+    return clone, change.left
+
+
+def shares_for(wish: Wish, places: Places, book: Book) -> tuple[str, ...]:
+    """The entries of the real home that the new one shares."""
+    if wish.home != "isolated":
+        return ()
+    if wish.shares is None:
+        return tuple(
+            share
+            for share in default_shares(os.uname().sysname)
+            if os.path.lexists(os.path.join(places.user_home, share))
+        )
+    shares = dict.fromkeys(checked_share(share, places, book) for share in wish.shares if share != "none")
+    return tuple(share for share in shares if not any(is_below(share, other) for other in shares))
+
+
+def refuse_taken_name(book: Book, name: str) -> None:
+    """Refuses a name that a clone has, in whatever case. Raises MirrorError."""
+    for entry in book.entries:
+        taken = entry.name if isinstance(entry, Clone) else text_in(entry.row, "name")
+        if taken == name:
+            raise MirrorError(f"clone '{name}' exists already", "choose another name, or remove it first", REFUSED)
+        if taken.lower() == name.lower():
+            raise MirrorError(f"'{name}' differs from the clone '{taken}' only by case", "choose another name", REFUSED)
+
+
+def root_for(wish: Wish, clone_id: str, book: Book, places: Places) -> str:
+    """Where the clone will live; a free place. Raises MirrorError."""
+    if not wish.root:
+        root = os.path.join(places.mirror_home, "clones", wish.name)
+        return f"{root}-{clone_id[:8]}" if kind_of(root) and entries_of(root) else root
+    root = os.path.realpath(path_from(wish.root, places))
+    complaint = complaint_about_root(root, places._replace(mirror_home=os.path.realpath(places.mirror_home)))
+    if complaint:
+        raise MirrorError(
+            f"--root {wish.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
+        )
+    roots = {clone.root: clone.name for clone in book.clones}
+    for above in directories_above(os.path.dirname(root)):
+        if above in roots:
+            raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
+    if kind_of(base_below(root)):
+        raise MirrorError(f"{base_below(root)} is there already", "name another directory with --root", REFUSED)
+    if kind_of(root):
+        facts = os.stat(root)
+        if not stat.S_ISDIR(facts.st_mode):
+            raise MirrorError(f"{root} is not a directory", "name another one with --root", REFUSED)
+        if facts.st_uid != os.geteuid():
+            raise MirrorError(f"{root} belongs to another user", "name a directory of your own with --root", REFUSED)
+    return root
+
+
+def claim(change: Change, clone: Clone) -> None:
+    """Takes the clone's directory at one stroke: it is there with its id inside, or not at all."""
+    base, fresh = base_of(clone), f"{base_of(clone)}.new-{change.id}"
+    made = [fresh, base, change.scratch_name]
+    change.plan(parents=missing_directories(clone.root), made=made, clones=[clone])
+    make_directories(clone.root)
+    os.mkdir(fresh, 0o700)
+    write_new(os.path.join(fresh, "clone.json"), json.dumps({"id": clone.id, "name": clone.name}).encode())
+    sync_directory(fresh)
+    if kind_of(base):
+        raise MirrorError(f"{base} is there already", "name another directory with --root", REFUSED)
+    os.rename(fresh, base)
+    sync_directory(clone.root)
+
+
+def complaint_about_base(clone: Clone) -> str:
+    """Why the clone's directory isn't provably its own, or nothing; an earlier program's is known by its shape."""
+    base, names = base_of(clone), set(entries_of(base_of(clone)))
+    if kind_of(base) not in ("directory", ""):
+        return f"{base} is not a directory"
+    if not kind_of(base) or base_id(base) == clone.id:
+        return ""
+    strange = "clone.json" in names or not {"runtime", "home"} & names or names & {"registry.json", "clones", "lock"}
+    return f"{base} is not the directory of '{clone.name}'" if strange else ""
+
+
+def prove(clone: Clone) -> None:
+    """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now.
+
+    Raises MirrorError when it is a link or somebody else's."""
+    base = base_of(clone)
+    if complaint := complaint_about_base(clone):
+        raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
+    if kind_of(base) and base_id(base) != clone.id:
+        write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
+
+
+def tighten(clone: Clone) -> None:
+    """Makes the clone's own directories private and writable, as an earlier program's are not."""
+    for directory in (base_of(clone), home_of(clone), codex_home_of(clone), runtimes_of(clone)):
+        if kind_of(directory) == "directory" and stat.S_IMODE(os.lstat(directory).st_mode) != 0o700:
+            os.chmod(directory, 0o700)
+
+
+def stage_wrapper(change: Change, clone: Clone) -> None:
+    """Stages the clone's wrapper where it is ours to write; else it is left, and said."""
+    if kind_of(clone.wrapper) and not is_wrapper_of(clone, clone.wrapper):
+        change.left.append(f"{clone.wrapper} isn't ours, and was left as it is")
+        return
+    change.make_room(os.path.dirname(clone.wrapper))
+    change.stage(clone.wrapper, wrapper_of(clone, change.places), 0o755, replaces=True)
+
+
+@contextlib.contextmanager
+def changing(caller: Caller, what: str, name: str, frees_space: bool = False) -> Iterator[tuple[Change, Clone]]:
+    """A change to one clone, whose directory is proved to be its own. Raises MirrorError."""
+    with writing(caller, f"{what} {name}", frees_space) as change:
+        clone = clone_named(change.book, name)
+        prove(clone)
+        change.plan(clones=[clone])
+        yield change, clone
+
+
+def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
+    """The pids of the clone's Codex: those that someone works with, and its background servers."""
+    background = {pid for path in daemon_files(clone) if isinstance(pid := json_in(path).get("pid"), int)}
+    pids = running_in(base_of(clone), codex_home_of(clone))
+    return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
+
+
+def daemon_files(clone: Clone) -> list[str]:
+    """The pid files of the background server and its updater; JSON with `pid` (Codex 0.169)."""
+    directory = os.path.join(codex_home_of(clone), "app-server-daemon")
+    return [os.path.join(directory, name) for name in entries_of(directory) if name.endswith(".pid")]
+
+
+def refuse_running(clone: Clone, deed: str) -> None:
+    """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
+    pids, _ = running_codex(clone)
+    if pids:
+        names = ", ".join(map(str, pids))
+        raise MirrorError(
+            f"Codex is running in '{clone.name}' (pid {names})", f"quit it first, or {deed} with --force", BUSY
+        )
+
+
+def remove_clone(caller: Caller, name: str, force: bool = False) -> tuple[Clone, list[str]]:
+    """Removes a clone with its login, sessions and wrapper; a Codex that still ran would make files again, and is
+    ended first. Raises MirrorError."""
+    with changing(caller, "remove", name, frees_space=True) as (change, clone):
+        if not force:
+            refuse_running(clone, "remove")
+        stop_processes([pid for pids in running_codex(clone) for pid in pids])
+        doomed = [base_of(clone), *([clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])]
+        change.plan(doomed=doomed, parents=[clone.root] if clone.made_root else [])
+        change.commit(without_clone(change.book, clone))
+    return clone, change.left
+
+
+def rename_clone(caller: Caller, old: str, new: str) -> tuple[Clone, list[str]]:
+    """Gives a clone another name and command; its home stays where it is. Raises MirrorError."""
+    name = new_clone_name(new)
+    with changing(caller, "rename", old) as (change, clone):
+        refuse_taken_name(change.book, name)
+        refuse_taken_command(name, caller.places, caller.env.get("PATH", os.defpath))
+        wrapper = os.path.join(os.path.dirname(clone.wrapper), name)
+        if kind_of(wrapper):
+            raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
+        renamed = clone._replace(name=name, wrapper=wrapper, updated=now_text())
+        change.plan(doomed=[clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])
+        change.make_room(os.path.dirname(wrapper))
+        change.stage(wrapper, wrapper_of(renamed, caller.places), 0o755, replaces=False)
+        change.commit(with_clone(change.book, renamed))
+    return renamed, change.left
+
+
+def give_settings(change: Change, clone: Clone, caller: Caller, source: str) -> None:
+    """Copies the settings, and nothing but the settings, of another Codex home into a new clone."""
+    target = codex_home_of(clone)
+    copy_tree(source, target, setting_files(source))
+    config = read_config(source)
+    if config is not None:
+        write_whole(config_file(target), settled_config(change, clone, caller, config))
+
+
+# --- Upkeep ---------------------------------------------------------------------------------------
+
+
+def unused_runtimes(clone: Clone) -> list[str]:
+    """What lies in `runtime/` and is neither the clone's runtime, nor the one before, nor in use by a running Codex."""
+    kept = [runtime.path for runtime in (clone.runtime, clone.previous) if runtime]
+    keeps_legacy = runtimes_of(clone) in kept
+    unused = []
+    for name in entries_of(runtimes_of(clone)):
+        path = os.path.join(runtimes_of(clone), name)
+        if path not in kept and (re.match(RUNTIME_NAME, name) or not keeps_legacy) and not running_in(path, ""):
+            unused.append(path)
+    return unused
+
+
+def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
+    """Commits another runtime for the clone, and dooms those that nothing needs any more."""
+    changed = clone._replace(runtime=runtime, previous=previous, updated=now_text())
+    change.plan(doomed=unused_runtimes(changed), clones=[changed])
+    stage_wrapper(change, changed)
+    change.commit(with_clone(change.book, changed))
+    return changed
+
+
+class Updated(NamedTuple):
+    """An update or rollback of one clone: before, after, and what could not be finished, in words."""
+
+    before: Clone
+    after: Clone
+    left: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.before.runtime != self.after.runtime
+
+
+def update_clone(caller: Caller, name: str, wanted: str = "", allow_incomplete: bool = False) -> Updated:
+    """Pins the installed Codex, or the one that is wanted, in a clone; the runtime of now is kept for `rollback`."""
+    with writing(caller, f"update {name}") as change:
+        clone = clone_named(change.book, name)
+        source = find_source(change, caller.env, wanted, allow_incomplete)
+        same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind)
+        manifest = manifest_of(clone.runtime.path)
+        complaints = damaged_files if wanted else complaints_about_runtime
+        if same and manifest is not None and not complaints(clone.runtime, manifest):
+            return Updated(clone, clone)
+        prove(clone)
+        tighten(clone)
+        change.plan(clones=[clone])
+        runtime = pin_runtime(change, source, clone, caller)
+        previous = clone.previous if same and manifest is not None else clone.runtime
+        changed = change_runtime(change, clone, runtime, previous)
+    return Updated(clone, changed, tuple(change.left))
+
+
+def roll_back_clone(caller: Caller, name: str) -> Updated:
+    """Puts the runtime before the last update back; again, and it is the later one. Raises MirrorError."""
+    with changing(caller, "rollback", name) as (change, clone):
+        if not clone.previous:
+            raise MirrorError(f"clone '{name}' has no earlier Codex to go back to", "only an update leaves one", FAILED)
+        if missing := complaints_about_runtime(clone.previous, manifest_of(clone.previous.path)):
+            raise MirrorError(
+                f"the earlier Codex of '{name}' is damaged: {missing[0]}",
+                f"codex-mirror update {name} --from PATH",
+                FAILED,
+            )
+        changed = change_runtime(change, clone, clone.previous, clone.runtime)
+    return Updated(clone, changed, tuple(change.left))
+
+
+def install_wrappers(caller: Caller, directory: str) -> list[tuple[Clone, str]]:
+    """Writes every clone's wrapper in this directory, instead of elsewhere; each clone with what hindered it."""
+    results = []
+    for clone in read_book(caller.places).clones:
+        try:
+            results.append(move_wrapper(caller, clone.name, directory))
+        except MirrorError as error:
+            if error.code != NOT_FOUND:  # Else somebody removed it meanwhile.
+                results.append((clone, error.message))
+    return results
+
+
+def move_wrapper(caller: Caller, name: str, directory: str) -> tuple[Clone, str]:
+    """Writes a clone's wrapper in this directory. Raises MirrorError when another file is in its place."""
+    with changing(caller, "wrapper install", name) as (change, clone):
+        moved = clone._replace(wrapper=os.path.join(directory, name))
+        elsewhere = moved.wrapper != clone.wrapper and is_wrapper_of(clone, clone.wrapper)
+        change.plan(doomed=[clone.wrapper] if elsewhere else [])
+        stage_wrapper(change, moved)
+        if change.left:
+            raise MirrorError(change.left[0], "move that file away first", REFUSED)
+        change.commit(with_clone(change.book, moved))
+    return moved, "; ".join(change.left)
+
+
+def note_account(caller: Caller, clone: Clone, account: Account) -> None:
+    """Remembers in the registry who was logged in last through `codex-mirror login`."""
+    with changing(caller, "note the account of", clone.name) as (change, current):
+        change.commit(with_clone(change.book, current._replace(account=account)))
+
+
+class Amendment(NamedTuple):
+    """What `set` changes of a clone; nothing where a field is empty."""
+
+    home: str = ""
+    share: tuple[str, ...] = ()
+    unshare: tuple[str, ...] = ()
+    keep_env: tuple[str, ...] = ()
+    no_keep_env: tuple[str, ...] = ()
+    settings_from: str = ""
+
+
+def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list[str], list[str]]:
+    """Changes how a clone lives, as one change; what it keeps of its own, and what could not be finished, in words."""
+    places = caller.places
+    with changing(caller, "set", name) as (change, clone):
+        dropped = [share for share in clone.shared if share in wish.unshare or "none" in wish.share]
+        if unknown := [share for share in wish.unshare if share not in clone.shared]:
+            raise MirrorError(
+                f"'{name}' doesn't share {unknown[0]}", f"it shares: {', '.join(clone.shared) or 'nothing'}"
+            )
+        added = [checked_share(share, places, change.book) for share in wish.share if share != "none"]
+        own = [share for share in added if share not in clone.shared and kind_of(os.path.join(home_of(clone), share))]
+        added = [share for share in dict.fromkeys(added) if share not in (*clone.shared, *own)]
+        kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
+        changed = clone._replace(
+            home=wish.home or clone.home,
+            shared=(*(share for share in clone.shared if share not in dropped), *added),
+            keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env),
+            updated=now_text(),
+        )
+        change.plan(doomed=[link for share in dropped if (link := own_link(clone, share, places))])
+        stage_shares(change, changed, added)
+        if wish.settings_from:
+            own += stage_settings(change, changed, caller, settings_home(wish.settings_from, change.book, places))
+        stage_wrapper(change, changed)
+        change.commit(with_clone(change.book, changed))
+    for directory in home_directories(changed):
+        make_directories(directory)
+    return changed, [f"{share} is a file of the clone's own, and stays so" for share in own], change.left
+
+
+def own_link(clone: Clone, share: str, places: Places) -> str:
+    """The link of a shared entry, when it is still the one that we made."""
+    link = os.path.join(home_of(clone), share)
+    ours = kind_of(link) == "link" and os.readlink(link) == os.path.join(places.user_home, share)
+    return link if ours else ""
+
+
+def stage_shares(change: Change, clone: Clone, shares: Sequence[str]) -> None:
+    """Stages the links of newly shared entries."""
+    for share in shares:
+        link = os.path.join(home_of(clone), share)
+        change.make_room(os.path.dirname(link), 0o700)
+        staged = Staged(staged_name(link, change.id), link, False)
+        change.plan(staged=[staged])
+        os.symlink(os.path.join(change.places.user_home, share), staged.temporary)
+
+
+def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) -> list[str]:
+    """Stages the settings of another Codex home; which the clone has of its own and keeps. The config.toml of before
+    is kept beside the new one."""
+    target = codex_home_of(clone)
+    own = [tail for tail in setting_files(source) if kind_of(os.path.join(target, tail))]
+    missing = [tail for tail in setting_files(source) if tail not in own]
+    for directory in dict.fromkeys(os.path.dirname(os.path.join(target, tail)) for tail in missing):
+        change.make_room(directory, 0o700)
+    staged = [
+        Staged(staged_name(path, change.id), path, False) for tail in missing for path in [os.path.join(target, tail)]
+    ]
+    change.plan(staged=staged)
+    for tail, one in zip(missing, staged, strict=True):
+        copy_file(os.path.join(source, tail), one.temporary, 0o600)
+    config = read_config(source)
+    if config is not None:
+        before = read_config(target)
+        if before is not None:
+            change.stage(f"{config_file(target)}.before-{change.id}", before, 0o600, replaces=False)
+        stage_config(change, clone, before, settled_config(change, clone, caller, config))
+    return own
+
+
+def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: bytes) -> None:
+    """Stages the settings of a clone, to take the place of those that were read and of no later ones."""
+    seen = digest_of_bytes(before) if before is not None else ""
+    change.stage(config_file(codex_home_of(clone)), wanted, 0o600, replaces=True, seen=seen)
+
+
+# --- Export and import ----------------------------------------------------------------------------
+
+SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
+IMPORT_LIMIT = 64 << 30
+
+
+def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | bytes]]:
+    """What an export holds, in its order: names in the archive, and files or bytes."""
+    codex_home = codex_home_of(clone)
+    about = {"version": 1, "name": clone.name, "codex": clone.runtime.version, "home": clone.home}
+    tails = [*setting_files(codex_home), *(tail for name in SESSIONS for tail in plain_files(codex_home, name))]
+    tails += [
+        name
+        for name in ("config.toml", *(["auth.json"] if with_login else []))
+        if os.path.isfile(os.path.join(codex_home, name))
+    ]
+    files: list[tuple[str, str | bytes]] = [(f"codex/{tail}", os.path.join(codex_home, tail)) for tail in sorted(tails)]
+    return [("codex-mirror.json", json.dumps(about, indent=2).encode() + b"\n"), *files]
+
+
+def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> None:
+    """Writes the export as a new private file; half of one never has its name. Raises MirrorError."""
+    with writing(caller, f"export {name}") as change:
+        clone = clone_named(change.book, name)
+        if kind_of(path):
+            raise MirrorError(f"{path} is there already", "choose another file with -o", REFUSED)
+        temporary = staged_name(path, change.id)
+        change.plan(made=[temporary])
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            pack(file, exported_members(clone, with_login))
+            file.flush()
+            sync_file(file.fileno())
+        put_in_place(temporary, path)
+        sync_directory(os.path.dirname(path))
+
+
+def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, Any]]:
+    """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
+    directory = os.path.join(change.scratch(), "import")
+    os.mkdir(directory, 0o700)
+    unpack(archive, directory, min(IMPORT_LIMIT, max(free_bytes(directory) - (64 << 20), 0)))
+    about = json_in(os.path.join(directory, "codex-mirror.json"))
+    if about.get("version") != 1 or not isinstance(about.get("name"), str):
+        raise MirrorError("this is not an export of codex-mirror", "codex-mirror export NAME makes one", REFUSED)
+    return os.path.join(directory, "codex"), about
+
+
+class Luggage(NamedTuple):
+    """What a new clone brings along from another Codex home, besides its settings."""
+
+    sessions: bool = False
+    login: bool = False
+    aside: str = ""
+
+
+def furnish(change: Change, clone: Clone, caller: Caller, source: str, luggage: Luggage) -> None:
+    """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
+    give_settings(change, clone, caller, source)
+    target = codex_home_of(clone)
+    if luggage.sessions:
+        copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
+    login = os.path.join(source, "auth.json")
+    if luggage.login and os.path.isfile(login):
+        content, place = read_whole(login, LOGIN_LIMIT), os.path.join(target, "auth.json")
+        if luggage.aside:
+            moved = Moved(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
+            change.plan(moved=[moved])
+        change.stage(place, content, 0o600, replaces=False)
+
+
+def import_export(caller: Caller, archive: BinaryIO, name: str, source: str) -> tuple[Clone, list[str]]:
+    """Makes a clone from an export. Raises MirrorError."""
+
+    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None]]:
+        home, about = unpacked_export(change, archive)
+        kind = about["home"] if about.get("home") in HOMES else HOMES[0]
+        wish = Wish(new_clone_name(name or about["name"]), source=source, home=kind)
+        return wish, lambda clone: furnish(change, clone, caller, home, Luggage(sessions=True, login=True))
+
+    return make_clone(caller, f"import {name}".rstrip(), prepared)
+
+
+def import_home(caller: Caller, path: str, name: str, source: str, luggage: Luggage) -> tuple[Clone, list[str]]:
+    """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
+    home = os.path.realpath(path)
+    if pids := running_in(os.path.join(home, "packages"), home):
+        raise MirrorError(f"Codex is running with {home} (pid {', '.join(map(str, pids))})", "quit it first", BUSY)
+    if luggage.login:
+        refuse_unmovable_login(home)
+        luggage = luggage._replace(aside=os.path.join(home, f"auth.json.moved-to-{name}-{fresh_id()}"))
+    checked = new_clone_name(name)
+    if not any(kind_of(os.path.join(home, mark)) for mark in ("config.toml", "auth.json", "sessions", "AGENTS.md")):
+        raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
+    if is_in_a_clone(home):
+        raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
+
+    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None]]:
+        return Wish(checked, source=source), lambda clone: furnish(change, clone, caller, home, luggage)
+
+    return make_clone(caller, f"import {path}", prepared)
+
+
+def refuse_unmovable_login(home: str) -> None:
+    """Refuses to move a login that isn't there, or is in a keyring. Raises MirrorError."""
+    login = os.path.join(home, "auth.json")
+    if kind_of(login) == "link":
+        raise MirrorError(f"{login} is a link to a login that others may use", "log in to the clone instead", REFUSED)
+    if not os.access(home, os.W_OK):
+        raise MirrorError(
+            f"{home} can't be written, so the login can't be moved", "log in to the clone instead", REFUSED
+        )
+    if not os.path.isfile(login):
+        where = "in the keyring, and can't be moved" if keeps_login_in_keyring(home) else "not there"
+        raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
+
+
+# --- Examination ----------------------------------------------------------------------------------
+
+STATUS_SECONDS = 5
+SOCKET_TAIL = "/app-server-control/app-server-control.sock"
+SOCKET_LIMITS = {"Darwin": 103}
+SOCKET_LIMIT = 107
+
+
+class Facts(NamedTuple):
+    """What is so about one clone, without judgement."""
+
+    clone: Clone
+    codex_home: str
+    strange: str
+    recorded: bool
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    package_version: str
+    absent: tuple[str, ...]
+    open_to_others: tuple[str, ...]
+    read_only: tuple[str, ...]
+    wrapper: str
+    shadow: str
+    on_path: bool
+    status: Captured
+    account: Account
+    loose: tuple[str, ...]
+    overrides: tuple[str, ...]
+    socket_excess: int
+    unused: tuple[str, ...]
+    twins: tuple[str, ...]
+    newer: str
+    keyring: bool
+
+
+class Household(NamedTuple):
+    """What is so about everything that belongs to no single clone."""
+
+    broken: MirrorError | None
+    bad_rows: tuple[BadRow, ...]
+    unsettled: tuple[str, ...]
+    leftovers: tuple[str, ...]
+    legacy_leftovers: tuple[str, ...]
+    orphans: tuple[str, ...]
+    orphan_wrappers: tuple[str, ...]
+    open_to_others: bool
+    unwritable: tuple[str, str]
+    on_path: bool
+
+
+class Surroundings(NamedTuple):
+    """What the examination of one clone needs to know of the others and of the machine, read once for all."""
+
+    clones: tuple[Clone, ...]
+    accounts: Mapping[str, Account]
+    installed: Source | None
+    deep: bool = False
+
+
+def surroundings_of(book: Book, installed: Source | None, deep: bool = False) -> Surroundings:
+    accounts = {clone.id: account_of(clone) for clone in book.clones}
+    return Surroundings(book.clones, accounts, installed, deep)
+
+
+def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
+    """Collects the facts about a clone; starts its wrapper once, and changes nothing."""
+    codex_home, account = codex_home_of(clone), around.accounts[clone.id]
+    others = [other for other in around.clones if other.id != clone.id]
+    installed, manifest = around.installed, manifest_of(clone.runtime.path)
+    directories = [base_of(clone), home_of(clone), codex_home, runtimes_of(clone)]
+    private = [path for path in directories[:3] if os.path.isdir(path) and os.stat(path).st_mode & 0o077]
+    socket_limit = SOCKET_LIMITS.get(os.uname().sysname, SOCKET_LIMIT)
+    found = next(found_on_path(clone.name, caller.env.get("PATH", "")), "")
+    return Facts(
+        clone=clone,
+        codex_home=codex_home,
+        strange=complaint_about_base(clone),
+        recorded=manifest is not None,
+        missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
+        damaged=tuple(
+            f"{path}{shared_with(path, file, others)}" for path, file in damaged_files(clone.runtime, manifest)
+        )
+        if around.deep
+        else (),
+        package_version=package_version(clone.runtime),
+        absent=tuple(path for path in directories if not os.path.isdir(path)),
+        open_to_others=tuple(private),
+        read_only=tuple(path for path in directories if os.path.isdir(path) and not is_writable(path)),
+        wrapper=wrapper_state(clone, caller.places),
+        shadow=found if found and not is_same_file(found, clone.wrapper) and not is_wrapper_of(clone, found) else "",
+        on_path=is_on_path(os.path.dirname(clone.wrapper), caller.env),
+        status=login_status(clone, caller),
+        account=account,
+        loose=tuple(complaints_about_pin(clone)),
+        overrides=tuple(logins_hidden(clone, caller.env)),
+        socket_excess=max(len(os.fsencode(codex_home + SOCKET_TAIL)) - socket_limit, 0),
+        unused=tuple(unused_runtimes(clone)),
+        twins=tuple(other.name for other in others if is_same_account(account, around.accounts[other.id])),
+        newer=installed.version if installed and is_newer(installed.version, clone.runtime.version) else "",
+        keyring=keeps_login_in_keyring(codex_home),
+    )
+
+
+def shared_with(path: str, file: PinnedFile, others: Sequence[Clone]) -> str:
+    """The other clones whose runtime has the very same file, in words."""
+    names = [
+        other.name
+        for other in others
+        for runtime in (other.runtime, other.previous)
+        if runtime and is_same_file(os.path.join(runtime.path, file.path), path)
+    ]
+    return f" (the same file as in {', '.join(dict.fromkeys(names))})" if names else ""
+
+
+def package_version(runtime: Runtime) -> str:
+    """The version that a pinned package says it has; nothing where it doesn't say."""
+    name = "package.json" if runtime.kind == "npm-package" else "codex-package.json"
+    return text_in(json_in(os.path.join(os.path.dirname(os.path.dirname(runtime.entry)), name)), "version")
+
+
+def wrapper_state(clone: Clone, places: Places) -> str:
+    """`ok`, `missing`, `foreign`, `outdated` or `not executable`."""
+    if not kind_of(clone.wrapper):
+        return "missing"
+    if not is_wrapper_of(clone, clone.wrapper):
+        return "foreign"
+    if not os.access(clone.wrapper, os.X_OK):
+        return "not executable"
+    return "ok" if read_or_none(clone.wrapper, WRAPPER_LIMIT) == wrapper_of(clone, places) else "outdated"
+
+
+def login_status(clone: Clone, caller: Caller) -> Captured:
+    """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours."""
+    ours = is_wrapper_of(clone, clone.wrapper) and not wrapper_owner(clone.wrapper).startswith("legacy:")
+    env = {name: value for name, value in caller.env.items() if name != "CODEX_MIRROR_CLI"}
+    program = launch(clone, caller.places, env, ("login", "status"))
+    if not os.path.isdir(codex_home_of(clone)):
+        return Captured(126, b"", b"its CODEX_HOME is missing")
+    if ours and os.access(clone.wrapper, os.X_OK):
+        program = Program((clone.wrapper, "login", "status"), env)
+    return capture(program.argv, program.env, codex_home_of(clone), STATUS_SECONDS)
+
+
+def examine_household(caller: Caller, alone: bool = False) -> Household:
+    """Collects the facts about the mirror home and the wrapper directory; changes nothing.
+
+    What another writer has in its hands is no leftover; `alone` says that we hold the lock ourselves."""
+    places, broken, book = caller.places, None, Book()
+    busy = not alone and is_locked(lock_file(places))
+    try:
+        book = read_book(places)
+    except MirrorError as error:
+        broken = error
+    names = entries_of(places.mirror_home)
+    clones = os.path.join(places.mirror_home, "clones")
+    roots = sorted(
+        {*(os.path.join(clones, name) for name in entries_of(clones)), *(clone.root for clone in book.clones)}
+    )
+    wrappers = [os.path.join(places.bin_dir, name) for name in entries_of(places.bin_dir)]
+    led_to = (wrapper_base(path, places) for path in wrappers)
+    bases = sorted(base for base in {*map(base_below, roots), *led_to} if base and kind_of(base) == "directory")
+    known = {base_below(root) for root in claimed(book, "rootPath")}
+    house = Household(
+        broken=broken,
+        bad_rows=book.bad_rows,
+        unsettled=tuple(unsettled(places)),
+        leftovers=tuple(leftovers(places, names, roots, book)),
+        legacy_leftovers=tuple(legacy_leftovers(places, names, bases)),
+        orphans=tuple(base for base in bases if base not in known and not broken),
+        orphan_wrappers=tuple(w for w in wrappers if not broken and is_orphan_wrapper(w, claimed(book, "id"), places)),
+        open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
+        unwritable=complaint_about_writing(places),
+        on_path=is_on_path(places.bin_dir, caller.env),
+    )
+    busy = busy or (not alone and is_locked(lock_file(places))) or (not broken and was_changed(places, book))
+    return house._replace(unsettled=(), leftovers=(), orphans=(), orphan_wrappers=()) if busy else house
+
+
+def was_changed(places: Places, book: Book) -> bool:
+    """Is the registry another one by now?"""
+    try:
+        return read_book(places).last_change != book.last_change
+    except MirrorError:
+        return True
+
+
+def claimed(book: Book, key: str) -> set[str]:
+    """What the rows, good and bad, say under a key."""
+    rows = (entry.row for entry in book.entries)
+    return {text_in(row, key) for row in rows}
+
+
+def leftovers(places: Places, home_names: Sequence[str], roots: Sequence[str], book: Book) -> Iterator[str]:
+    """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
+    people's directories only with our mark inside."""
+    in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
+    in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
+    in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
+    ours = [directory for clone in book.clones for directory in (base_of(clone), runtimes_of(clone))]
+    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in book.clones)])
+    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unsettled(places)))))
+    looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
+        (places.mirror_home, in_home, kind_of),
+        *((directory, in_clone, kind_of) for directory in ours),
+        *((directory, in_root, base_id) for directory in roots),
+        *((directory, in_clone, wrapper_owner) for directory in bins),
+    ]
+    for directory, names, proof in looked:
+        for name in home_names if directory == places.mirror_home else entries_of(directory):
+            if names.fullmatch(name) and not name.endswith(busy) and proof(path := os.path.join(directory, name)):
+                yield path
+
+
+def legacy_leftovers(places: Places, home_names: Sequence[str], bases: Sequence[str]) -> Iterator[str]:
+    """What the earlier program may leave behind."""
+    for name in home_names:
+        if name == "registry.json.lock" or name.startswith("registry.json.tmp-"):
+            yield os.path.join(places.mirror_home, name)
+    for base in bases:
+        yield from (os.path.join(base, name) for name in entries_of(base) if name.startswith("runtime.backup-"))
+
+
+def is_orphan_wrapper(path: str, ids: Collection[str], places: Places) -> bool:
+    """Is this a wrapper that we wrote for this mirror home, for a clone that isn't there any more?"""
+    owner, base = wrapper_owner(path), wrapper_base(path, places)
+    return bool(base) and owner not in ids and not kind_of(base)
+
+
+def wrapper_base(path: str, places: Places) -> str:
+    """The clone directory that a wrapper of this mirror home leads to, or nothing."""
+    if not wrapper_owner(path) or wrapper_owner(path).startswith("legacy:"):
+        return ""
+    text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
+    home = re.search(r"^cm_codex_home='(/[^'\n]*)/home/\.codex'$", text, re.MULTILINE)
+    return home[1] if home and f"cm_mirror_home={quoted(places.mirror_home)}\n" in text else ""
+
+
+# --- Diagnosis ------------------------------------------------------------------------------------
+
+
+def auth_status(facts: Facts) -> str:
+    """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
+    said = facts.status.err + facts.status.out
+    if facts.status.code == 0 and facts.account.kind == "none" and not facts.keyring:
+        return "not_logged_in"
+    if facts.status.code == 0:
+        return "logged_in"
+    return "not_logged_in" if facts.status.code == 1 and b"Not logged in" in said else "unknown"
+
+
+def diagnose(facts: Facts) -> tuple[Problem, ...]:
+    """What is wrong with a clone, worst first. Pure."""
+    clone = facts.clone
+    doctor_fix = DOCTOR_FIX.format(name=clone.name)
+    rename = f"codex-mirror rename {clone.name} {clone.name}-2, or put {os.path.dirname(clone.wrapper)} first on PATH"
+    words = {
+        "name": clone.name,
+        "wrapper_fix": ("move that file away, then " if facts.wrapper == "foreign" else "") + doctor_fix,
+        "runtime_fix": doctor_fix if facts.recorded else f"codex-mirror update {clone.name}",
+        "shadow_fix": rename if facts.on_path else "codex-mirror path setup",
+    }
+    found = ((finding, finding.evidence(facts)) for finding in FINDINGS)
+    return tuple(Problem(one.id, one.severity, what, one.fix.format(**words)) for one, what in found if what)
+
+
+def told(what: str, items: Sequence[str]) -> str:
+    return f"{what}: {listed(items)}" if items else ""
+
+
+def version_complaint(facts: Facts) -> str:
+    version, pinned = facts.package_version, facts.clone.runtime.version
+    return f"its Codex is {version}, but {pinned} was pinned" if version and version != pinned else ""
+
+
+def wrapper_complaint(facts: Facts) -> str:
+    complaints = {
+        "missing": "its command {} is missing",
+        "foreign": "{} isn't its command, but somebody else's",
+        "not executable": "its command {} can't be executed",
+    }
+    return complaints.get(facts.wrapper, "").format(facts.clone.wrapper)
+
+
+def socket_complaint(facts: Facts) -> str:
+    if not facts.socket_excess:
+        return ""
+    what = f"its path is {facts.socket_excess} bytes too long for the socket of Codex's background server"
+    return what if f"features.{PIN_FEATURE}" in facts.loose else f"{what}, which is off"
+
+
+def twin_complaint(facts: Facts) -> str:
+    if not facts.twins:
+        return ""
+    twins = listed([f"'{twin}'" for twin in facts.twins])
+    return f"same account as {twins}: refresh tokens are single-use, so one login may end the other"
+
+
+def changed_complaint(facts: Facts) -> str:
+    if not changed_account(facts):
+        return ""
+    then = account_text(facts.clone.account or facts.account)
+    return f"it is now logged in as {account_text(facts.account)}, and was {then}"
+
+
+def start_complaint(facts: Facts) -> str:
+    """What went wrong when the clone was started, unless a missing part says why."""
+    complaint = "" if facts.missing or facts.absent else status_complaint(facts)
+    return f"its Codex doesn't start well: {complaint}" if complaint else ""
+
+
+def status_complaint(facts: Facts) -> str:
+    """What went wrong when the clone was started, or nothing."""
+    if auth_status(facts) != "unknown":
+        return ""
+    lines = [
+        line
+        for line in (facts.status.err + facts.status.out).decode("utf-8", "replace").splitlines()
+        if not line.startswith("WARNING")
+    ]
+    return what_it_said(facts.status._replace(err="\n".join(lines).encode(), out=b""))
+
+
+def changed_account(facts: Facts) -> bool:
+    """Is a clone now someone else's than after its last `codex-mirror login`?"""
+    then, now = facts.clone.account, facts.account
+    if not then or "unknown" in (then.kind, now.kind) or "none" in (then.kind, now.kind):
+        return False
+    return then._replace(since=0, plan="") != now._replace(since=0, plan="")
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """A few items by name, the others by number."""
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def health_of(facts: Facts) -> Health:
+    clone = facts.clone
+    return Health(
+        clone.name,
+        auth_status(facts),
+        not (facts.read_only or facts.absent),
+        clone.runtime.path,
+        clone.wrapper,
+        facts.account,
+        diagnose(facts),
+    )
+
+
+def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
+    """What is wrong with what belongs to no single clone. Pure."""
+    fix, off_path = "codex-mirror doctor --fix", [] if house.on_path else [places.bin_dir]
+    exposed = [places.mirror_home] if house.open_to_others else []
+    findings = (
+        ("mirror-home-read-only", "error", *house.unwritable),
+        ("unsettled", "warning", told("a change was not finished", house.unsettled), fix),
+        ("leftovers", "warning", told("left by a change that was killed", house.leftovers), fix),
+        ("orphan-clone", "warning", told("clones that aren't in the registry", house.orphans), fix),
+        ("orphan-wrapper", "warning", told("commands of clones that aren't there", house.orphan_wrappers), fix),
+        ("mirror-home-open", "warning", told("others may look into it", exposed), fix),
+        (
+            "legacy-leftovers",
+            "info",
+            told("left by the earlier program", house.legacy_leftovers),
+            "remove them by hand when it isn't running",
+        ),
+        (
+            "path",
+            "info",
+            told("not on PATH, so the shell doesn't find the commands", off_path),
+            "codex-mirror path setup",
+        ),
+    )
+    mend = fix if isinstance(house.broken, RegistryError) else house.broken.hint if house.broken else ""
+    broken = [Problem("registry", "error", house.broken.message, mend)] if house.broken else []
+    rows = [
+        Problem("registry-row", "error", row_complaint(bad), f"{fix}, or mend it in {registry_file(places)}")
+        for bad in house.bad_rows
+    ]
+    return (*broken, *rows, *(Problem(*finding) for finding in findings if finding[2]))
+
+
+def row_complaint(bad: BadRow) -> str:
+    return f"the registry's row '{text_in(bad.row, 'name')}' is broken: {bad.why}"
+
+
+class Finding(NamedTuple):
+    """One thing that may be wrong with a clone: the evidence in words, or nothing, and the command that mends it."""
+
+    id: str
+    severity: str
+    evidence: Callable[[Facts], str]
+    fix: str
+
+
+DOCTOR_FIX = "codex-mirror doctor {name} --fix"
+DEEP_FIX = "codex-mirror doctor {name} --deep --fix"
+FINDINGS = (
+    Finding("directory-foreign", "error", lambda f: f.strange, "put the clone's own directory back in its place"),
+    Finding(
+        "runtime-incomplete",
+        "error",
+        lambda f: told("its Codex is incomplete or was changed", f.missing),
+        "{runtime_fix}",
+    ),
+    Finding("runtime-damaged", "error", lambda f: told("its Codex differs from what was pinned", f.damaged), DEEP_FIX),
+    Finding("runtime-version", "error", version_complaint, "codex-mirror update {name}"),
+    Finding("directory-missing", "error", lambda f: told("its directories are missing", f.absent), DOCTOR_FIX),
+    Finding("directory-read-only", "error", lambda f: told("it can't be written", f.read_only), DOCTOR_FIX),
+    Finding("wrapper", "error", wrapper_complaint, "{wrapper_fix}"),
+    Finding("start", "error", start_complaint, "codex-mirror run {name} -- login status"),
+    Finding(
+        "wrapper-outdated",
+        "warning",
+        lambda f: told("its command is not up to date", [f.clone.wrapper] if f.wrapper == "outdated" else []),
+        DOCTOR_FIX,
+    ),
+    Finding(
+        "wrapper-shadowed",
+        "warning",
+        lambda f: f"'{f.clone.name}' starts {f.shadow}, which comes first on PATH" if f.shadow else "",
+        "{shadow_fix}",
+    ),
+    Finding("directory-open", "warning", lambda f: told("others may look into it", f.open_to_others), DOCTOR_FIX),
+    Finding("pin-loose", "warning", lambda f: told("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
+    Finding("same-account", "warning", twin_complaint, "codex-mirror login {name}, with another account"),
+    Finding("account-changed", "warning", changed_complaint, "codex-mirror login {name}, if that is wrong"),
+    Finding("runtime-unused", "info", lambda f: told("a Codex that nothing needs any more", f.unused), DOCTOR_FIX),
+    Finding(
+        "login-override",
+        "info",
+        lambda f: told("hidden from it, since it would change the login", f.overrides),
+        "unset it, unless another program needs it",
+    ),
+    Finding(
+        "socket-path",
+        "info",
+        socket_complaint,
+        "",
+    ),
+    Finding(
+        "newer-codex",
+        "info",
+        lambda f: f"{f.clone.runtime.version} → {f.newer} available" if f.newer else "",
+        "codex-mirror update {name}",
+    ),
+)
+
+
+# --- Mending --------------------------------------------------------------------------------------
+
+
+def mends_of(facts: Facts) -> list[Callable[[Caller, Clone], list[str]]]:
+    """What can be put right in a clone without losing anything, each on its own."""
+    wrapper = facts.wrapper in ("missing", "outdated", "not executable")
+    mends = (
+        (facts.absent or facts.open_to_others or facts.read_only, mend_directories),
+        (facts.missing or facts.damaged, mend_runtime),
+        (facts.loose and os.path.isdir(facts.codex_home), mend_pin),
+        (wrapper or facts.unused, mend_wrapper),
+    )
+    return [mend for needed, mend in mends if needed]
+
+
+def mend_directories(caller: Caller, broken: Clone) -> list[str]:
+    if not kind_of(base_of(broken)):
+        hint = f"restore it from a backup, or codex-mirror remove {broken.name}"
+        raise MirrorError(f"{base_of(broken)} is gone, with the clone's login and sessions", hint)
+    with changing(caller, "doctor --fix", broken.name) as (_, clone):
+        tighten(clone)
+        for directory in home_directories(clone):
+            make_directories(directory)
+        for path, text in ((config_file(codex_home_of(clone)), NEW_CONFIG), (updater_file(clone), UPDATER_SETTINGS)):
+            if not kind_of(path):
+                write_whole(path, text.encode())
+    return [f"{clone.name}: made its directories whole and private"]
+
+
+def mend_pin(caller: Caller, broken: Clone) -> list[str]:
+    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+        config = read_config(codex_home_of(clone))
+        wanted = settled_config(change, clone, caller, config or NEW_CONFIG.encode(), foreign=False)
+        stage_config(change, clone, config, wanted)
+        change.make_room(os.path.dirname(updater_file(clone)), 0o700)
+        change.stage(updater_file(clone), UPDATER_SETTINGS.encode(), 0o600, replaces=True)
+        change.commit(change.book)
+    return [f"{clone.name}: put the settings back that hold its pin", *change.left]
+
+
+def mend_wrapper(caller: Caller, broken: Clone) -> list[str]:
+    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+        change.plan(doomed=unused_runtimes(clone))
+        stage_wrapper(change, clone)
+        change.commit(change.book)
+    return [f"{clone.name}: wrote its command {clone.wrapper} again", *change.left]
+
+
+def mend_runtime(caller: Caller, broken: Clone) -> list[str]:
+    """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it."""
+    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+        manifest = manifest_of(clone.runtime.path)
+        if manifest is None:
+            raise MirrorError(f"there is no record of the files of '{clone.name}'", f"codex-mirror update {clone.name}")
+        files = dict(damaged_files(clone.runtime, manifest))
+        if not files:
+            return [f"{clone.name}: its Codex is whole again"]
+        packages = [source.package for source in mending_sources(change, caller)]
+        for path, file in files.items():
+            stage_mended(change, path, file, packages)
+        change.commit(change.book)
+    return [f"{clone.name}: gave {listed(list(files))} its pinned bytes again", *change.left]
+
+
+def mending_sources(change: Change, caller: Caller) -> list[Source]:
+    """The packages in which a file with the right bytes may be found."""
+    found = [source_of(clone) for clone in change.book.clones]
+    installed = installed_at_a_glance(caller.env)
+    return [*found, *([installed] if installed else [])]
+
+
+def stage_mended(change: Change, path: str, file: PinnedFile, packages: Sequence[str]) -> None:
+    """Stages a new inode with the pinned bytes for every runtime that shares this file. Raises MirrorError."""
+    tail = file.path.removeprefix("package/")
+    good = next((one for package in packages if not is_damaged(one := os.path.join(package, tail), file)), "")
+    if not good:
+        hint = "codex-mirror update with --from, and a Codex of the same version"
+        raise MirrorError(f"no undamaged copy of {path} was found", hint)
+    targets, owners = [path], []
+    for clone in change.book.clones:
+        for runtime in filter(None, (clone.runtime, clone.previous)):
+            other = os.path.join(runtime.path, file.path)
+            if other == path or is_same_file(other, path):
+                targets += [other] if other != path else []
+                owners.append(clone)
+    change.plan(clones=owners, staged=[Staged(staged_name(target, change.id), target, True) for target in targets])
+    for target in targets:
+        change.make_room(os.path.dirname(target), 0o700)
+    first, *rest = [staged_name(target, change.id) for target in targets]
+    copy_file(good, first, file.mode)
+    os.utime(first, ns=(file.mtime_ns, file.mtime_ns))
+    for temporary in rest:
+        os.link(first, temporary)
+
+
+def mend_household(caller: Caller, house: Household) -> list[str]:
+    """Puts right what belongs to no single clone; what was done, in words."""
+    done, places = [], caller.places
+    if isinstance(house.broken, RegistryError):
+        done.append(rebuild_registry(caller))
+    elif house.broken:
+        raise house.broken
+    if house.bad_rows:
+        done += mend_rows(caller)
+    if house.unsettled or house.leftovers or house.open_to_others or house.orphans or house.orphan_wrappers:
+        with writing(caller, "doctor --fix") as change:
+            if house.open_to_others:
+                os.chmod(places.mirror_home, 0o700)
+                done.append(f"made {places.mirror_home} private")
+            fresh = examine_household(caller, alone=True)
+            for path in fresh.leftovers:
+                discard(path)
+            adopted = adopt(change, fresh.orphans)
+            strays = examine_household(caller, alone=True).orphan_wrappers
+            for path in strays:
+                remove_file(path)
+            done += [f"removed {path}" for path in (*house.leftovers, *strays)] + adopted
+        done += [f"finished or cleared {path}" for path in house.unsettled if not kind_of(path)]
+    return done
+
+
+def mend_rows(caller: Caller) -> list[str]:
+    """Puts the clones' own rows in the place of broken ones with the same id; what was done, in words."""
+    with writing(caller, "doctor --fix") as change:
+        good = {
+            entry.id: entry
+            for entry in entries_from(known_rows(caller.places), caller.places)
+            if isinstance(entry, Clone)
+        }
+        taken = {clone.id for clone in change.book.clones}
+        mends = {id: clone for id, clone in good.items() if id not in taken}
+        entries = tuple(
+            mends.get(text_in(entry.row, "id"), entry) if isinstance(entry, BadRow) else entry
+            for entry in change.book.entries
+        )
+        if entries == change.book.entries:
+            return ["the broken rows stay: no clone's own row was found for them"]
+        change.commit(change.book._replace(entries=entries))
+    return ["put the clones' own rows in the place of broken ones"]
+
+
+def adopt(change: Change, bases: Sequence[str]) -> list[str]:
+    """Takes clones that lie in the mirror home, but not in the registry, back into it; what was done, in words."""
+    book, done = change.book, []
+    for base in bases:
+        row = json_in(os.path.join(base, "clone.json"))
+        entries = entries_from(
+            [*(row_of(entry) if isinstance(entry, Clone) else entry.row for entry in book.entries), row], change.places
+        )
+        last = entries[-1]
+        if isinstance(last, Clone) and base_of(last) == base:
+            book = with_clone(book, last)
+            done.append(f"{last.name}: took the clone in {base} back into the registry")
+        else:
+            done.append(
+                f"left {base} as it is: {last.why if isinstance(last, BadRow) else 'its clone.json is of elsewhere'}"
+            )
+    if book != change.book:
+        change.commit(book)
+    return done
+
+
+def rebuild_registry(caller: Caller) -> str:
+    """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one."""
+    places, path = caller.places, registry_file(caller.places)
+    with lock_of(caller, "doctor --fix"):
+        aside = f"{path}.broken-{fresh_id()}"
+        rows, last_change = known_rows(places), ""
+        with contextlib.suppress(OSError):
+            if mark := re.search(rb'"lastChange": "([0-9a-f]+)"', read_whole(path)[:4096]):
+                last_change = mark[1].decode()
+        book = Book(tuple(entry for entry in entries_from(rows, places) if isinstance(entry, Clone)), last_change)
+        if kind_of(path) == "file":
+            os.link(path, aside)
+        elif kind_of(path):
+            os.rename(path, aside)
+        write_book(places, book, keep_previous=False)
+    kept = f"; the broken one is {aside}" if kind_of(aside) else ""
+    return f"rebuilt the registry with {count_text(len(book.clones), 'clone')}{kept}"
+
+
+def known_rows(places: Places) -> list[Any]:
+    """The rows of all clones that can be found without the registry. A clone of the registry before may also be on a
+    disk that isn't here now; one whose directory alone is gone was removed."""
+    before: list[Any] = []
+    with contextlib.suppress(OSError, MirrorError):
+        previous = registry_file(places) + ".previous"
+        before = [row_of(clone) for clone in book_from(read_whole(previous), places, previous).clones]
+    clones = os.path.join(places.mirror_home, "clones")
+    bases = [base_below(os.path.join(clones, name)) for name in entries_of(clones)]
+    bases += [wrapper_base(os.path.join(places.bin_dir, name), places) for name in entries_of(places.bin_dir)]
+    found: dict[str, Any] = {}
+    for base in filter(None, dict.fromkeys(bases)):
+        row = json_in(os.path.join(base, "clone.json"))
+        if base_below(text_in(row, "rootPath")) == base:
+            found[text_in(row, "id")] = row
+    for row in before:
+        base = base_below(row["rootPath"])
+        there = kind_of(base) == "directory" and base_id(base) in ("", row["id"])
+        if there or not os.path.isdir(os.path.dirname(row["rootPath"])):
+            found.setdefault(row["id"], row)
+    return list(found.values())
+
+
+# --- Reports --------------------------------------------------------------------------------------
+
+
+def path_notice(caller: Caller) -> list[str]:
+    """The notice, with the command that helps, that the shell won't find the wrappers."""
+    directory = caller.places.bin_dir
+    if is_on_path(directory, caller.env):
+        return []
+    return [f"{directory} is not on PATH, so the shell won't find the command", "to add it: codex-mirror path setup"]
+
+
+def node_notice(clone: Clone) -> list[str]:
+    if clone.runtime.kind != "npm-package":
+        return []
+    return [
+        f"no native Codex was found: '{clone.name}' has the JavaScript package, and needs node on PATH whenever it runs"
+    ]
+
+
+def keyring_notice(clone: Clone) -> list[str]:
+    if not keeps_login_in_keyring(codex_home_of(clone)):
+        return []
+    return [f"the login of '{clone.name}' is kept in the system's keyring, where it outlives the clone"]
+
+
+def version_text(clone: Clone, installed: Source | None) -> str:
+    """The pinned version, and the installed one where that is newer."""
+    newer = installed and is_newer(installed.version, clone.runtime.version)
+    return f"{clone.runtime.version} → {installed.version} available" if installed and newer else clone.runtime.version
+
+
+def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str, ...]:
+    left = left_now(usage_of(clone), now)
+    return (
+        clone.name,
+        account_text(account_of(clone)),
+        "-" if left is None else f"{left:.0f} %",
+        version_text(clone, installed),
+        clone.root,
+    )
+
+
+def described(clone: Clone, places: Places, installed: Source | None) -> list[str]:
+    """Everything about a clone, a line each."""
+    account = account_of(clone)
+    login = account_text(account)
+    facts = {
+        "id": clone.id,
+        "root": clone.root,
+        "home": home_of(clone) if clone.home == "isolated" else f"shared ({places.user_home})",
+        "command": clone.wrapper,
+        "Codex": version_text(clone, installed),
+        "runtime": clone.runtime.path + (" (needs node)" if clone.runtime.kind == "npm-package" else ""),
+        "before": clone.previous.version if clone.previous else "-",
+        "login": login + (f", {span_text(time.time() - account.since)} old" if account.since else ""),
+        "workspace": account.workspace[:8] or "-",
+        "shared": ", ".join(clone.shared) or "-",
+        "kept env": ", ".join(clone.keep_env) or "-",
+        "created": clone.created,
+        "updated": clone.updated,
+    }
+    return [clone.name, *(f"  {key:<10} {value}" for key, value in facts.items())]
+
+
+def update_text(updated: Updated) -> str:
+    before, after = updated.before.runtime, updated.after.runtime
+    if not updated.changed:
+        return f"{updated.after.name}: already at {after.version}"
+    if before.version == after.version:
+        return f"{updated.after.name}: {after.version} pinned anew"
+    return f"{updated.after.name}: {before.version} → {after.version}"
+
+
+def staying(updated: Updated) -> list[str]:
+    """What to know of the Codex processes that go on with the runtime of before."""
+    pids = running_in(updated.before.runtime.path, "") if updated.changed else []
+    if not pids:
+        return []
+    running, version = ", ".join(map(str, pids)), updated.before.runtime.version
+    return [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"]
+
+
+def explained(error: MirrorError | OSError) -> str:
+    """An error in one line; of a file that was to get another's name, that one is named."""
+    if isinstance(error, MirrorError):
+        return error.message
+    if not isinstance(error.filename, (str, bytes)):
+        return error.strerror or str(error)
+    path = re.sub(r"/\.([^/]+)\.codex-mirror-[0-9a-f]{8}\Z", r"/\1", os.fsdecode(error.filename))
+    return f"{path}: {error.strerror}"
+
+
+def way_out_of(error: OSError) -> str:
+    """What to do about an error that the system reports."""
+    first = {
+        errno.ENOSPC: "make room on that disk; ",
+        errno.EDQUOT: "make room on that disk; ",
+        errno.EACCES: "check the permissions there; ",
+        errno.EPERM: "check the permissions there; ",
+        errno.EROFS: "that file system is read-only; ",
+    }
+    return first.get(error.errno or 0, "") + "codex-mirror doctor shows what is left to mend"
+
+
+def report_of_doctor(healths: Sequence[Health], household: Sequence[Problem], notes: Sequence[str]) -> Outcome:
+    """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
+    lines: list[str] = []
+    for health in healths:
+        sign, state = ("✓", "ok") if health.ok else ("✗", "broken")
+        lines.append(f"{sign} {health.name}: {state}, {account_text(health.account)}")
+        lines += problem_lines(health.problems, everything=len(healths) == 1)
+    lines += ["codex-mirror:", *problem_lines(household)] if household else []
+    if not lines:
+        lines.append("there are no clones yet; to make one: codex-mirror create work")
+    data = [health_row(health) for health in healths]
+    if any(is_wrong(problem) for problem in household):
+        data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(household))))
+    wrong = any(is_wrong(problem) for health in healths for problem in health.problems) or len(data) > len(healths)
+    return Outcome(FAILED if wrong else DONE, tuple(lines), tuple(notes), data=data)
+
+
+def is_wrong(problem: Problem) -> bool:
+    return problem.severity != "info"
+
+
+def problem_lines(problems: Sequence[Problem], everything: bool = True) -> list[str]:
+    """The problems for people; what needs no deed is only told when everything is asked."""
+    signs = {"error": "✗", "warning": "!", "info": "·"}
+    lines = []
+    for problem in problems:
+        if everything or problem.fix or is_wrong(problem):
+            lines.append(f"  {signs[problem.severity]} {problem.what} [{problem.id}]")
+            lines += [f"      {problem.fix}"] if problem.fix else []
+    return lines
+
+
+def problem_rows(problems: Sequence[Problem]) -> dict[str, Any]:
+    return {"errors": [p.what for p in problems if p.severity == "error"], "problems": [p._asdict() for p in problems]}
+
+
+def health_row(health: Health) -> dict[str, Any]:
+    return {
+        "name": health.name,
+        "ok": health.ok,
+        "runtimePath": health.runtime_path,
+        "wrapperPath": health.wrapper_path,
+        "authStatus": health.auth_status,
+        "writable": health.writable,
+        **problem_rows(health.problems),
+        "account": {key: value for key, value in health.account._asdict().items() if value},
+    }
+
+
+def usage_cells(one: Usage, now: float) -> tuple[str, ...]:
+    """Left, a bar of it, each window with its reset, the figure's age, and the plan."""
+    left = left_now(one, now)
+    if left is None:
+        return ("unknown", "", "-", "-", "-", "-")
+    return (
+        f"{left:.0f} %",
+        bar(left),
+        window_text(one, 300, now),
+        window_text(one, 10080, now),
+        f"{span_text(now - one.as_of)} ago",
+        one.plan or "-",
+    )
+
+
+def bar(left: float, width: int = 10) -> str:
+    full = round(left * width / 100)
+    return "█" * full + "░" * (width - full)
+
+
+def window_text(one: Usage, minutes: int, now: float) -> str:
+    for window in one.windows:
+        if window.minutes == minutes:
+            reset = "fresh" if window.resets_at <= now else f"resets in {span_text(window.resets_at - now)}"
+            return f"{100 - used_now(window, now):.0f} %, {reset}"
+    return "-"
+
+
+def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
+    windows = [
+        {
+            "minutes": window.minutes,
+            "used": used_now(window, now),
+            "left": 100 - used_now(window, now),
+            "resetsAt": iso_text(window.resets_at),
+        }
+        for window in one.windows
+    ]
+    as_of = iso_text(one.as_of) if one.windows else None
+    return {"name": clone.name, "left": left_now(one, now), "windows": windows, "asOf": as_of, "plan": one.plan or None}
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+
+def refuse_name_twice(name: str, name_option: str) -> str:
+    if name and name_option and name != name_option:
+        raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
+    if not (name or name_option):
+        raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
+    return name or name_option
+
+
+def create(
+    caller: Caller,
+    *,
+    name: str = "",
+    name_option: str = "",
+    root: str = "",
+    source: str = "",
+    home: str = "isolated",
+    share: Sequence[str] | None = None,
+    keep_env: Sequence[str] = (),
+    settings_from: str = "",
+    allow_incomplete: bool = False,
+) -> Outcome:
+    checked = new_clone_name(refuse_name_twice(name, name_option))
+    shares = tuple(share) if share is not None else None
+    wish = Wish(checked, root, source, home, shares, tuple(keep_env), settings_from, allow_incomplete)
+    clone, left = create_clone(caller, wish)
+    return Outcome(
+        code=FAILED if left else DONE,
+        data=row_of(clone),
+        lines=(
+            f"created '{clone.name}' with Codex {clone.runtime.version}",
+            f"  clone    {clone.root}",
+            f"  command  {clone.wrapper}",
+            f"next: codex-mirror login {clone.name}",
+        ),
+        notes=(*left, *node_notice(clone), *keyring_notice(clone), *path_notice(caller)),
+    )
+
+
+def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
+    book = read_book(caller.places)
+    notes = [row_complaint(bad) for bad in book.bad_rows]
+
+    def data() -> list[dict[str, Any]]:
+        return [row_of(clone) for clone in book.clones]
+
+    if full:
+        installed = installed_at_a_glance(caller.env)
+        lines = [line for clone in book.clones for line in described(clone, caller.places, installed)]
+        return Outcome(lines=tuple(lines), data=data, notes=tuple(notes))
+    if not caller.terminal:
+        rows: tuple[tuple[str, ...], ...] = tuple(
+            (clone.name, clone.runtime.version, clone.root) for clone in book.clones
+        )
+        return Outcome(table=Table(("NAME", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes))
+    if not book.entries:
+        return Outcome(lines=("there are no clones yet; to make one: codex-mirror create work",), data=data)
+    installed, now = installed_at_a_glance(caller.env), time.time()
+    rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
+    return Outcome(table=Table(("NAME", "ACCOUNT", "LEFT", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes))
+
+
+def ready(caller: Caller, name: str) -> Clone:
+    """The clone, when it can be started. Raises MirrorError."""
+    clone = clone_named(read_book(caller.places), name)
+    if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
+        raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
+    return clone
+
+
+def hiding(clone: Clone, caller: Caller) -> tuple[str, ...]:
+    return tuple(
+        f"{clone.name}: hiding {variable}, which would have changed the login"
+        for variable in logins_hidden(clone, caller.env)
+    )
+
+
+def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    return Outcome(program=launch(clone, caller.places, caller.env, arguments), notes=hiding(clone, caller))
+
+
+def exec_program(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    words = tuple(arguments) or (caller.env.get("SHELL") or "/bin/sh",)
+    return Outcome(
+        program=Program(words, launch_environment(clone, caller.places, caller.env)), notes=hiding(clone, caller)
+    )
+
+
+def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    program = launch(clone, caller.places, caller.env, ("login", *arguments))
+    with contextlib.ExitStack() as stack:
+        if not {"--device-auth", "--with-api-key", "--with-access-token", "status", "--help", "-h"} & set(arguments):
+            stack.enter_context(turn_for_login(caller, clone))
+        code = run_child(program)
+    account = account_of(clone)
+    notes: tuple[str, ...] = ()
+    if code == DONE and account.kind not in ("none", "unknown") and account != clone.account:
+        try:
+            note_account(caller, clone, account)
+        except (MirrorError, OSError) as error:
+            notes = (f"the account could not be noted: {explained(error)}",)
+    return Outcome(code=code, notes=notes)
+
+
+@contextlib.contextmanager
+def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
+    """The turn for a login in the browser: Codex always listens on port 1455, and a second login cancels the first."""
+    try:
+        with locked(
+            os.path.join(caller.places.mirror_home, "login.lock"), f"login {clone.name}", 0, lambda holder: None
+        ):
+            yield
+    except MirrorError as error:
+        if error.code != BUSY:
+            raise
+        hint = f"finish that login first, or use codex-mirror login {clone.name} --device-auth"
+        raise MirrorError(f"{error.message}, and a second login in the browser would cancel it", hint, BUSY) from None
+
+
+def logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Outcome:
+    clone = clone_named(read_book(caller.places), name) if local else ready(caller, name)
+    if not force:
+        refuse_running(clone, "log out")
+    if local:
+        prove(clone)
+        remove_file(login_file(clone))
+        return Outcome(lines=(f"dropped the login of '{clone.name}' here; the server still knows it",))
+    return Outcome(code=run_child(launch(clone, caller.places, caller.env, ("logout",))))
+
+
+def question_of_logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Question | None:
+    clone = clone_named(read_book(caller.places), name)
+    account = account_of(clone)
+    if account.kind == "none":
+        return None
+    who = account_text(account)
+    if local:
+        return Question(
+            (f"the login of '{name}' ({who}) is dropped in this clone only",), f"drop the login of '{name}'?"
+        )
+    losses = (
+        f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
+        "this may end other logins of the same account; --local drops only this one",
+    )
+    return Question(losses, f"log '{name}' out?", only_on_terminal=True)
+
+
+def set_clone(
+    caller: Caller,
+    *,
+    name: str,
+    home: str = "",
+    share: Sequence[str] = (),
+    unshare: Sequence[str] = (),
+    keep_env: Sequence[str] = (),
+    no_keep_env: Sequence[str] = (),
+    settings_from: str = "",
+) -> Outcome:
+    wish = Amendment(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
+    if not any(wish):
+        raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
+    clone, kept, left = amend_clone(caller, name, wish)
+    return Outcome(FAILED if left else DONE, lines=(f"changed '{clone.name}'",), notes=(*kept, *left))
+
+
+def export_clone(caller: Caller, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
+    clone = clone_named(read_book(caller.places), name)
+    if with_login and account_of(clone).kind == "none":
+        raise MirrorError(f"'{name}' is not logged in", "leave --with-login out", REFUSED)
+    warning = (
+        ("the export holds the login: it works in one place only, so don't use it here any more",) if with_login else ()
+    )
+    if output == "-":
+        if caller.terminal:
+            raise MirrorError(
+                "an export can't be shown on a terminal", f"codex-mirror export {name} -o FILE, or a pipe", USAGE
+            )
+        return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
+    path = path_from(output or f"{name}.codex-mirror.tar.gz", caller.places)
+    export_to_file(caller, name, path, with_login)
+    return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
+
+
+def import_clone(
+    caller: Caller,
+    *,
+    path: str,
+    name: str = "",
+    source: str = "",
+    move_login: bool = False,
+    with_sessions: bool = False,
+) -> Outcome:
+    where = path if path == "-" else path_from(path, caller.places)
+    if where == "-" and sys.stdin.isatty():
+        raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
+    if where == "-" or os.path.isfile(where):
+        if move_login or with_sessions:
+            raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
+        with contextlib.ExitStack() as stack:
+            archive = sys.stdin.buffer if where == "-" else stack.enter_context(open(where, "rb"))
+            clone, left = import_export(caller, archive, name, source)
+        said = []
+    elif os.path.isdir(where):
+        if not name:
+            raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
+        clone, left = import_home(caller, where, name, source, Luggage(with_sessions, move_login))
+        moved = move_login and not os.path.exists(os.path.join(where, "auth.json"))
+        said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
+    else:
+        raise MirrorError(
+            f"{where} is not there", "import takes an export, - for stdin, or a Codex home such as ~/.codex"
+        )
+    lines = (
+        f"imported '{clone.name}' with Codex {clone.runtime.version}",
+        f"  clone    {clone.root}",
+        f"  command  {clone.wrapper}",
+    )
+    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(caller)))
+
+
+def remove(caller: Caller, *, name: str, force: bool = False) -> Outcome:
+    keyring = keyring_notice(clone_named(read_book(caller.places), name))
+    clone, left = remove_clone(caller, name, force)
+    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*left, *keyring))
+
+
+def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Question | None:
+    """What would be lost with the clone; None when that is nothing."""
+    clone = clone_named(read_book(caller.places), name)
+    account, sessions = account_of(clone), len(rollouts_of(codex_home_of(clone)))
+    losses = []
+    if account.kind != "none":
+        losses.append(f"its login: {account_text(account)}")
+    if sessions:
+        losses.append(f"{count_text(sessions, 'session')}, {size_text(tree_size(home_of(clone)))} in {home_of(clone)}")
+    if own := own_files(clone):
+        size = size_text(sum(map(size_of, own)))
+        losses.append(f"{count_text(len(own), 'file')} of its own, {size}, such as {own[0]}")
+    if not losses:
+        return None
+    return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if account.kind != "none" else "")
+
+
+def update(
+    caller: Caller,
+    *,
+    names: Sequence[str] = (),
+    everything: bool = False,
+    source: str = "",
+    allow_incomplete: bool = False,
+) -> Outcome:
+    if bool(names) == everything:
+        raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
+    lines: list[str] = []
+    notes: list[str] = []
+    data: list[dict[str, object]] = []
+    failed = DONE
+    for name in names or [clone.name for clone in read_book(caller.places).clones]:
+        try:
+            updated = update_clone(caller, name, source, allow_incomplete)
+        except (MirrorError, OSError) as error:
+            if len(names) == 1:
+                raise
+            if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
+                continue  # Somebody removed it meanwhile.
+            failed = FAILED
+            notes.append(f"{name}: {explained(error)}")
+            data.append({"name": name, "ok": False, "error": explained(error)})
+            continue
+        lines.append(update_text(updated))
+        before, after = updated.before.runtime.version, updated.after.runtime.version
+        data.append({"name": name, "ok": not updated.left, "before": before, "after": after})
+        notes += [*updated.left, *staying(updated)]
+        failed = FAILED if updated.left else failed
+        if updated.changed and not source and not installed_at_a_glance(caller.env):
+            source = updated.after.name
+    if not data:
+        lines.append("there are no clones to update")
+    return Outcome(failed, tuple(lines), tuple(notes), data=data)
+
+
+def roll_back(caller: Caller, *, name: str) -> Outcome:
+    updated = roll_back_clone(caller, name)
+    return Outcome(FAILED if updated.left else DONE, (update_text(updated),), (*updated.left, *staying(updated)))
+
+
+def rename(caller: Caller, *, name: str, new_name: str) -> Outcome:
+    clone, left = rename_clone(caller, name, new_name)
+    return Outcome(
+        FAILED if left else DONE, (f"'{name}' is now '{clone.name}', and its command {clone.wrapper}",), tuple(left)
+    )
+
+
+def doctor(caller: Caller, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:
+    """Examines all clones, or one, and the household; with `fix` mends what it can and looks again."""
+    house = examine_household(caller)
+    notes: list[str] = []
+    if fix and not name:
+        notes += attempted(partial(mend_household, caller, house))
+        house = examine_household(caller)
+    book = read_book(caller.places) if not house.broken else Book()
+    if house.broken and name:
+        raise house.broken
+    clones = [clone_named(book, name)] if name else list(book.clones)
+    facts = examined(clones, book, caller, deep)
+    if fix:
+        for one in facts:
+            for mend in mends_of(one):
+                notes += attempted(partial(mend, caller, one.clone))
+        book = read_book(caller.places) if not house.broken else book
+        facts = examined(
+            [clone for clone in book.clones if clone.id in {one.clone.id for one in facts}], book, caller, deep
+        )
+    healths = [health_of(one) for one in facts]
+    household = () if name else diagnose_household(house, caller.places)
+    return report_of_doctor(healths, household, notes)
+
+
+def examined(clones: Sequence[Clone], book: Book, caller: Caller, deep: bool) -> list[Facts]:
+    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
+    facts: list[Facts] = []
+    for _ in range(3 if clones else 0):
+        around = surroundings_of(book, installed_at_a_glance(caller.env), deep)
+        look = partial(examine, around=around, caller=caller)
+        facts = side_by_side(look, clones)
+        book = read_book(caller.places)
+        now = {clone.id: clone for clone in book.clones}
+        clones = [now[clone.id] for clone in clones if clone.id in now]
+        if [one.clone for one in facts] == clones:
+            break
+    return [one for one in facts if one.clone in clones]
+
+
+def attempted(deed: Callable[[], list[str]]) -> list[str]:
+    """What was mended, or why it could not be, in words."""
+    try:
+        return deed()
+    except MirrorError as error:
+        return [f"{error.message} ({error.hint})" if error.hint else error.message]
+    except OSError as error:
+        return [explained(error)]
+
+
+def usage(caller: Caller, *, name: str = "") -> Outcome:
+    book, now = read_book(caller.places), time.time()
+    clones = [clone_named(book, name)] if name else list(book.clones)
+    usages = [(clone, usage_of(clone)) for clone in clones]
+    rows = [(clone.name, *usage_cells(one, now)) for clone, one in usages]
+    table = Table(("NAME", "LEFT", "", "5 H", "WEEK", "AS OF", "PLAN"), tuple(rows))
+    return Outcome(table=table, data=[usage_row(clone, one, now) for clone, one in usages])
+
+
+def wrapper_install(caller: Caller, *, bin_dir: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, caller.places)
+    results = install_wrappers(caller, directory)
+    lines = [f"{clone.name}: {os.path.join(directory, clone.name)}" for clone, problem in results if not problem]
+    notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
+    caller = caller._replace(places=caller.places._replace(bin_dir=directory))
+    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(caller)))
+
+
+def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, caller.places)
+    on_path = is_on_path(directory, caller.env)
+    lines = [f"{directory} is {'' if on_path else 'not '}on PATH"]
+    data: dict[str, Any] = {"binDir": directory, "onPath": on_path, "files": {}}
+    for path in rc_paths(caller, shell, rc_file):
+        has = BLOCK_START.encode() in (read_or_none(os.path.realpath(path)) or b"")
+        data["files"][path] = has
+        lines.append(f"{path} {'has' if has else 'has not'} the block of codex-mirror")
+    return Outcome(
+        DONE if on_path else FAILED,
+        tuple(lines),
+        data=data,
+        notes=() if on_path else ("to add it: codex-mirror path setup",),
+    )
+
+
+def rc_paths(caller: Caller, shell: str, rc_file: str) -> list[str]:
+    """The rc files that are meant."""
+    if rc_file:
+        return [checked_rc_file(path_from(rc_file, caller.places), caller.places)]
+    return rc_files(shell or shell_of(caller.env), caller.env, caller.places.user_home, os.uname().sysname)
+
+
+def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, caller.places)
+    shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(caller.env))
+    paths = rc_paths(caller, shell, rc_file)
+    changed, refused = edit_rc_files(caller, "path setup", paths, path_block(directory, shell))
+    lines = [f"{path} now puts {directory} on PATH" for path in changed]
+    if not changed and not refused:
+        lines.append(f"{listed(paths)} puts {directory} on PATH already")
+    elif changed:
+        reload = {"fish": "exec fish", "sh": f". {quoted(paths[0])}"}.get(shell, f"exec {shell}")
+        lines.append(f"to use it in this shell: {reload}")
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
+
+
+def path_remove(caller: Caller, *, shell: str = "", rc_file: str = "") -> Outcome:
+    shells = [shell] if shell or rc_file else ["bash", "zsh", "fish", "sh"]
+    paths = list(dict.fromkeys(path for one in shells for path in rc_paths(caller, one, rc_file) if kind_of(path)))
+    changed, refused = edit_rc_files(caller, "path remove", paths, [])
+    lines = [f"took the block of codex-mirror out of {path}" for path in changed]
+    if not changed and not refused:
+        lines.append("there was no block of codex-mirror")
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
+
+
+def edit_rc_files(caller: Caller, what: str, paths: Sequence[str], block: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Edits the files one after the other, each at one stroke; those that were changed, and why others were not."""
+    changed, refused = [], []
+    with writing(caller, what) as change:
+        for path in paths:
+            try:
+                changed += [path] if edit_rc(change, path, block) else []
+            except MirrorError as error:
+                refused += [error.message, error.hint, *error.lines]
+        for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
+            if kind_of(directory):
+                sync_directory(directory)
+    return changed, refused
+
+
+def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
+    """The clone's environment for `eval`: only what differs from ours, with what must be unset."""
+    clone = ready(caller, name)
+    wanted = launch_environment(clone, caller.places, caller.env)
+    changes = {key: value for key, value in wanted.items() if caller.env.get(key) != value}
+    hidden = [key for key in (*hidden_from(clone), *caller.env) if key not in wanted]
+    data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
+    shell = shell or shell_of(caller.env)
+    if shell == "json":
+        return Outcome(stream=lambda file: put(file, json.dumps(data, indent=2)), data=data)
+    lines = [
+        f"set -gx {key} {fish_quoted(value)};" if shell == "fish" else f"export {key}={quoted(value)}"
+        for key, value in changes.items()
+    ]
+    lines += [f"set -e {key};" if shell == "fish" else f"unset {key}" for key in data["unset"]]
+    return Outcome(stream=lambda file: put(file, "\n".join(lines)), data=data)
+
+
+def put(file: BinaryIO, text: str) -> None:
+    """Writes text for a program: byte for byte, also what isn't UTF-8."""
+    file.write(os.fsencode(text) + b"\n")
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+class Argument(NamedTuple):
+    """One argument of a command: its flags, or its name; what it means; and the rest for argparse."""
+
+    flags: tuple[str, ...]
+    help: str
+    options: Mapping[str, Any] = {}
+
+
+def flag(*flags: str, help: str, **more: Any) -> Argument:
+    """An option without a value."""
+    return Argument(flags, help, {"action": "store_true", **more})
+
+
+def option(*flags: str, value: str, help: str, **more: Any) -> Argument:
+    """An option with one value."""
+    return Argument(flags, help, {"metavar": value, "default": "", **more})
+
+
+def many(*flags: str, value: str, help: str) -> Argument:
+    """An option that can be given again."""
+    return Argument(flags, help, {"action": "append", "metavar": value, "default": []})
+
+
+class Command(NamedTuple):
+    """A row of the command table; `asks` says that its answer is data, which `--quiet` keeps, and `passes_on`
+    that what follows the name is not ours."""
+
+    words: tuple[str, ...]
+    summary: str
+    handler: Callable[..., Outcome]
+    arguments: tuple[Argument, ...] = ()
+    examples: tuple[str, ...] = ()
+    asks: bool = False
+    passes_on: bool = False
+    confirm: Callable[..., Question | None] | None = None
+    label: str = ""
+    key: str = ""
+
+
+def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
+    """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
+    if arguments:
+        words = typed_words(arguments[0])[1:] if shell == "bash" else arguments
+        more, offers = offered(words, caller.places)
+        return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
+    text = completion_text(shell, *names_and_start(caller.program))
+    return Outcome(stream=lambda file: put(file, text))
+
+
+def names_and_start(program: str) -> tuple[list[str], list[str]]:
+    """The commands to complete, and the words that start this program wherever the user will be."""
+    import shlex
+
+    words = shlex.split(program)
+    name = os.path.basename(words[-1])
+    names = [name] if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name) else []
+    if len(words) > 1:
+        return ["codex-mirror", *names], [sys.executable or words[0], "-I", "-S", os.path.abspath(words[-1])]
+    return names or ["codex-mirror"], [os.path.abspath(words[0])] if "/" in words[0] else words
+
+
+NAME_OF_CLONE = Argument(("name",), "the clone", {"metavar": "NAME"})
+ANY_CLONE = Argument(("name",), "only this clone", {"metavar": "NAME", "nargs": "?", "default": ""})
+FROM = option(
+    "--from",
+    value="PATH|NAME",
+    help="a codex command, package directory, .tar.gz or clone instead of the installed Codex",
+    dest="source",
+)
+INCOMPLETE = flag("--allow-incomplete", help="take a Codex without its helpers")
+FORCE = flag("--force", help="also while its Codex is running")
+BIN_DIR = option("--bin-dir", value="DIR", help="the wrapper directory")
+SHELL = Argument(
+    ("--shell",), "for this shell instead of $SHELL", {"choices": ("bash", "zsh", "fish", "sh"), "default": ""}
+)
+RC_FILE = option("--rc-file", value="FILE", help="this file instead of the shell's own")
+HOME_KIND = Argument(("--home",), "a HOME of its own, or the real one", {"choices": HOMES, "default": "isolated"})
+SHARE = Argument(
+    ("--share",), "an entry of the real home that the clone shares, or 'none'", {"action": "append", "metavar": "ENTRY"}
+)
+KEEP_ENV = many("--keep-env", value="VAR", help="a hidden variable that this clone may see")
+SETTINGS = option("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
+
+COMMANDS = (
+    Command(
+        ("create",),
+        "make a clone with its own pinned Codex, HOME and login",
+        create,
+        (
+            Argument(
+                ("name",), "the new clone's name, and its command", {"metavar": "NEW", "nargs": "?", "default": ""}
+            ),
+            option("--name", value="NEW", help="the same", dest="name_option"),
+            option("--root", value="DIR", help="where the clone lives"),
+            *(FROM, HOME_KIND, SHARE, KEEP_ENV, SETTINGS, INCOMPLETE),
+        ),
+        ("codex-mirror create work", "codex-mirror create client --root ~/client"),
+    ),
+    Command(
+        ("list",),
+        "show the clones",
+        list_clones,
+        (flag("--full", help="everything about each clone"),),
+        ("codex-mirror list", "codex-mirror list --json"),
+        asks=True,
+    ),
+    Command(
+        ("run",),
+        "become a clone's Codex; everything after the name goes to it",
+        run,
+        (NAME_OF_CLONE,),
+        ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"),
+        passes_on=True,
+        label="Run",
+        key="r",
+    ),
+    Command(
+        ("exec",),
+        "run any program, or your shell, in a clone's environment",
+        exec_program,
+        (NAME_OF_CLONE,),
+        ("codex-mirror exec work -- git status",),
+        passes_on=True,
+        label="Shell",
+        key="s",
+    ),
+    Command(
+        ("env",),
+        "print a clone's environment for eval",
+        env_lines,
+        (
+            NAME_OF_CLONE,
+            Argument(
+                ("--shell",),
+                "for this shell instead of $SHELL",
+                {"choices": ("bash", "zsh", "fish", "sh", "json"), "default": ""},
+            ),
+        ),
+        ('eval "$(codex-mirror env work)"',),
+        asks=True,
+    ),
+    Command(
+        ("login",),
+        "log a clone in; everything after the name goes to codex login",
+        login,
+        (NAME_OF_CLONE,),
+        ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"),
+        passes_on=True,
+        label="Log in",
+        key="l",
+    ),
+    Command(
+        ("logout",),
+        "log a clone out",
+        logout,
+        (
+            NAME_OF_CLONE,
+            flag("--local", help="only drop the login here; don't revoke it"),
+            FORCE,
+        ),
+        ("codex-mirror logout work --local",),
+        confirm=question_of_logout,
+        label="Log out",
+        key="o",
+    ),
+    Command(
+        ("usage",),
+        "show what is left of each clone's rate limits",
+        usage,
+        (ANY_CLONE,),
+        ("codex-mirror usage", "codex-mirror usage work --json"),
+        asks=True,
+    ),
+    Command(
+        ("doctor",),
+        "find what is wrong, and with --fix put it right",
+        doctor,
+        (
+            ANY_CLONE,
+            flag("--fix", help="mend what can be mended without losing anything"),
+            flag("--deep", help="read every byte of the pinned runtimes"),
+        ),
+        ("codex-mirror doctor", "codex-mirror doctor work --fix"),
+        asks=True,
+        label="Doctor",
+        key="d",
+    ),
+    Command(
+        ("update",),
+        "pin the installed Codex in clones",
+        update,
+        (
+            Argument(("names",), "the clones", {"metavar": "NAME", "nargs": "*"}),
+            flag("--all", help="every clone", dest="everything"),
+            *(FROM, INCOMPLETE),
+        ),
+        ("codex-mirror update work", "codex-mirror update --all"),
+        label="Update",
+        key="u",
+    ),
+    Command(
+        ("rollback",),
+        "go back to the Codex before the last update; again to go forward",
+        roll_back,
+        (NAME_OF_CLONE,),
+        ("codex-mirror rollback work",),
+        label="Roll back",
+        key="b",
+    ),
+    Command(
+        ("rename",),
+        "give a clone another name",
+        rename,
+        (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
+        ("codex-mirror rename work office",),
+        label="Rename",
+        key="n",
+    ),
+    Command(
+        ("set",),
+        "change how a clone lives: its HOME, what it shares, its settings",
+        set_clone,
+        (
+            NAME_OF_CLONE,
+            Argument(("--home",), "a HOME of its own, or the real one", {"choices": HOMES, "default": ""}),
+            many("--share", value="ENTRY", help="share this entry of the real home"),
+            many("--unshare", value="ENTRY", help="share it no more"),
+            KEEP_ENV,
+            many("--no-keep-env", value="VAR", help="hide it again"),
+            SETTINGS,
+        ),
+        ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
+        label="Settings",
+        key="t",
+    ),
+    Command(
+        ("export",),
+        "write a clone's settings and sessions into one file",
+        export_clone,
+        (
+            NAME_OF_CLONE,
+            option("-o", "--output", value="FILE", help="the file, or - for stdout"),
+            flag("--with-login", help="with the login, which works in one place only"),
+        ),
+        ("codex-mirror export work -o work.tar.gz", "codex-mirror export work -o - | ssh host codex-mirror import -"),
+        label="Export",
+        key="e",
+    ),
+    Command(
+        ("import",),
+        "make a clone from an export or from a Codex home",
+        import_clone,
+        (
+            Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
+            option("--name", value="NEW", help="the new clone's name"),
+            FROM,
+            flag("--move-login", help="move the login of a Codex home"),
+            flag("--with-sessions", help="bring the sessions of a Codex home"),
+        ),
+        ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
+        label="Import",
+        key="i",
+    ),
+    Command(
+        ("remove",),
+        "remove a clone with its login and sessions",
+        remove,
+        (NAME_OF_CLONE, flag("--force", help="also while its Codex is running, which is ended")),
+        ("codex-mirror remove work",),
+        confirm=question_of_removal,
+        label="Remove",
+        key="x",
+    ),
+    Command(
+        ("wrapper", "install"),
+        "write every clone's command again, also into another directory",
+        wrapper_install,
+        (BIN_DIR,),
+        ("codex-mirror wrapper install --bin-dir ~/bin",),
+    ),
+    Command(
+        ("path", "status"),
+        "show whether the wrapper directory is on PATH",
+        path_status,
+        (BIN_DIR, SHELL, RC_FILE),
+        ("codex-mirror path status",),
+        asks=True,
+    ),
+    Command(
+        ("path", "setup"),
+        "put the wrapper directory on PATH in the shell's rc file",
+        path_setup,
+        (BIN_DIR, SHELL, RC_FILE),
+        ("codex-mirror path setup",),
+    ),
+    Command(
+        ("path", "remove"),
+        "take that out of the rc files again",
+        path_remove,
+        (SHELL, RC_FILE),
+        ("codex-mirror path remove",),
+    ),
+    Command(
+        ("completion",),
+        "print the completions for a shell",
+        completion,
+        (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
+        ('eval "$(codex-mirror completion bash)"', "codex-mirror completion fish | source"),
+        passes_on=True,
+    ),
+)
+
+COMMON = (
+    flag("--json", help="print one JSON document"),
+    flag("-y", "--yes", help="don't ask"),
+    flag("-q", "--quiet", help="print only data and errors"),
+    flag("--redact", help="hide e-mail addresses"),
+    flag("--debug", help="show where an error comes from"),
+)
+EXIT_CODES = (
+    "exit codes: 0 done, 1 failed or problems found, 2 usage, 3 no such clone, 5 refused,\n"
+    "            6 busy, 70 a bug, 130 interrupted; run, exec and login end as their program does"
+)
+VARIABLES = (
+    "environment: CODEX_MIRROR_HOME (~/.codex-mirror), CODEX_MIRROR_BIN_DIR (~/.local/bin),\n"
+    "             CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR"
+)
+FILES = "files: ~/.codex-mirror/registry.json, ~/.codex-mirror/clones/<name>, ~/.local/bin/<name>"
+
+
+def named_for(text: str, program: str) -> str:
+    """The text with the command lines in it as this caller would type them."""
+    firsts = "|".join(dict.fromkeys(["--help", "--version", *(command.words[0] for command in COMMANDS)]))
+    return re.sub(rf"(?<![\w./-])codex-mirror(?= ({firsts})\b)", lambda _: program, text)
+
+
+def parser_of(command: Command, program: str) -> Any:
+    """The parser of this one command; its complaints are ours to say."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise MirrorError(message, f"{self.prog} --help", USAGE)
+
+    examples = "examples:\n" + "\n".join(f"  {named_for(line, program)}" for line in command.examples)
+    parser = Parser(
+        prog=f"{program} {' '.join(command.words)}",
+        usage=f"%(prog)s [options] {command.arguments[0].options['metavar']} [ARGS…]" if command.passes_on else None,
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog="\n\n".join((examples, EXIT_CODES, VARIABLES, FILES)),
+        # With a width of its own it doesn't load `shutil` to ask for the terminal's.
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=28, width=100),
+        allow_abbrev=False,
+    )
+    for argument in (*command.arguments, *COMMON):
+        parser.add_argument(*argument.flags, help=argument.help, **argument.options)
+    return parser
+
+
+def plain_values(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
+    """What the parser would make of words without options, or None where it must be asked.
+
+    `list`, `run work` and their like start in two thirds of the time without loading argparse."""
+    due = [argument for argument in command.arguments if not argument.flags[0].startswith("-")]
+    odd = any("choices" in argument.options or argument.options.get("nargs") == "*" for argument in due)
+    needed = sum("nargs" not in argument.options for argument in due)
+    if odd or not needed <= len(words) <= len(due) or any(word.startswith("-") for word in words):
+        return None
+    values: dict[str, Any] = {}
+    for argument in (*command.arguments, *COMMON):
+        name = argument.options.get("dest") or argument.flags[-1].lstrip("-").replace("-", "_")
+        values[name] = argument.options.get(
+            "default", False if argument.options.get("action") == "store_true" else None
+        )
+    return {**values, **{argument.flags[0]: word for argument, word in zip(due, words, strict=False)}}
+
+
+def help_text(program: str) -> str:
+    """The program's own help, from the command table."""
+    lines = [
+        f"usage: {program} [-h] [-V] [COMMAND …]",
+        "",
+        "Clones of the official Codex CLI, each with its own login, HOME, sessions and pinned program.",
+        "",
+    ]
+    width = max(len(" ".join(command.words)) for command in COMMANDS)
+    lines += [f"  {' '.join(command.words):<{width}}  {command.summary}" for command in COMMANDS]
+    lines += ["", "Without a command it opens a menu.", f"`{program} COMMAND --help` tells more about a command."]
+    lines += ["", "every command takes:"]
+    lines += [f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON]
+    return "\n".join([*lines, "", EXIT_CODES, VARIABLES, FILES, f"more: {REPOSITORY}"])
+
+
+def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
+    """The command that these words begin with, and the words behind it. Raises MirrorError USAGE."""
+    for command in COMMANDS:
+        if tuple(argv[: len(command.words)]) == command.words:
+            return command, list(argv[len(command.words) :])
+    family = [" ".join(command.words) for command in COMMANDS if argv[0] == command.words[0]]
+    if family:
+        raise MirrorError(f"'{argv[0]}' wants to know what to do", f"one of: {', '.join(family)}", USAGE)
+    guess = nearest(argv[0], [command.words[0] for command in COMMANDS])
+    raise MirrorError(
+        f"there is no command '{argv[0]}'",
+        f"did you mean '{guess}'?" if guess else "codex-mirror --help shows them",
+        USAGE,
+    )
+
+
+def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The common options before the command, and the words from the command on."""
+    flags = [flag for argument in COMMON for flag in argument.flags]
+    first = next((index for index, word in enumerate(words) if word not in flags), len(words))
+    return list(words[:first]), list(words[first:])
+
+
+def split_before_the_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our options and the clone's name, and all that follows it; one `--` right behind the name is dropped."""
+    for index, word in enumerate(words):
+        if not word.startswith("-"):
+            rest = list(words[index + 1 :])
+            return list(words[: index + 1]), rest[1:] if rest[:1] == ["--"] else rest
+    return list(words), []
+
+
+def parsed(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The handler's keyword arguments, and the common options."""
+    ours, rest = split_before_the_rest(words) if command.passes_on else (list(words), [])
+    values = plain_values(command, ours) or vars(parser_of(command, program).parse_args(ours))
+    common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
+    return {**values, "arguments": rest} if command.passes_on else values, common
+
+
+# What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
+VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
+KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
+    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_book(places).clones],
+    "ENTRY": lambda places: [
+        (name, "")
+        for name in ("none", *entries_of(places.user_home))
+        if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
+    ],
+    "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
+}
+HELP_FLAG = flag("-h", "--help", help="show what it does")
+VERSION_FLAG = flag("-V", "--version", help="show the version")
+
+# What the shell may offer of its own (`files`, `directories` or nothing), and words with their meanings.
+Offers = tuple[str, list[tuple[str, str]]]
+
+
+def offered(words: Sequence[str], places: Places) -> Offers:
+    """What could stand in place of the last of these words, whatever of it is typed already."""
+    *before, word = list(words) or [""]
+    given, before = split_behind_options(before)
+    for command in COMMANDS:
+        if tuple(before[: len(command.words)]) == command.words:
+            return offered_to(command, [*given, *before[len(command.words) :]], word, places)
+    if not before and word.startswith("-"):
+        free = [argument for argument in (HELP_FLAG, VERSION_FLAG, *COMMON) if not {*argument.flags} & {*given}]
+        return "", [(flag, argument.help) for argument in free for flag in argument.flags]
+    following: dict[str, str] = {}
+    for command in COMMANDS:
+        if list(command.words[: len(before)]) == before:
+            first, *rest = command.words[len(before) :]
+            others = [following[first]] if first in following else []
+            following[first] = ", ".join([*others, " ".join(rest)]) if rest else command.summary
+    return "", list(following.items())
+
+
+def offered_to(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
+    """What could stand behind a command and these words of it: values where one is due, else options."""
+    options = {
+        flag: one for one in (*command.arguments, *COMMON, HELP_FLAG) for flag in one.flags if flag.startswith("-")
+    }
+    due = [one for one in command.arguments if not one.flags[0].startswith("-")]
+    given, values, waiting, ended = read_so_far(before, options)
+    if command.passes_on and values:
+        return "files", []
+    if not waiting and not ended and word.startswith("--") and "=" in word:
+        waiting = options.get(word.partition("=")[0], HELP_FLAG)
+    if waiting:
+        return values_for(waiting, places)
+    if due and len(values) >= len(due) and due[-1].options.get("nargs") != "*":
+        due = []
+    if due and (ended or not word.startswith("-")):
+        more, known = values_for(due[min(len(values), len(due) - 1)], places)
+        if more or known:
+            return more, [(value, meaning) for value, meaning in known if value not in values]
+    once = [one for one in given if one.options.get("action") != "append"]
+    return "", [(flag, one.help) for flag, one in options.items() if one not in once and not ended]
+
+
+def read_so_far(
+    words: Sequence[str], options: Mapping[str, Argument]
+) -> tuple[list[Argument], list[str], Argument | None, bool]:
+    """The options and the values in these words, the option that still waits for its value, and was there a `--`?"""
+    given: list[Argument] = []
+    values: list[str] = []
+    waiting: Argument | None = None
+    ended = False
+    for word in words:
+        if waiting:
+            waiting = None
+        elif ended or word == "-" or not word.startswith("-"):
+            values.append(word)
+        elif word == "--":
+            ended = True
+        elif option := options.get(word.partition("=")[0]):
+            given.append(option)
+            waiting = option if "=" not in word and option.options.get("action", "append") == "append" else None
+    return given, values, waiting, ended
+
+
+def values_for(argument: Argument, places: Places) -> Offers:
+    """What an argument can be, as its choices or its placeholder say."""
+    kinds = str(argument.options.get("metavar", "")).split("|")
+    known = [(choice, "") for choice in argument.options.get("choices", ())]
+    known += [value for kind in kinds if kind in KNOWN_VALUES for value in KNOWN_VALUES[kind](places)]
+    return next((VALUES_ON_DISK[kind] for kind in kinds if kind in VALUES_ON_DISK), ""), known
+
+
+# --- Screens --------------------------------------------------------------------------------------
+
+SMALLEST_ROWS, SMALLEST_COLUMNS = 10, 40
+
+
+class Size(NamedTuple):
+    """The size of a terminal, in cells."""
+
+    rows: int
+    columns: int
+
+
+class Seen(NamedTuple):
+    """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never."""
+
+    clone: Clone
+    newer: str = ""
+    account: Account | None = None
+    usage: Usage | None = None
+    used: float | None = None
+    health: Health | None = None
+
+
+class MenuWish(NamedTuple):
+    """What a key press asks of the world; `words` name a command, `typed` and `options` follow them on its line.
+
+    `fed` is a secret for its stdin, which is kept nowhere else."""
+
+    kind: str
+    words: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    job: int = 0
+    fed: str = ""
+
+
+Answer = tuple["Screen", "MenuWish | None"]
+Deed: TypeAlias = "Callable[[Screen], Answer]"
+
+
+class Item(NamedTuple):
+    """A line of a list: its key, its label, a note, what choosing it does, and why that can't be done now."""
+
+    key: str
+    label: str
+    deed: Deed
+    note: str = ""
+    why_not: str = ""
+
+
+class Picker(NamedTuple):
+    """Something to choose from; `whole` is the main menu, which fills the screen, and others are dialogs."""
+
+    title: str
+    items: tuple[Item, ...]
+    intro: tuple[str, ...] = ()
+    selected: int = 0
+    whole: bool = False
+
+
+class TypedLine(NamedTuple):
+    """A line being typed, and the place of the cursor in it."""
+
+    text: str = ""
+    at: int = 0
+
+
+class Field(NamedTuple):
+    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on with it."""
+
+    title: str
+    label: str
+    complaint: Callable[[Screen, str], str]
+    then: Callable[[Screen, str], Answer]
+    intro: tuple[str, ...] = ()
+    line: TypedLine = TypedLine()
+    refused: str = ""
+    secret: bool = False
+
+
+class Roster(NamedTuple):
+    """The table of clones: the selected one's id, and the filter, which may be being typed."""
+
+    selected: str = ""
+    sought: TypedLine = TypedLine()
+    typing: bool = False
+
+
+class Report(NamedTuple):
+    """Lines to read and to scroll; `mend` does what they advise, where that can be done."""
+
+    title: str
+    lines: tuple[str, ...]
+    top: int = 0
+    mend: Deed | None = None
+
+
+class Busy(NamedTuple):
+    """Waits for a job; keys typed meanwhile are kept for what comes after it."""
+
+    job: int
+
+
+Page = Picker | Field | Roster | Report | Busy
+
+
+class Job(NamedTuple):
+    """Work under way in the background."""
+
+    number: int
+    title: str
+    name: str
+    what: str = ""
+    done: int = 0
+    total: int = 0
+
+
+class Screen(NamedTuple):
+    """Everything that the menu shows, and all that decides what a key means. `pages` is a pile, the last on top."""
+
+    places: Places
+    pages: tuple[Page, ...]
+    size: Size = Size(24, 80)
+    ascii: bool = False
+    program: str = "codex-mirror"
+    redact: bool = False
+    known: bool = False
+    rows: tuple[Seen, ...] = ()
+    broken: str = ""
+    installed: str = ""
+    on_path: bool | None = None
+    jobs: tuple[Job, ...] = ()
+    started: int = 0
+    held: tuple[str, ...] = ()
+    status: str = ""
+    asked_to_stay: bool = False
+    now: float = 0.0
+    beat: int = 0
+    over: str = ""
+
+
+def top(screen: Screen) -> Page:
+    return screen.pages[-1]
+
+
+def opened(screen: Screen, page: Page) -> Screen:
+    """The screen with one more page on the pile."""
+    return screen._replace(pages=(*screen.pages, page))
+
+
+def turned(screen: Screen, page: Page) -> Screen:
+    """The screen with this page in place of the one on top."""
+    return screen._replace(pages=(*screen.pages[:-1], page))
+
+
+def closed(screen: Screen) -> Screen:
+    """The screen without the page on top; the main menu stays."""
+    return screen._replace(pages=screen.pages[:-1] or screen.pages) if len(screen.pages) > 1 else screen
+
+
+def for_eyes(screen: Screen, text: str) -> str:
+    """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
+    text = named_for(text, screen.program)
+    return redacted(text) if screen.redact else text
+
+
+def back(screen: Screen) -> Answer:
+    return closed(screen), None
+
+
+def replaced_by(screen: Screen, deed: Deed) -> Answer:
+    """Closes the dialog on top and goes on."""
+    return deed(closed(screen))
+
+
+def chosen(screen: Screen, item: Item) -> Answer:
+    """Does what an item says, or says why not."""
+    if item.why_not:
+        return screen._replace(status=f"{item.label}: {item.why_not}"), None
+    return item.deed(screen)
+
+
+def matching(screen: Screen, roster: Roster) -> tuple[Seen, ...]:
+    """The clones that the filter lets through, by name or account, in the registry's order."""
+    wanted = roster.sought.text.strip().lower()
+    if not wanted:
+        return screen.rows
+    return tuple(
+        seen
+        for seen in screen.rows
+        if wanted in seen.clone.name.lower() or (seen.account and wanted in account_text(seen.account).lower())
+    )
+
+
+def selected_row(screen: Screen, roster: Roster) -> Seen | None:
+    """The selected clone, or the first one when that isn't shown."""
+    rows = matching(screen, roster)
+    return next((seen for seen in rows if seen.clone.id == roster.selected), rows[0] if rows else None)
+
+
+def digit_of(index: int) -> str:
+    """The digit that chooses the line with this index; the tenth has 0, and those after it none."""
+    return str((index + 1) % 10) if index < 10 else ""
+
+
+def is_too_small(size: Size) -> bool:
+    """Is there too little room to see what one does? Then only leaving is possible."""
+    return size.rows < SMALLEST_ROWS or size.columns < SMALLEST_COLUMNS
+
+
+def is_roomy(size: Size) -> bool:
+    return size.rows >= 16
+
+
+def body_height(size: Size) -> int:
+    """The rows between the header and the footer: a large terminal has two of each."""
+    return size.rows - (4 if is_roomy(size) else 2)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells, broken between words where that can be; indents are kept."""
+    text = visible(text)
+    if cells(text) <= width:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip())][: max(width - 10, 0)]
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+", text):
+        if line and cells(line + word) > width:
+            lines.append(line)
+            line, word = indent, word.lstrip()
+        for character in word:
+            if line and cells(line + character) > width:
+                lines.append(line)
+                line = ""
+            line += character
+    return [*lines, line]
+
+
+def report_lines(report: Report, size: Size) -> list[str]:
+    return [part for line in report.lines for part in wrapped(line, max(size.columns - 4, 1))]
+
+
+def report_height(size: Size) -> int:
+    """How many lines of a report are seen at once: the body without the title."""
+    return max(body_height(size) - 2, 1)
+
+
+# --- Dialogs --------------------------------------------------------------------------------------
+
+ABOUT_LICENSE = "MIT"
+WITH_KEY = "--with-api-key"
+FED_OPTIONS = {WITH_KEY, "--with-access-token"}
+
+
+def first_screen(caller: Caller, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
+    main = Picker("codex-mirror", main_items(), whole=True)
+    return Screen(caller.places, (main,), size, ascii_only, caller.program, redact, now=now)
+
+
+def main_items() -> tuple[Item, ...]:
+    """The main menu: the entries that stand there, and every labelled command that is about no single clone."""
+    more = [
+        Item(command.key, command.label, partial(begun, command=command), command.summary)
+        for command in COMMANDS
+        if command.label and not is_about_a_clone(command) and command.words not in (("create",), ("path", "setup"))
+    ]
+    return (
+        Item("c", "Quick Clone", quick_clone, "a new clone with its own login"),
+        Item("m", "Manage Clones", lambda screen: (opened(screen, Roster()), None), "accounts, limits, versions"),
+        Item("u", "Update All Clones", update_all, "pin the installed Codex in all of them"),
+        Item("d", "Diagnostics", diagnostics, "what is wrong, and what mends it"),
+        Item("p", "Shell PATH Setup", shell_path_setup, "so that the shell finds the clones"),
+        Item("s", "Star on GitHub", lambda screen: (screen, MenuWish("browse")), "say that you like it"),
+        Item("a", "About", about, "version, places, license"),
+        *more,
+        Item("x", "Exit", leaving),
+    )
+
+
+def command_called(*words: str) -> Command:
+    return next(command for command in COMMANDS if command.words == words)
+
+
+def is_about_a_clone(command: Command) -> bool:
+    """Is a clone's name the first argument of this command?"""
+    first = command.arguments[0].flags[0] if command.arguments else ""
+    return first in ("name", "names") and command.words != ("create",)
+
+
+def takes_the_terminal(command: Command) -> bool:
+    """Does this command run Codex on our terminal?"""
+    return command.passes_on or command.handler is logout
+
+
+def why_not_now(screen: Screen, command: Command, seen: Seen) -> str:
+    """Why this can't be done to this clone now, or nothing."""
+    clone = seen.clone
+    for job in screen.jobs:
+        if job.name == clone.name:
+            return f"{job.title} is still under way"
+    if command.handler is roll_back and not clone.previous:
+        return "no earlier Codex is kept"
+    keyring = seen.health is not None and seen.health.auth_status == "logged_in"
+    if command.handler is logout and seen.account and seen.account.kind == "none" and not keyring:
+        return "not logged in"
+    return ""
+
+
+def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
+    """What can be done to a clone: every labelled row of the command table that is about one."""
+    items = []
+    for command in COMMANDS:
+        if not command.label or not is_about_a_clone(command):
+            continue
+        why_not, name = why_not_now(screen, command, seen), str(seen.clone.name)
+        ask = partial(ask_what_to_change, command=command, clone=seen.clone)
+        deed = ask if command.handler is set_clone else partial(begun, command=command, typed=(name,))
+        items.append(Item(command.key, command.label, deed, command.summary.split(";")[0], why_not))
+        if command.passes_on:
+            label = f"{command.label} with arguments"
+            deed = partial(ask_for_arguments, command=command, name=name)
+            items.append(Item(command.key.upper(), label, deed, "as one would type them", why_not))
+        if command.handler is login:
+            deed = partial(begun, command=command, typed=(name, WITH_KEY))
+            items.append(Item("a", f"{command.label} with an API key", deed, "typed here, given to Codex", why_not))
+    return tuple(items)
+
+
+def begun(
+    screen: Screen, command: Command, typed: tuple[str, ...] = (), confirmed: bool = False, fed: str = ""
+) -> Answer:
+    """A command on its way: first what is missing is asked for, then what would be lost, and then it is done."""
+    wanted = [argument for argument in command.arguments if is_required(argument)]
+    given = len(typed) - (1 if typed and not is_required(command.arguments[0]) else 0)
+    if not command.passes_on and len(wanted) > given:
+        return ask_for(screen, command, typed, wanted[given]), None
+    if command.handler is login and not fed and FED_OPTIONS & set(typed):
+        return ask_for_secret(screen, command, typed), None
+    kind = "ask" if command.confirm and not confirmed else "hand over" if takes_the_terminal(command) else "do"
+    wish = MenuWish(kind, command.words, typed, fed=fed)
+    return (screen, wish) if kind == "hand over" else working(screen, wish, title_of(wish), typed)
+
+
+def is_required(argument: Argument) -> bool:
+    return not argument.flags[0].startswith("-") and argument.options.get("nargs") not in ("?", "*", "...")
+
+
+def title_of(wish: MenuWish) -> str:
+    return " ".join((*wish.words, *wish.options, *wish.typed))
+
+
+def working(screen: Screen, wish: MenuWish, title: str, typed: tuple[str, ...]) -> Answer:
+    """The screen that waits for a job, and the wish for it."""
+    number = screen.started + 1
+    job = Job(number, title, typed[0] if typed else "")
+    screen = screen._replace(started=number, jobs=(*screen.jobs, job))
+    return opened(screen, Busy(number)), wish._replace(job=number)
+
+
+def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: Argument) -> Screen:
+    """The dialog for one more argument of a command."""
+
+    def go_on(screen: Screen, text: str) -> Answer:
+        words = (*typed, text.strip())
+        return (
+            ask_for_name(closed(screen), command, words)
+            if names_a_clone(command)
+            else begun(closed(screen), command, words)
+        )
+
+    return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
+
+
+def value_dialog(screen: Screen, title: str, argument: Argument, go_on: Callable[[Screen, str], Answer]) -> Screen:
+    """The dialog for the value of an argument: a list where there is a choice, else a line to type."""
+    if choices := argument.options.get("choices"):
+        items = tuple(Item("", str(choice), partial(picked, str(choice), go_on)) for choice in choices)
+        return opened(screen, Picker(title, items, (argument.help,)))
+    complaint = complaint_about_new_name if argument.flags[0] == "new_name" else wants_something
+    return opened(screen, Field(title, argument.help, complaint, go_on))
+
+
+def picked(text: str, go_on: Callable[[Screen, str], Answer], screen: Screen) -> Answer:
+    return go_on(screen, text)
+
+
+def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer:
+    """The dialog for how a clone lives: what is so now, and the command's options, of which one is changed."""
+
+    def go_on(screen: Screen, text: str, flag: str) -> Answer:
+        wish = MenuWish("do", command.words, (str(clone.name),), (f"{flag}={text.strip()}",))
+        return working(closed(screen), wish, title_of(wish), wish.typed)
+
+    def ask(screen: Screen, argument: Argument) -> Answer:
+        return value_dialog(closed(screen), title, argument, partial(go_on, flag=argument.flags[0])), None
+
+    title = f"{command.label} of {clone.name}"
+    now = {"home": [clone.home], "shares": clone.shared, "may see": clone.keep_env}
+    intro = tuple(for_eyes(screen, f"{key:<8} {', '.join(values) or '-'}") for key, values in now.items())
+    items = tuple(
+        Item("", argument.flags[0].removeprefix("--"), partial(ask, argument=argument), argument.help)
+        for argument in command.arguments[1:]
+    )
+    return opened(screen, Picker(title, items, intro)), None
+
+
+def names_a_clone(command: Command) -> bool:
+    """May the new clone that this command makes be given a name?"""
+    return any(argument.flags[0] == "--name" for argument in command.arguments)
+
+
+def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> Answer:
+    """The dialog for the name of a clone that comes from elsewhere, where it may have had one."""
+
+    def complaint(screen: Screen, text: str) -> str:
+        return complaint_about_new_name(screen, text) if text.strip() else ""
+
+    def go_on(screen: Screen, text: str) -> Answer:
+        wish = MenuWish("do", command.words, typed, ("--name", text.strip()) if text.strip() else ())
+        return working(closed(screen), wish, title_of(wish), ())
+
+    intro = ("an export brings its own name: Enter alone keeps it",)
+    return opened(screen, Field(f"{command.label} {typed[0]}", "name", complaint, go_on, intro)), None
+
+
+def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
+    """The dialog for what goes to Codex, or to another program."""
+    import shlex
+
+    def complaint(screen: Screen, text: str) -> str:
+        try:
+            shlex.split(text)
+        except ValueError as error:
+            return f"as a command line: {error}"
+        return ""
+
+    def go_on(screen: Screen, text: str) -> Answer:
+        return begun(closed(screen), command, (name, *shlex.split(text)))
+
+    return opened(screen, Field(f"{command.label} {name}", "arguments", complaint, go_on)), None
+
+
+def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> Screen:
+    """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal (seen with 0.169)."""
+
+    def go_on(screen: Screen, text: str) -> Answer:
+        return begun(closed(screen), command, typed, fed=text.strip())
+
+    label = "access token" if "--with-access-token" in typed else "API key"
+    intro = ("it goes to Codex, and nowhere else",)
+    return opened(screen, Field(f"{command.label} {typed[0]}", label, wants_something, go_on, intro, secret=True))
+
+
+def wants_something(screen: Screen, text: str) -> str:
+    return "" if text.strip() else "type something, or Esc to go back"
+
+
+def complaint_about_new_name(screen: Screen, text: str) -> str:
+    """Why no clone may get this name, as far as that is known without looking at the disk."""
+    try:
+        name = new_clone_name(text)
+    except MirrorError as error:
+        return error.message
+    taken = next((seen.clone.name for seen in screen.rows if seen.clone.name.lower() == name.lower()), "")
+    return f"there is a clone '{taken}' already" if taken else ""
+
+
+def quick_clone(screen: Screen) -> Answer:
+    """Name, yes, progress, login, result."""
+
+    def confirm(screen: Screen, text: str) -> Answer:
+        name = text.strip()
+        go = partial(replaced_by, deed=partial(begun, command=command_called("create"), typed=(name,)))
+        codex = f"Codex {screen.installed}, as installed" if screen.installed else "the installed Codex"
+        intro = (f"pins {codex}", f"command  {os.path.join(screen.places.bin_dir, name)}")
+        items = (Item("y", "Create it", go), Item("n", "Not now", back))
+        return turned(screen, Picker(f"Create '{name}'?", items, intro)), None
+
+    return opened(screen, Field("Quick Clone", "name", complaint_about_new_name, confirm)), None
+
+
+def update_all(screen: Screen) -> Answer:
+    if not screen.rows:
+        return screen._replace(status="Update All Clones: there are no clones yet"), None
+    wish = MenuWish("do", ("update",), options=("--all",))
+    go = partial(replaced_by, deed=lambda screen: working(screen, wish, title_of(wish), ()))
+    items = (Item("y", "Update them", go), Item("n", "Not now", back))
+    to = f" to Codex {screen.installed}" if screen.installed else ""
+    intro = ("each keeps the Codex of before, so that it can be rolled back",)
+    return opened(screen, Picker(f"Update {count_text(len(screen.rows), 'clone')}{to}?", items, intro)), None
+
+
+def diagnostics(screen: Screen) -> Answer:
+    doctor_row = command_called("doctor")
+    items = [Item("a", "All clones", partial(replaced_by, deed=partial(begun, command=doctor_row)))]
+    for seen in screen.rows:
+        deed = partial(replaced_by, deed=partial(begun, command=doctor_row, typed=(str(seen.clone.name),)))
+        items.append(Item("", seen.clone.name, deed))
+    return opened(screen, Picker("Diagnostics", tuple(items))), None
+
+
+def shell_path_setup(screen: Screen) -> Answer:
+    setup = command_called("path", "setup")
+    items = (
+        Item("y", "Set it up", partial(replaced_by, deed=partial(begun, command=setup))),
+        Item("n", "Not now", back),
+    )
+    state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[screen.on_path]
+    intro = (f"puts {screen.places.bin_dir} on PATH, in your shell's rc file", state)
+    return opened(screen, Picker("Shell PATH Setup", items, tuple(filter(None, intro)))), None
+
+
+def about(screen: Screen) -> Answer:
+    lines = (
+        f"codex-mirror {__version__}",
+        "Clones of the official Codex CLI, each with its own login, HOME, sessions and pinned program.",
+        "",
+        f"mirror home  {screen.places.mirror_home}",
+        f"commands     {screen.places.bin_dir}",
+        f"Codex        {screen.installed or 'not found on PATH'}",
+        f"Python       {sys.version.split()[0]}",
+        f"license      {ABOUT_LICENSE}",
+        "",
+        REPOSITORY,
+    )
+    return opened(screen, Report("About", lines)), None
+
+
+def leaving(screen: Screen) -> Answer:
+    """Asks once before the menu is left, and whenever work is still under way; the default is what loses nothing."""
+    if screen.asked_to_stay and not screen.jobs:
+        return screen, MenuWish("leave")
+    items = (
+        Item("s", "Star and Exit", lambda screen: (closed(screen), MenuWish("star and leave"))),
+        Item("x", "Skip and Exit", lambda screen: (closed(screen), MenuWish("leave"))),
+        Item("b", "Back", back),
+    )
+    jobs = tuple(f"{job.title} is still under way" for job in screen.jobs)
+    intro = (*jobs, "Leaving stops it; the next command tidies up.") if jobs else ("Do you like codex-mirror?",)
+    return opened(screen._replace(asked_to_stay=True), Picker("Exit", items, intro, 2 if jobs else 1)), None
+
+
+# --- News -----------------------------------------------------------------------------------------
+
+
+def arrived(screen: Screen, book: Book | None, *, broken: str, on_path: bool, at: float) -> Screen:
+    """The registry was read: what is known of clones that are still the same is kept."""
+    if book is None:
+        return screen._replace(known=True, broken=broken, on_path=on_path, now=at)
+    before = {seen.clone.id: seen for seen in screen.rows}
+    rows = [before.get(clone.id, Seen(clone))._replace(clone=clone) for clone in book.clones]
+    bad = row_complaint(book.bad_rows[0]) if book.bad_rows else ""
+    pages = tuple(reselected(screen, page, rows) if isinstance(page, Roster) else page for page in screen.pages)
+    screen = screen._replace(known=True, pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
+    return compared(screen, screen.installed)
+
+
+def compared(screen: Screen, installed: str) -> Screen:
+    """The installed Codex is known: which clones have an older one?"""
+
+    def newer(seen: Seen) -> str:
+        return installed if installed and is_newer(installed, seen.clone.runtime.version) else ""
+
+    rows = tuple(seen._replace(newer=newer(seen)) for seen in screen.rows)
+    return screen._replace(installed=installed, rows=rows)
+
+
+def reselected(screen: Screen, page: Roster, rows: Sequence[Seen]) -> Roster:
+    """The table with the selection on the same clone, or where that is gone, on the one in its place."""
+    ids, before = [seen.clone.id for seen in rows], [seen.clone.id for seen in matching(screen, page)]
+    if page.selected in ids or page.selected not in before:
+        return page
+    place = before.index(page.selected)
+    around = [one for one in (*before[place:], *reversed(before[:place])) if one in ids]
+    return page._replace(selected=around[0] if around else "")
+
+
+def learned(screen: Screen, clone_id: str, **facts: Any) -> Screen:
+    """Something was found out about a clone."""
+    rows = tuple(seen._replace(**facts) if seen.clone.id == clone_id else seen for seen in screen.rows)
+    return screen._replace(rows=rows, now=max(screen.now, facts.get("used") or 0))
+
+
+def progressed(screen: Screen, number: int, what: str, done: int, total: int) -> Screen:
+    jobs = tuple(
+        job._replace(what=what, done=done, total=total) if job.number == number else job for job in screen.jobs
+    )
+    return screen._replace(jobs=jobs)
+
+
+def without_job(screen: Screen, number: int) -> tuple[Screen, Job | None, bool]:
+    """The screen without a job that ended, the job, and whether the user waited for it."""
+    job = next((job for job in screen.jobs if job.number == number), None)
+    waited = Busy(number) in screen.pages
+    pages = tuple(page for page in screen.pages if page != Busy(number))
+    jobs = tuple(job for job in screen.jobs if job.number != number)
+    return screen._replace(jobs=jobs, pages=pages), job, waited
+
+
+def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
+    """A command has ended: what it did is shown, or when nobody waits for it any more, said in the status line."""
+    screen, _, waited = without_job(screen, wish.job)
+    lines = tuple(for_eyes(screen, line) for line in (*shown_lines(outcome), *outcome.notes))
+    command = command_called(*wish.words)
+    is_short = len(lines) <= 1 and outcome.code == DONE and command.handler is not doctor
+    if not waited or is_short:
+        return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
+    if command.handler is create and outcome.code == DONE:
+        return offered_login(screen, wish.typed[0], lines)
+    mend = None
+    if command.handler is doctor and outcome.code != DONE and not wish.options:
+        mending = wish._replace(options=("--fix",))
+        mend = partial(replaced_by, deed=lambda screen: working(screen, mending, title_of(mending), wish.typed))
+    return opened(screen, Report(title_of(wish), lines, mend=mend))
+
+
+def shown_lines(outcome: Outcome) -> tuple[str, ...]:
+    """What a command says to people, as lines."""
+    return tuple(aligned(outcome.table)) if outcome.table is not None else outcome.lines
+
+
+def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
+    """What was created, and the way on to its login."""
+    row = command_called("login")
+    go = partial(replaced_by, deed=partial(begun, command=row, typed=(name,)))
+    with_key = partial(replaced_by, deed=partial(begun, command=row, typed=(name, WITH_KEY)))
+    items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later", back))
+    return opened(screen, Picker("Created", items, lines, 2))
+
+
+def questioned(screen: Screen, wish: MenuWish, question: Question | None) -> Screen:
+    """What would be lost is known: the dialog that asks, with no as the default."""
+    screen, _, waited = without_job(screen, wish.job)
+    if not waited:
+        return screen
+    command = command_called(*wish.words)
+    go = partial(replaced_by, deed=partial(begun, command=command, typed=wish.typed, confirmed=True))
+    question = question or Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
+    intro = tuple(for_eyes(screen, loss) for loss in question.losses)
+    if not question.word:
+        items = (Item("n", "No", back), Item("y", f"Yes, {command.label.lower()}", go))
+        return opened(screen, Picker(question.text, items, intro))
+
+    def complaint(screen: Screen, text: str) -> str:
+        return "" if text.strip() == question.word else f"type {question.word} to go on, or Esc to go back"
+
+    return opened(
+        screen, Field(question.text, f"type {question.word}", complaint, lambda screen, text: go(screen), intro)
+    )
+
+
+def failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
+    """A command has failed: a dialog says why, and what to do."""
+    screen, _, _ = without_job(screen, wish.job)
+    lines = [for_eyes(screen, line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
+    return opened(screen, Picker(f"{title_of(wish)} failed".strip(), (Item("o", "OK", back),), tuple(lines)))
+
+
+def handed_back(screen: Screen, wish: MenuWish, code: int, notes: tuple[str, ...]) -> Screen:
+    """Codex has ended, and the terminal is ours again."""
+    what = {"run": "Codex", "exec": "the program"}.get(wish.words[0], wish.words[0])
+    told_notes = "".join(f"; {note}" for note in notes)
+    return screen._replace(status=f"{wish.typed[0]}: {what} ended with exit status {code}{told_notes}")
+
+
+def browsed(screen: Screen, shown: bool) -> Screen:
+    if shown:
+        return screen._replace(status=f"thank you: {REPOSITORY} is open in the browser")
+    intro = ("no browser could be opened; the address is", REPOSITORY)
+    return opened(screen, Picker("Star on GitHub", (Item("o", "OK", back),), intro))
+
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+PASTED = "pasted:"
+PASTE_START, PASTE_END = b"\x1b[200~", b"\x1b[201~"
+SEQUENCE = rb"\x1b(?:\[[0-9;?<>=]*[@-~]|O[ -~])"
+SEQUENCE_BEGUN = rb"\x1b(?:\[[0-9;?<>=]*|O)?\Z"
+SEQUENCES = {
+    **{b"A": "up", b"B": "down", b"C": "right", b"D": "left", b"H": "home", b"F": "end", b"M": "enter", b"Z": "up"},
+    **{b"1~": "home", b"7~": "home", b"4~": "end", b"8~": "end", b"3~": "delete", b"5~": "pgup", b"6~": "pgdn"},
+}
+CONTROLS = {b"\r": "enter", b"\n": "enter", b"\t": "tab", b"\x7f": "backspace", b"\x08": "backspace", b"\x1b": "esc"}
+
+
+def keys_in(data: bytes, final: bool) -> tuple[list[str], bytes]:
+    """What a terminal sent, as words, and the rest that isn't a whole key yet; with `final` nothing more will come."""
+    keys: list[str] = []
+    while data:
+        if data.startswith(PASTE_START):
+            pasted, end, rest = data[len(PASTE_START) :].partition(PASTE_END)
+            if not end and not final:
+                return keys, data
+            keys, data = [*keys, PASTED + pasted.decode("utf-8", "ignore")], rest
+        elif found := re.match(SEQUENCE, data):
+            tail = re.sub(rb"\A(?:1;\d+|([1-8]);\d+)(?=.\Z)", rb"\1", found.group()[2:])
+            keys, data = [*keys, *filter(None, [SEQUENCES.get(tail, "")])], data[found.end() :]
+        elif re.match(SEQUENCE_BEGUN, data) and not final:
+            return keys, data
+        else:
+            key, data = first_key(data, final)
+            if key is None:
+                return keys, data
+            keys += [key] if key else []
+    return keys, b""
+
+
+def first_key(data: bytes, final: bool) -> tuple[str | None, bytes]:
+    """The first key of bytes that begin with no sequence: None while a character is incomplete, empty for none."""
+    if data[:1] in CONTROLS:
+        return CONTROLS[data[:1]], data[1:]
+    if data[0] < 0x20:
+        return f"ctrl-{chr(data[0] + 96)}", data[1:]
+    length = 1 if data[0] < 0x80 else 2 if data[0] < 0xE0 else 3 if data[0] < 0xF0 else 4
+    if len(data) < length and not final:
+        return None, data
+    try:
+        return data[:length].decode(), data[length:]
+    except UnicodeDecodeError:
+        return "", data[1:]
+
+
+PAGE_STEP = 10
+LONGEST_LINE = 4096
+
+
+class Binding(NamedTuple):
+    """What keys do on a screen: in the footer (when `word` isn't empty), in the help, and in deed."""
+
+    keys: tuple[str, ...]
+    word: str
+    help: str
+    deed: Callable[[Screen], Answer]
+
+
+def place_before(line: TypedLine) -> int:
+    """The place left of the cursor; marks go with the letter that they stand on."""
+    at = max(line.at - 1, 0)
+    while at > 0 and cells(line.text[at]) == 0:
+        at -= 1
+    return at
+
+
+def place_after(line: TypedLine) -> int:
+    at = min(line.at + 1, len(line.text))
+    while at < len(line.text) and cells(line.text[at]) == 0:
+        at += 1
+    return at
+
+
+def without_part(line: TypedLine, start: int, end: int) -> TypedLine:
+    return TypedLine(line.text[:start] + line.text[end:], start)
+
+
+def with_text(line: TypedLine, text: str) -> TypedLine:
+    """The line with this typed or pasted at the cursor: one line, without control characters, of bearable length."""
+    text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(line.text)]
+    return TypedLine(line.text[: line.at] + text + line.text[line.at :], line.at + len(text))
+
+
+EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
+    "left": lambda line: line._replace(at=place_before(line)),
+    "right": lambda line: line._replace(at=place_after(line)),
+    "home": lambda line: line._replace(at=0),
+    "end": lambda line: line._replace(at=len(line.text)),
+    "ctrl-a": lambda line: line._replace(at=0),
+    "ctrl-e": lambda line: line._replace(at=len(line.text)),
+    "backspace": lambda line: without_part(line, place_before(line), line.at),
+    "delete": lambda line: without_part(line, line.at, place_after(line)),
+    "ctrl-u": lambda line: without_part(line, 0, line.at),
+    "ctrl-k": lambda line: without_part(line, line.at, len(line.text)),
+    "ctrl-w": lambda line: without_part(line, len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
+}
+
+
+def edited(line: TypedLine, key: str) -> TypedLine:
+    """The line after a key; a key that means nothing here leaves it as it is."""
+    if key in EDITS:
+        return EDITS[key](line)
+    if key.startswith(PASTED):
+        return with_text(line, key.removeprefix(PASTED))
+    return with_text(line, key) if len(key) == 1 else line
+
+
+def moved(screen: Screen, by: int) -> Answer:
+    """The selection, or what is read, moved up or down as far as that goes."""
+    page = top(screen)
+    if isinstance(page, Picker):
+        return turned(screen, page._replace(selected=min(max(page.selected + by, 0), len(page.items) - 1))), None
+    if isinstance(page, Report):
+        last = max(len(report_lines(page, screen.size)) - report_height(screen.size), 0)
+        return turned(screen, page._replace(top=min(max(page.top + by, 0), last))), None
+    if isinstance(page, Roster):
+        ids = [seen.clone.id for seen in matching(screen, page)]
+        here = selected_row(screen, page)
+        if here:
+            index = min(max(ids.index(here.clone.id) + by, 0), len(ids) - 1)
+            return turned(screen, page._replace(selected=ids[index])), None
+    return screen, None
+
+
+def enter_item(screen: Screen) -> Answer:
+    page = top(screen)
+    return chosen(screen, page.items[page.selected]) if isinstance(page, Picker) and page.items else (screen, None)
+
+
+def enter_field(screen: Screen) -> Answer:
+    page = top(screen)
+    if not isinstance(page, Field):
+        return screen, None
+    if refused := page.complaint(screen, page.line.text):
+        return turned(screen, page._replace(refused=refused)), None
+    return page.then(screen, page.line.text)
+
+
+def enter_row(screen: Screen) -> Answer:
+    """Opens the list of what can be done to the selected clone."""
+    page = top(screen)
+    seen = selected_row(screen, page) if isinstance(page, Roster) else None
+    if not seen:
+        return screen, None
+    items = tuple(item._replace(deed=partial(replaced_by, deed=item.deed)) for item in actions_on(screen, seen))
+    return opened(screen, Picker(str(seen.clone.name), items)), None
+
+
+def with_roster(screen: Screen, **changes: Any) -> Answer:
+    page = top(screen)
+    return (turned(screen, page._replace(**changes)), None) if isinstance(page, Roster) else (screen, None)
+
+
+def back_from_roster(screen: Screen) -> Answer:
+    """First the filter goes, then the table."""
+    page = top(screen)
+    filtered = isinstance(page, Roster) and bool(page.sought.text)
+    return with_roster(screen, sought=TypedLine()) if filtered else back(screen)
+
+
+def help_here(screen: Screen) -> Answer:
+    """The keys of this screen, as a page to read."""
+    shown = [(", ".join(binding.keys), binding.help) for binding in bindings_of(screen)]
+    listed_items = [
+        (" ".join(filter(None, (digit_of(index) if isinstance(top(screen), Picker) else "", item.key))), item.label)
+        for index, item in enumerate(items_here(screen))
+    ]
+    width = max(cells(keys) for keys, _ in shown)
+    lines = [f"{keys:<{width}}  {meaning}" for keys, meaning in [*shown, *[row for row in listed_items if row[0]]]]
+    return opened(screen, Report("Keys of this screen", tuple(lines))), None
+
+
+def items_here(screen: Screen) -> tuple[Item, ...]:
+    """What can be chosen by its own key on this screen."""
+    page = top(screen)
+    if isinstance(page, Picker):
+        return page.items
+    if isinstance(page, Roster) and not page.typing and (seen := selected_row(screen, page)):
+        return actions_on(screen, seen)
+    return ()
+
+
+def mend_report(screen: Screen) -> Answer:
+    page = top(screen)
+    return page.mend(screen) if isinstance(page, Report) and page.mend else (screen, None)
+
+
+def stop_waiting(screen: Screen) -> Answer:
+    """Leaves a job to itself; what was typed for its result is not for anything else."""
+    return closed(screen)._replace(held=()), None
+
+
+def wishing(kind: str) -> Callable[[Screen], Answer]:
+    return lambda screen: (screen, MenuWish(kind))
+
+
+MOVES = (
+    Binding(("up", "k"), "↑↓ choose", "one up", partial(moved, by=-1)),
+    Binding(("down", "j", "tab"), "", "one down", partial(moved, by=1)),
+    Binding(("pgup",), "", "a page up", partial(moved, by=-PAGE_STEP)),
+    Binding(("pgdn",), "", "a page down", partial(moved, by=PAGE_STEP)),
+    Binding(("home", "g"), "", "to the first", partial(moved, by=-(1 << 30))),
+    Binding(("end", "G"), "", "to the last", partial(moved, by=1 << 30)),
+)
+EVERYWHERE = (
+    Binding(("ctrl-l",), "", "draw the screen again", wishing("redraw")),
+    Binding(("ctrl-z",), "", "suspend; fg comes back", wishing("suspend")),
+    Binding(("ctrl-c",), "", "leave at once", wishing("interrupt")),
+)
+HELP = Binding(("?",), "? keys", "this help", help_here)
+BACK = Binding(("esc", "q"), "q back", "go back", back)
+KEYS: Mapping[str, tuple[Binding, ...]] = {
+    "menu": (
+        *MOVES,
+        Binding(("enter",), "Enter open", "open the selected entry", enter_item),
+        HELP,
+        Binding(("esc", "q"), "q leave", "leave", leaving),
+    ),
+    "list": (*MOVES, Binding(("enter",), "Enter choose", "do what is selected", enter_item), HELP, BACK),
+    "table": (
+        *MOVES,
+        Binding(("enter",), "Enter actions", "what can be done to the selected clone", enter_row),
+        Binding(("/",), "/ filter", "show only some clones", partial(with_roster, typing=True)),
+        HELP,
+        Binding(("esc", "q"), "q back", "clear the filter, or go back", back_from_roster),
+    ),
+    "filter": (
+        Binding(("enter",), "Enter keep", "keep the filter", partial(with_roster, typing=False)),
+        Binding(("up",), "↑↓ choose", "one up", partial(moved, by=-1)),
+        Binding(("down",), "", "one down", partial(moved, by=1)),
+        Binding(("esc",), "Esc clear", "clear it", partial(with_roster, typing=False, sought=TypedLine())),
+    ),
+    "line": (
+        Binding(("enter",), "Enter go on", "go on with this", enter_field),
+        Binding(("esc",), "Esc back", "go back", back),
+    ),
+    "report": (
+        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(moved, by=-1)),
+        *MOVES[1:],
+        HELP,
+        Binding(("esc", "q", "enter"), "q back", "go back", back),
+    ),
+    "report to mend": (
+        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(moved, by=-1)),
+        *MOVES[1:],
+        Binding(("f",), "f mend", "mend what can be mended without losing anything", mend_report),
+        HELP,
+        Binding(("esc", "q", "enter"), "q back", "go back", back),
+    ),
+    "wait": (Binding(("esc",), "Esc go on in the background", "stop waiting; the work goes on", stop_waiting),),
+}
+
+
+def mode_of(screen: Screen) -> str:
+    """Which keys count now."""
+    page = top(screen)
+    if isinstance(page, Picker):
+        return "menu" if page.whole else "list"
+    if isinstance(page, Roster):
+        return "filter" if page.typing else "table"
+    if isinstance(page, Report):
+        return "report to mend" if page.mend else "report"
+    return "line" if isinstance(page, Field) else "wait"
+
+
+def bindings_of(screen: Screen) -> tuple[Binding, ...]:
+    return (*KEYS[mode_of(screen)], *EVERYWHERE)
+
+
+def pressed(screen: Screen, key: str) -> Answer:
+    """What a key means here: the screen after it, and what it asks of the world. Pure."""
+    screen, unseen = screen._replace(status=""), is_too_small(screen.size)
+    for binding in bindings_of(screen):
+        if key in binding.keys and not (unseen and binding not in EVERYWHERE and "esc" not in binding.keys):
+            return binding.deed(screen)
+    page = top(screen)
+    if unseen:
+        return screen, None
+    if isinstance(page, Busy):
+        return screen._replace(held=(*screen.held, key)[:LONGEST_LINE]), None
+    if isinstance(page, Field):
+        return turned(screen, page._replace(line=edited(page.line, key), refused="")), None
+    if isinstance(page, Roster) and page.typing:
+        return turned(screen, page._replace(sought=edited(page.sought, key))), None
+    for index, item in enumerate(items_here(screen)):
+        if key == item.key or (isinstance(page, Picker) and key == digit_of(index)):
+            screen = turned(screen, page._replace(selected=index)) if isinstance(page, Picker) else screen
+            return chosen(screen, item)
+    return screen, None
+
+
+def released(screen: Screen) -> tuple[Screen, str]:
+    """The next key that was typed while a job was waited for, once that is over; nothing when there is none."""
+    if not screen.held or isinstance(top(screen), Busy):
+        return screen, ""
+    return screen._replace(held=screen.held[1:]), screen.held[0]
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•", "-|++++~>+x>#.^v-*")
+
+
+class Span(NamedTuple):
+    """Text in one style: `plain`, `dim`, `bold`, `accent`, `title`, `chosen`, `bad` or `cursor`."""
+
+    text: str
+    style: str = "plain"
+
+
+Row = tuple[Span, ...]
+
+
+def width_of(row: Row) -> int:
+    return sum(cells(span.text) for span in row)
+
+
+def cut(row: Row, start: int, end: int) -> Row:
+    """The cells from `start` up to `end`; half of a wide character becomes a space."""
+    spans, at = [], 0
+    for span in row:
+        width = cells(span.text)
+        if at < end and at + width > start:
+            spans.append(Span(cut_text(span.text, start - at, end - at), span.style))
+        at += width
+    return tuple(spans)
+
+
+def cut_text(text: str, start: int, end: int) -> str:
+    """The text between two cells; a mark goes with the letter that it stands on."""
+    if text.isascii():
+        return text[max(start, 0) : end]
+    if start <= 0 and cells(text) <= end:
+        return text
+    kept, at = [], 0
+    for character in text:
+        width = cells(character)
+        if at >= start + (not width) and at + width <= end:
+            kept.append(character)
+        elif at < end and at + width > start:
+            kept.append(" " * (min(at + width, end) - max(at, start)))
+        at += width
+    return "".join(kept)
+
+
+def filled(row: Row, width: int) -> Row:
+    """The row in exactly this many cells."""
+    row, taken = cut(row, 0, width), width_of(row)
+    return (*row, Span(" " * (width - taken))) if taken < width else row
+
+
+def in_ascii(row: Row) -> Row:
+    """The row for a terminal that knows only ASCII, cell for cell."""
+
+    def sign(character: str) -> str:
+        return character if character.isascii() else "?" * cells(character)
+
+    return tuple(Span("".join(sign(c) for c in span.text.translate(ASCII_SIGNS)), span.style) for span in row)
+
+
+def fit(text: str, width: int) -> str:
+    """Any text in exactly this many cells, with nothing in it that acts."""
+    return fitted(visible(text), width)
+
+
+def shortened(path: str, home: str) -> str:
+    return "~" + path[len(home) :] if is_below(path, home) else path
+
+
+def state_of(seen: Seen) -> str:
+    """The state of a clone as a sign and a word."""
+    if seen.health is None:
+        return "! update" if seen.newer else "… checking"
+    if not seen.health.ok:
+        return "✗ broken"
+    if any(problem.severity == "warning" for problem in seen.health.problems):
+        return "! warning"
+    return "! update" if seen.newer else "✓ ok"
+
+
+def style_of_state(state: str) -> str:
+    return {"✗": "bad", "!": "accent", "…": "dim"}.get(state[0], "plain")
+
+
+def scrolled(count: int, selected: int, height: int) -> range:
+    """Which of so many rows are seen, with the selected one among them."""
+    first = min(max(selected - height // 2, 0), max(count - height, 0))
+    return range(first, min(first + height, count))
+
+
+def line_spans(line: TypedLine, width: int) -> Row:
+    """A line being typed, so much of it that the cursor is in sight."""
+    before, under, after = line.text[: line.at], line.text[line.at : place_after(line)], line.text[place_after(line) :]
+    under = under or " "
+    start = max(cells(before) + cells(under) - width, 0)
+    row: Row = (Span(before), Span(under, "cursor"), Span(after))
+    return cut(row, start, start + width)
+
+
+MEASURED_ROWS = 200  # A column is as wide as these want it; measuring thousands would make every key slow.
+
+
+class Column(NamedTuple):
+    """A column of the table of clones: the lower its rank, the longer it stays; it takes `least` to `most` cells."""
+
+    heading: str
+    rank: int
+    least: int
+    most: int
+    cell: Callable[[Screen, Seen], str]
+
+
+def account_cell(screen: Screen, seen: Seen) -> str:
+    if seen.account is None:
+        return "…"
+    if seen.account.kind == "none" and seen.health and seen.health.auth_status == "logged_in":
+        return "in the keyring"
+    return for_eyes(screen, account_text(seen.account._replace(plan="")))
+
+
+def plan_cell(screen: Screen, seen: Seen) -> str:
+    return (seen.account.plan if seen.account else "") or (seen.usage.plan if seen.usage else "") or "-"
+
+
+def left_cell(screen: Screen, seen: Seen) -> str:
+    left = left_now(seen.usage, screen.now) if seen.usage else None
+    if left is None:
+        return "…" if seen.usage is None else "-"
+    return f"{bar(left)} {left:3.0f} %" if screen.size.columns >= 100 else f"{left:.0f} %"
+
+
+def version_cell(screen: Screen, seen: Seen) -> str:
+    return f"{seen.clone.runtime.version} → {seen.newer}" if seen.newer else seen.clone.runtime.version
+
+
+def used_cell(screen: Screen, seen: Seen) -> str:
+    if not seen.used:
+        return "…" if seen.used is None else "never"
+    return f"{span_text(screen.now - seen.used)} ago"
+
+
+COLUMNS = (
+    Column("NAME", 0, 10, 24, lambda screen, seen: seen.clone.name),
+    Column("ACCOUNT", 3, 12, 34, account_cell),
+    Column("PLAN", 5, 8, 12, plan_cell),
+    Column("LEFT", 2, 20, 20, left_cell),
+    Column("CODEX", 4, 20, 28, version_cell),
+    Column("STATE", 1, 12, 12, lambda screen, seen: state_of(seen)),
+    Column("USED", 6, 10, 12, used_cell),
+)
+
+
+def columns_for(screen: Screen, rows: Sequence[Seen], width: int) -> list[tuple[Column, int]]:
+    """The columns that fit, each with its width: first come the most important ones, then each gets what it wants."""
+    wanted = {
+        column: min(max(cells(text) for text in (column.heading, *texts_in(screen, rows, column))), column.most)
+        for column in COLUMNS
+    }
+    kept: dict[Column, int] = {}
+    room = width - 3
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        size = min(wanted[column], column.least)
+        if size <= room:
+            kept[column] = size
+            room -= size + 2
+    for column in sorted(kept, key=lambda column: column.rank):
+        more = min(wanted[column] - kept[column], max(room + 2, 0))
+        kept[column] += more
+        room -= more
+    return [(column, kept[column]) for column in COLUMNS if column in kept]
+
+
+def texts_in(screen: Screen, rows: Sequence[Seen], column: Column) -> Iterator[str]:
+    return (visible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])
+
+
+def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
+    """The filter, the table of clones, and the selected one's details where there is room."""
+    rows, here = matching(screen, page), selected_row(screen, page)
+    above = filter_row(page) if page.typing or page.sought.text else []
+    if not rows:
+        return [*above, (), (Span("  " + fit(nothing_to_show(screen), size.columns - 3)),)]
+    beside = size.columns >= 110
+    width = size.columns * 3 // 5 if beside else size.columns
+    below = 0 if beside else min(max(size.rows - len(rows) - len(above) - 3, 0), 14)
+    height = max(size.rows - len(above) - 1 - (below + 2 if below >= 5 else 0), 1)
+    table = [*above, *table_rows(screen, rows, here, Size(height, width))]
+    if here and beside:
+        details = detail_rows(screen, here, Size(size.rows, size.columns - width - 4))
+        table += [()] * (size.rows - len(table))
+        pairs = zip(table, [*details, *[()] * size.rows][: size.rows], strict=True)
+        return [(*filled(row, width), Span(" │ ", "dim"), *detail) for row, detail in pairs]
+    if here and below >= 5:
+        rule = (Span("─" * size.columns, "dim"),)
+        table += [()] * (height + len(above) + 1 - len(table))
+        room = Size(size.rows - len(table) - 1, size.columns - 3)
+        table += [rule, *[(Span("  "), *row) for row in detail_rows(screen, here, room)]]
+    return table
+
+
+def nothing_to_show(screen: Screen) -> str:
+    if screen.broken:
+        return screen.broken
+    if not screen.known:
+        return "… being read"
+    return "no clone matches; Esc clears the filter" if screen.rows else "there are no clones yet: q, then Quick Clone"
+
+
+def filter_row(page: Roster) -> list[Row]:
+    line = line_spans(page.sought, 30) if page.typing else (Span(visible(page.sought.text)),)
+    return [(Span(" / ", "accent"), *line)]
+
+
+def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen | None, size: Size) -> list[Row]:
+    columns = columns_for(screen, rows, size.columns)
+    heading = "  ".join(fit(column.heading, width) for column, width in columns)
+    found: list[Row] = [(Span("   " + heading, "dim"),)]
+    ids = [seen.clone.id for seen in rows]
+    for index in scrolled(len(rows), ids.index(here.clone.id) if here else 0, size.rows):
+        seen, spans = rows[index], []
+        is_here = here is not None and seen.clone.id == here.clone.id
+        for column, width in columns:
+            text = column.cell(screen, seen)
+            style = style_of_state(text) if column.heading == "STATE" else "plain" if not column.rank else "dim"
+            spans.append(Span(fit(text, width) + "  ", "chosen" if is_here else style))
+        found.append((Span(" ▸ " if is_here else "   ", "chosen" if is_here else "plain"), *spans))
+    return found
+
+
+def detail_rows(screen: Screen, seen: Seen, size: Size) -> list[Row]:
+    """What there is to know of one clone; where there is too little room for all of it, that is to be seen."""
+    rows = [*fact_rows(screen, seen, size.columns), *complaint_rows(screen, seen, size.columns)]
+    if len(rows) <= size.rows:
+        return rows
+    return [*rows[: size.rows - 1], (Span(fit("… doctor tells all of it", size.columns).rstrip(), "dim"),)]
+
+
+def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
+    clone, usage = seen.clone, seen.usage or Usage()
+    facts = {
+        "account": f"{account_cell(screen, seen)}, {plan_cell(screen, seen)}".removesuffix(", -"),
+        "5 hours": window_text(usage, 300, screen.now),
+        "week": window_text(usage, 10080, screen.now),
+        "Codex": version_cell(screen, seen),
+        "before": clone.previous.version if clone.previous else "-",
+        "last used": used_cell(screen, seen),
+        "command": shortened(clone.wrapper, screen.places.user_home),
+        "clone": shortened(clone.root, screen.places.user_home),
+    }
+    lines = [(Span(f"{key:<10}", "dim"), Span(fit(value, max(width - 10, 0)).rstrip())) for key, value in facts.items()]
+    return [(Span(fit(clone.name, width).rstrip(), "bold"), Span(f"  {state_of(seen)}")), *lines]
+
+
+def complaint_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
+    """What is wrong and what helps; paths start at the clone, which the facts above name."""
+    rows: list[Row] = []
+    for problem in seen.health.problems if seen.health else ():
+        sign = {"error": "✗", "warning": "!"}.get(problem.severity, "·")
+        what = f"{sign} {problem.what}".replace(f" {seen.clone.root}/", " ")
+        rows += [(Span(line, "accent"),) for line in wrapped(for_eyes(screen, what), width)]
+        rows += [(Span(line, "dim"),) for line in wrapped(for_eyes(screen, f"  {problem.fix}"), width)]
+    return rows
+
+
+# --- Views ----------------------------------------------------------------------------------------
+
+SPINNER = "|/-\\"
+
+
+def view(screen: Screen, size: Size) -> tuple[Row, ...]:
+    """The screen as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
+    if is_too_small(size):
+        rows = too_small(size)
+    else:
+        index = max(number for number, page in enumerate(screen.pages) if is_whole(page))
+        rows = [*header(screen, size), *body(screen, screen.pages[index], size), *footer(screen, size)]
+        if index < len(screen.pages) - 1:
+            rows = laid_over(rows, dialog(screen, top(screen), size), size)
+    rows = [cut(row, 0, size.columns) for row in rows]
+    return tuple(in_ascii(row) for row in rows) if screen.ascii else tuple(rows)
+
+
+def is_whole(page: Page) -> bool:
+    """Does this page fill the screen, so that nothing of the one below is seen?"""
+    return page.whole if isinstance(page, Picker) else isinstance(page, (Roster, Report))
+
+
+def too_small(size: Size) -> list[Row]:
+    text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
+    lines = wrapped(text, max(size.columns, 1))[: size.rows]
+    return [(Span(line),) for line in lines] + [()] * (size.rows - len(lines))
+
+
+def header(screen: Screen, size: Size) -> list[Row]:
+    """The program, what is shown, and the mirror home."""
+    page = next(page for page in reversed(screen.pages) if is_whole(page))
+    home = visible(shortened(screen.places.mirror_home, screen.places.user_home))
+    left = f" codex-mirror {__version__}"
+    title = "" if isinstance(page, Picker) else " · Manage Clones" if isinstance(page, Roster) else f" · {page.title}"
+    room = size.columns - cells(left) - 2
+    title = fit(title, min(cells(visible(title)), max(room, 0)))
+    right = fit(home, min(cells(home), max(room - cells(title), 0)))
+    gap = " " * max(size.columns - cells(left + title + right) - 1, 0)
+    rows: list[Row] = [(Span(left, "title"), Span(title, "bold"), Span(gap), Span(right, "dim"))]
+    return [*rows, (Span("─" * size.columns, "dim"),)] if is_roomy(size) else rows
+
+
+def footer(screen: Screen, size: Size) -> list[Row]:
+    """What happened, and the keys; a small terminal has room for one of them."""
+    status = [*[status_of_job(screen, job) for job in screen.jobs[-1:]], *([screen.status] if screen.status else [])]
+    said: Row = (Span(" " + fit(status[-1], size.columns - 2), "accent"),) if status else ()
+    words = [binding.word for binding in bindings_of(screen) if binding.word]
+    while len(words) > 1 and cells("  ".join(words)) > size.columns - 2:
+        words.pop(0)
+    keys: Row = (Span(" " + fit("  ".join(words), size.columns - 2), "dim"),)
+    return [said, keys] if is_roomy(size) else [said or keys]
+
+
+def status_of_job(screen: Screen, job: Job) -> str:
+    return f"{SPINNER[screen.beat % len(SPINNER)]} {job.title}{amount_done(job)}"
+
+
+def amount_done(job: Job) -> str:
+    return f": {size_text(job.done)} of {size_text(job.total)}" if job.total else f": {job.what}" if job.what else ""
+
+
+def body(screen: Screen, page: Page, size: Size) -> list[Row]:
+    """The rows between header and footer."""
+    height = body_height(size)
+    if isinstance(page, Roster):
+        rows = roster_rows(screen, page, Size(height, size.columns))
+    elif isinstance(page, Report):
+        rows = report_rows(page, size)
+    else:
+        rows = main_rows(screen, page, Size(height, size.columns)) if isinstance(page, Picker) else []
+    return [*rows[:height], *[()] * (height - len(rows))]
+
+
+def main_rows(screen: Screen, page: Picker, size: Size) -> list[Row]:
+    """The dashboard, the menu, and where there is room how the accounts stand."""
+    roomy = size.rows >= len(page.items) + 7
+    above = [(), *dashboard(screen), ()] if roomy else [dashboard_line(screen)]
+    rows = [*above, *item_rows(page, size.columns, max(size.rows - len(above), 1), size.columns >= 60)]
+    left = size.rows - len(rows) - 1
+    if roomy and left >= 2 and screen.rows:
+        rows += [(), *account_rows(screen, size.columns, left)]
+    return rows
+
+
+def health_counts(screen: Screen) -> Row:
+    """How many clones are in which state, by sign and word."""
+    states = [state_of(seen) for seen in screen.rows]
+    counts = [(state, states.count(state)) for state in dict.fromkeys(states)]
+    order = ("✗ broken", "! warning", "! update", "✓ ok", "… checking")
+    counts.sort(key=lambda pair: order.index(pair[0]))
+    spans = [Span(f"{state[0]} {count} {state[2:]}   ", style_of_state(state)) for state, count in counts]
+    return tuple(spans) or (Span("-", "dim"),)
+
+
+def logins_text(screen: Screen) -> str:
+    known = [seen.account for seen in screen.rows if seen.account]
+    logged_in = sum(account.kind not in ("none", "unknown") for account in known)
+    return f"{logged_in} of {len(screen.rows)} logged in" if len(known) == len(screen.rows) else "… being read"
+
+
+def path_text(screen: Screen) -> str:
+    directory = shortened(screen.places.bin_dir, screen.places.user_home)
+    words = {True: f"✓ {directory} is on PATH", False: f"! {directory} is not on PATH", None: "… being read"}
+    return words[screen.on_path]
+
+
+def dashboard(screen: Screen) -> list[Row]:
+    """Clones, health, logins and PATH, a line each."""
+    clones = count_text(len(screen.rows), "clone") if screen.known else "… being read"
+    newest = f", Codex {screen.installed} is installed" if screen.installed else ""
+    lines: list[tuple[str, Row]] = [
+        ("Clones", (Span(visible(screen.broken), "bad"),) if screen.broken else (Span(clones + newest),)),
+        ("Health", health_counts(screen)),
+        ("Logins", (Span(logins_text(screen) if screen.rows else "-"),)),
+        ("PATH", (Span(visible(path_text(screen)), "accent" if screen.on_path is False else "plain"),)),
+    ]
+    return [(Span(f"  {label:<9}", "dim"), *row) for label, row in lines]
+
+
+def dashboard_line(screen: Screen) -> Row:
+    """The same in one line."""
+    if screen.broken:
+        return (Span(f" ✗ {visible(screen.broken)}", "bad"),)
+    path = {True: "PATH ✓", False: "PATH !", None: "PATH …"}[screen.on_path]
+    return (Span(f" {count_text(len(screen.rows), 'clone')}   ", "bold"), *health_counts(screen), Span(path))
+
+
+def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
+    """As many lines of a list as there is room for, with the selected one in sight."""
+    label_width = max((cells(visible(item.label)) for item in page.items), default=0)
+    rows: list[Row] = []
+    for index in scrolled(len(page.items), page.selected, height):
+        item, here = page.items[index], index == page.selected
+        number = digit_of(index) or " "
+        style = "chosen" if here else "dim" if item.why_not else "plain"
+        note = visible(item.why_not or item.note) if noted or item.why_not else ""
+        text = f" {'▸' if here else ' '} {number} {item.key or ' '}  {fit(item.label, label_width)} "
+        row: Row = (Span(text, style), Span(f" {note} " if note else "", style if here else "dim"))
+        if width_of(row) > width:
+            row = (row[0], Span(fit(row[1].text, max(width - cells(text), 0)), row[1].style))
+        rows.append(filled(row, width)[:2] if not here else row)
+    return rows
+
+
+def account_rows(screen: Screen, width: int, height: int) -> list[Row]:
+    """How the accounts stand, the clones that fit."""
+    shown = screen.rows if len(screen.rows) <= height else screen.rows[: height - 1]
+    names = min(max((cells(seen.clone.name) for seen in shown), default=0), 20)
+    rows: list[Row] = []
+    for seen in shown:
+        account = fit(account_cell(screen, seen), 30)
+        left = left_now(seen.usage, screen.now) if seen.usage else None
+        gauge = f"{bar(left)} {left:3.0f} % left" if left is not None else ""
+        rows.append((Span(f"  {fit(seen.clone.name, names)}  "), Span(account + "  ", "dim"), Span(gauge)))
+    more = len(screen.rows) - len(shown)
+    return [*rows, (Span(f"  and {more} more", "dim"),)] if more else rows
+
+
+def report_rows(page: Report, size: Size) -> list[Row]:
+    lines, height = report_lines(page, size), report_height(size)
+    first = min(page.top, max(len(lines) - height, 0))
+    rows: list[Row] = [()]
+    rows += [(Span("  " + line),) for line in lines[first : first + height]]
+    if len(lines) > height:
+        rows += [()] * (height + 1 - len(rows))
+        rows.append((Span(f"  {first + 1}-{min(first + height, len(lines))} of {len(lines)} lines", "dim"),))
+    return rows
+
+
+def dialog(screen: Screen, page: Page, size: Size) -> list[Row]:
+    """A dialog's rows, framed."""
+    width, height = min(size.columns, 76) - 4, size.rows - 3
+    if isinstance(page, Picker):
+        rows = picker_rows(page, width, height)
+        return framed(page.title, rows, width)
+    if isinstance(page, Field):
+        return framed(page.title, field_rows(page, width, height), width)
+    job = next((job for job in screen.jobs if isinstance(page, Busy) and job.number == page.job), None)
+    return framed(job.title if job else "", busy_rows(screen, job, width), width)
+
+
+def picker_rows(page: Picker, width: int, height: int) -> list[Row]:
+    above = intro_rows(page.intro, width, height - min(len(page.items), 3) - 1)
+    noted = width >= 60 and len(page.items) > 4
+    return [*above, *item_rows(page, width, max(height - len(above), 1), noted)]
+
+
+def field_rows(page: Field, width: int, height: int) -> list[Row]:
+    above = intro_rows(page.intro, width, height - 3)
+    label = fit(page.label, min(cells(visible(page.label)), width // 2))
+    line = page.line._replace(text=re.sub(".", "•", page.line.text)) if page.secret else page.line
+    typed = line_spans(line, max(width - cells(label) - 2, 4))
+    refused = [(Span(line, "bad"),) for line in wrapped(f"! {page.refused}", width)[:2]] if page.refused else [()]
+    return [*above, (Span(label + ": ", "dim"), *typed), *refused]
+
+
+def intro_rows(intro: Sequence[str], width: int, height: int) -> list[Row]:
+    """What a dialog says first, and a gap; where there is too little room for all of it, that is to be seen."""
+    lines = [line for text in intro for line in wrapped(text, width)]
+    if len(lines) > height > 0:
+        lines = [*lines[: height - 1], fitted(lines[height - 1] + " " * width, width - 1).rstrip() + "…"]
+    return [*[(Span(line),) for line in lines[: max(height, 0)]], *([()] if lines else [])]
+
+
+def busy_rows(screen: Screen, job: Job | None, width: int) -> list[Row]:
+    if job is None:
+        return [()]
+    what = f"{SPINNER[screen.beat % len(SPINNER)]} {job.what or 'at work'}"
+    rows: list[Row] = [(Span(fit(what, width)),), ()]
+    if job.total:
+        full = max(width - 24, 8)
+        amount = f" {size_text(job.done)} of {size_text(job.total)}"
+        rows[1] = (Span(bar(100 * min(job.done / job.total, 1), full), "accent"), Span(amount))
+    return rows
+
+
+def framed(title: str, rows: Sequence[Row], width: int) -> list[Row]:
+    """Rows in a box with a title: four cells wider, two rows higher."""
+    shown = fit(title, min(cells(visible(title)), max(width - 2, 0)))
+    head = (Span("┌─ ", "dim"), Span(shown, "title"), Span(" " + "─" * max(width - cells(shown) - 1, 0) + "┐", "dim"))
+    inside = [(Span("│ ", "dim"), *filled(row, width), Span(" │", "dim")) for row in rows]
+    return [head, *inside, (Span("└" + "─" * (width + 2) + "┘", "dim"),)]
+
+
+def laid_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
+    """A box in the middle of the rows, which are dimmed around it."""
+    dimmed = [tuple(Span(span.text, "dim") for span in row) for row in rows[:-1]] + [rows[-1]]
+    width = max(width_of(row) for row in box)
+    left, first = max((size.columns - width) // 2, 0), max((size.rows - len(box)) // 2, 0)
+    for index, row in enumerate(box[: size.rows], first):
+        below = dimmed[index]
+        dimmed[index] = (*filled(cut(below, 0, left), left), *row, *cut(below, left + width, size.columns))
+    return dimmed
+
+
+# --- Wishes ---------------------------------------------------------------------------------------
+
+Event: TypeAlias = "Callable[[Screen], Screen]"
+
+
+class World(NamedTuple):
+    """What granting a wish needs: the caller, where events go, how work is begun, and how a browser is."""
+
+    caller: Caller
+    post: Callable[[Event], None]
+    begin: Callable[[Callable[[], None]], None]
+    browse: Callable[[str], bool]
+
+
+def granted(screen: Screen, wish: MenuWish, world: World) -> Screen:
+    """Begins what was asked for; what comes of it arrives as events. Nothing here waits."""
+    if wish.kind == "browse":
+        world.begin(lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
+    elif wish.kind == "ask":
+        world.begin(lambda: world.post(explained_event(wish, partial(question_asked, wish, world))))
+    else:
+        world.begin(partial(do_in_background, wish, world, known_besides(screen, wish)))
+    return screen
+
+
+def known_besides(screen: Screen, wish: MenuWish) -> dict[str, Clone]:
+    """The clones by id that a command doesn't change: one that names no clone may change them all."""
+    rows = screen.rows if wish.typed else ()
+    return {seen.clone.id: seen.clone for seen in rows if seen.clone.name not in wish.typed[:1]}
+
+
+def values_of(wish: MenuWish) -> tuple[Command, dict[str, Any]]:
+    """The command of a wish and its handler's arguments, exactly as the command line would give them."""
+    command = command_called(*wish.words)
+    words = wish.typed if command.passes_on or not wish.typed else ("--", *wish.typed)
+    return command, parsed(command, (*wish.options, *words), "codex-mirror")[0]
+
+
+def question_asked(wish: MenuWish, world: World) -> Event:
+    """Finds out what would be lost."""
+    command, values = values_of(wish)
+    return partial(questioned, wish=wish, question=command.confirm(world.caller, **values) if command.confirm else None)
+
+
+def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -> None:
+    """Performs a command with the command line's own handler, reporting its progress, and looks what has changed."""
+
+    def report(what: str, done: int, total: int) -> None:
+        world.post(partial(progressed, number=wish.job, what=what, done=done, total=total))
+
+    def work() -> Event:
+        command, values = values_of(wish)
+        return partial(ended, wish=wish, outcome=command.handler(world.caller._replace(report=report), **values))
+
+    event = explained_event(wish, work)
+    look_around(world, known)
+    world.post(event)
+
+
+def explained_event(wish: MenuWish, work: Callable[[], Event]) -> Event:
+    """What became of the work; an error is an event like any other."""
+    try:
+        return work()
+    except MirrorError as error:
+        return partial(failed, wish=wish, error=error)
+    except OSError as error:
+        return partial(failed, wish=wish, error=MirrorError(explained(error), way_out_of(error)))
+    except Exception as error:
+        return partial(failed, wish=wish, error=bug_as_error(error))
+
+
+def bug_as_error(error: Exception) -> MirrorError:
+    hint = f"please report it: {REPOSITORY}/issues"
+    return MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
+
+
+def without_a_traceback(work: Callable[[], None], post: Callable[[Event], None]) -> None:
+    """Does a worker's work; a bug in it is a dialog too, since a traceback would be written across the screen."""
+    try:
+        work()
+    except Exception as error:
+        post(partial(failed, wish=MenuWish("do"), error=bug_as_error(error)))
+
+
+def carried_out_here(screen: Screen, wish: MenuWish, world: World) -> Screen:
+    """Runs a command that has the terminal to itself, and waits for it; its exit code goes to the status line."""
+
+    def work() -> Event:
+        command, values = values_of(wish)
+        with stdin_of(wish.fed):
+            outcome = command.handler(world.caller, **values)
+        code = run_child(outcome.program) if outcome.program else outcome.code
+        return partial(handed_back, wish=wish, code=code, notes=() if outcome.program else outcome.notes)
+
+    return explained_event(wish, work)(screen)
+
+
+@contextlib.contextmanager
+def stdin_of(text: str) -> Iterator[None]:
+    """Gives a line of text to whatever reads stdin, and takes the terminal back; no text leaves it alone."""
+    if not text:
+        yield
+        return
+    kept, (ear, voice) = os.dup(0), os.pipe()
+    try:
+        os.write(voice, os.fsencode(text) + b"\n")
+        os.close(voice)
+        os.dup2(ear, 0)
+        os.close(ear)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+def glance_at(clone: Clone) -> dict[str, Any]:
+    sessions = rollouts_of(codex_home_of(clone))
+    return {"account": account_of(clone), "usage": usage_of(clone), "used": sessions[0][0] if sessions else 0.0}
+
+
+def look_around(world: World, known: Mapping[str, Clone]) -> None:
+    """Reads the registry, then finds out about the clones that aren't known as they are now, some at a time."""
+    caller = world.caller
+    book, broken = None, ""
+    try:
+        book = read_book(caller.places)
+    except MirrorError as error:
+        broken = f"{error.message}; {named_for(error.hint, caller.program)}"
+    except OSError as error:
+        broken = explained(error)
+    on_path = is_on_path(caller.places.bin_dir, caller.env)
+    world.post(partial(arrived, book=book, broken=broken, on_path=on_path, at=time.time()))
+    installed = installed_at_a_glance(caller.env)
+    world.post(partial(compared, installed=installed.version if installed else ""))
+    if book is None:
+        return
+    clones = [clone for clone in book.clones if known.get(clone.id) != clone]
+    for clone in clones:
+        with contextlib.suppress(OSError):
+            world.post(partial(learned, clone_id=clone.id, **glance_at(clone)))
+    around = surroundings_of(book, installed)
+    lanes = min(len(clones), (os.cpu_count() or 1) + 2)
+    for lane in range(lanes):
+        world.begin(partial(check_health, clones[lane::lanes], around, world))
+
+
+def check_health(clones: Sequence[Clone], around: Surroundings, world: World) -> None:
+    """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
+    for clone in clones:
+        with contextlib.suppress(OSError, MirrorError):
+            health = health_of(examine(clone, around, world.caller))
+            world.post(partial(learned, clone_id=clone.id, health=health))
+
+
+# --- Terminal -------------------------------------------------------------------------------------
+
+STAT_SECONDS = 1.0
+BEAT_SECONDS = 0.12
+FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that it needn't be drawn twice.
+ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
+PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
+
+
+class Inbox(NamedTuple):
+    """Where workers leave events; a byte in the pipe wakes the loop, and a signal writes its number there."""
+
+    events: Any
+    ear: int
+    voice: int
+
+    def post(self, event: Event) -> None:
+        self.events.append(event)
+        with contextlib.suppress(OSError):
+            os.write(self.voice, b"\0")
+
+    def signals(self) -> bytes:
+        """The numbers of the signals that came since the last time, and a zero for each event."""
+        try:
+            return os.read(self.ear, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+    def taken(self) -> Iterator[Event]:
+        while self.events:
+            yield self.events.popleft()
+
+
+class Watch(NamedTuple):
+    """The registry's state when it was last looked at, once a second."""
+
+    path: str
+    stamp: tuple[int, ...] = ()
+    looked: float = 0.0
+
+
+class Painter(NamedTuple):
+    """The window of curses, and what each style looks like on it."""
+
+    curses: Any
+    window: Any
+    attributes: Mapping[str, int]
+
+
+def can_show_menu() -> bool:
+    """Is there a terminal on which curses can draw?"""
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        return False
+    try:
+        import curses
+
+        curses.setupterm()
+        return bool(curses.tigetstr("cup")) and bool(curses.tigetstr("clear"))
+    except Exception:
+        return False
+
+
+def show_menu(caller: Caller, browse: Callable[[str], bool], redact: bool) -> Outcome:
+    """Shows the menu until it is left."""
+    import collections
+
+    ear, voice = os.pipe()
+    os.set_blocking(ear, False)
+    os.set_blocking(voice, False)
+    inbox = Inbox(collections.deque(), ear, voice)
+    silent = caller._replace(report=lambda what, done, total: None)
+    world = World(
+        silent, inbox.post, lambda work: in_background(partial(without_a_traceback, work, inbox.post)), browse
+    )
+    watch = looked_at(Watch(registry_file(caller.places)))
+    world.begin(partial(look_around, world, {}))
+    with terminal_of_menu(voice, caller.env) as painter:
+        screen = first_screen(caller, terminal_size(), not shows_unicode(painter), redact, time.time())
+        over = looped(screen, inbox, world, watch, painter)
+    if over == "star and leave" and not browse(REPOSITORY):
+        return Outcome(lines=(f"the repository: {REPOSITORY}",))
+    return Outcome()
+
+
+@contextlib.contextmanager
+def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
+    """The terminal in the hands of curses; whatever happens it is given back as it was."""
+    import curses
+    import termios
+
+    before = termios.tcgetattr(0)
+    ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
+    try:
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        listen_while_open()
+        window = curses.initscr()
+        curses.raw()
+        curses.noecho()
+        painter = Painter(curses, window, attributes_of(curses, env))
+        take(painter)
+        yield painter
+    finally:
+        for number in ends:
+            signal.signal(number, signal.SIG_IGN)
+        with contextlib.suppress(curses.error, OSError):
+            give_back(curses)
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def listen_while_open() -> None:
+    """The signals of an open menu: a change of the size wakes the loop, SIGQUIT unwinds it."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGWINCH, lambda number, frame: None)
+    signal.signal(signal.SIGTSTP, lambda number, frame: None)
+    signal.signal(signal.SIGQUIT, leave)
+
+
+def attributes_of(curses: Any, env: Mapping[str, str]) -> dict[str, int]:
+    """What each style looks like: one accent colour, and without colours the same by weight alone."""
+    accent, bad = 0, curses.A_BOLD
+    with contextlib.suppress(curses.error):
+        if not env.get("NO_COLOR"):
+            curses.start_color()
+            curses.use_default_colors()
+            curses.init_pair(1, curses.COLOR_CYAN, -1)
+            accent = curses.color_pair(1) if curses.has_colors() else 0
+    return {
+        "plain": curses.A_NORMAL,
+        "dim": curses.A_DIM,
+        "bold": curses.A_BOLD,
+        "accent": accent,
+        "title": accent | curses.A_BOLD,
+        "bad": bad,
+        "chosen": curses.A_REVERSE,
+        "cursor": curses.A_REVERSE,
+    }
+
+
+def shows_unicode(painter: Painter) -> bool:
+    """Does the encoding that curses writes, which is the locale's, know box lines?"""
+    return str(painter.window.encoding).upper().replace("-", "") == "UTF8"
+
+
+def terminal_size() -> Size:
+    """The size as the terminal says it, now; one that doesn't know its own (a serial line says 0) has the usual one."""
+    try:
+        size = os.get_terminal_size(1)
+    except OSError:
+        return Size(24, 80)
+    return Size(size.lines or 24, size.columns or 80)
+
+
+def take(painter: Painter) -> None:
+    """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
+    size = terminal_size()
+    painter.curses.resizeterm(size.rows, size.columns)
+    with contextlib.suppress(painter.curses.error):
+        painter.curses.curs_set(0)
+    painter.window.clear()
+    painter.window.refresh()
+    os.write(1, PASTE_ON)
+
+
+def give_back(curses: Any) -> None:
+    """Gives the terminal back as it was."""
+    with contextlib.suppress(OSError):
+        os.write(1, PASTE_OFF)
+    if not curses.isendwin():
+        curses.endwin()
+
+
+def paint(painter: Painter, rows: Sequence[Row]) -> None:
+    """Draws the rows; curses sends only what has changed."""
+    painter.window.erase()
+    for y, row in enumerate(rows):
+        x = 0
+        for span in row:
+            text = visible(span.text)
+            # The last cell of the last line is drawn, though curses complains that the cursor has no place to go.
+            with contextlib.suppress(painter.curses.error):
+                painter.window.addstr(y, x, text, painter.attributes[span.style])
+            x += cells(text)
+    painter.window.refresh()
+
+
+def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Painter) -> str:
+    """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
+    painted: Screen | None = None
+    rest = b""
+    grant = partial(fulfilled, inbox=inbox, world=world, painter=painter)
+    while True:
+        came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, watch))
+        keys, rest = read_keys(rest) if came else ([], rest)
+        signals = inbox.signals()
+        for event in inbox.taken():
+            screen = event(screen)
+        screen = screen._replace(now=time.time()) if signals or keys else screen
+        if signal.SIGTSTP in signals:
+            screen = suspended(screen, painter)
+        if signals and terminal_size() != screen.size:
+            screen = resized(screen, painter)
+        if time.monotonic() - watch.looked >= STAT_SECONDS:
+            before, watch = watch, looked_at(watch)
+            if before.stamp != watch.stamp:
+                world.begin(partial(look_around, world, {seen.clone.id: seen.clone for seen in screen.rows}))
+        screen = screen._replace(beat=screen.beat + 1) if screen.jobs else screen
+        screen = folded(screen, keys, grant)
+        if screen.over:
+            return screen.over
+        if screen is not painted:
+            paint(painter, view(screen, screen.size))
+            painted = screen
+
+
+def folded(screen: Screen, keys: Sequence[str], grant: Callable[[Screen, MenuWish], Screen]) -> Screen:
+    """The screen after these keys; those that were held back for the end of a job come first."""
+    todo = list(keys)
+    while not screen.over:
+        screen, key = released(screen)
+        if not key and not todo:
+            break
+        screen, wish = pressed(screen, key or todo.pop(0))
+        screen = grant(screen, wish) if wish else screen
+    return screen
+
+
+def looked_at(watch: Watch) -> Watch:
+    """The one stat a second."""
+    try:
+        facts = os.stat(watch.path)
+        stamp: tuple[int, ...] = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+    except OSError:
+        stamp = ()
+    return watch._replace(stamp=stamp, looked=time.monotonic())
+
+
+def seconds_to_wait(screen: Screen, watch: Watch) -> float:
+    """The time to the next look at the registry, or while something is under way to the next beat."""
+    seconds = max(watch.looked + STAT_SECONDS - time.monotonic(), 0)
+    return min(seconds, BEAT_SECONDS) if screen.jobs else seconds
+
+
+def waited(inbox: Inbox, seconds: float) -> bool:
+    """Sleeps until there is something to do, at most so long; is it a key?"""
+    import select
+
+    return 0 in select.select([0, inbox.ear], [], [], seconds)[0]
+
+
+def read_keys(rest: bytes) -> tuple[list[str], bytes]:
+    """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
+    import select
+
+    keys: list[str] = []
+    while True:
+        try:
+            data = os.read(0, 1 << 16)
+        except OSError:
+            data = b""
+        if not data:
+            raise SystemExit(128 + signal.SIGHUP)
+        found, rest = keys_in(rest + data, final=False)
+        keys += found
+        if not rest or rest.startswith(PASTE_START):
+            return keys, rest
+        if not select.select([0], [], [], ESCAPE_SECONDS)[0]:
+            found, rest = keys_in(rest, final=True)
+            return [*keys, *found], rest
+
+
+def fulfilled(screen: Screen, wish: MenuWish, inbox: Inbox, world: World, painter: Painter) -> Screen:
+    """Grants a wish; those that need the terminal itself here, the others in the background."""
+    if wish.kind == "interrupt":
+        raise KeyboardInterrupt
+    if wish.kind in ("leave", "star and leave"):
+        return screen._replace(over=wish.kind)
+    if wish.kind == "suspend":
+        return suspended(screen, painter)
+    if wish.kind == "redraw":
+        painter.window.clear()
+        return screen._replace(beat=screen.beat + 1)
+    if wish.kind != "hand over":
+        return granted(screen, wish, world)
+    with lent(painter):
+        screen = carried_out_here(screen, wish, world)
+    world.begin(partial(look_around, world, known_besides(screen, wish)))
+    return screen._replace(size=terminal_size(), now=time.time())
+
+
+@contextlib.contextmanager
+def lent(painter: Painter) -> Iterator[None]:
+    """The terminal as it was before the menu, signals included, and then the menu's again."""
+    give_back(painter.curses)
+    for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    listen_while_open()
+    take(painter)
+
+
+def suspended(screen: Screen, painter: Painter) -> Screen:
+    """Stops until the shell brings us back."""
+    with lent(painter):
+        os.kill(0, signal.SIGTSTP)
+    return screen._replace(size=terminal_size(), beat=screen.beat + 1)
+
+
+def resized(screen: Screen, painter: Painter) -> Screen:
+    size = terminal_size()
+    painter.curses.resizeterm(size.rows, size.columns)
+    painter.window.clear()
+    return screen._replace(size=size)
+
+
+# --- Front door -----------------------------------------------------------------------------------
+
+
+def called_as(argv0: str) -> str:
+    """How the user starts this program: its command's name, its path, or Python with its path."""
+    name = os.path.basename(argv0)
+    if name in ("", "-", "-c") or argv0.startswith("/dev/fd/") or argv0.startswith("/proc/"):
+        return "codex-mirror"
+    if any(
+        is_same_file(os.path.realpath(found), os.path.realpath(argv0))
+        for found in found_on_path(name, os.environ.get("PATH", ""))
+    ):
+        return quoted(name) if re.search(r"[^\w.-]", name) else name
+    started_itself = not name.endswith(".py") or os.environ.get("_") == argv0
+    if os.access(argv0, os.X_OK) and started_itself:
+        return quoted(argv0) if re.search(r"[^\w./-]", argv0) else argv0
+    return f"python3 {quoted(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
+
+
+class Voice:
+    """What is said to people: data on stdout, everything else on stderr, and no control character ever."""
+
+    def __init__(self, program: str, quiet: bool) -> None:
+        self.program, self.quiet, self.progress = program, quiet, False
+        self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
+        self.debug = self.redact = False
+
+    def say(self, text: str, to_stderr: bool = False) -> None:
+        """Says one line."""
+        self.put(visible(text), to_stderr)
+
+    def put(self, text: str, to_stderr: bool = False) -> None:
+        """Says lines in which nothing can act."""
+        stream = sys.stderr if to_stderr else sys.stdout
+        self.end_progress()
+        if stream is not None:
+            with contextlib.suppress(OSError) if to_stderr else contextlib.nullcontext():
+                print(redacted(text) if self.redact else text, file=stream, flush=to_stderr)
+
+    def say_lines(self, text: str, to_stderr: bool = False) -> None:
+        """Says a text of our own, line by line."""
+        for line in text.splitlines():
+            self.say(line, to_stderr)
+
+    def end_progress(self) -> None:
+        if self.progress:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self.progress = False
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Shows progress as one line on a terminal; a wait is said everywhere."""
+        if not total:
+            self.say(named_for(what, self.program), to_stderr=True)
+        elif not self.quiet and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            self.progress = True
+            print(
+                f"\r{visible(what)}: {size_text(done)} of {size_text(total)}\x1b[K", end="", file=sys.stderr, flush=True
+            )
+
+    def complain(self, error: MirrorError) -> None:
+        """Says what is wrong and what to do; with --debug also where it was found."""
+        if self.debug:
+            import traceback
+
+            for line in "".join(traceback.format_tb(sys.exc_info()[2])).splitlines():
+                self.say(line, to_stderr=True)
+        self.say(f"{self.name}: {error.message}", to_stderr=True)
+        if error.hint:
+            self.say(f"hint: {named_for(error.hint, self.program)}", to_stderr=True)
+        for line in error.lines:
+            self.say(line, to_stderr=True)
+
+    def render(self, outcome: Outcome, as_json: bool, terminal: bool, width: int) -> None:
+        """Says what a command did."""
+        if as_json and not outcome.program:
+            said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
+            data = outcome.data() if callable(outcome.data) else outcome.data
+            data = said if data is None else data
+            for line in json.dumps(redacted_data(data) if self.redact else data, indent=2).splitlines():
+                print(line)
+        elif outcome.stream and sys.stdout is not None:
+            outcome.stream(sys.stdout.buffer)
+        elif outcome.table is not None:
+            self.tabulate(outcome.table, terminal, width)
+        elif not self.quiet:
+            for line in outcome.lines:
+                self.say(named_for(line, self.program))
+        for note in () if self.quiet and outcome.code == DONE else outcome.notes:
+            self.say(named_for(note, self.program), to_stderr=True)
+
+    def tabulate(self, table: Table, terminal: bool, width: int) -> None:
+        """Says a table: aligned under its heading on a terminal, else a line of tab-separated cells for each row."""
+        rows = tuple(tuple(map(visible, row)) for row in table.rows)
+        lines = aligned(table._replace(rows=rows), width) if terminal else map("\t".join, rows)
+        if rows:
+            self.put("\n".join(lines))
+
+
+def consent(question: Question) -> bool:
+    """Asks on the terminal before something is lost; the default is no. Raises MirrorError when nobody can answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        if question.only_on_terminal:
+            return True
+        raise MirrorError("this needs a yes, and there is no terminal to ask on", "add --yes if that is meant", REFUSED)
+    prompt = f"type '{question.word}' to go on: " if question.word else f"{question.text} [y/N] "
+    print(visible(prompt), end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    return answer == question.word if question.word else answer.lower() in ("y", "yes")
+
+
+def performed(
+    command: Command, values: Mapping[str, Any], common: Mapping[str, Any], caller: Caller, voice: Voice
+) -> int:
+    """Runs one command to its exit code; does not return when the process becomes another program."""
+    if command.handler not in (run, exec_program, completion, doctor):
+        settle_first(caller)
+    question = command.confirm(caller, **values) if command.confirm else None
+    if question:
+        for loss in question.losses:
+            voice.say(loss, to_stderr=True)
+        if not common["yes"] and not consent(question):
+            voice.say("nothing was changed", to_stderr=True)
+            return REFUSED
+    outcome = command.handler(caller, **values)
+    if outcome.program and not (sys.stderr and sys.stderr.isatty()):
+        outcome = outcome._replace(notes=())
+    voice.quiet &= not command.asks
+    voice.render(outcome, common["json"], caller.terminal, caller.width)
+    if outcome.program:
+        try:
+            become(outcome.program)
+        except OSError as error:
+            raise MirrorError(
+                f"{outcome.program.argv[0]} can't be started: {error.strerror}", "see codex-mirror doctor"
+            ) from None
+    return outcome.code
+
+
+def settle_first(caller: Caller) -> None:
+    """Finishes what a killed change left, when no other change is under way."""
+    with contextlib.suppress(MirrorError, OSError):
+        check_mirror_home(caller.places)
+        if unsettled(caller.places):
+            with locked(lock_file(caller.places), "settle", 0, lambda holder: None):
+                settle(caller.places)
+
+
+def interrupted_by(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def listen_to_signals() -> None:
+    """Lets SIGTERM and SIGHUP unwind `with` blocks; one that was ignored before we came (nohup) stays so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupted_by)
+
+
+def menu_or_help(voice: Voice) -> int:
+    """The menu, or where none can be shown the help and the hint to use commands."""
+    if not can_show_menu():
+        voice.say_lines(help_text(voice.program), to_stderr=True)
+        voice.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
+        return USAGE
+    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal=True)
+    settle_first(caller)
+    outcome = show_menu(caller, shown_in_browser, voice.redact)
+    voice.render(outcome, False, True, caller.width)
+    return outcome.code
+
+
+def shown_in_browser(address: str) -> bool:
+    """Opens an address in a browser with a window of its own, by a process whose output reaches nobody's terminal."""
+    script = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
+    env = {name: value for name, value in os.environ.items() if name != "TERM"}  # Else it would try text browsers.
+    return capture([sys.executable, "-I", "-c", script, address], env, "/", 10).code == 0
+
+
+def answer(argv: list[str], voice: Voice) -> int:
+    """The exit code for this command line."""
+    common_words, argv = split_behind_options(argv)
+    if not argv:
+        voice.debug, voice.redact = "--debug" in common_words, "--redact" in common_words
+        return menu_or_help(voice)
+    if argv[0] in ("-h", "--help", "help"):
+        voice.say_lines(help_text(voice.program))
+        return DONE
+    if argv[0] in ("-V", "--version"):
+        voice.say(f"codex-mirror {__version__}")
+        return DONE
+    command, words = command_named(argv)
+    values, common = parsed(command, [*common_words, *words], voice.program)
+    voice.quiet, voice.debug, voice.redact = common["quiet"], common["debug"], common["redact"]
+    terminal = bool(sys.stdout and sys.stdout.isatty())
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
+    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal, width, voice.report)
+    return performed(command, values, common, caller, voice)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Answers a command line, and gives its exit code."""
+    return finished(answered(argv))
+
+
+def answered(argv: list[str] | None) -> int:
+    """Answers a command line; the only place where an error becomes text and an exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    listen_to_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    voice = Voice(called_as(sys.argv[0]), False)
+    try:
+        return answer(argv, voice)
+    except MirrorError as error:
+        leave_alone_from_now_on()
+        voice.complain(error)
+        return error.code
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        leave_alone_from_now_on()
+        voice.complain(MirrorError(explained(error), way_out_of(error)))
+        return FAILED
+    except KeyboardInterrupt:
+        leave_alone_from_now_on()
+        voice.say("interrupted", to_stderr=True)
+        return INTERRUPTED
+    except Exception:
+        import traceback
+
+        voice.say_lines(f"{traceback.format_exc()}this is a bug in codex-mirror: {REPOSITORY}/issues", to_stderr=True)
+        return BUG
+
+
+def leave_alone_from_now_on() -> None:
+    """A second Ctrl-C doesn't cut off the last words."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def finished(code: int) -> int:
+    """The exit code, once both streams have taken everything; also a full disk or a reader that left is told by it."""
+    for number, stream in ((2, sys.stderr), (1, sys.stdout)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            if number == 1 and isinstance(error, BrokenPipeError):
+                return 128 + signal.SIGPIPE
+            if number == 1 and sys.stderr is not None and code == DONE:
+                print(f"codex-mirror: stdout: {error.strerror}", file=sys.stderr)
+            code = code or FAILED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

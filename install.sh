@@ -1,0 +1,700 @@
+#!/bin/sh
+# Installs codex-mirror for you alone: one Python file and one short command. No sudo, no rc file unless you ask.
+#
+#   sh install.sh                       from a checkout, or from a release's files
+#   curl -fsSL https://raw.githubusercontent.com/Mohit-Patil/codex-mirror/main/install.sh | sh
+#   sh install.sh --dry-run             says what it would do on this machine, and does nothing
+#   sh install.sh --uninstall           takes away what it brought; your clones stay
+#
+# The functions come in reading order: `main` first, its details below. Only the last line of this file starts
+# anything, so a download that was cut off does nothing.
+
+set -u
+
+STAMP_VERSION=""
+STAMP_SHA256=""
+
+REPOSITORY="https://github.com/Mohit-Patil/codex-mirror"
+RAW_FILES="https://raw.githubusercontent.com/Mohit-Patil/codex-mirror/main"
+PYTHONS="python3 python3.14 python3.13 python3.12 python3.11 python3.10"
+LAUNCHER_MARK="# codex-mirror's launcher: written by its install.sh, which replaces and removes it."
+RECEIPT_MARK="# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall."
+COMPLETION_MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
+# How the program is started. It is imported, not run, so that Python keeps its bytecode; its directory comes last, so
+# that nothing in it can stand in for a part of Python. The garbage collector would search what is imported at the start
+# and again at the end, and find nothing, for more than half of the time that Python itself needs to start; `main` has
+# written out everything when it ends, so the process ends at once instead of taking itself apart.
+START="import gc, os, sys; gc.disable(); del sys.argv[0]; sys.path.append(sys.argv.pop(0)); \
+from codex_mirror import main; gc.freeze(); gc.enable(); os._exit(main())"
+NEWLINE="
+"
+
+usage() {
+    cat <<'END'
+Installs codex-mirror: pinned clones of the OpenAI Codex CLI, each with its own login.
+
+usage: sh install.sh [OPTIONS]
+
+  --prefix DIR     install below DIR instead of ~/.local:
+                   DIR/share/codex-mirror/codex_mirror.py and DIR/bin/codex-mirror
+  --modify-path    put the command's directory on PATH (runs `codex-mirror path setup`)
+  --completions    install completions for those of bash, zsh and fish that are here
+  --uninstall      remove what was installed, with the PATH block and the completions; clones stay
+  --purge          --uninstall, and remove the clones with their logins and sessions (asks first)
+  -y, --yes        don't ask
+  -n, --dry-run    say what would be done, change nothing
+  -h, --help       this text
+
+environment:
+  PREFIX                  as --prefix
+  CODEX_MIRROR_PYTHON     the Python to use, 3.10 or newer; else the first on PATH that will do
+  CODEX_MIRROR_URL        the directory to download codex_mirror.py from: https:, file:,
+                          or http: on this machine; else the repository, or the release of this file
+
+exit codes: 0 done, 1 failed, 2 usage, 5 refused (a file that isn't ours, or a question nobody can answer)
+END
+}
+
+main() {
+    # If the last line is cut off after its first word, the options are lost: then do nothing.
+    [ "$#" -eq "$OPTIONS_GIVEN" ] || exit 1
+    understand "$@"
+    choose_places
+    if [ "$deed" = install ]; then
+        install
+    else
+        uninstall
+    fi
+}
+
+understand() {
+    deed=install prefix=${PREFIX:-} modify_path=no completions=no purge=no yes=no dry_run=no
+    while [ "$#" -gt 0 ]; do
+        case $1 in
+            --prefix)
+                [ "$#" -gt 1 ] || err "--prefix needs a directory" "sh install.sh --help" 2
+                prefix=$2
+                shift
+                ;;
+            --prefix=*) prefix=${1#--prefix=} ;;
+            --modify-path) modify_path=yes ;;
+            --completions) completions=yes ;;
+            --uninstall) deed=uninstall ;;
+            --purge) deed=uninstall purge=yes ;;
+            -y | --yes) yes=yes ;;
+            -n | --dry-run) dry_run=yes ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *) err "unknown option: $1" "sh install.sh --help" 2 ;;
+        esac
+        shift
+    done
+}
+
+choose_places() {
+    for tool in cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort tail uname; do need_cmd "$tool"; done
+    choose_home
+    case $prefix in
+        "") prefix=$HOME/.local ;;
+        /*) ;;
+        [~]/*) prefix=$HOME/${prefix#??} ;;
+        *) prefix=$PWD/$prefix ;;
+    esac
+    while [ "$prefix" != "${prefix%/}" ]; do prefix=${prefix%/}; done
+    case $HOME$prefix${XDG_DATA_HOME:-}${XDG_CONFIG_HOME:-}${BASH_COMPLETION_USER_DIR:-} in
+        *"$NEWLINE"*) err "a directory's name has a line break in it; that can't be installed to" ;;
+    esac
+    library=$prefix/share/codex-mirror
+    program=$library/codex_mirror.py
+    receipt=$library/receipt
+    bin=$prefix/bin
+    launcher=$bin/codex-mirror
+    staged=$library/stage.new-$$
+    mirror_home=${CODEX_MIRROR_HOME:-$HOME/.codex-mirror}
+    made=""
+    # What we make is nobody else's to write.
+    umask go-w
+}
+
+choose_home() {
+    # Inside a clone HOME and its like are the clone's; we belong in yours.
+    [ -z "${CODEX_MIRROR_USER_HOME:-}" ] || unset XDG_DATA_HOME XDG_CONFIG_HOME
+    HOME=${CODEX_MIRROR_USER_HOME:-${HOME:-}}
+    if [ "$(id -u)" -eq 0 ]; then
+        # Below sudo HOME can still be that of whoever called it, and files of root's have no place there.
+        # shellcheck disable=SC2012  # ls is the one portable way to ask for an owner; only the number is read
+        owner=$(ls -ldn "$HOME" 2>/dev/null | sed 's/^[^ ]* *[^ ]* *\([0-9]*\).*/\1/')
+        [ "$owner" = 0 ] || HOME=$(cd ~root && pwd)
+        say "You are root, so HOME is root's: $HOME"
+    fi
+    case $HOME in /*) ;; *) err "HOME is not an absolute path" ;; esac
+    export HOME
+}
+
+# --- Install -----------------------------------------------------------------------------------------
+
+install() {
+    find_python
+    find_source
+    find_completions
+    refuse_strangers
+    if [ "$dry_run" = yes ]; then
+        tell_plan
+        return
+    fi
+    trap clean_up EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    stage
+    put_in_place
+    advise
+}
+
+# Sets `python` to the first interpreter that will do, by running it: not the shim or the environment that was found,
+# which are slow or come and go, but the interpreter behind it.
+find_python() {
+    python="" too_old=""
+    if [ -n "${CODEX_MIRROR_PYTHON:-}" ]; then
+        try_python "$CODEX_MIRROR_PYTHON"
+        [ -n "$python" ] || err "CODEX_MIRROR_PYTHON is $CODEX_MIRROR_PYTHON, which is not a Python 3.10 or newer"
+        return
+    fi
+    for candidate in $PYTHONS; do
+        try_python "$candidate"
+        [ -z "$python" ] || return 0
+    done
+    case $(uname -s) in
+        Darwin) advice="brew install python, or https://www.python.org/downloads/" ;;
+        *) advice="your system's python3 package (apt, dnf, apk, pacman install it)" ;;
+    esac
+    err "no Python 3.10 or newer was found${too_old:+; too old:$too_old}" \
+        "$advice; for one that isn't on PATH, set CODEX_MIRROR_PYTHON"
+}
+
+try_python() {
+    found=$(command -v "$1") || return 0
+    is_apples_stub "$found" && return
+    answer=$("$found" -I -c '
+import os, sys
+behind = os.path.join(sys.base_prefix, "bin", "python3")
+in_environment = sys.prefix != sys.base_prefix and os.access(behind, os.X_OK)
+print("%d.%d.%d" % sys.version_info[:3], sys.version_info >= (3, 10), behind if in_environment else sys.executable)
+' 2>/dev/null </dev/null) || return 0
+    case $answer in
+        *" True /"*) ;;
+        *" False "*) too_old="$too_old $found (${answer%% *})" && return ;;
+        *) return ;;
+    esac
+    behind=${answer#* True }
+    "$behind" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null || return 0
+    python=$behind python_version=${answer%% *}
+}
+
+# macOS has a python3 that only opens a window offering the developer tools, until they are there.
+is_apples_stub() {
+    [ "$1" = /usr/bin/python3 ] && [ "$(uname -s)" = Darwin ] && ! xcode-select -p >/dev/null 2>&1
+}
+
+# Sets `source`, a file or a URL: what CODEX_MIRROR_URL says, or the program beside this file, or the repository's.
+find_source() {
+    source=${CODEX_MIRROR_URL:-}
+    beside=""
+    case $0 in
+        */install.sh) beside=${0%/*}/codex_mirror.py ;;
+        install.sh) beside=./codex_mirror.py ;;
+    esac
+    if [ -z "$source" ] && [ -n "$beside" ] && [ -f "$0" ] && [ -f "$beside" ]; then
+        source=$beside
+        return
+    fi
+    if [ -z "$source" ] && [ -n "$STAMP_VERSION" ]; then source=$REPOSITORY/releases/download/v$STAMP_VERSION; fi
+    [ -n "$source" ] || source=$RAW_FILES
+    case $source in *.py) ;; *) source=${source%/}/codex_mirror.py ;; esac
+    is_safe_url "$source" || err "it won't download from $source" "https:, file:///, or http: on this machine" 2
+}
+
+is_safe_url() {
+    case $1 in
+        https://* | file:///*) return 0 ;;
+        http://*) ;;
+        *) return 1 ;;
+    esac
+    host=${1#http://}
+    host=${host%%/*}
+    case $host in
+        localhost | 127.0.0.1 | "[::1]") return 0 ;;
+        localhost:* | 127.0.0.1:* | "[::1]:"*) ;;
+        *) return 1 ;;
+    esac
+    case ${host##*:} in "" | *[!0-9]*) return 1 ;; esac
+}
+
+# Sets `completion_shells`: those asked for, and those that an earlier install wrote, which are kept up to date.
+find_completions() {
+    completion_shells=""
+    for shell in bash zsh fish; do
+        if is_completion "$(completion_file "$shell")" ||
+            { [ "$completions" = yes ] && command -v "$shell" >/dev/null 2>&1; }; then
+            completion_shells="$completion_shells $shell"
+        fi
+    done
+}
+
+# Where each shell looks for what a user installs; zsh has no such place, and is told of this one.
+completion_file() {
+    data=${XDG_DATA_HOME:-$HOME/.local/share}
+    case $1 in
+        bash) printf '%s' "${BASH_COMPLETION_USER_DIR:-$data/bash-completion}/completions/codex-mirror" ;;
+        zsh) printf '%s' "$data/zsh/site-functions/_codex-mirror" ;;
+        fish) printf '%s' "${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/codex-mirror.fish" ;;
+    esac
+}
+
+each_completion() {
+    for shell in $completion_shells; do "$1" "$shell" "$(completion_file "$shell")"; done
+}
+
+refuse_strangers() {
+    if is_there "$launcher" && ! is_launcher "$launcher"; then refuse "$launcher"; fi
+    if is_there "$program" && ! has_receipt; then refuse "$program"; fi
+    if is_there "$receipt" && ! has_receipt; then refuse "$receipt"; fi
+    each_completion refuse_completion
+}
+
+refuse_completion() {
+    if is_there "$2" && ! is_completion "$2"; then refuse "$2"; fi
+}
+
+refuse() {
+    err "$1 is not ours, so it isn't replaced" "move it away, or choose another place with --prefix" 5
+}
+
+tell_plan() {
+    say "Would use Python $python_version: $python"
+    case $source in
+        *://*) say "Would download $source" ;;
+        *) say "Would copy $source" ;;
+    esac
+    if [ -n "$STAMP_SHA256" ]; then say "Would refuse it unless its SHA-256 is $STAMP_SHA256"; fi
+    say "Would write $program, its bytecode, and $receipt"
+    say "Would write $launcher"
+    each_completion tell_completion
+    if [ "$modify_path" = yes ]; then say "Would run $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"; fi
+    say "Nothing was changed."
+}
+
+tell_completion() {
+    say "Would write $2"
+}
+
+# Everything is made and checked beside its target first. Until the last of it is there, nothing is replaced.
+stage() {
+    make_directory "$library"
+    make_directory "$bin"
+    sweep "$library/stage"
+    sweep "$launcher"
+    ensure mkdir "$staged"
+    fetch "$source" "$staged/codex_mirror.py"
+    check_program "$staged/codex_mirror.py"
+    ensure_written "$staged/codex-mirror" write_launcher
+    ensure chmod +x "$staged/codex-mirror"
+    ensure cp "$staged/codex-mirror" "$launcher.new-$$"
+    each_completion stage_completion
+    ensure_written "$staged/receipt" write_receipt
+}
+
+fetch() {
+    case $1 in
+        file://*) ensure cp "${1#file://}" "$2" ;;
+        http://* | https://*) download "$1" "$2" ;;
+        *) ensure cp "$1" "$2" ;;
+    esac
+    ensure chmod u=rw,go=r "$2"
+}
+
+download() {
+    say "Downloading $1"
+    if command -v curl >/dev/null 2>&1; then
+        # Whatever answers, only https: may be where it sends us.
+        curl --fail --silent --show-error --globoff --proto "=${1%%:*}" --proto-redir '=https' --tlsv1.2 --location \
+            --connect-timeout 20 --max-time 600 --output "$2" "$1" || err "the download failed" "are you online?"
+        return
+    fi
+    need_cmd wget
+    if wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+        # wget can't be told to stay with https: when it is sent on. With a digest that doesn't matter.
+        if [ -n "$STAMP_SHA256" ]; then redirects=5; else redirects=0; fi
+        set -- "$@" --max-redirect="$redirects" --tries=1 --timeout=60
+    elif [ -z "$STAMP_SHA256" ] && [ "${1%%:*}" = https ]; then
+        err "this wget doesn't check certificates" "install curl"
+    fi
+    url=$1 file=$2
+    shift 2
+    wget -q "$@" -O "$file" "$url" || err "the download failed" "are you online?"
+}
+
+# A file that isn't the program is refused: another digest than the release's, an error page, half a file.
+check_program() {
+    problem=$("$python" -I -S -c '
+import hashlib, sys
+path, digest = sys.argv[1:]
+with open(path, "rb") as file:
+    source = file.read()
+if digest and hashlib.sha256(source).hexdigest() != digest:
+    sys.exit("its SHA-256 is %s instead of %s" % (hashlib.sha256(source).hexdigest(), digest))
+try:
+    compile(source, "codex_mirror.py", "exec")
+except (SyntaxError, ValueError) as error:
+    sys.exit("it is not a Python program: %s" % error)
+' "$1" "$STAMP_SHA256" 2>&1) || err "$source was refused: $problem"
+    answer=$("$python" -I -S "$1" --version 2>&1 </dev/null)
+    version=${answer#* }
+    case $answer in
+        *"$NEWLINE"*) version="" ;;
+        codex-mirror" "[0-9]*.[0-9]*.[0-9]*) ;;
+        *) version="" ;;
+    esac
+    [ -n "$version" ] || err "$source was refused: --version doesn't name a version of codex-mirror"
+    [ "${STAMP_VERSION:-$version}" = "$version" ] || err "$source was refused: it is $version, not $STAMP_VERSION"
+}
+
+write_launcher() {
+    printf '%s\n' "#!/bin/sh" "$LAUNCHER_MARK" "python=$(quoted "$python")" "library=$(quoted "$library")" \
+        "start='$START'" "pythons='$PYTHONS'" &&
+        cat <<'END'
+
+# From here on it is the same on every machine. -I -S: nothing from the environment, the current directory or site
+# packages gets in.
+[ -x "$python" ] && exec "$python" -I -S -c "$start" "$library" "$0" "$@"
+
+# That Python is gone: any other will do. macOS has one that only offers to install the developer tools.
+for name in "${CODEX_MIRROR_PYTHON:-python3}" $pythons; do
+    python=$(command -v "$name") || continue
+    [ "$python" = /usr/bin/python3 ] && [ "$(uname -s)" = Darwin ] && ! xcode-select -p >/dev/null 2>&1 && continue
+    "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null &&
+        exec "$python" -I -S -c "$start" "$library" "$0" "$@"
+done
+echo "codex-mirror: no Python 3.10 or newer was found" >&2
+echo "hint: install one, or set CODEX_MIRROR_PYTHON" >&2
+exit 1
+END
+}
+
+stage_completion() {
+    make_directory "${2%/*}"
+    sweep "$2"
+    ensure_written "$2.new-$$" write_completion
+}
+
+# The program writes them for the name that it is found by on PATH.
+write_completion() {
+    PATH=$staged:$PATH "$python" -I -S -c "$START" "$staged" "$staged/codex-mirror" completion "$shell" </dev/null &&
+        printf '%s\n' "$COMPLETION_MARK"
+}
+
+# Beside the directories of now it names those of earlier installs: who made a directory may remove it.
+write_receipt() {
+    {
+        receipt_lines made
+        receipt_lines completion
+        printf '%s' "$made" | sed 's/^/made /'
+        each_completion note_completion
+    } | LC_ALL=C sort -u >"$staged/lines" &&
+        printf '%s\n' "$RECEIPT_MARK" "version $version" && cat "$staged/lines"
+}
+
+note_completion() {
+    printf 'completion %s\n' "$2"
+}
+
+# The receipt goes first: whatever comes after it is known to an uninstall.
+put_in_place() {
+    old_version=$(receipt_lines version)
+    old_version=${old_version#version }
+    changed=no
+    replace "$staged/receipt" "$receipt"
+    made=""
+    if ! cmp -s "$staged/codex_mirror.py" "$program"; then
+        # A bytecode file is trusted when the second and the size are its source's. Two programs can share those.
+        ignore rm -rf "$library/__pycache__"
+        replace "$staged/codex_mirror.py" "$program"
+    fi
+    replace "$launcher.new-$$" "$launcher"
+    each_completion place_completion
+    # The first start leaves the bytecode.
+    "$launcher" --version >/dev/null </dev/null || err "$launcher was written, but doesn't run"
+    case $changed,$old_version in
+        no,*) say "codex-mirror $version is up to date: $launcher" ;;
+        *,"") say "Installed codex-mirror $version: $launcher" ;;
+        *,"$version") say "Installed codex-mirror $version again: $launcher" ;;
+        *) say "Upgraded codex-mirror from $old_version to $version: $launcher" ;;
+    esac
+}
+
+place_completion() {
+    replace "$2.new-$$" "$2"
+}
+
+replace() {
+    if cmp -s "$1" "$2"; then return; fi
+    ensure mv -f "$1" "$2"
+    changed=yes
+}
+
+advise() {
+    each_completion advise_completion
+    case $modify_path:$PATH: in
+        yes:*) "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was" ;;
+        *:"$bin":*) ;;
+        *)
+            say "$bin is not on your PATH. To put it there:"
+            say "    $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"
+            ;;
+    esac
+    first=$(command -v codex-mirror) || return 0
+    [ "$first" = "$launcher" ] || say "Note: $first comes before it on your PATH."
+}
+
+advise_completion() {
+    say "Completions for $1: $2"
+    [ "$1" != zsh ] || say "    for zsh, above compinit in your .zshrc: fpath=($(quoted "${2%/*}") \$fpath)"
+}
+
+# --- Uninstall ---------------------------------------------------------------------------------------
+
+uninstall() {
+    if ! has_receipt && ! is_launcher "$launcher"; then
+        say "codex-mirror is not installed below $prefix."
+        [ "$purge" = no ] || err "without it the clones can't be removed" "install it first, or give its --prefix"
+        return
+    fi
+    find_clones
+    if [ "$dry_run" = yes ]; then
+        tell_removal
+        return
+    fi
+    if [ "$purge" = yes ]; then purge_clones; fi
+    remove_path_block
+    remove_files
+    case $purge,$listed,$clones in
+        yes,* | no,yes,"") remove_mirror_home ;;
+        no,yes,*) tell_clones ;;
+        *) say "What is in $mirror_home stays." ;;
+    esac
+}
+
+# Sets `works`, whether the program still runs, and `clones`, a name a line, if they can be `listed`.
+find_clones() {
+    works=no listed=no clones=""
+    is_launcher "$launcher" && "$launcher" --version >/dev/null 2>&1 </dev/null && works=yes
+    [ "$works" = yes ] && clones=$("$launcher" list </dev/null) && listed=yes
+    clones=$(printf '%s\n' "$clones" | cut -f 1)
+}
+
+tell_removal() {
+    if [ "$purge" = yes ]; then
+        for clone in $clones; do say "Would run $(quoted "$launcher") remove $clone --yes"; done
+    fi
+    say "Would run $(quoted "$launcher") path remove"
+    receipt_lines completion | while IFS= read -r line; do say "Would remove ${line#completion }"; done
+    say "Would remove $launcher"
+    say "Would remove $program, its bytecode, and $receipt"
+    say "Would remove $mirror_home, unless a clone or anything else that isn't ours is in it then"
+    say "Nothing was changed."
+}
+
+purge_clones() {
+    [ "$works" = yes ] || err "codex-mirror doesn't run, so the clones can't be removed" "install it again first"
+    [ "$listed" = yes ] || err "the clones can't be listed, so they can't be removed" "codex-mirror doctor"
+    [ -n "$clones" ] || return 0
+    if [ "$yes" = no ]; then
+        say "These clones would be removed, with their logins and sessions:"
+        "$launcher" list </dev/null
+        ask "Remove them?"
+    fi
+    for clone in $clones; do
+        "$launcher" remove "$clone" --yes </dev/null ||
+            err "$clone was not removed, so codex-mirror stays" "codex-mirror remove $clone"
+    done
+}
+
+# An answer comes from the terminal, also when this script came through a pipe.
+ask() {
+    if [ -t 0 ]; then
+        terminal=/dev/stdin
+    elif [ -t 2 ] && (: </dev/tty) 2>/dev/null; then
+        terminal=/dev/tty
+    else
+        err "there is no terminal to ask on" "--yes removes them without a question" 5
+    fi
+    printf '%s [y/N] ' "$1" >&2
+    read -r answer <"$terminal" || answer=""
+    case $answer in
+        [yY] | [yY][eE][sS]) ;;
+        *) err "nothing was changed" "" 5 ;;
+    esac
+}
+
+remove_path_block() {
+    if [ "$works" = yes ]; then
+        "$launcher" path remove </dev/null || err "the PATH block could not be removed, so codex-mirror stays"
+        return
+    fi
+    warn "codex-mirror doesn't run, so its PATH block was not looked for: in your shell's rc file, the lines between"
+    warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<'"
+}
+
+# The receipt goes last: whoever is interrupted can start again.
+remove_files() {
+    directories=$(receipt_lines made | sed 's/^made //')
+    receipt_lines completion | while IFS= read -r line; do remove_completion "${line#completion }"; done || exit
+    if is_launcher "$launcher"; then
+        ensure rm -f "$launcher"
+    elif is_there "$launcher"; then
+        say "$launcher is not ours, so it stays."
+    fi
+    if has_receipt; then
+        ensure rm -f "$program" "$library"/__pycache__/codex_mirror.*.pyc
+        rmdir "$library/__pycache__" 2>/dev/null
+        sweep "$library/stage"
+        ensure rm -f "$receipt"
+    fi
+    remove_empty "$directories"
+    say "Uninstalled codex-mirror from $prefix."
+}
+
+remove_completion() {
+    if is_completion "$1"; then
+        ensure rm -f "$1"
+    elif is_there "$1"; then
+        say "$1 is not ours, so it stays."
+    fi
+}
+
+# Without clones a mirror home holds only what the program needs for itself. With anything else in it, it stays.
+remove_mirror_home() {
+    if [ ! -d "$mirror_home" ]; then return; fi
+    if grep -q -e '"id"' -e '"name"' "$mirror_home/registry.json" 2>/dev/null; then
+        say "$mirror_home stays, because its registry names a clone."
+        return
+    fi
+    ignore rmdir "$mirror_home/clones"
+    for entry in "$mirror_home"/* "$mirror_home"/.*; do
+        case ${entry##*/} in
+            . | .. | "*" | ".*" | lock | login.lock | reserve | registry.json | registry.json.previous) ;;
+            *)
+                say "$mirror_home stays, with what else is in it."
+                return
+                ;;
+        esac
+    done
+    for name in lock login.lock reserve registry.json registry.json.previous; do ignore rm -f "$mirror_home/$name"; done
+    ignore rmdir "$mirror_home"
+}
+
+tell_clones() {
+    say "Your clones stay in $mirror_home, and their commands in ${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}:"
+    for clone in $clones; do say "    $clone"; done
+}
+
+# --- What is ours ------------------------------------------------------------------------------------
+
+is_there() {
+    [ -e "$1" ] || [ -L "$1" ]
+}
+
+is_launcher() {
+    [ -f "$1" ] && [ ! -L "$1" ] && [ "$(sed -n 2p "$1")" = "$LAUNCHER_MARK" ]
+}
+
+is_completion() {
+    [ -f "$1" ] && [ ! -L "$1" ] && [ "$(tail -n 1 "$1")" = "$COMPLETION_MARK" ]
+}
+
+has_receipt() {
+    [ -f "$receipt" ] && [ ! -L "$receipt" ] && [ "$(sed -n 1p "$receipt")" = "$RECEIPT_MARK" ]
+}
+
+# The receipt's lines of one kind: version, made (a directory), completion (a file).
+receipt_lines() {
+    if has_receipt; then sed -n "/^$1 /p" "$receipt"; fi
+}
+
+# --- Files -------------------------------------------------------------------------------------------
+
+make_directory() {
+    if [ -z "$1" ] || [ -d "$1" ]; then return; fi
+    make_directory "${1%/*}"
+    # Another installer may be quicker.
+    mkdir "$1" 2>/dev/null || [ -d "$1" ] || err "the directory $1 could not be made"
+    made=$made$1$NEWLINE
+}
+
+remove_empty() {
+    # Backwards, so that what is inside comes first.
+    printf '%s\n' "$1" | LC_ALL=C sort -r | while IFS= read -r directory; do
+        rmdir "$directory" 2>/dev/null
+    done
+}
+
+# Removes what installers that were killed left beside $1.
+sweep() {
+    for left in "$1".new-*; do
+        case ${left##*.new-} in "" | *[!0-9]*) continue ;; esac
+        kill -0 "${left##*.new-}" 2>/dev/null || ignore rm -rf "$left"
+    done
+}
+
+# Takes back what is staged, and the directories made for it, if it hasn't been put in place.
+clean_up() {
+    ignore rm -rf "$staged" "$launcher.new-$$"
+    each_completion remove_staged
+    remove_empty "$made"
+}
+
+remove_staged() {
+    ignore rm -f "$2.new-$$"
+}
+
+quoted() {
+    printf "'%s'" "$(printf '%s' "$1" | LC_ALL=C sed "s/'/'\\\\''/g")"
+}
+
+# --- Five verbs --------------------------------------------------------------------------------------
+
+say() {
+    printf '%s\n' "$1"
+}
+
+warn() {
+    printf 'install.sh: %s\n' "$1" >&2
+}
+
+err() {
+    warn "$1"
+    if [ -n "${2:-}" ]; then printf 'hint: %s\n' "$2" >&2; fi
+    exit "${3:-1}"
+}
+
+need_cmd() {
+    command -v "$1" >/dev/null 2>&1 || err "the command '$1' is needed, and was not found"
+}
+
+ensure() {
+    "$@" || err "this failed: $*"
+}
+
+ensure_written() {
+    "$2" >"$1" || err "$1 could not be written"
+}
+
+# For what may fail without harm.
+ignore() {
+    "$@" 2>/dev/null || true
+}
+
+OPTIONS_GIVEN=$#
+main "$@"

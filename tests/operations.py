@@ -1,0 +1,439 @@
+"""The operations that are killed, failed and interrupted, and the judge of what that leaves.
+
+A new operation is a row of OPERATIONS: all tests of this kind try it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+
+from faults import (
+    REGISTRY,
+    Picture,
+    Played,
+    Stage,
+    complaints,
+    furnished,
+    key_of,
+    neither,
+    picture,
+    plain,
+    put_back,
+    sampled,
+    small_codex,
+    tally,
+    tries_every_n,
+)
+from helpers import Home
+
+
+class Theatre(NamedTuple):
+    """The stage, the home that it plays in, and that home as every operation finds it."""
+
+    home: Home
+    stage: Stage
+    furnished: Picture
+
+    def put_back(self, wanted: Picture, now: Picture | None = None) -> None:
+        put_back(self.home.base, wanted, now)
+
+    def picture(self) -> Picture:
+        return picture(self.home.base)
+
+    def path(self, text: str) -> str:
+        """The text with `~b` for the home's base."""
+        return text.replace("~b", str(self.home.base))
+
+
+@contextmanager
+def opened_theatre(place: Path | None = None) -> Iterator[Theatre]:
+    """A theatre for the tests of a module, on the quickest disk or in this directory."""
+    with furnished(place) as (home, stage):
+        small_codex(home, "0.170.0")
+        yield Theatre(home, stage, picture(home.base))
+
+
+class Operation(NamedTuple):
+    """A command and what comes before it; `again` are the exit codes of the same command given again.
+
+    `mends`: what it finds isn't in order; `toggles`: given again it goes back; `variant`: so like another that the two
+    large tests take only a part of the events before the commit; `loose`: ends of names that aren't compared; `also`:
+    what else must hold."""
+
+    name: str
+    argv: tuple[str, ...]
+    prepare: Callable[[Theatre], object] = lambda theatre: None
+    again: tuple[int, ...] = (0,)
+    env: Mapping[str, str] = MappingProxyType({})
+    mends: bool = False
+    toggles: bool = False
+    variant: bool = False
+    loose: tuple[str, ...] = ()
+    also: Callable[[Theatre], list[str]] = lambda theatre: []
+
+    def play(self, theatre: Theatre, **more: Any) -> Played:
+        return theatre.stage.play(*map(theatre.path, self.argv), env=self.env, **more)
+
+
+def named(name: str) -> Operation:
+    """The row of that name."""
+    [operation] = [operation for operation in OPERATIONS if operation.name == name]
+    return operation
+
+
+def plays(*argv: str) -> Callable[[Theatre], object]:
+    """Prepared by this command."""
+    return lambda theatre: theatre.stage.must(*map(theatre.path, argv), seed=21)
+
+
+def package(version: str) -> Callable[[Theatre], object]:
+    return lambda theatre: small_codex(theatre.home, version)
+
+
+def nothing_yet(theatre: Theatre) -> None:
+    """No mirror home and no wrapper directory, as on the first day."""
+    empty = {name: thing for name, thing in theatre.picture().items() if not name.startswith(("m", "bin"))}
+    theatre.put_back(empty)
+
+
+def without_wrapper(theatre: Theatre) -> None:
+    (theatre.home.bin / "work").unlink()
+
+
+def damaged(theatre: Theatre) -> None:
+    """A byte of a file that two clones share is another one."""
+    [binary] = theatre.home.mirror.glob("clones/other/.codex-mirror/runtime/*/codex-path/rg")
+    assert binary.stat().st_nlink > 1
+    binary.chmod(0o755)
+    binary.write_bytes(b"X" * binary.stat().st_size)
+
+
+def opened(theatre: Theatre) -> None:
+    (theatre.home.mirror / "clones/work/.codex-mirror").chmod(0o755)
+
+
+def loosened(theatre: Theatre) -> None:
+    (theatre.home.clone_home("work") / ".codex/config.toml").write_text('model = "o"\n')
+
+
+def forgotten(theatre: Theatre) -> None:
+    """The registry without its row of `work`, and no registry before it."""
+    path = theatre.home.mirror / "registry.json"
+    book = json.loads(path.read_text())
+    book["clones"] = [row for row in book["clones"] if row["name"] != "work"]
+    path.write_text(json.dumps(book))
+    (theatre.home.mirror / "registry.json.previous").unlink()
+
+
+def torn(theatre: Theatre) -> None:
+    path = theatre.home.mirror / "registry.json"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def dotfiles(theatre: Theatre) -> None:
+    """A .bashrc that is a link into somebody's dotfiles, and a .profile that only its owner may read."""
+    home = theatre.home.home
+    (home / "dotfiles").mkdir()
+    (home / ".bashrc").rename(home / "dotfiles" / "bashrc")
+    (home / ".bashrc").symlink_to("dotfiles/bashrc")
+    (home / ".profile").chmod(0o640)
+
+
+def codex_home(theatre: Theatre) -> None:
+    """A Codex home of the user's, as it is before codex-mirror comes."""
+    own = theatre.home.home / ".codex"
+    shutil.copytree(theatre.home.clone_home("other") / ".codex", own)
+    (own / "AGENTS.md").write_text("be kind\n")
+    (own / "prompts").mkdir()
+    (own / "prompts" / "one.md").write_text("one\n")
+
+
+def one_live_login(theatre: Theatre) -> list[str]:
+    """A login that is moved is used in one place, whatever happened."""
+    places = [theatre.home.home / ".codex/auth.json", theatre.home.clone_home("new") / ".codex/auth.json"]
+    live = [str(path) for path in places if path.exists()]
+    return [] if len(live) == 1 else [f"the login is live in {live}"]
+
+
+def whole_export(theatre: Theatre) -> list[str]:
+    """An export that is there can be read to its end and holds what the clone has."""
+    path = theatre.home.home / "work.tar.gz"
+    if not path.exists():
+        return []
+    with tarfile.open(path) as tar:
+        names = set(tar.getnames())
+    wanted = {
+        f"codex/{name}" for name in ("config.toml", "auth.json", "sessions/2026/11/22/rollout-2026-11-22-a.jsonl")
+    }
+    return [f"the export has only {sorted(names)}"] if wanted - names else []
+
+
+OPERATIONS = (
+    Operation("create", ("create", "new"), again=(0, 5)),
+    Operation("create the first", ("create", "new"), nothing_yet, again=(0, 5), variant=True),
+    Operation("create --root", ("create", "new", "--root", "~b/r/deep/new"), again=(0, 5), variant=True),
+    Operation("create in a directory of mine", ("create", "new", "--root", "~b/r"), again=(0, 5), variant=True),
+    Operation(
+        "create --settings-from",
+        ("create", "new", "--settings-from", "~b/h/.codex"),
+        codex_home,
+        again=(0, 5),
+        variant=True,
+    ),
+    Operation("update", ("update", "work")),
+    Operation(
+        "update all by copying", ("update", "--all", "--from", "~b/packages/0.170.0"), package("0.170.0"), variant=True
+    ),
+    Operation("rollback", ("rollback", "work"), toggles=True),
+    Operation("rename", ("rename", "work", "office"), again=(0, 3)),
+    Operation("remove", ("remove", "work", "--yes"), again=(0, 3)),
+    Operation(
+        "remove --root",
+        ("remove", "far", "--yes"),
+        plays("create", "far", "--root", "~b/r/deep/far"),
+        again=(0, 3),
+        variant=True,
+    ),
+    Operation("wrapper install", ("wrapper", "install"), variant=True),
+    Operation("wrapper install --bin-dir", ("wrapper", "install", "--bin-dir", "~b/bin2")),
+    Operation("path setup", ("path", "setup", "--shell", "bash")),
+    Operation("path setup of dotfiles", ("path", "setup", "--shell", "bash"), dotfiles, variant=True),
+    Operation("path setup of a new file", ("path", "setup", "--shell", "fish")),
+    Operation("path remove", ("path", "remove"), plays("path", "setup", "--shell", "bash"), variant=True),
+    Operation("path remove of a new file", ("path", "remove"), plays("path", "setup", "--shell", "fish")),
+    Operation("doctor --fix: wrapper", ("doctor", "--fix"), without_wrapper, mends=True),
+    Operation("doctor --fix: runtime", ("doctor", "--fix", "--deep"), damaged, mends=True),
+    Operation("doctor --fix: directories", ("doctor", "--fix"), opened, mends=True),
+    Operation("doctor --fix: pin", ("doctor", "--fix"), loosened, mends=True),
+    Operation("doctor --fix: lost row", ("doctor", "--fix"), forgotten, mends=True),
+    Operation("doctor --fix: torn registry", ("doctor", "--fix"), torn, mends=True),
+    Operation(
+        "login", ("login", "work", "--device-auth"), env={"NEW_KEY": "sk-new-0123456789-new"}, loose=("auth.json",)
+    ),
+    Operation("logout --local", ("logout", "work", "--local", "--yes")),
+    Operation(
+        "set",
+        ("set", "work", "--share", "notes", "--keep-env", "OPENAI_PROJECT"),
+        lambda t: (t.home.home / "notes").touch(),
+    ),
+    Operation("set --settings-from", ("set", "work", "--settings-from", "~b/h/.codex"), codex_home),
+    Operation(
+        "export",
+        ("export", "work", "-o", "~b/h/work.tar.gz", "--with-login"),
+        again=(0, 5),
+        loose=(".gz",),
+        also=whole_export,
+    ),
+    Operation(
+        "import",
+        ("import", "~b/h/x.tar.gz", "--name", "new"),
+        plays("export", "work", "-o", "~b/h/x.tar.gz", "--with-login"),
+        again=(0, 5),
+        variant=True,
+    ),
+    Operation(
+        "import --move-login",
+        ("import", "~b/h/.codex", "--name", "new", "--move-login", "--with-sessions"),
+        codex_home,
+        again=(0, 5),
+        loose=("auth.json", "auth.json.moved-to-new-ID"),
+        also=one_live_login,
+        variant=True,
+    ),
+)
+
+
+class Run(NamedTuple):
+    """An operation as it goes undisturbed: the home before and after it, and its events."""
+
+    operation: Operation
+    before: Picture
+    after: Picture
+    events: tuple[str, ...]
+    registry: str
+
+    @property
+    def commit(self) -> int:
+        """The first event at which the registry is replaced; 0 where it never is."""
+        name = f"os.rename {self.registry}.new"
+        return self.events.index(name) + 1 if name in self.events else 0
+
+    def chosen(self, what: str, points: Sequence[int], share: float) -> list[int]:
+        """The points that are tried: all; a share where not every n is; of a variant a fifth until the commit."""
+        what = f"{self.operation.name}, {what}"
+        if not tries_every_n() or not self.operation.variant:
+            return sampled(what, points, share / 3 if self.operation.variant else share)
+        early = [n for n in points if n <= self.commit or not self.commit]
+        return [*sampled(what, early, 0.2, always=True), *points[len(early) :]]
+
+
+RUNS: dict[tuple[str, Path], Run] = {}
+
+
+def undisturbed(theatre: Theatre, operation: Operation) -> Run:
+    key = (operation.name, theatre.home.base)
+    if key not in RUNS:
+        theatre.put_back(theatre.furnished)
+        operation.prepare(theatre)
+        before = theatre.picture()
+        result = operation.play(theatre)
+        assert result.code == 0, result
+        assert not (wrong := [*complaints(theatre.home), *lost_lines(theatre)]), wrong
+        RUNS[key] = Run(operation, before, theatre.picture(), result.events, f"{theatre.home.mirror}/registry.json")
+    return RUNS[key]
+
+
+# --- what happens between the end of one command and the next ---
+
+
+def note_in_homes(theatre: Theatre) -> set[str]:
+    """What a Codex that runs meanwhile does: it writes into the home of its clone; the clones in which one wrote."""
+    noted = set()
+    for row in rows_of(theatre.home):
+        if history_of(row).parent.is_dir():
+            history_of(row).write_text("a note\n")
+            noted.add(row["id"])
+    return noted
+
+
+def lost_notes(theatre: Theatre, noted: set[str]) -> list[str]:
+    """The clones of today in whose homes a note isn't as it was written."""
+    return [
+        f"the home of {row['name']} lost a note"
+        for row in rows_of(theatre.home)
+        if row["id"] in noted and not (history_of(row).exists() and history_of(row).read_text() == "a note\n")
+    ]
+
+
+def history_of(row: Mapping[str, Any]) -> Path:
+    return Path(row["rootPath"]) / ".codex-mirror/home/.codex/history.jsonl"
+
+
+def failing_wrappers(theatre: Theatre) -> list[str]:
+    """Starts every clone that the registry names and that has a wrapper; those that don't start."""
+    wrong = []
+    for row in rows_of(theatre.home):
+        if os.path.exists(row["wrapperPath"]):
+            argv = [row["wrapperPath"], "login", "status"]
+            ended = subprocess.run(
+                argv, check=False, env=theatre.home.env, capture_output=True, stdin=subprocess.DEVNULL
+            )
+            if ended.returncode and b"Not logged in" not in ended.stderr:
+                wrong.append(f"{row['name']} did not start: {ended.stderr!r}")
+    return wrong
+
+
+def rows_of(home: Home) -> list[dict[str, Any]]:
+    """The registry's rows; none where it can't be read."""
+    try:
+        rows: list[dict[str, Any]] = json.loads((home.mirror / "registry.json").read_bytes())["clones"]
+    except (FileNotFoundError, ValueError):
+        return []
+    return rows
+
+
+def launching(now: Picture) -> tuple[object, ...]:
+    """What the start of a wrapper depends on."""
+    parts = {name: thing for name, thing in now.items() if "/runtime" in name or name.startswith("bin")}
+    return key_of({**parts, **{REGISTRY: now[REGISTRY]}}) if REGISTRY in now else ()
+
+
+OUR_BLOCK = re.compile(rb"# >>> codex-mirror PATH >>>.*?# <<< codex-mirror PATH <<<\r?\n", re.DOTALL)
+
+
+def lost_lines(theatre: Theatre) -> list[str]:
+    """The rc files that without our block aren't the user's, byte for byte; a line end may have been added to them."""
+    return [
+        f"{name} isn't the user's any more"
+        for name in (".bashrc", ".profile")
+        if OUR_BLOCK.sub(b"", (theatre.home.home / name).read_bytes()).rstrip(b"\r\n")
+        != theatre.furnished[f"h/{name}"].content.rstrip(b"\r\n")
+    ]
+
+
+def compared(now: Picture, loose: tuple[str, ...]) -> Picture:
+    """The picture without the notes, and without what the operation's Codex writes by itself."""
+    own = ("/.codex/history.jsonl", "/.codex/.touched", *loose)
+    return {name: thing for name, thing in now.items() if not plain(name.encode()).decode().endswith(own)}
+
+
+def next_commands(theatre: Theatre) -> list[str]:
+    """A reader, and, where a temporary file is left, a change that changes nothing; what went wrong."""
+    wrong = [theatre.stage.play("list", "--json", seed=31)]
+    if any(theatre.home.mirror.glob("*.new")):
+        wrong += [theatre.stage.play("rename", "nobody", "somebody", seed=32)]
+    return [f"{one}" for one in wrong if one.code not in (0, 3) and "doctor --fix" not in one.err]
+
+
+class Judge:
+    """Judges what is left of one operation; the same picture once."""
+
+    def __init__(self, theatre: Theatre, run: Run) -> None:
+        self.theatre, self.run = theatre, run
+        self.wrong: dict[str, list[object]] = {}
+        self.launched: set[object] = set()
+        self.repaired: dict[object, list[str]] = {}
+        self.now: Picture | None = None  # How the home is, where that is known.
+
+    def judge(self, point: object, left: Picture, *, as_it_is: bool = False) -> None:
+        """Puts a home as it was left, lets a Codex write meanwhile, and notes what the next commands leave wrong."""
+        theatre = self.theatre
+        theatre.put_back(left, left if as_it_is else self.now)
+        wrong = self.failing_wrappers(left)
+        noted = note_in_homes(theatre)
+        wrong += [*next_commands(theatre), *lost_notes(theatre, noted)]
+        self.now = theatre.picture()
+        if (key := key_of(self.now)) not in self.repaired:
+            self.repaired[key], self.now = self.complaints_after(), None
+        for what in (*wrong, *self.repaired[key]):
+            self.wrong.setdefault(what, []).append(point)
+
+    def failing_wrappers(self, left: Picture) -> list[str]:
+        if (key := launching(left)) in self.launched:
+            return []
+        self.launched.add(key)
+        wrong = failing_wrappers(self.theatre)
+        self.theatre.put_back(left)
+        return wrong
+
+    def complaints_after(self) -> list[str]:
+        """What is wrong now, and what after the same command was given again."""
+        theatre, run = self.theatre, self.run
+        wrong = self.complaints(run.before, run.after)
+        again = run.operation.play(theatre, seed=2)
+        if again.code not in run.operation.again:
+            wrong.append(f"given again: {again}")
+        allowed = (run.before, run.after) if run.operation.toggles else (run.after,)
+        return wrong + [f"given again: {what}" for what in self.complaints(*allowed)]
+
+    def complaints(self, *allowed: Picture) -> list[str]:
+        """What is neither as it was nor as it should be, and what doesn't agree."""
+        loose, base = self.run.operation.loose, self.theatre.home.base
+        found = neither(compared(self.theatre.picture(), loose), base, *(compared(one, loose) for one in allowed))
+        found += [*lost_lines(self.theatre), *self.run.operation.also(self.theatre)]
+        mending = self.run.operation.mends and self.run.before in allowed
+        return found if mending else [*found, *complaints(self.theatre.home)]
+
+    def report(self) -> None:
+        """Fails with every complaint and some of the points at which it came."""
+        tally("lost", len(self.wrong))
+        lines = [f"{what}\n    at {self.told(points)}" for what, points in self.wrong.items()]
+        if lines:
+            pytest.fail("\n".join(lines), pytrace=False)
+
+    def told(self, points: list[object]) -> str:
+        """A few of the points, the first with its event."""
+        first = points[0] if isinstance(points[0], int) else points[0][0]
+        return f"{', '.join(map(str, points[:9]))} ({len(points)} in all); {first} is {self.run.events[first - 1]}"

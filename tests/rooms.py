@@ -1,0 +1,251 @@
+"""The program's rooms in this process, the program in processes that need no start of Python, and clones to try on."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import tempfile
+import termios
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import codex_mirror
+from helpers import PROGRAM, Home, Mirror, Result, discard, look_for_secrets, make_home, new_base, tree
+
+Tree = dict[str, tuple[str, str, str]]
+ROOT = os.geteuid() == 0
+
+
+# Typed loosely on purpose: tests hand it things of the wrong type.
+cm: Any = codex_mirror
+
+
+# --- real processes ---
+
+
+def ask(
+    home: Home,
+    *words: Any,
+    env: Mapping[str, str | None] | None = None,
+    stdin: bytes = b"",
+    cwd: Path | str | None = None,
+    timeout: float = 60,
+) -> Result:
+    """The program in a process of its own, forked from this one; nothing that it says may act on a terminal."""
+    result = raw(home, *words, env=env, stdin=stdin, cwd=cwd, timeout=timeout)
+    assert acting(result.out, result.err) == [], words
+    return result
+
+
+def raw(
+    home: Home,
+    *words: Any,
+    env: Mapping[str, str | None] | None = None,
+    stdin: bytes = b"",
+    cwd: Path | str | None = None,
+    timeout: float = 60,
+) -> Result:
+    """The same for those whose output is Codex's own, whatever is in it; past the limit (seconds) the test fails."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
+        pid = os.fork()
+        if pid == 0:
+            _be_the_program(home, words, env, cwd, (given.fileno(), out.fileno(), err.fileno()))
+        status = _end_of(pid, timeout, words)
+        shown = [_whole(file) for file in (out, err)]
+    look_for_secrets(words, b"".join(shown))
+    return Result(os.waitstatus_to_exitcode(status), *map(os.fsdecode, shown))
+
+
+def _be_the_program(
+    home: Home, words: tuple[Any, ...], env: Mapping[str, str | None] | None, cwd: Any, files: tuple[int, int, int]
+) -> NoReturn:
+    """Never returns to the test: a bug in here ends with 99."""
+    code: object = 99
+    # A collection would touch, and so copy, every page that the test's process has.
+    gc.disable()
+    try:
+        if os.getsid(0) != os.getpid():
+            os.setsid()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        os.chdir(cwd or home.home)
+        os.environ.clear()
+        os.environ.update(Mirror(home).env(env))
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.argv = [str(PROGRAM), *map(os.fspath, words)]
+        code = cm.main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _end_of(pid: int, timeout: float, words: object) -> int:
+    deadline = time.monotonic() + timeout
+    while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError(f"{words} did not end in {timeout} s")
+        time.sleep(0.002)
+    return ended[1]
+
+
+def _whole(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+# A hostile text has a newline and this behind it; it must never begin a line of what is shown.
+FORGED = "FORGED"
+# C0 without tab and newline, DEL, C1, what turns the direction of text or can't be seen, and bytes that aren't UTF-8.
+ACTING = re.compile(
+    f"^{FORGED}|"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]",
+    re.MULTILINE,
+)
+
+
+def acting(*outputs: str) -> list[str]:
+    """What would act on a terminal in these outputs, each with what stands around it."""
+    return [
+        repr(text[max(match.start() - 40, 0) : match.end() + 20]) for text in outputs for match in ACTING.finditer(text)
+    ]
+
+
+def on_terminal(home: Home, *words: Any, typed: str = "", env: Mapping[str, str | None] | None = None) -> Result:
+    """The program with all three streams on a terminal of 80 columns; `out` is what it showed there, as lines."""
+    pid, ours = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        _be_the_program(home, words, {"TERM": "xterm", **(env or {})}, None, (0, 1, 2))
+    os.write(ours, typed.encode())
+    shown, deadline = b"", time.monotonic() + 60
+    try:
+        while select.select([ours], [], [], max(deadline - time.monotonic(), 0))[0]:
+            try:
+                part = os.read(ours, 1 << 16)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        status = _end_of(pid, max(deadline - time.monotonic(), 0.1), words)
+    finally:
+        os.close(ours)
+        look_for_secrets(words, shown)
+    text = os.fsdecode(shown).replace("\r\n", "\n")
+    return Result(os.waitstatus_to_exitcode(status), re.sub("\r[^\r]*\x1b\\[K", "", text), "")
+
+
+# --- clones to try on ---
+
+
+@contextmanager
+def fresh_home() -> Iterator[Home]:
+    """What the fixture `home` gives to one test, for those who share one."""
+    base = new_base()
+    try:
+        yield make_home(base)
+    finally:
+        discard(base)
+
+
+def places_of(home: Home) -> Any:
+    return cm.places_from(home.env)
+
+
+def caller_in(home: Home, env: Mapping[str, str] | None = None, **more: Any) -> Any:
+    """Someone at this home who calls a handler directly."""
+    env = {**home.env, **(env or {})}
+    return cm.Caller(cm.places_from(env), env, **more)
+
+
+def make_clone(home: Home, name: str, **wish: Any) -> Any:
+    """A clone of the Codex that is installed in `home`, made by the program's own room in this process."""
+    clone, left = cm.create_clone(caller_in(home), cm.Wish(cm.new_clone_name(name), **wish))
+    assert not left
+    return clone
+
+
+def clone_in(home: Home, name: str) -> Any:
+    """The clone as the registry has it now."""
+    return cm.clone_named(cm.read_book(places_of(home)), name)
+
+
+def rows_of(home: Home) -> list[Any]:
+    """The registry's rows as they are on the disk."""
+    rows: list[Any] = json.loads((home.mirror / "registry.json").read_bytes())["clones"]
+    return rows
+
+
+def write_registry(home: Home, rows: list[Any], **more: Any) -> None:
+    """Writes the registry as another program would."""
+    path = home.mirror / "registry.json"
+    path.write_text(json.dumps({"version": 1, **more, "clones": rows}, indent=2) + "\n")
+    path.chmod(0o600)
+
+
+def at_rest(home: Home) -> Tree:
+    """The whole tree without what every start leaves: who held the lock last, and the aliases of Codex."""
+    return {
+        path: what
+        for path, what in tree(home.base).items()
+        if path not in ("m/lock", "m/login.lock") and not re.search(r"(^t/|\.codex/tmp(/|$))", path)
+    }
+
+
+def changes(before: Tree, after: Tree) -> dict[str, tuple[Any, Any]]:
+    """Every path that differs between two snapshots, with what it was and what it is."""
+    return {
+        path: (before.get(path), after.get(path))
+        for path in sorted({**before, **after})
+        if before.get(path) != after.get(path)
+    }
+
+
+def make_deep(top: Path, levels: int) -> None:
+    """Deeper than Python's recursion, and than a path may be long."""
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
+def clone_like(home: Home, name: str = "work", /, **traits: Any) -> Any:
+    """A clone as a value, with nothing of it on the disk."""
+    root = str(home.mirror / "clones" / name)
+    runtime = f"{root}/.codex-mirror/runtime/0.169.0-abcdef12"
+    values = {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),
+        "name": name,
+        "root": root,
+        "runtime": cm.Runtime(runtime, f"{runtime}/bin/codex", "binary", "0.169.0"),
+        "previous": None,
+        "wrapper": str(home.bin / name),
+        "created": "2026-11-22T08:00:00.000Z",
+        "updated": "2026-11-22T08:00:00.000Z",
+        "made_root": True,
+    }
+    return cm.Clone(**{**values, **traits})

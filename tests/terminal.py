@@ -1,0 +1,215 @@
+"""A person at a terminal, in two forms with one interface: `press` keys and `expect` to see a text.
+
+`Tmux` is the real program in a real terminal; `Pure` is the same screen without one, with the work done at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import codex_mirror as cm
+from helpers import Home, Mirror, look_for_secrets
+
+PATIENCE = 30.0
+# The words of the program and those of tmux, where they differ.
+TMUX_KEYS = {
+    **{"enter": "Enter", "esc": "Escape", "up": "Up", "down": "Down", "left": "Left", "right": "Right"},
+    **{"home": "Home", "end": "End", "pgup": "PPage", "pgdn": "NPage", "tab": "Tab"},
+    **{"backspace": "BSpace", "delete": "DC"},
+}
+
+
+class Person(Protocol):
+    """Who sits at the screen: each key is one character or a word such as `enter`, `esc`, `ctrl-u`."""
+
+    def press(self, *keys: str) -> None: ...
+
+    def write(self, text: str) -> None: ...
+
+    def expect(self, *texts: str) -> str: ...
+
+    def expect_not(self, *texts: str) -> str: ...
+
+
+class Pure:
+    """The screen as values: wishes are granted by the real handlers, but at once and in this process."""
+
+    def __init__(self, home: Home) -> None:
+        self.caller = cm.Caller(cm.places_from(home.env), home.env, terminal=True)
+        self.events: list[cm.Event] = []
+        self.opened: list[str] = []
+        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse)
+        self.screen = cm.first_screen(self.caller, cm.Size(24, 80), False, False, time.time())
+        self.look()
+
+    def look(self) -> None:
+        """What the loop does when it starts, and when the registry has changed."""
+        self.watch = cm.looked_at(cm.Watch(cm.registry_file(self.caller.places)))
+        cm.look_around(self.world, {})
+        self._fold()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.screen, wish = cm.pressed(self.screen, key)
+            if wish:
+                self._grant(wish)
+            self._fold()
+            while (held := cm.released(self.screen))[1]:
+                self.screen = held[0]
+                self.press(held[1])
+
+    def write(self, text: str) -> None:
+        self.press(*text)
+
+    def frame(self) -> str:
+        """What is shown, with the registry as it is now."""
+        if cm.looked_at(self.watch).stamp != self.watch.stamp:
+            self.look()
+        return drawn(self.screen)
+
+    def expect(self, *texts: str) -> str:
+        frame = self.frame()
+        missing = [text for text in texts if text not in frame]
+        assert not missing, f"{missing} not in\n{frame}"
+        return frame
+
+    def expect_not(self, *texts: str) -> str:
+        frame = self.frame()
+        shown = [text for text in texts if text in frame]
+        assert not shown, f"{shown} in\n{frame}"
+        return frame
+
+    def _browse(self, address: str) -> bool:
+        self.opened.append(address)
+        return False
+
+    def _grant(self, wish: cm.MenuWish) -> None:
+        if wish.kind in ("leave", "star and leave"):
+            self.screen = self.screen._replace(over=wish.kind)
+        elif wish.kind == "hand over":
+            self.screen = cm.carried_out_here(self.screen, wish, self.world)
+            self.look()
+        elif wish.kind in ("browse", "ask", "do"):
+            self.screen = cm.granted(self.screen, wish, self.world)
+
+    def _fold(self) -> None:
+        while self.events:
+            self.screen = self.events.pop(0)(self.screen)
+
+
+def drawn(screen: cm.Screen, size: cm.Size | None = None) -> str:
+    """The rows of a screen as text, without the spaces at their ends."""
+    return "".join("".join(span.text for span in row).rstrip() + "\n" for row in cm.view(screen, size or screen.size))
+
+
+class Tmux:
+    """The real program in a terminal of its own: a tmux server with a socket in the test's home."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        rows: int = 24,
+        columns: int = 80,
+        env: Mapping[str, str] | None = None,
+        shell: str = "sh",
+    ) -> None:
+        self.home, self.socket = home, home.base / "tmux"
+        self.program = shlex.join(map(str, Mirror(home).argv()))
+        config = home.base / "tmux.conf"
+        config.write_text("set -g status off\nset -g escape-time 0\nset -g history-limit 500\n")
+        settings = {"TERM": "screen-256color", **home.env, "PS1": "$ ", **(env or {})}
+        words = ["env", "-i", *(f"{name}={value}" for name, value in settings.items()), shell]
+        words += ["--norc", "--noprofile"] if shell == "bash" else []
+        size = ["-x", columns, "-y", rows]
+        self._tmux("-f", config, "new-session", "-d", *size, "-c", home.home, *words)
+        self.expect("$")
+
+    def open(self) -> Tmux:
+        """Starts the program in the shell."""
+        self.command(self.program)
+        return self
+
+    def command(self, line: str) -> None:
+        """A line for the shell."""
+        self._tmux("send-keys", "-l", "--", line)
+        self._tmux("send-keys", "Enter")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            if len(key) == 1:
+                self._tmux("send-keys", "-l", "--", key)
+            else:
+                self._tmux("send-keys", TMUX_KEYS.get(key) or key.replace("ctrl-", "C-"))
+
+    def write(self, text: str) -> None:
+        self._tmux("send-keys", "-l", "--", text)
+
+    def paste(self, text: str) -> None:
+        self._tmux("set-buffer", "--", text)
+        self._tmux("paste-buffer", "-p")
+
+    def frame(self, *options: str) -> str:
+        """What the terminal shows now."""
+        lines = self._tmux("capture-pane", "-p", *options).splitlines()
+        return "".join(line.rstrip() + "\n" for line in lines)
+
+    def expect(self, *texts: str, seconds: float = PATIENCE) -> str:
+        return self.until(lambda frame: all(text in frame for text in texts), f"{texts}", seconds)
+
+    def expect_not(self, *texts: str) -> str:
+        return self.until(lambda frame: not any(text in frame for text in texts), f"none of {texts}")
+
+    def until(self, holds: Callable[[str], bool], what: str, seconds: float = PATIENCE) -> str:
+        """The first frame of which it holds."""
+        deadline = time.monotonic() + seconds
+        while not holds(frame := self.frame()):
+            assert time.monotonic() < deadline, f"expected {what} in\n{frame}"
+            time.sleep(0.01)
+        return frame
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def ask(self, what: str) -> str:
+        """What tmux knows of the terminal, in its own format."""
+        return self._tmux("display-message", "-p", what).strip()
+
+    def pid(self) -> int:
+        """The program that the shell runs now."""
+        shell = self.ask("#{pane_pid}")
+        children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        return int(children[-1])
+
+    def scrollback(self) -> str:
+        return self._tmux("capture-pane", "-p", "-S", "-")
+
+    def close(self) -> None:
+        """Ends it all, and waits until nothing of it is left that could still write to the home."""
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, check=False)
+        deadline = time.monotonic() + PATIENCE
+        while self._is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _is_alive(self) -> bool:
+        """Does any process have this home's environment?"""
+        mark = f"CODEX_MIRROR_HOME={self.home.mirror}".encode()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environ.read_bytes().split(b"\0"):
+                    return True
+        return False
+
+    def _tmux(self, *words: object) -> str:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")} | {"LANG": "C.UTF-8"}
+        done = subprocess.run(["tmux", "-u", "-S", self.socket, *map(str, words)], env=env, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        look_for_secrets("the terminal", done.stdout)
+        return done.stdout.decode()

@@ -1,0 +1,201 @@
+"""Accounts: who a clone is logged in as, from its own files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import ACCESS_TOKEN, API_KEYS, REFRESH_TOKEN, SECRETS
+from rooms import cm
+
+WRITTEN = 1_795_334_400.0
+
+
+def token(claims: object) -> str:
+    """An id_token as the server gives it: three parts, the middle one JSON in base64 without padding."""
+    parts = [json.dumps({"alg": "RS256"}).encode(), json.dumps(claims).encode(), b"signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+def chatgpt(claims: object = None, **more: Any) -> dict[str, Any]:
+    """`auth.json` as Codex 0.169 writes it after a login in the browser."""
+    tokens = {"id_token": token(claims or {}), "access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN}
+    return {"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": {**tokens, "account_id": "w-1"},
+            "last_refresh": "2026-11-22T08:00:05.5Z", **more}  # fmt: skip
+
+
+AUTH = "https://api.openai.com/auth"
+PROFILE = "https://api.openai.com/profile"
+CLAIMS = {"email": "a@b.c", AUTH: {"chatgpt_plan_type": "pro", "chatgpt_user_id": "u-1", "chatgpt_account_id": "w-2"}}
+FULL = cm.Account("chatgpt", "a@b.c", "pro", "w-2", "u-1", since=WRITTEN + 5)
+BY_KEY = cm.Account("api-key", key="sk-…aaaa", since=WRITTEN)
+LOGINS: list[tuple[str, Any, Any]] = [
+    ("by ChatGPT", chatgpt(CLAIMS), FULL),
+    ("an address in the profile", chatgpt({PROFILE: {"email": "x@y.z"}}),
+     cm.Account("chatgpt", "x@y.z", workspace="w-1", since=WRITTEN + 5)),
+    ("another name of the user", chatgpt({AUTH: {"user_id": "u-2"}}),
+     cm.Account("chatgpt", workspace="w-1", user="u-2", since=WRITTEN + 5)),
+    ("without claims", chatgpt(), cm.Account("chatgpt", workspace="w-1", since=WRITTEN + 5)),
+    ("without a time", {**chatgpt(CLAIMS), "last_refresh": None}, FULL._replace(since=WRITTEN)),
+    ("with an odd time", {**chatgpt(CLAIMS), "last_refresh": "soon"}, FULL._replace(since=WRITTEN)),
+    ("only a refresh token", {"tokens": {"refresh_token": "x"}}, cm.Account("chatgpt", since=WRITTEN)),
+    ("with a key beside", chatgpt(CLAIMS, OPENAI_API_KEY=API_KEYS[0]), FULL),
+    ("by key", {"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}, BY_KEY),
+    ("by a short key", {"OPENAI_API_KEY": "sk-12345"}, cm.Account("api-key", key="sk-…", since=WRITTEN)),
+    ("by a token of one's own", {"personal_access_token": "x"}, cm.Account("other", since=WRITTEN)),
+    ("as an agent", {"agent_identity": {"x": 1}}, cm.Account("other", since=WRITTEN)),
+    ("logged out", {"OPENAI_API_KEY": None, "tokens": None, "auth_mode": None}, cm.Account("none")),
+    ("nothing", {}, cm.Account("none")),
+    ("empty tokens", {"tokens": {}, "OPENAI_API_KEY": ""}, cm.Account("none")),
+    ("to come", {"auth_mode": "new", "new_token": "x"}, cm.Account("unknown")),
+    ("no object", [], cm.Account("unknown")),
+    ("a text", "x", cm.Account("unknown")),
+    ("null", None, cm.Account("unknown")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "login", "account"), LOGINS, ids=[row[0] for row in LOGINS])
+def test_a_login_tells_whose_it_is_and_nothing_secret(tmp_path: Path, kind: str, login: Any, account: Any) -> None:
+    assert cm.account_from_login(login, WRITTEN) == account
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps(login))
+    os.utime(path, (WRITTEN, WRITTEN))
+    assert cm.account_in(str(path)) == account
+    shown = repr(account) + cm.account_text(account)
+    assert not [secret for secret in SECRETS if secret in shown]
+
+
+CLAIMED = [
+    (token({"a": 1}), {"a": 1}),
+    (token({"ä": "日本" * 50}), {"ä": "日本" * 50}),
+    (token([1]), {}),
+    ("", {}),
+    ("a.b", {}),
+    ("a.b.c", {}),
+    ("a.b.c.d", {}),
+    ("a.\u20ac.c", {}),
+    ("a." + base64.urlsafe_b64encode(b"\xff\xfe").decode() + ".c", {}),
+    ("a." + base64.urlsafe_b64encode(b"[" * 99_999).decode() + ".c", {}),
+    ("a." + base64.b64encode(b'{"a":"\xfb\xef?>"}').decode() + ".c", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "claims"), CLAIMED, ids=[ascii(row[0][:20]) for row in CLAIMED])
+def test_a_token_s_claims_are_read_or_are_none(text: str, claims: dict[str, Any]) -> None:
+    assert cm.claims_in(text) == claims
+
+
+def test_a_torn_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codex up to 0.154 truncates and writes; a reader may come in between."""
+    path, whole = tmp_path / "auth.json", json.dumps(chatgpt(CLAIMS))
+    path.write_text(whole[:50])
+    slept: list[float] = []
+
+    def finish_writing(seconds: float) -> None:
+        slept.append(seconds)
+        path.write_text(whole if len(slept) == 2 else "")
+
+    monkeypatch.setattr(cm.time, "sleep", finish_writing)
+    assert cm.account_in(str(path)).email == "a@b.c" and len(slept) == 2
+    path.write_text(whole[:50])
+    monkeypatch.setattr(cm.time, "sleep", slept.append)
+    assert cm.account_in(str(path)) == cm.Account("unknown") and sum(slept) < 1
+
+
+def test_without_a_file_nobody_is_logged_in(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("auth.json", "no/auth.json", "file/auth.json", "link"):
+        assert cm.account_in(str(tmp_path / name)) == cm.Account("none")
+
+
+ONE = cm.Account("chatgpt", "a@b.c", "pro", "w", "u")
+PAIRS = [
+    ("the same", ONE, ONE._replace(plan="free", since=5.0, email="other@b.c"), True),
+    ("another workspace of the same person", ONE, ONE._replace(workspace="w2"), False),
+    ("another member of the same team", ONE, ONE._replace(user="u2"), False),
+    ("without a user", ONE._replace(user=""), ONE._replace(user=""), False),
+    ("without a workspace", ONE._replace(workspace=""), ONE._replace(workspace=""), False),
+    ("by the same key", cm.Account("api-key", key="sk-…1234"), cm.Account("api-key", key="sk-…1234"), False),
+    ("nobody twice", cm.Account("none"), cm.Account("none"), False),
+    ("unknown twice", cm.Account("unknown"), cm.Account("unknown"), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "one", "other", "answer"), PAIRS, ids=[row[0] for row in PAIRS])
+def test_two_logins_are_one_account_when_workspace_and_user_are_equal(
+    kind: str, one: Any, other: Any, answer: bool
+) -> None:
+    assert cm.is_same_account(one, other) == cm.is_same_account(other, one) == answer
+
+
+TEXTS = [
+    (ONE, "a@b.c (pro)"),
+    (ONE._replace(plan=""), "a@b.c"),
+    (ONE._replace(email=""), "ChatGPT (pro)"),
+    (cm.Account("chatgpt"), "ChatGPT"),
+    (cm.Account("api-key", key="sk-…1234"), "API key sk-…1234"),
+    (cm.Account("other"), "other login"),
+    (cm.Account("none"), "not logged in"),
+    (cm.Account("unknown"), "unknown"),
+    (cm.Account("from the future"), "unknown"),
+]
+
+
+@pytest.mark.parametrize(("account", "text"), TEXTS)
+def test_an_account_is_told_in_a_few_words(account: Any, text: str) -> None:
+    assert cm.account_text(account) == text
+
+
+SETTINGS = [
+    ("", "a", ""),
+    ("a = 1\n", "a", "1"),
+    ("  a=1  # why", "a", "1"),
+    ('a = "x # y" # z', "a", '"x # y"'),
+    ("a = 'x'", "a", "'x'"),
+    ("# a = 1", "a", ""),
+    ("b = 1\n[t]\na = 2\n", "a", ""),
+    ("b = 1\n[t]\na = 2\n", "t.a", "2"),
+    ("b = 1\n[ t ] # x\na = 2\n", "t.a", "2"),
+    ("t.a = 2", "t.a", "2"),
+    ('"a" = 1', "a", "1"),
+    ("[[l]]\na = 1\n", "a", ""),
+    ("[t]\nx = 1\n[[l]]\na = 1\n", "t.a", ""),
+    ("a = 1\r\nb = 2\r\n", "b", "2"),
+    ("ab = 1", "a", ""),
+]
+
+
+@pytest.mark.parametrize(("config", "key", "value"), SETTINGS)
+def test_a_plain_setting_is_read_as_it_is_written(config: str, key: str, value: str) -> None:
+    assert cm.setting_in(config, key) == value
+
+
+KEYRINGS = [
+    ('cli_auth_credentials_store = "keyring"', True),
+    ("cli_auth_credentials_store = 'auto'", True),
+    ('cli_auth_credentials_store = "file"', False),
+    ('# cli_auth_credentials_store = "keyring"', False),
+    ('[t]\ncli_auth_credentials_store = "keyring"', False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("config", "answer"), KEYRINGS)
+def test_a_login_in_the_keyring_is_seen_in_the_settings(tmp_path: Path, config: str, answer: bool) -> None:
+    assert not cm.keeps_login_in_keyring(str(tmp_path))
+    (tmp_path / "config.toml").write_text(config)
+    assert cm.keeps_login_in_keyring(str(tmp_path)) == answer
+
+
+def test_odd_settings_are_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.toml")
+    assert cm.config_text(str(tmp_path)) == ""
+    (tmp_path / "config.toml").unlink()
+    (tmp_path / "config.toml").write_bytes(b"\xff = 1\na = 2\n")
+    assert cm.setting_in(cm.config_text(str(tmp_path)), "a") == "2"

@@ -1,0 +1,145 @@
+"""Archives: pack and unpack .tar.gz files without trusting them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import tree
+from rooms import cm
+
+
+def member(name: str, content: bytes = b"x", **traits: Any) -> Any:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for trait, value in traits.items():
+        setattr(info, trait, value)
+    return info, content
+
+
+def archive_of(*members: Any, format: int = tarfile.PAX_FORMAT) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", format=format) as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content) if info.size else None)
+    return file.getvalue()
+
+
+def unpacked(content: bytes, place: Path, limit: int = 1 << 20) -> dict[str, Any]:
+    target = place / "target"
+    target.mkdir()
+    cm.unpack(io.BytesIO(content), str(target), limit)
+    return tree(target)
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_files_and_directories_come_out_private(tmp_path: Path, format: int) -> None:
+    content = archive_of(
+        member("a", b"one", mode=0o4777, uid=7, gid=7, mtime=1),
+        member("dir", b"", type=tarfile.DIRTYPE, mode=0o777),
+        member("dir/b", b"", mode=0o644),
+        member("./deep/er/c", b"three", mode=0o600),
+        format=format,
+    )
+    found = unpacked(content, tmp_path)
+    shapes = {path: (kind, mode) for path, (kind, mode, _) in found.items() if path != "."}
+    assert shapes == {
+        **{"a": ("file", "0o700"), "dir": ("dir", "0o700"), "dir/b": ("file", "0o600")},
+        **{"deep": ("dir", "0o700"), "deep/er": ("dir", "0o700"), "deep/er/c": ("file", "0o600")},
+    }
+    assert (tmp_path / "target" / "deep" / "er" / "c").read_bytes() == b"three"
+
+
+REFUSED = [
+    ("absolute", [member("/etc/passwd")], "outside of its directory"),
+    ("above", [member("../x")], "outside of its directory"),
+    ("above, deeper", [member("a/../../x")], "outside of its directory"),
+    ("above as a directory", [member("..", b"", type=tarfile.DIRTYPE)], "outside of its directory"),
+    ("a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "no file"),
+    ("a link inside", [member("a"), member("l", b"", type=tarfile.SYMTYPE, linkname="a")], "no file"),
+    ("a hard link", [member("a"), member("l", b"", type=tarfile.LNKTYPE, linkname="a")], "no file"),
+    ("a hard link out", [member("l", b"", type=tarfile.LNKTYPE, linkname="/etc/passwd")], "no file"),
+    ("a FIFO", [member("f", b"", type=tarfile.FIFOTYPE)], "no file"),
+    ("a device", [member("d", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3)], "no file"),
+    ("a block device", [member("d", b"", type=tarfile.BLKTYPE)], "no file"),
+    ("through a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/tmp"), member("l/x")], "no file"),
+    ("too big", [member("a", b"x" * 600), member("b", b"x" * 600)], "more than is reasonable"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "members", "says"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_an_archive_that_wants_more_than_files_is_refused(
+    tmp_path: Path, kind: str, members: list[Any], says: str
+) -> None:
+    before = {name for name in os.listdir(tmp_path.parent)}
+    with pytest.raises(cm.MirrorError, match=says) as caught:
+        unpacked(archive_of(*members), tmp_path, limit=1000)
+    assert caught.value.code == cm.REFUSED
+    assert set(os.listdir(tmp_path.parent)) == before and os.listdir(tmp_path) == ["target"]
+    assert all(kind != "link" for kind, _, _ in tree(tmp_path).values())
+
+
+@pytest.mark.parametrize("members", [[member("a"), member("a")], [member("a"), member("a/b")], [member(".")]])
+def test_one_member_never_takes_another_s_place(tmp_path: Path, members: list[Any]) -> None:
+    with pytest.raises((OSError, cm.MirrorError)):
+        unpacked(archive_of(*members), tmp_path)
+
+
+WHOLE = archive_of(member("a", bytes(range(256)) * 2000), member("b", b"y" * 1000))
+BROKEN: list[tuple[str, bytes]] = [
+    ("empty", b""),
+    ("no archive", b"hello" * 1000),
+    ("text in gzip", gzip.compress(b"hello" * 1000)),
+    ("not packed", gzip.decompress(WHOLE)),
+    *((f"cut at {part} of 10", WHOLE[: len(WHOLE) * part // 10]) for part in (1, 5, 9)),
+    ("without its checksum", WHOLE[:-8]),
+    ("with a wrong checksum", WHOLE[:-8] + bytes(4) + WHOLE[-4:]),
+    ("spoiled inside", WHOLE[:200] + b"\xff" * 20 + WHOLE[220:]),
+    ("a header spoiled", gzip.compress(b"\xff" * 512 + gzip.decompress(WHOLE)[512:])),
+    ("a size spoiled", gzip.compress(gzip.decompress(WHOLE)[:124] + b"zzzzzzzzzzz\0" + gzip.decompress(WHOLE)[136:])),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_an_archive_that_isn_t_whole_is_told_in_one_line(tmp_path: Path, kind: str, content: bytes) -> None:
+    with pytest.raises(cm.MirrorError, match=r"not a whole \.tar\.gz|is empty|reasonable") as caught:
+        unpacked(content, tmp_path)
+    assert caught.value.code in (cm.FAILED, cm.REFUSED) and "\n" not in caught.value.message
+
+
+def test_an_archive_of_many_members_is_refused_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cm, "MEMBERS_LIMIT", 50)
+    with pytest.raises(cm.MirrorError, match="more than is reasonable"):
+        unpacked(archive_of(*(member(f"f{number}", b"") for number in range(60))), tmp_path)
+
+
+def test_what_was_packed_comes_out_and_the_bytes_depend_on_the_members_alone(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(100_000))
+    members = [("clone.json", b"{}"), ("home/a b\n" + os.fsdecode(b"\xff"), str(tmp_path / "source")), ("x" * 300, b"")]
+    packed = []
+    for mode, moment in ((0o600, 1), (0o777, 2_000_000_000)):
+        (tmp_path / "source").chmod(mode)
+        os.utime(tmp_path / "source", (moment, moment))
+        file = io.BytesIO()
+        cm.pack(file, members[:2])
+        packed.append(file.getvalue())
+    assert packed[0] == packed[1]
+    found = unpacked(packed[0], tmp_path)
+    assert {path for path in found if found[path][0] == "file"} == {name for name, _ in members[:2]}
+    assert (tmp_path / "target" / members[1][0]).read_bytes() == (tmp_path / "source").read_bytes()
+
+
+def test_a_fifo_is_never_waited_for_when_packing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    file = io.BytesIO()
+    try:
+        cm.pack(file, [("a", str(tmp_path / "fifo"))])
+    except (OSError, cm.MirrorError):
+        return
+    assert unpacked(file.getvalue(), tmp_path)["a"][2] == tree(tmp_path / "target")["a"][2]

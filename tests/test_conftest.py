@@ -1,0 +1,84 @@
+"""The promises about a whole session can be broken, and then it fails; and the shared helpers do what they say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import REPO, Home, Result, discard, run, start, tree
+
+SESSIONS = [
+    ("a quiet one", "pass", 0, ""),
+    ("a secret shown", "run(['/bin/echo', SECRETS[0]], env={})", 1, "secret 0 in the output of"),
+    ("a secret on stderr", "run(['/bin/sh', '-c', 'echo $X >&2'], env={'X': SECRETS[1]})", 1, "secret 1 in the output"),
+    ("an rc file touched", "(OWN_HOME / '.bashrc').write_text('')", 1, ".bashrc was changed"),
+    ("an own home made", "(OWN_HOME / '.codex').mkdir()", 1, ".codex was changed"),
+    ("the environment's HOME", "assert Path.home() != OWN_HOME; (Path.home() / '.codex').mkdir()", 0, ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "deed", "code", "says"), SESSIONS, ids=[row[0] for row in SESSIONS])
+def test_a_session(home: Home, kind: str, deed: str, code: int, says: str) -> None:
+    tests = home.base / "tests"
+    tests.mkdir()
+    for name in ("conftest.py", "helpers.py", "pytest.ini"):
+        shutil.copy(REPO / "tests" / name, tests)
+    head = f"import os\nfrom helpers import *\nOWN_HOME = Path({str(home.home)!r})\n"
+    (tests / "test_one.py").write_text(f"{head}def test_it():\n    {deed}\n")
+    # Its output is not looked through: it names what was shown.
+    session = start([sys.executable, "-m", "pytest", "-q", tests], env=home.env)
+    out, err = (os.fsdecode(data) for data in session.communicate(timeout=60))
+    assert session.returncode == code, out + err
+    assert says in out and ("BROKEN PROMISE" in out) == bool(code)
+
+
+def test_a_process_that_does_not_end_is_killed_with_all_it_started(home: Home) -> None:
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match=r"did not end in 0\.5 s"):
+        run(["/bin/sh", "-c", "sleep 1000 & wait"], env=home.env, timeout=0.5)
+    # The outputs are read to their end, which comes when the last process that holds them is gone.
+    assert time.monotonic() - began < 500
+
+
+def test_a_failed_check_shows_both_outputs(home: Home) -> None:
+    with pytest.raises(AssertionError, match=r"(?s)ended with 3.*seen.*heard"):
+        run(["/bin/sh", "-c", "echo seen; echo heard >&2; exit 3"], env=home.env, check=True)
+
+
+def test_outputs_that_are_not_utf_8_come_back_whole(home: Home) -> None:
+    assert run(["/bin/cat"], env=home.env, stdin=b"\xff\n") == Result(0, os.fsdecode(b"\xff\n"), "")
+
+
+def test_a_snapshot_sees_every_kind_and_follows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir(mode=0o750)
+    (tmp_path / "dir" / "file").write_bytes(b"")
+    (tmp_path / "dir" / "file").chmod(0o600)
+    (tmp_path / "link").symlink_to("dir")
+    os.mkfifo(tmp_path / "fifo", 0o644)
+    (tmp_path / "dir").chmod(0o700)
+    tmp_path.chmod(0o755)
+    assert tree(tmp_path) == {
+        ".": ("dir", "0o755", ""),
+        "dir": ("dir", "0o700", ""),
+        "dir/file": ("file", "0o600", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        "fifo": ("fifo", "0o644", ""),
+        "link": ("link", oct(os.lstat(tmp_path / "link").st_mode & 0o7777), "dir"),
+    }
+    assert tree(tmp_path / "absent") == {}
+
+
+def test_discarding_removes_read_only_directories_and_follows_no_link(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o500)
+    doomed = tmp_path / "doomed"
+    (doomed / "inner").mkdir(parents=True)
+    (doomed / "inner" / "file").touch()
+    (doomed / "link").symlink_to(kept)
+    (doomed / "inner").chmod(0o500)
+    discard(doomed)
+    assert not doomed.exists() and kept.stat().st_mode & 0o777 == 0o500

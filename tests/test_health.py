@@ -1,0 +1,364 @@
+"""Examination, diagnosis and mending: facts first, judgement second; each judgement in one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import API_KEYS, Home, fake_codex, tree
+from rooms import (
+    ask,
+    at_rest,
+    caller_in,
+    changes,
+    clone_in,
+    clone_like,
+    cm,
+    make_clone,
+    places_of,
+    rows_of,
+    write_registry,
+)
+
+FINE = {
+    "strange": "",
+    "recorded": True,
+    "missing": (),
+    "damaged": (),
+    "package_version": "0.169.0",
+    "absent": (),
+    "open_to_others": (),
+    "read_only": (),
+    "wrapper": "ok",
+    "shadow": "",
+    "on_path": True,
+    "status": cm.Captured(1, b"", b"Not logged in\n"),
+    "account": cm.Account("none"),
+    "loose": (),
+    "overrides": (),
+    "socket_excess": 0,
+    "unused": (),
+    "twins": (),
+    "newer": "",
+    "keyring": False,
+}
+
+
+def facts(home: Home, **changes: Any) -> Any:
+    """The facts about a clone with which nothing is wrong, but for these."""
+    clone = clone_like(home, account=changes.pop("noted", None))
+    return cm.Facts(**{"clone": clone, "codex_home": cm.codex_home_of(clone), **FINE, **changes})
+
+
+def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
+    assert cm.diagnose(facts(home)) == ()
+    assert cm.health_of(facts(home)).ok and cm.health_of(facts(home)).writable
+
+
+ERROR, WARNING, INFO = "error", "warning", "info"
+ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgpt", "x@y.z", "pro", "w", "v")
+LOGGED_IN = {"status": cm.Captured(0, b"", b"Logged in using ChatGPT\n")}
+JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
+    ({"missing": ("/r/a",)}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
+    ({"missing": tuple("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
+    ({"damaged": ("/r/a",)}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),
+    ({"package_version": "0.170.0"}, "runtime-version", ERROR, "its Codex is 0.170.0, but 0.169.0 was pinned"),
+    ({"absent": ("/h",)}, "directory-missing", ERROR, "/h"),
+    ({"read_only": ("/h",)}, "directory-read-only", ERROR, "/h"),
+    ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
+    ({"wrapper": "foreign"}, "wrapper", ERROR, "somebody else's"),
+    ({"wrapper": "not executable"}, "wrapper", ERROR, "can't be executed"),
+    ({"status": cm.Captured(None, b"", b"")}, "start", ERROR, "did not answer in time"),
+    ({"status": cm.Captured(-9, b"", b"")}, "start", ERROR, "was ended by signal 9"),
+    ({"status": cm.Captured(1, b"", b"Error loading config: x\n")}, "start", ERROR, "Error loading config: x"),
+    ({"status": cm.Captured(126, b"", b"Exec format error")}, "start", ERROR, "Exec format error"),
+    ({"status": cm.Captured(1, b"", b"WARNING: x\nError checking login status: y\n")}, "start", ERROR, "status: y"),
+    ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
+    ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
+    ({"open_to_others": ("/h",)}, "directory-open", WARNING, "others may look into it: /h"),
+    ({"loose": ("features.daemon_auto_start",)}, "pin-loose", WARNING, "features.daemon_auto_start"),
+    ({"twins": ("play", "other"), "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'play', 'other': refresh"),
+    ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro), and was a@b.c (pro)"),
+    ({"unused": ("/r/old",)}, "runtime-unused", INFO, "/r/old"),
+    ({"overrides": ("CODEX_API_KEY",)}, "login-override", INFO, "CODEX_API_KEY"),
+    ({"socket_excess": 7}, "socket-path", INFO, "7 bytes too long"),
+    ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "id", "severity", "says"), JUDGEMENTS, ids=[f"{row[1]} {next(iter(row[0]))}" for row in JUDGEMENTS]
+)
+def test_a_fact_is_judged_by_itself(home: Home, change: dict[str, Any], id: str, severity: str, says: str) -> None:
+    [problem] = cm.diagnose(facts(home, **change))
+    assert (problem.id, problem.severity) == (id, severity) and says in problem.what
+    assert "{" not in problem.fix and "\n" not in problem.what
+    assert cm.health_of(facts(home, **change)).ok == (severity != ERROR)
+
+
+def test_every_finding_has_its_line_here() -> None:
+    assert {finding.id for finding in cm.FINDINGS} == {row[1] for row in JUDGEMENTS}
+
+
+NO_JUDGEMENTS: list[dict[str, Any]] = [
+    {"package_version": ""},
+    {"noted": ONE, "account": ONE._replace(plan="free", since=7.0), **LOGGED_IN},
+    {"noted": ONE, "account": cm.Account("none")},
+    {"noted": ONE, "account": cm.Account("unknown"), **LOGGED_IN},
+    {"noted": cm.Account("unknown"), "account": ONE, **LOGGED_IN},
+    {"status": cm.Captured(1, b"", b"WARNING: proceeding\nNot logged in\n")},
+    {"keyring": True, **LOGGED_IN},
+]
+
+
+@pytest.mark.parametrize("change", NO_JUDGEMENTS, ids=[str(list(row)) for row in NO_JUDGEMENTS])
+def test_some_facts_are_no_problem(home: Home, change: dict[str, Any]) -> None:
+    assert cm.diagnose(facts(home, **change)) == ()
+
+
+def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> None:
+    failed = cm.Captured(1, b"", b"a part of this clone is missing")
+    for change in ({"missing": ("/r",)}, {"absent": ("/h",)}):
+        assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change))] == [
+            "runtime-incomplete" if "missing" in change else "directory-missing"
+        ]
+
+
+def test_the_worst_comes_first(home: Home) -> None:
+    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key != "status"}
+    severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
+    assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
+
+
+AUTH: list[tuple[Any, Any, bool, str]] = [
+    (cm.Captured(1, b"", b"Not logged in\n"), cm.Account("none"), False, "not_logged_in"),
+    (cm.Captured(1, b"", b"WARNING: x\nNot logged in\n"), cm.Account("none"), False, "not_logged_in"),
+    (cm.Captured(0, b"", b"API key configured - sk-proj-***67890\n"), cm.Account("api-key"), False, "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using an API key - x\n"), cm.Account("api-key"), False, "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), ONE, False, "logged_in"),
+    # An auth.json that is `{}` counts as a login for Codex itself.
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), False, "not_logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), True, "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("unknown"), False, "logged_in"),
+    (cm.Captured(1, b"", b"Error checking login status: x\n"), cm.Account("unknown"), False, "unknown"),
+    (cm.Captured(1, b"", b"Error loading configuration: x\n"), cm.Account("none"), False, "unknown"),
+    (cm.Captured(None, b"", b""), ONE, False, "unknown"),
+    (cm.Captured(-9, b"", b"Not logged in\n"), cm.Account("none"), False, "unknown"),
+    (cm.Captured(126, b"", b"x"), cm.Account("none"), False, "unknown"),
+]
+
+
+@pytest.mark.parametrize(("status", "account", "keyring", "answer"), AUTH)
+def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
+    home: Home, status: Any, account: Any, keyring: bool, answer: str
+) -> None:
+    assert cm.auth_status(facts(home, status=status, account=account, keyring=keyring)) == answer
+
+
+# --- the household ---
+
+QUIET = cm.Household(None, (), (), (), (), (), (), False, ("", ""), True)
+REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
+HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"broken": REGISTRY_BROKEN}, "registry", ERROR, "is empty"),
+    (
+        {"broken": cm.MirrorError("/m belongs to another user", "set CODEX_MIRROR_HOME")},
+        "registry",
+        ERROR,
+        "another user",
+    ),
+    ({"bad_rows": (cm.BadRow({"name": "x"}, "its id is not one"),)}, "registry-row", ERROR, "'x' is broken: its id"),
+    ({"bad_rows": (cm.BadRow(7, "it is not an object"),)}, "registry-row", ERROR, "it is not an object"),
+    ({"unsettled": ("/m/journal.json",)}, "unsettled", WARNING, "/m/journal.json"),
+    ({"leftovers": ("/m/scratch-abcdef12",)}, "leftovers", WARNING, "scratch-abcdef12"),
+    ({"orphans": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "clones/x"),
+    ({"orphan_wrappers": ("/b/x",)}, "orphan-wrapper", WARNING, "/b/x"),
+    ({"open_to_others": True}, "mirror-home-open", WARNING, "others may look into it"),
+    ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
+    ({"legacy_leftovers": ("/m/registry.json.lock",)}, "legacy-leftovers", INFO, "registry.json.lock"),
+    ({"on_path": False}, "path", INFO, "not on PATH"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "id", "severity", "says"), HOUSES, ids=[f"{row[1]} {number}" for number, row in enumerate(HOUSES)]
+)
+def test_a_fact_about_the_household_is_judged_by_itself(
+    home: Home, change: dict[str, Any], id: str, severity: str, says: str
+) -> None:
+    [problem] = cm.diagnose_household(QUIET._replace(**change), places_of(home))
+    assert (problem.id, problem.severity) == (id, severity) and says in problem.what and problem.fix
+    assert cm.diagnose_household(QUIET, places_of(home)) == ()
+
+
+def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clone(home, "work", source=str(fake_codex(home.base / "package")))
+    before = tree(home.mirror)
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == str(home.mirror) and mode & os.W_OK))
+    again = f"chmod u+rwx '{home.mirror}'"
+    with pytest.raises(cm.MirrorError, match="can't be written") as refused:
+        cm.remove_clone(caller_in(home), "work")
+    assert (refused.value.hint, refused.value.code, tree(home.mirror)) == (again, cm.FAILED, before)
+    house = cm.examine_household(caller_in(home))
+    [problem] = [one for one in cm.diagnose_household(house, places_of(home)) if one.severity == "error"]
+    assert (problem.id, problem.fix) == ("mirror-home-read-only", again)
+
+
+def test_a_mirror_home_on_a_read_only_file_system_is_named_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mirror.mkdir(exist_ok=True)
+    assert cm.complaint_about_writing(places_of(home)) == ("", "")
+    facts = list(os.statvfs(home.mirror))
+    facts[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(facts))
+    what, fix = cm.complaint_about_writing(places_of(home))
+    assert what == f"{home.mirror} is on a read-only file system" and "CODEX_MIRROR_HOME" in fix
+
+
+ERRORS = [
+    (errno.EACCES, "/b/.work.codex-mirror-0123abcd", "/b/work: Permission denied", "permissions"),
+    (errno.ENOSPC, b"/m/registry.json.new", "/m/registry.json.new: No space left on device", "make room"),
+    (errno.EROFS, "/b/work", "/b/work: Read-only file system", "read-only"),
+    (errno.EIO, None, "Input/output error", "doctor shows"),
+    (errno.EIO, 7, "Input/output error", "doctor shows"),
+]
+
+
+@pytest.mark.parametrize(("number", "path", "says", "way_out"), ERRORS)
+def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
+    number: int, path: Any, says: str, way_out: str
+) -> None:
+    error = OSError(number, os.strerror(number), path)
+    assert cm.explained(error) == says and way_out in cm.way_out_of(error)
+    assert cm.way_out_of(error).endswith("codex-mirror doctor shows what is left to mend")
+
+
+# --- real facts ---
+
+DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
+    ("healthy", lambda home, clone: None, "", True),
+    ("a helper gone", lambda home, clone: in_runtime(clone, "codex-path/rg").unlink(), "runtime-incomplete", True),
+    ("its entry gone", lambda home, clone: Path(clone.runtime.entry).unlink(), "runtime-incomplete", True),
+    ("bytes changed", lambda home, clone: spoil(in_runtime(clone, "codex-path/rg")), "runtime-incomplete", True),
+    ("the logs gone", lambda home, clone: cm.discard(f"{cm.base_of(clone)}/logs"), "", True),
+    ("open to others", lambda home, clone: home.clone_home("work").chmod(0o755), "directory-open", True),
+    ("the wrapper gone", lambda home, clone: Path(clone.wrapper).unlink(), "wrapper", True),
+    ("the wrapper changed", lambda home, clone: append(Path(clone.wrapper), "# mine\n"), "wrapper-outdated", True),
+    ("the wrapper not executable", lambda home, clone: Path(clone.wrapper).chmod(0o644), "wrapper", True),
+    ("the wrapper a stranger's", lambda home, clone: Path(clone.wrapper).write_text("x"), "wrapper", False),
+    ("the daemon on", lambda home, clone: append(codex_home(home) / "config.toml", "", "start = false", "start = true"),
+     "pin-loose", True),
+    ("the updater on", lambda home, clone: Path(cm.updater_file(clone)).unlink(), "pin-loose", True),
+    ("no settings at all", lambda home, clone: (codex_home(home) / "config.toml").unlink(), "pin-loose", True),
+    ("broken settings", lambda home, clone: append(codex_home(home) / "config.toml", "x\n"), "start", False),
+    ("an old runtime", lambda home, clone: in_runtime(clone, "../0.1.0-abcdef12").mkdir(), "runtime-unused", True),
+    ("a killed change's scratch", lambda home, clone: (home.mirror / "scratch-abcdef12").mkdir(), "leftovers", True),
+    ("a mirror home open to others", lambda home, clone: home.mirror.chmod(0o755), "mirror-home-open", True),
+    ("a row lost", lambda home, clone: write_registry(home, rows_of(home)[:1]), "orphan-clone", True),
+    ("a clone lost", lambda home, clone: cm.discard(str(home.mirror / "clones" / "play")), "directory-missing", False),
+]  # fmt: skip
+
+
+def in_runtime(clone: Any, tail: str) -> Path:
+    return Path(clone.runtime.path, tail)
+
+
+def codex_home(home: Home) -> Path:
+    return home.clone_home("work") / ".codex"
+
+
+def append(path: Path, text: str, old: str = "", new: str = "") -> None:
+    content = path.read_text()
+    path.write_text((content.replace(old, new) if old else content) + text)
+
+
+def spoil(path: Path) -> None:
+    content = path.read_bytes()
+    path.chmod(0o755)
+    path.write_bytes(content[:-1] + b"##\n")
+
+
+@pytest.mark.parametrize(("kind", "damage", "id", "mends"), DAMAGES, ids=[row[0] for row in DAMAGES])
+def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing_anything(
+    home: Home, codex: Path, kind: str, damage: Callable[[Home, Any], object], id: str, mends: bool
+) -> None:
+    home.put_on_path(home.bin)
+    clone = make_clone(home, "work")
+    make_clone(home, "play")
+    login = codex_home(home) / "auth.json"
+    login.write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+    healthy = at_rest(home)
+    damage(home, clone)
+    damaged = at_rest(home)
+    found = ask(home, "doctor", "--json")
+    problems = {problem["id"]: problem for row in found.json() for problem in row["problems"]}
+    severe = [problem for problem in problems.values() if problem["severity"] != "info"]
+    assert (id in problems or not id) and found.code == bool(severe), problems
+    assert changes(damaged, at_rest(home)) == {}
+    fixed = ask(home, "doctor", "--fix")
+    again = {problem["id"] for row in ask(home, "doctor", "--json").json() for problem in row["problems"]}
+    assert (id not in again) == (mends or not id) and (fixed.code == 0) == mends, (fixed, again)
+    assert login.read_text() == json.dumps({"OPENAI_API_KEY": API_KEYS[0]})
+    after = at_rest(home)
+    other = {path for path in changes(healthy, after) if path.startswith("m/clones/play/.codex-mirror/home")}
+    assert other == set() or kind == "a clone lost"
+    if mends and kind not in ("no settings at all", "the daemon on", "the updater on"):
+        left = {path for path in changes(healthy, after) if not path.startswith("m/registry.json")}
+        derived = {"m/clones/work/.codex-mirror/logs/events.log", "m/clones/play/.codex-mirror/logs/events.log",
+                   "m/clones/work/.codex-mirror/clone.json", "m/clones/play/.codex-mirror/clone.json"}  # fmt: skip
+        assert left <= derived | ({"m/clones/work/.codex-mirror/logs"} if kind == "the logs gone" else set()), left
+
+
+def test_a_file_shared_by_three_is_mended_with_a_new_inode_in_all(home: Home, codex: Path) -> None:
+    for name in ("one", "two", "three"):
+        make_clone(home, name)
+    paths = [Path(clone_in(home, name).runtime.path, "codex-path/rg") for name in ("one", "two", "three")]
+    before, content = paths[0].stat().st_ino, paths[0].read_bytes()
+    spoil(paths[0])
+    paths[0].chmod(0o555)
+    found = ask(home, "doctor", "one", "--deep", "--json")
+    assert "the same file as in two, three" in json.dumps(found.json())
+    assert ask(home, "doctor", "--deep", "--fix").code == 0
+    assert {path.read_bytes() for path in paths} == {content}
+    assert len({path.stat().st_ino for path in paths}) == 1 and paths[0].stat().st_ino != before
+
+
+def test_doctor_works_without_codex_on_path_and_offline(home: Home) -> None:
+    package = fake_codex(home.base / "package")
+    make_clone(home, "work", source=str(package))
+    cm.discard(str(package))
+    home.put_on_path(home.bin)
+    assert ask(home, "doctor").code == 0 and ask(home, "doctor", "--fix", "--deep").code == 0
+
+
+def test_many_clones_are_examined_side_by_side_each_by_itself(home: Home) -> None:
+    """One that hangs doesn't hide the others; its five seconds are the only ones that pass."""
+    home.put_on_path(home.bin)
+    package = fake_codex(home.base / "package")
+    names = [f"c{number}" for number in range(6)]
+    for name in names:
+        make_clone(home, name, source=str(package))
+    login = home.clone_home("c3") / ".codex" / "auth.json"
+    login.write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[1]}))
+    rows = ask(home, "doctor", "--json").json()
+    assert [row["name"] for row in rows][:6] == names
+    assert [row["authStatus"] for row in rows[:6]] == [*["not_logged_in"] * 3, "logged_in", *["not_logged_in"] * 2]
+
+
+def test_the_program_itself_is_examined_with_its_wrapper(home: Home, codex: Path) -> None:
+    """What doctor starts is what the user would: the command, without CODEX_MIRROR_CLI in its way."""
+    clone = make_clone(home, "work")
+    caller = caller_in(home, {"CODEX_MIRROR_CLI": "/bin/false", "CODEX_API_KEY": API_KEYS[0]})
+    assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
+    os.unlink(clone.wrapper)
+    assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
+    assert tree(home.home).keys() == {"."}

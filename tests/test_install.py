@@ -1,0 +1,1224 @@
+"""From nothing to a working command with one line, and gone again without a trace; and the file without any of that."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from helpers import PROGRAM, REPO, Home, Result, finish, run, start, tree
+
+INSTALLER = REPO / "install.sh"
+SHELLS = {"dash": ["dash"], "bash": ["bash"], "zsh": ["zsh", "--emulate", "sh"], "ash": ["busybox", "ash"]}
+# A directory name in which everything that is written without quotes goes wrong.
+AWKWARD = 'it\'s a "home" $(touch oops) *'
+# What install.sh says it needs, and the shell that it and its launcher name.
+NEEDED = "cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort tail uname sh".split()
+OLD = "0.0.1"
+
+# A program that is quickly started and tells how: for what is the installer's and the launcher's alone. As the real
+# one's, its main has written out everything when it ends.
+TELLTALE = """
+import functools, json, os, sys
+__version__ = "0.0.1"
+print = functools.partial(print, flush=True)
+def main(argv=None):
+    if sys.argv[1:] == ["--version"]:
+        print("codex-mirror", __version__)
+    elif sys.argv[1:2] == ["completion"]:
+        print("# complete", sys.argv[2], __version__)
+    elif sys.argv[1:2] == ["exit"]:
+        return int(sys.argv[2])
+    elif sys.argv[1:2] not in (["list"], ["path"]):
+        flags = [sys.flags.isolated, sys.flags.no_site]
+        modules = {name: getattr(sys.modules[name], "__file__", None) for name in ("json", "codex_mirror")}
+        report = {"argv": sys.argv, "pid": os.getpid(), "flags": flags, "modules": modules}
+        print(json.dumps({**report, "python": sys.executable, "path": sys.path, "version": __version__}))
+    return 0
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+# Makes it as large as the real one.
+PADDING = "# padding\n" * 5000
+
+
+# --- a machine for one test ---
+
+
+class Machine(NamedTuple):
+    """A user's HOME, a checkout to install from, and the environment that leads to these and to nothing else."""
+
+    base: Path
+    home: Path
+    checkout: Path
+    env: dict[str, str]
+
+    @property
+    def command(self) -> Path:
+        return self.home / ".local/bin/codex-mirror"
+
+    @property
+    def library(self) -> Path:
+        return self.home / ".local/share/codex-mirror"
+
+    def install(self, *options: Any, shell: str = "dash", env: dict[str, str] | None = None, **more: Any) -> Result:
+        """Runs the checkout's install.sh."""
+        argv = [*SHELLS[shell], self.checkout / "install.sh", *options]
+        return run(argv, env={**self.env, **(env or {})}, cwd=self.base, **more)
+
+    def pipe(self, *options: Any, shell: str = "dash", env: dict[str, str] | None = None, **more: Any) -> Result:
+        """Runs install.sh as `curl … | sh` does."""
+        argv = [*SHELLS[shell], "-s", "--", *options]
+        return run(argv, env={**self.env, **(env or {})}, cwd=self.base, stdin=self.script, **more)
+
+    def codex_mirror(self, *args: Any, **more: Any) -> Result:
+        """Runs the installed command."""
+        return run([self.command, *args], env=self.env, cwd=self.base, **more)
+
+    @property
+    def script(self) -> bytes:
+        return (self.checkout / "install.sh").read_bytes()
+
+    def offer(self, program: str) -> None:
+        """Puts another program into the checkout."""
+        (self.checkout / "codex_mirror.py").write_text(program, encoding="utf-8")
+
+    def stamp(self, version: str, digest: str) -> None:
+        """Fills in what `make dist` fills in."""
+        script = self.script.decode()
+        script = script.replace('STAMP_VERSION=""\n', f'STAMP_VERSION="{version}"\n')
+        script = script.replace('STAMP_SHA256=""\n', f'STAMP_SHA256="{digest}"\n')
+        assert f'"{version}"\n' in script and f'"{digest}"\n' in script
+        (self.checkout / "install.sh").write_text(script, encoding="utf-8")
+
+
+def furnish(home: Home, name: str) -> Machine:
+    user, checkout, tools = home.base / name, home.base / "checkout", home.base / "tools"
+    for directory in (user, checkout, tools):
+        directory.mkdir(exist_ok=True)
+    for file in (INSTALLER, PROGRAM):
+        shutil.copy(file, checkout)
+    # As a version manager's shim does, it starts the interpreter that runs these tests.
+    script(tools / "python3", f'exec {shlex.quote(sys.executable)} "$@"')
+    shells = [os.path.dirname(found) for name in ("fish", "zsh", "busybox") if (found := shutil.which(name))]
+    env = {
+        "HOME": str(user),
+        "PATH": ":".join(dict.fromkeys([str(tools), "/usr/bin", "/bin", *shells])),
+        "SHELL": "/bin/bash",
+        "TMPDIR": home.env["TMPDIR"],
+        "LANG": "C.UTF-8",
+        "CODEX_MIRROR_HOME": str(user / ".codex-mirror"),
+        "CODEX_MIRROR_BIN_DIR": str(user / ".local/bin"),
+    }
+    return Machine(home.base, user, checkout, env)
+
+
+@pytest.fixture
+def machine(home: Home) -> Machine:
+    """One with an empty HOME, and the program itself to install."""
+    return furnish(home, "user")
+
+
+@pytest.fixture
+def telltale(machine: Machine) -> Machine:
+    """One whose checkout has the telltale program."""
+    machine.offer(TELLTALE)
+    return machine
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    """Each shell that install.sh promises to run in, and that is here."""
+    needs(SHELLS[request.param][0])
+    return str(request.param)
+
+
+def needs(*commands: str) -> None:
+    for command in commands:
+        if shutil.which(command) is None:
+            pytest.skip(f"{command} is not on this machine")
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def tools(machine: Machine, *commands: str) -> dict[str, str]:
+    """A PATH of nothing but what install.sh says it needs, python3 and `commands`."""
+    directory = machine.base / "few"
+    directory.mkdir()
+    for command in (*NEEDED, *commands):
+        found = shutil.which(command)
+        assert found, command
+        (directory / command).symlink_to(os.path.realpath(found))
+    (directory / "python3").symlink_to(machine.base / "tools/python3")
+    return {"PATH": str(directory)}
+
+
+def aged(program: str, version: str = OLD) -> str:
+    """The program as it is, under another version."""
+    text, count = re.subn(r'(?m)^__version__ = ".*"$', f'__version__ = "{version}"', program)
+    assert count == 1
+    return text
+
+
+def python_of(machine: Machine) -> str:
+    """The interpreter that the launcher starts first."""
+    [line] = [line for line in machine.command.read_text().splitlines() if line.startswith("python=")]
+    return shlex.split(line.removeprefix("python="))[0]
+
+
+def own_python() -> str:
+    """The interpreter behind the one that runs these tests, when that is an environment's."""
+    behind = Path(sys.base_prefix, "bin/python3")
+    return str(behind) if sys.prefix != sys.base_prefix and behind.exists() else sys.executable
+
+
+# --- a server ---
+
+
+class Site(http.server.SimpleHTTPRequestHandler):
+    """Files, and the ways in which a download goes wrong."""
+
+    def do_GET(self) -> None:
+        odd = {"/moved": self.moved, "/half": self.half, "/page": self.page, "/slow": self.slow}
+        for start_of_path, answer in odd.items():
+            if self.path.startswith(start_of_path + "/"):
+                return answer()
+        return super().do_GET()
+
+    def moved(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.path.removeprefix("/moved"))
+        self.end_headers()
+
+    def half(self) -> None:
+        """The connection breaks after half of what was announced."""
+        data = Path(self.directory, "codex_mirror.py").read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+
+    def page(self) -> None:
+        """What a hotel's network says to everything."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Welcome to our network</title>\n")
+
+    def slow(self) -> None:
+        """A first line, and nothing more until the client is gone."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"import sys\n")
+        self.wfile.flush()
+        self.rfile.read(1)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(machine: Machine) -> Iterator[str]:
+    """The URL of the checkout's files."""
+    site = functools.partial(Site, directory=str(machine.checkout))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), site) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+# --- the script ---
+
+
+def test_shellcheck_finds_nothing() -> None:
+    needs("shellcheck")
+    result = run(["shellcheck", "--severity=style", INSTALLER], env={"PATH": os.environ["PATH"]})
+    assert (result.code, result.out) == (0, "")
+
+
+def test_it_is_shell_that_a_person_can_read() -> None:
+    lines = INSTALLER.read_text().splitlines()
+    assert lines[0] == "#!/bin/sh"
+    assert lines[-1] == 'main "$@"'
+    assert [line for line in lines if len(line) > 120] == []
+    assert [line for line in lines[:25] if line.startswith("STAMP_")] == ['STAMP_VERSION=""', 'STAMP_SHA256=""']
+
+
+def test_cut_off_anywhere_it_does_nothing(machine: Machine, shell: str) -> None:
+    whole, last = machine.script, len(b'main "$@"\n')
+    before = tree(machine.base)
+    cuts = {*range(0, len(whole) - last, 50), *range(len(whole) - 3 * last, len(whole) - 1)}
+    for cut in sorted(cuts):
+        argv = [*SHELLS[shell], "-s", "--", "--prefix", str(machine.home / "chosen")]
+        result = subprocess.run(
+            argv, input=whole[:cut], capture_output=True, env=machine.env, cwd=machine.base, check=False
+        )
+        assert (result.stdout, os.listdir(machine.home)) == (b"", []), f"cut off after {cut} bytes"
+    assert tree(machine.base) == before
+
+
+def test_help_names_every_option(machine: Machine) -> None:
+    result = machine.install("--help", check=True)
+    handled = re.findall(r"(?m)^ {12}(-[-|\w =*]+)\)", machine.script.decode())
+    options = {option.removesuffix("=*") for line in handled for option in line.split(" | ")}
+    assert {"--prefix", "--purge", "-y"} <= options
+    assert [option for option in options if option not in result.out] == []
+    assert os.listdir(machine.home) == []
+
+
+@pytest.mark.parametrize("options", [["--frobnicate"], ["--prefix"], ["extra"], [""]])
+def test_what_it_does_not_know_is_a_usage_error(machine: Machine, options: list[str]) -> None:
+    result = machine.install(*options)
+    assert (result.code, os.listdir(machine.home)) == (2, [])
+    assert "hint: sh install.sh --help" in result.err
+
+
+# --- install ---
+
+
+def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: str) -> None:
+    result = machine.install(shell=shell, check=True)
+    version = machine.codex_mirror("--version", check=True).out
+    assert f"Installed {version.replace(' ', ' ', 1).strip()}: {machine.command}" in result.out
+    [bytecode] = (machine.library / "__pycache__").iterdir()
+    assert {path for path, (kind, _, _) in tree(machine.home).items() if kind != "dir"} == {
+        ".local/bin/codex-mirror",
+        ".local/share/codex-mirror/codex_mirror.py",
+        ".local/share/codex-mirror/receipt",
+        f".local/share/codex-mirror/__pycache__/{bytecode.name}",
+    }
+    assert (machine.library / "codex_mirror.py").read_bytes() == PROGRAM.read_bytes()
+    assert python_of(machine) == own_python()
+
+
+@pytest.mark.parametrize("tool", ["curl", "wget", "busybox"])
+def test_a_pipe_downloads_and_installs(machine: Machine, server: str, shell: str, tool: str) -> None:
+    needs(tool)
+    few = tools(machine, tool)
+    if tool == "busybox":
+        (Path(few["PATH"]) / "wget").symlink_to("busybox")
+    argv = [*SHELLS[shell], "-s"]
+    argv[0] = shutil.which(argv[0]) or argv[0]
+    env = {**machine.env, **few, "CODEX_MIRROR_URL": server}
+    result = run(argv, env=env, stdin=machine.script, cwd=machine.base, check=True)
+    assert f"Downloading {server}/codex_mirror.py" in result.out
+    assert (machine.library / "codex_mirror.py").read_bytes() == PROGRAM.read_bytes()
+    machine.codex_mirror("list", check=True)
+
+
+def test_a_machine_with_nothing_but_busybox_will_do(telltale: Machine, server: str) -> None:
+    needs("busybox")
+    few = Path(tools(telltale)["PATH"])
+    for command in [*NEEDED, "wget"]:
+        (few / command).unlink(missing_ok=True)
+        (few / command).symlink_to(shutil.which("busybox") or "")
+    env = {"PATH": str(few), "CODEX_MIRROR_URL": server}
+    run([few / "sh", "-s"], env={**telltale.env, **env}, stdin=telltale.script, cwd=telltale.base, check=True)
+    telltale.codex_mirror("list", check=True)
+    uninstall = [few / "sh", telltale.checkout / "install.sh", "--uninstall"]
+    run(uninstall, env={**telltale.env, **env}, check=True)
+    assert os.listdir(telltale.home) == []
+
+
+def test_a_file_url_needs_no_network(telltale: Machine) -> None:
+    env = {**tools(telltale), "CODEX_MIRROR_URL": f"file://{telltale.checkout}"}
+    argv = [shutil.which("dash") or "/bin/sh", "-s"]
+    run(argv, env={**telltale.env, **env}, stdin=telltale.script, cwd=telltale.base, check=True)
+    telltale.codex_mirror("list", check=True)
+
+
+def test_a_pipe_takes_no_program_that_happens_to_lie_in_the_current_directory(telltale: Machine) -> None:
+    (telltale.checkout / "sh").write_text("")
+    result = run(
+        ["sh", "-s", "--", "--dry-run"],
+        env=telltale.env,
+        stdin=telltale.script,
+        cwd=telltale.checkout,
+        check=True,
+    )
+    assert "Would download https://raw.githubusercontent.com/" in result.out
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/files",
+        "https://example.org/files/",
+        "https://example.org/files/codex_mirror.py",
+        "http://localhost/files",
+        "http://127.0.0.1:8000/files",
+        "http://[::1]:8000/files",
+        "file:///srv/files",
+    ],
+)
+def test_a_url_that_can_be_trusted_is_taken(machine: Machine, url: str) -> None:
+    result = machine.pipe("--dry-run", env={"CODEX_MIRROR_URL": url}, check=True)
+    assert f"Would download {url.removesuffix('/codex_mirror.py').rstrip('/')}/codex_mirror.py\n" in result.out
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/files",
+        "http://localhost.example.org/files",
+        "http://127.0.0.1.example.org/files",
+        "http://127.0.0.1@example.org/files",
+        "http://localhost:80@example.org/files",
+        "http://example.org#@localhost:80/files",
+        "http://localhost:/files",
+        "HTTP://example.org/files",
+        "ftp://example.org/files",
+        "file://example.org/files",
+        "/srv/files",
+        "-o /etc/passwd",
+    ],
+)
+def test_a_url_that_cannot_be_trusted_is_refused(machine: Machine, url: str) -> None:
+    result = machine.pipe(env={"CODEX_MIRROR_URL": url})
+    assert (result.code, os.listdir(machine.home)) == (2, [])
+    assert "https:" in result.err
+
+
+@pytest.mark.parametrize("tool", ["curl", "wget"])
+@pytest.mark.parametrize("place", ["missing", "moved", "half", "page", "offline"])
+def test_a_download_that_fails_leaves_nothing(machine: Machine, server: str, tool: str, place: str) -> None:
+    needs(tool)
+    env = {**tools(machine, tool, "dash"), "CODEX_MIRROR_URL": f"{server}/{place}"}
+    if place == "offline":
+        env["CODEX_MIRROR_URL"] = "http://127.0.0.1:1"
+    result = machine.pipe("--completions", env=env)
+    assert (result.code, os.listdir(machine.home)) == (1, [])
+    assert "install.sh: " in result.err
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("", "--version"),
+        ("\0", "not a Python program"),
+        ("print('codex-mirror 1.0.0'\n", "not a Python program"),
+        ("print('other-program 1.0.0')\n", "--version"),
+        ("print('codex-mirror 1.0.0\\nand more')\n", "--version"),
+        (TELLTALE.rpartition("if __name__")[0], "--version"),
+    ],
+)
+def test_what_is_not_the_program_is_refused(machine: Machine, program: str, why: str) -> None:
+    machine.offer(program)
+    result = machine.install()
+    assert (result.code, os.listdir(machine.home)) == (1, [])
+    assert "was refused" in result.err and why in result.err
+
+
+def test_a_release_takes_the_program_it_was_stamped_with(telltale: Machine, server: str) -> None:
+    telltale.stamp(OLD, hashlib.sha256(TELLTALE.encode()).hexdigest())
+    telltale.install(check=True)
+    telltale.install("--uninstall", check=True)
+    telltale.pipe(env={"CODEX_MIRROR_URL": server}, check=True)
+    telltale.codex_mirror("list", check=True)
+
+
+@pytest.mark.parametrize("how", ["install", "pipe"])
+def test_a_release_refuses_any_other_program(telltale: Machine, server: str, how: str) -> None:
+    telltale.stamp(OLD, hashlib.sha256(TELLTALE.encode()).hexdigest())
+    telltale.offer(TELLTALE + "# one more line\n")
+    result = getattr(telltale, how)(env={"CODEX_MIRROR_URL": server} if how == "pipe" else {})
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
+    assert "its SHA-256 is" in result.err
+
+
+def test_a_release_refuses_a_program_of_another_version(telltale: Machine) -> None:
+    telltale.stamp("9.9.9", hashlib.sha256(TELLTALE.encode()).hexdigest())
+    result = telltale.install()
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
+    assert f"it is {OLD}, not 9.9.9" in result.err
+
+
+def test_a_release_downloads_from_its_own_release(telltale: Machine) -> None:
+    telltale.stamp("9.9.9", "0" * 64)
+    result = telltale.pipe("--dry-run", check=True)
+    assert "https://github.com/Mohit-Patil/codex-mirror/releases/download/v9.9.9/codex_mirror.py\n" in result.out
+    assert "0" * 64 in result.out
+
+
+# --- a home that is not like others ---
+
+
+def test_a_home_with_spaces_and_quotes_is_a_home(home: Home, shell: str) -> None:
+    machine = furnish(home, AWKWARD)
+    machine.install("--completions", "--modify-path", shell=shell, check=True)
+    machine.codex_mirror("--version", check=True)
+    assert "up to date" in machine.install(shell=shell, check=True).out
+    machine.install("--uninstall", shell=shell, check=True)
+    assert os.listdir(machine.home) == []
+    assert "oops" not in os.listdir(machine.base)
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [
+        (["--prefix", "{base}/chosen"], {}),
+        (["--prefix={base}/chosen//"], {}),
+        (["--prefix", "chosen"], {}),
+        ([], {"PREFIX": "{base}/chosen"}),
+        (["--prefix", "{base}/chosen"], {"PREFIX": "{base}/other"}),
+        (["--prefix", "~/../chosen"], {}),
+    ],
+)
+def test_another_prefix(telltale: Machine, options: list[str], env: dict[str, str]) -> None:
+    options = [option.format(base=telltale.base) for option in options]
+    env = {name: value.format(base=telltale.base) for name, value in env.items()}
+    telltale.install(*options, env=env, check=True)
+    assert os.listdir(telltale.home) == []
+    run([telltale.base / "chosen/bin/codex-mirror", "list"], env=telltale.env, check=True)
+    telltale.install("--uninstall", *options, env=env, check=True)
+    assert not (telltale.base / "chosen").exists()
+
+
+def test_inside_a_clone_it_installs_for_the_user(telltale: Machine) -> None:
+    inside = telltale.base / "clone"
+    inside.mkdir()
+    clones = {"HOME": str(inside), "XDG_DATA_HOME": str(inside / "data"), "XDG_CONFIG_HOME": str(inside / "config")}
+    telltale.install("--completions", env={**clones, "CODEX_MIRROR_USER_HOME": str(telltale.home)}, check=True)
+    assert telltale.command.exists()
+    assert os.listdir(inside) == []
+
+
+def test_root_installs_for_root(telltale: Machine) -> None:
+    if os.getuid() != 0:
+        assert "root" not in telltale.install("--dry-run", check=True).out
+        pytest.skip("only root can give a directory away")
+    assert "You are root" in telltale.install("--dry-run", check=True).out
+    os.chown(telltale.home, 12345, 12345)
+    result = telltale.install("--dry-run", check=True)
+    assert f"{os.path.expanduser('~root')}/.local/bin/codex-mirror" in result.out
+    assert str(telltale.home) not in result.out
+
+
+def test_without_a_home_it_says_so(telltale: Machine) -> None:
+    for wrong in ("", "relative", f"{telltale.home}\nx"):
+        if os.getuid() != 0:
+            assert telltale.install(env={"HOME": wrong}).code == 1
+    assert telltale.install(env={"PREFIX": f"{telltale.home}\nx"}).code == 1
+    assert os.listdir(telltale.home) == []
+
+
+def test_nothing_it_makes_can_be_written_by_others(telltale: Machine) -> None:
+    argv = ["sh", "-c", 'umask 0; exec sh "$@"', "sh", telltale.checkout / "install.sh", "--completions"]
+    run(argv, env=telltale.env, check=True)
+    made = tree(telltale.home)
+    del made["."]
+    assert {path for path, (_, mode, _) in made.items() if int(mode, 8) & (stat.S_IWGRP | stat.S_IWOTH)} == set()
+
+
+# --- again, and over what is there ---
+
+
+def stamps(root: Path) -> dict[str, tuple[int, int]]:
+    """Which file it is and when it was written, for every file."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_second_run_says_that_it_is_up_to_date(machine: Machine, shell: str) -> None:
+    machine.install("--completions", shell=shell, check=True)
+    before = tree(machine.home)
+    untouched = {path: stamp for path, stamp in stamps(machine.home).items() if "__pycache__" not in path}
+    result = machine.install("--completions", shell=shell, check=True)
+    assert "is up to date" in result.out
+    assert tree(machine.home) == before
+    assert {path: stamp for path, stamp in stamps(machine.home).items() if "__pycache__" not in path} == untouched
+
+
+def test_a_newer_program_replaces_the_older_and_its_completions(telltale: Machine) -> None:
+    telltale.install("--completions", check=True)
+    telltale.offer(aged(TELLTALE, "0.0.2"))
+    result = telltale.install(check=True)
+    assert "Upgraded codex-mirror from 0.0.1 to 0.0.2" in result.out
+    assert telltale.codex_mirror("--version").out == "codex-mirror 0.0.2\n"
+    assert "0.0.2" in (telltale.home / ".local/share/bash-completion/completions/codex-mirror").read_text()
+    telltale.install("--uninstall", check=True)
+    assert os.listdir(telltale.home) == []
+
+
+def test_a_program_of_the_same_second_and_size_is_not_mistaken_for_the_one_before(telltale: Machine) -> None:
+    # Python trusts bytecode by those two.
+    for version in ("0.0.1", "0.0.2", "0.0.3", "0.0.4"):
+        telltale.offer(aged(TELLTALE, version))
+        telltale.install(check=True)
+        assert json.loads(telltale.codex_mirror("tell").out)["version"] == version
+
+
+STRANGERS = {
+    "command": ".local/bin/codex-mirror",
+    "program": ".local/share/codex-mirror/codex_mirror.py",
+    "receipt": ".local/share/codex-mirror/receipt",
+    "completion": ".local/share/bash-completion/completions/codex-mirror",
+}
+
+
+@pytest.mark.parametrize("kind", ["file", "empty", "directory", "link", "dangling"])
+@pytest.mark.parametrize("what", STRANGERS)
+def test_a_strangers_file_is_refused(machine: Machine, what: str, kind: str) -> None:
+    path = machine.home / STRANGERS[what]
+    path.parent.mkdir(parents=True)
+    make: dict[str, Callable[[], object]] = {
+        "file": lambda: script(path, "echo mine"),
+        "empty": path.touch,
+        "directory": path.mkdir,
+        "link": lambda: path.symlink_to(machine.checkout / "codex_mirror.py"),
+        "dangling": lambda: path.symlink_to("nowhere"),
+    }
+    make[kind]()
+    before = tree(machine.home)
+    result = machine.install("--completions")
+    assert (result.code, tree(machine.home)) == (5, before)
+    assert f"{path} is not ours" in result.err and "--prefix" in result.err
+
+
+def test_what_became_a_strangers_file_outlives_the_uninstall(telltale: Machine) -> None:
+    telltale.install("--completions", check=True)
+    completion = telltale.home / STRANGERS["completion"]
+    script(telltale.command, "echo mine")
+    completion.write_text("complete mine\n")
+    result = telltale.install("--uninstall", check=True)
+    left = {path for path, (kind, _, _) in tree(telltale.home).items() if kind != "dir"}
+    assert left == {STRANGERS["command"], STRANGERS["completion"]}
+    assert f"{telltale.command} is not ours, so it stays." in result.out
+    assert f"{completion} is not ours, so it stays." in result.out
+
+
+def test_two_installs_at_once_end_in_one_that_works(machine: Machine) -> None:
+    argv = ["sh", machine.checkout / "install.sh", "--completions"]
+    both = [start(argv, env=machine.env, cwd=machine.base) for _ in range(2)]
+    ends = [finish(process) for process in both]
+    assert [result.code for result in ends] == [0, 0], ends
+    machine.codex_mirror("--version", check=True)
+    machine.install("--completions", check=True)
+    assert not [path for path in tree(machine.home) if ".new-" in path]
+
+
+# --- interrupted, and out of space ---
+
+
+def wait_for(condition: Any) -> Any:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not come about in 30 s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_an_interrupted_install_leaves_nothing_that_stays(
+    machine: Machine, server: str, shell: str, number: signal.Signals
+) -> None:
+    env = {**machine.env, "CODEX_MIRROR_URL": f"{server}/slow"}
+    argv = [*SHELLS[shell], machine.checkout / "install.sh"]
+    process = start(argv, env=env, cwd=machine.base)
+    wait_for(lambda: list(machine.library.glob("stage.new-*/codex_mirror.py")))
+    os.killpg(process.pid, number)
+    result = finish(process)
+    if number == signal.SIGKILL:
+        assert list(machine.library.glob("stage.new-*"))
+        machine.install(shell=shell, check=True)
+        assert not list(machine.library.glob("stage.new-*"))
+    else:
+        assert (result.code, os.listdir(machine.home)) == (128 + number, [])
+
+
+def test_a_file_size_limit_leaves_nothing(telltale: Machine, shell: str) -> None:
+    telltale.offer(TELLTALE + PADDING)
+    argv = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *SHELLS[shell], telltale.checkout / "install.sh"]
+    result = run(argv, env=telltale.env)
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, **limits: str | int) -> Iterator[None]:
+    """A file system of a limited size at `place`."""
+    options = ",".join(["mode=755", *(f"{name}={value}" for name, value in limits.items())])
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def steps(machine: Machine) -> list[int]:
+    """How many KiB to try: the program just doesn't fit, just fits, and each page more that the rest of it needs."""
+    page, size = 4, (machine.checkout / "codex_mirror.py").stat().st_size // 1024
+    fitting = size // page * page
+    return [page, size // 2, *range(fitting, fitting + 14 * page, page)]
+
+
+@pytest.mark.faults
+def test_a_full_disk_leaves_all_of_it_or_nothing(telltale: Machine) -> None:
+    telltale.offer(TELLTALE + PADDING)
+    ends = set()
+    limits: list[dict[str, str | int]] = [
+        *({"size": f"{kib}k"} for kib in steps(telltale)),
+        *({"nr_inodes": n} for n in range(2, 23, 2)),
+    ]
+    for limit in limits:
+        with small_disk(telltale.home, **limit):
+            result = telltale.install("--completions")
+            ends.add(result.code)
+            if result.code == 0:
+                assert telltale.codex_mirror("--version", check=True).out == "codex-mirror 0.0.1\n"
+                telltale.install("--uninstall", check=True)
+            else:
+                assert result.code == 1, limit
+            assert os.listdir(telltale.home) == [], limit
+    assert ends == {0, 1}
+
+
+@pytest.mark.faults
+def test_an_upgrade_on_a_full_disk_is_all_or_nothing(telltale: Machine) -> None:
+    ends = set()
+    telltale.offer(TELLTALE + PADDING)
+    for free in steps(telltale):
+        with small_disk(telltale.home, size="1m"):
+            telltale.offer(TELLTALE + PADDING)
+            telltale.install("--completions", check=True)
+            telltale.offer(aged(TELLTALE + PADDING, "0.0.2"))
+            disk = os.statvfs(telltale.home)
+            filler = telltale.home / "filler"
+            filler.write_bytes(b"x" * (disk.f_bavail * disk.f_bsize - free * 1024))
+            before = tree(telltale.home)
+            result = telltale.install()
+            ends.add(result.code)
+            assert result.code == 0 or tree(telltale.home) == before, free
+            expected = "0.0.2" if result.code == 0 else "0.0.1"
+            assert telltale.codex_mirror("--version", check=True).out == f"codex-mirror {expected}\n"
+    assert ends == {0, 1}
+
+
+# --- uninstall ---
+
+
+def live_in(home: Path) -> None:
+    """What a home has before we come: files beside ours, empty directories, rc files of each shell."""
+    for directory in (".local/bin", ".local/share/zsh", ".config/fish"):
+        (home / directory).mkdir(parents=True)
+    script(home / ".local/bin/work-thing", "echo work")
+    (home / ".bashrc").write_text("alias ll='ls -l'\n")
+    (home / ".profile").write_text("# no newline at the end")
+    (home / ".zshrc").write_text("setopt autocd\r\n")
+    (home / ".config/fish/config.fish").write_text("set -g fish_greeting\n")
+    (home / ".bashrc").chmod(0o600)
+
+
+@pytest.mark.parametrize("used_shell", ["bash", "zsh", "fish", "sh"])
+@pytest.mark.parametrize("lived_in", [False, True], ids=["empty", "lived in"])
+def test_after_an_uninstall_the_home_is_as_before(machine: Machine, lived_in: bool, used_shell: str) -> None:
+    if lived_in:
+        live_in(machine.home)
+    before = tree(machine.home)
+    env = {"SHELL": f"/bin/{used_shell}"}
+    machine.install("--modify-path", "--completions", env=env, check=True)
+    assert tree(machine.home) != before
+    machine.codex_mirror("list", check=True)
+    machine.install("--modify-path", "--completions", env=env, check=True)
+    result = machine.install("--uninstall", env=env, check=True)
+    assert tree(machine.home) == before
+    assert "Uninstalled" in result.out
+
+
+def test_each_shell_uninstalls_what_it_installed(machine: Machine, shell: str) -> None:
+    live_in(machine.home)
+    before = tree(machine.home)
+    machine.install("--modify-path", "--completions", shell=shell, check=True)
+    machine.install("--uninstall", shell=shell, check=True)
+    assert tree(machine.home) == before
+
+
+def test_an_uninstall_of_nothing_changes_nothing(machine: Machine) -> None:
+    live_in(machine.home)
+    before = tree(machine.home)
+    assert "is not installed" in machine.install("--uninstall", check=True).out
+    assert tree(machine.home) == before
+
+
+def test_an_uninstall_leaves_a_registry_that_names_a_clone(machine: Machine) -> None:
+    # A row that isn't whole is not listed, but it may be all that leads to a clone somewhere else.
+    machine.install(check=True)
+    mirror = machine.home / ".codex-mirror"
+    mirror.mkdir(mode=0o700)
+    registry = mirror / "registry.json"
+    registry.write_text('{"version": 1, "clones": [{"id": "1", "name": "half"}]}')
+    registry.chmod(0o600)
+    machine.install("--uninstall", check=True)
+    assert not machine.command.exists()
+    assert "half" in registry.read_text()
+
+
+def test_an_uninstall_works_when_the_program_does_not(telltale: Machine) -> None:
+    telltale.install("--completions", check=True)
+    (telltale.library / "codex_mirror.py").write_text("broken(")
+    result = telltale.install("--uninstall", check=True)
+    assert "# >>> codex-mirror PATH >>>" in result.err
+    assert os.listdir(telltale.home) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--uninstall"], ["--purge"], ["--uninstall", "--purge", "--yes"]])
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_dry_run_changes_nothing(machine: Machine, options: list[str], installed: bool) -> None:
+    live_in(machine.home)
+    if installed:
+        machine.install("--completions", check=True)
+    before = tree(machine.base)
+    result = machine.install(*options, "--modify-path", "--completions", "--dry-run")
+    assert tree(machine.base) == before
+    if installed or not options:
+        assert result.code == 0
+        assert str(machine.command) in result.out and "Nothing was changed." in result.out
+
+
+# --- clones stay, or go ---
+
+
+def with_clones(machine: Machine, codex: Path, *names: str) -> Machine:
+    """Installed, with a clone under each name."""
+    machine.env["PATH"] = f"{machine.home}/.local/bin:{codex.parent}:{machine.env['PATH']}"
+    machine.install(check=True)
+    for name in names:
+        machine.codex_mirror("create", name, check=True)
+    return machine
+
+
+def log_in(machine: Machine, name: str) -> None:
+    """Gives the clone something to lose."""
+    auth = machine.home / ".codex-mirror/clones" / name / ".codex-mirror/home/.codex/auth.json"
+    auth.parent.mkdir(exist_ok=True)
+    auth.write_text('{"OPENAI_API_KEY": "sk-test"}')
+
+
+def test_clones_outlive_an_uninstall(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "work", "play")
+    result = machine.install("--uninstall", check=True)
+    assert not machine.command.exists() and not machine.library.exists()
+    assert "work" in result.out and "play" in result.out and str(machine.home / ".codex-mirror") in result.out
+    wrapper = machine.home / ".local/bin/work"
+    assert "0.169.0" in run([wrapper, "--version"], env=machine.env, check=True).out
+
+
+def test_a_purge_leaves_the_home_as_before(machine: Machine, codex: Path, shell: str) -> None:
+    live_in(machine.home)
+    before = tree(machine.home)
+    with_clones(machine, codex, "work", "play")
+    log_in(machine, "work")
+    machine.install("--purge", "--yes", shell=shell, check=True)
+    assert tree(machine.home) == before
+
+
+def test_a_purge_without_clones_needs_no_question(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex)
+    machine.install("--purge", check=True)
+    assert os.listdir(machine.home) == []
+
+
+def test_a_purge_without_a_terminal_needs_yes(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "work")
+    before = tree(machine.home)
+    result = machine.install("--purge")
+    assert (result.code, tree(machine.home)) == (5, before)
+    assert "--yes" in result.err
+
+
+def test_a_purge_leaves_what_it_does_not_know(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "work")
+    notes = machine.home / ".codex-mirror/notes.txt"
+    notes.write_text("mine")
+    result = machine.install("--purge", "--yes", check=True)
+    assert notes.read_text() == "mine"
+    assert not [path for path in tree(machine.home) if "work" in path]
+    assert f"{notes.parent} stays" in result.out
+
+
+def on_terminal(argv: list[Any], env: dict[str, str], answer: str) -> tuple[int, str]:
+    """Runs it on a terminal of its own, answers its question, and tells how it ended and what was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(argv[0], [os.fspath(a) for a in argv], env)
+    shown, deadline = b"", time.monotonic() + 60
+    try:
+        while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+            data = os.read(terminal, 4096)
+            if not data:
+                break
+            asked = b"[y/N]" in shown
+            shown += data
+            if not asked and b"[y/N]" in shown:
+                os.write(terminal, answer.encode() + b"\n")
+    except OSError:
+        pass  # On Linux the end of a terminal is an error.
+    finally:
+        os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+@pytest.mark.parametrize(("how", "answer"), [("file", "y"), ("file", "n"), ("pipe", "y"), ("pipe", "")])
+def test_a_purge_asks_on_a_terminal(machine: Machine, codex: Path, shell: str, how: str, answer: str) -> None:
+    with_clones(machine, codex, "work")
+    log_in(machine, "work")
+    before = tree(machine.home)
+    installer = machine.checkout / "install.sh"
+    argv = [*SHELLS[shell], installer, "--purge"]
+    if how == "pipe":
+        argv = ["sh", "-c", '"$@" <"$0"', installer, *SHELLS[shell], "-s", "--", "--purge"]
+    code, shown = on_terminal(argv, machine.env, answer)
+    assert "work" in shown and "logins and sessions" in shown
+    if answer == "y":
+        assert (code, os.listdir(machine.home)) == (0, []), shown
+    else:
+        assert (code, tree(machine.home)) == (5, before), shown
+
+
+# --- PATH and completions ---
+
+
+def test_it_says_how_to_get_onto_the_path_and_leaves_rc_files_alone(machine: Machine) -> None:
+    result = machine.install(check=True)
+    assert sorted(os.listdir(machine.home)) == [".local"]
+    [advice] = [line for line in result.out.splitlines() if "path setup" in line]
+    run(["sh", "-c", advice], env=machine.env, check=True)
+    found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
+    assert found.out.strip() == str(machine.command)
+
+
+def test_on_the_path_already_there_is_no_advice(telltale: Machine) -> None:
+    env = {"PATH": f"{telltale.home}/.local/bin:{telltale.env['PATH']}"}
+    assert "PATH" not in telltale.install(env=env, check=True).out
+
+
+def test_another_codex_mirror_before_it_on_the_path_is_named(telltale: Machine) -> None:
+    other = script(telltale.base / "tools/codex-mirror", "echo the earlier program")
+    assert f"{other} comes before it" in telltale.install(check=True).out
+
+
+def test_modify_path_puts_the_command_on_the_path(machine: Machine) -> None:
+    machine.install("--modify-path", check=True)
+    found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
+    assert found.out.strip() == str(machine.command)
+
+
+def test_completions_are_found_by_bash(machine: Machine) -> None:
+    machine.install("--completions", check=True)
+    file = machine.home / STRANGERS["completion"]
+    result = run(
+        ["bash", "-c", f"source {shlex.quote(str(file))}; complete -p codex-mirror"], env=machine.env, check=True
+    )
+    assert result.out.rstrip().endswith("codex-mirror")
+
+
+def test_completions_are_found_by_fish(machine: Machine) -> None:
+    needs("fish")
+    machine.install("--completions", check=True)
+    env = {**machine.env, "PATH": f"{machine.home}/.local/bin:{machine.env['PATH']}"}
+    result = run(["fish", "-c", "complete -C 'codex-mirror rem'"], env=env, check=True)
+    assert "remove" in result.out
+
+
+def test_completions_are_found_by_zsh(machine: Machine) -> None:
+    needs("zsh")
+    result = machine.install("--completions", check=True)
+    [fpath] = re.findall(r"fpath=\(.*\)", result.out)
+    look = f"{fpath}; autoload -Uz compinit; compinit -u -D; print -r -- $_comps[codex-mirror]"
+    assert run(["zsh", "-f", "-c", look], env=machine.env, check=True).out.strip() == "_codex-mirror"
+
+
+def test_completions_lie_where_the_environment_says(telltale: Machine) -> None:
+    env = {"XDG_DATA_HOME": str(telltale.base / "data"), "XDG_CONFIG_HOME": str(telltale.base / "config")}
+    telltale.install("--completions", env=env, check=True)
+    assert sorted(os.listdir(telltale.home / ".local/share")) == ["codex-mirror"]
+    # Another environment, but the receipt knows.
+    telltale.install("--uninstall", check=True)
+    assert not (telltale.base / "data").exists() and not (telltale.base / "config").exists()
+
+
+# --- Python ---
+
+
+def old_python(path: Path) -> Path:
+    """A Python that says that it is 3.9."""
+    code = "import sys; sys.version_info = (3, 9, 18); exec(sys.argv[1])"
+    return script(path, f'exec {shlex.quote(sys.executable)} -I -c {shlex.quote(code)} "$3"')
+
+
+def test_without_python_it_says_what_to_install(machine: Machine) -> None:
+    env = tools(machine, "dash")
+    (Path(env["PATH"]) / "python3").unlink()
+    result = machine.install(env=env)
+    assert (result.code, os.listdir(machine.home)) == (1, [])
+    assert "no Python 3.10 or newer was found" in result.err and "CODEX_MIRROR_PYTHON" in result.err
+
+
+def test_a_python_that_is_too_old_is_named(machine: Machine) -> None:
+    env = tools(machine, "dash")
+    python = Path(env["PATH"]) / "python3"
+    python.unlink()
+    old_python(python)
+    result = machine.install(env=env)
+    assert (result.code, os.listdir(machine.home)) == (1, [])
+    assert f"{python} (3.9.18)" in result.err
+
+
+@pytest.mark.parametrize("name", ["python3.10", "python3.14"])
+def test_an_old_python3_gives_way_to_a_newer_one_beside_it(telltale: Machine, name: str) -> None:
+    env = tools(telltale, "dash")
+    python = Path(env["PATH"]) / "python3"
+    python.rename(python.with_name(name))
+    old_python(python)
+    telltale.install(env=env, check=True)
+    assert python_of(telltale) == own_python()
+
+
+def test_the_python_that_was_named_is_the_one(telltale: Machine) -> None:
+    named = telltale.base / "named python"
+    named.symlink_to(own_python())
+    telltale.install(env={"CODEX_MIRROR_PYTHON": str(named)}, check=True)
+    assert python_of(telltale) == str(named)
+    for wrong in (old_python(telltale.base / "old"), telltale.base / "none", script(telltale.base / "odd", "echo hm")):
+        result = telltale.install(env={"CODEX_MIRROR_PYTHON": str(wrong)})
+        assert result.code == 1 and str(wrong) in result.err
+
+
+def test_an_environments_python_is_seen_through(telltale: Machine) -> None:
+    environment = telltale.base / "venv"
+    run([sys.executable, "-m", "venv", "--without-pip", environment], env=telltale.env, check=True)
+    env = {"PATH": f"{environment}/bin:{telltale.env['PATH']}"}
+    telltale.install(env=env, check=True)
+    assert not python_of(telltale).startswith(str(environment))
+    shutil.rmtree(environment)
+    telltale.codex_mirror("list", check=True)
+
+
+# macOS keeps this in a file of its own, so the machine is a pretended one: uname and xcode-select are ours.
+def test_apples_stub_is_not_started(telltale: Machine) -> None:
+    if not os.path.exists("/usr/bin/python3") or own_python() == "/usr/bin/python3":
+        pytest.skip("this needs a /usr/bin/python3 beside the one that runs the tests")
+    mac = telltale.base / "mac"
+    mac.mkdir()
+    script(mac / "uname", "echo Darwin")
+    script(mac / "xcode-select", "exit 2")
+    (telltale.base / "tools/python3").rename(telltale.base / "tools/python3.12")
+    telltale.install(env={"PATH": f"{mac}:/usr/bin:/bin:{telltale.base}/tools"}, check=True)
+    assert python_of(telltale) != "/usr/bin/python3"
+
+
+# --- the launcher ---
+
+
+def told(machine: Machine, *args: str, **more: Any) -> Any:
+    return machine.codex_mirror(*args, check=True, **more).json()
+
+
+def test_the_launcher_passes_everything_on(telltale: Machine) -> None:
+    telltale.install(check=True)
+    args = ["tell", "", "two words", "it's", '"', "$HOME", "*", "new\nline", "-c", "--", "--version", "é"]
+    report = told(telltale, *args)
+    assert report["argv"] == [str(telltale.command), *args]
+    assert report["flags"] == [1, 1]
+    assert report["python"] == own_python()
+    assert [telltale.codex_mirror("exit", code).code for code in ("0", "5", "70")] == [0, 5, 70]
+
+
+def test_the_launcher_becomes_the_program(telltale: Machine) -> None:
+    telltale.install(check=True)
+    process = start([telltale.command, "tell"], env=telltale.env)
+    assert finish(process).json()["pid"] == process.pid
+
+
+def test_the_launcher_is_called_by_the_name_it_was_called_by(telltale: Machine) -> None:
+    telltale.install(check=True)
+    link = telltale.base / "cm"
+    link.symlink_to(telltale.command)
+    assert run([link, "tell"], env=telltale.env, check=True).json()["argv"] == [str(link), "tell"]
+
+
+def test_nothing_from_outside_gets_into_the_program(telltale: Machine) -> None:
+    telltale.install(check=True)
+    trap = telltale.base / "trap"
+    for module in ("json", "codex_mirror", "sitecustomize", "os"):
+        trap.mkdir(exist_ok=True)
+        (trap / f"{module}.py").write_text("raise SystemExit('trapped')\n")
+    (telltale.library / "json.py").write_text("raise SystemExit('trapped')\n")
+    env = {**telltale.env, "PYTHONPATH": str(trap), "PYTHONHOME": str(trap), "PYTHONSTARTUP": str(trap / "json.py")}
+    report = run([telltale.command, "tell"], env=env, cwd=trap, check=True).json()
+    assert report["modules"]["codex_mirror"] == str(telltale.library / "codex_mirror.py")
+    assert not report["modules"]["json"].startswith(str(telltale.base))
+
+
+def test_the_bytecode_of_the_install_is_used_and_never_written_again(telltale: Machine) -> None:
+    telltale.install(check=True)
+    before = stamps(telltale.home)
+    told(telltale, "tell")
+    assert stamps(telltale.home) == before
+    # Python prints what it compares: the bytecode matches its source.
+    code = f"import sys; sys.path.append({str(telltale.library)!r}); import codex_mirror"
+    seen = run([own_python(), "-I", "-S", "-v", "-c", code], env=telltale.env).err
+    assert re.search(r"__pycache__/codex_mirror\.\S+\.pyc matches", seen)
+
+
+def test_when_its_python_is_gone_any_other_will_do(telltale: Machine) -> None:
+    python = telltale.base / "fleeting"
+    python.symlink_to(own_python())
+    telltale.install(env={"CODEX_MIRROR_PYTHON": str(python)}, check=True)
+    assert told(telltale, "tell")["python"] == str(python)
+    python.unlink()
+    assert told(telltale, "tell", "é *")["argv"] == [str(telltale.command), "tell", "é *"]
+    few = tools(telltale, "dash")
+    (Path(few["PATH"]) / "python3").rename(Path(few["PATH"]) / "python3.11")
+    old_python(Path(few["PATH"]) / "python3")
+    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == sys.executable
+    (Path(few["PATH"]) / "python3.11").unlink()
+    result = run([telltale.command, "tell"], env={**telltale.env, **few})
+    assert (result.code, result.out) == (1, "")
+    assert "no Python 3.10 or newer was found" in result.err
+    named = {**telltale.env, **few, "CODEX_MIRROR_PYTHON": own_python()}
+    assert run([telltale.command, "tell"], env=named, check=True).json()["python"] == own_python()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_launcher_is_plain_shell(telltale: Machine, name: str) -> None:
+    needs(SHELLS[name][0])
+    telltale.install(check=True)
+    result = run([*SHELLS[name], telltale.command, "tell", "a b"], env=telltale.env, check=True)
+    assert result.json()["argv"] == [str(telltale.command), "tell", "a b"]
+    if shutil.which("shellcheck"):
+        assert run(["shellcheck", "--severity=style", telltale.command], env=telltale.env).out == ""
+
+
+# --- the file on its own ---
+
+
+def lay(machine: Machine, path: Path) -> Path:
+    """Copies the program to `path`, executable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROGRAM, path)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def alone(machine: Machine, codex: Path) -> Machine:
+    """A machine with Codex, where nothing is installed."""
+    machine.env["PATH"] = f"{machine.home}/.local/bin:{codex.parent}:{machine.env['PATH']}"
+    return machine
+
+
+# How the file lies, and the name under which it then speaks.
+LYINGS = {
+    "as it is": ("anywhere/codex_mirror.py", "codex_mirror.py"),
+    "without suffix": ("dotfiles/bin/codex-mirror", "codex-mirror"),
+    "under a name of one's own": ("dotfiles/bin/cm", "cm"),
+    "below an awkward directory": (f"{AWKWARD}/codex-mirror", "codex-mirror"),
+}
+
+
+@pytest.mark.parametrize("lying", LYINGS)
+@pytest.mark.parametrize("how", ["run", "executed", "symlinked", "read-only"])
+def test_the_file_works_wherever_it_lies(alone: Machine, lying: str, how: str) -> None:
+    place, name = LYINGS[lying]
+    file = lay(alone, alone.base / place)
+    argv: list[Any] = [file] if how != "run" else [sys.executable, file]
+    if how == "symlinked":
+        argv = [alone.base / "linked" / name]
+        argv[0].parent.mkdir()
+        argv[0].symlink_to(file)
+    if how == "read-only":
+        file.chmod(0o555)
+        file.parent.chmod(0o555)
+    around = tree(alone.base / place.split("/")[0])
+    elsewhere = alone.base / "elsewhere"
+    elsewhere.mkdir()
+    for args in (["create", "work"], ["list"], ["doctor"]):
+        run([*argv, *args], env=alone.env, cwd=elsewhere, check=args != ["doctor"])
+    assert run(["work", "--version"], env=alone.env, check=True).out == "codex-cli 0.169.0\n"
+    refused = run([*argv, "remove", "wrok"], env=alone.env, cwd=elsewhere)
+    assert refused.code == 3 and "wrok" in refused.err
+    assert tree(alone.base / place.split("/")[0]) == around
+    assert os.listdir(elsewhere) == []
+
+
+@pytest.mark.parametrize("lying", LYINGS)
+def test_the_file_speaks_under_the_name_it_was_called_by(alone: Machine, lying: str) -> None:
+    place, name = LYINGS[lying]
+    file = lay(alone, alone.base / place)
+    env = {**alone.env, "PATH": f"{file.parent}:{alone.env['PATH']}"}
+
+    def said(*args: str) -> str:
+        return run([file, *args], env=env, check=True).out
+
+    assert f"usage: {name} " in said("--help")
+    for shell_name in ("bash", "zsh", "fish"):
+        assert re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", said("completion", shell_name))
+    assert f"{name}: " in run([file, "remove", "wrok"], env=env).err
+
+
+@pytest.mark.parametrize("lying", LYINGS)
+def test_off_the_path_the_file_names_a_command_line_that_works(alone: Machine, lying: str) -> None:
+    file = lay(alone, alone.base / LYINGS[lying][0])
+    usage = run([file, "--help"], env=alone.env, check=True).out.splitlines()[0]
+    command = usage.removeprefix("usage: ").partition(" [-h]")[0]
+    assert run(["sh", "-c", f"{command} --version"], env=alone.env, check=True).out.startswith("codex-mirror ")
+
+
+def test_a_neighbour_in_a_dotfiles_repository_is_not_taken_for_a_part_of_python(alone: Machine) -> None:
+    file = lay(alone, alone.base / "dotfiles/codex-mirror")
+    for module in ("json", "os", "argparse", "typing", "shutil", "curses"):
+        (file.parent / f"{module}.py").write_text("raise SystemExit('trapped')\n")
+    before = tree(file.parent)
+    run([sys.executable, file, "create", "work"], env=alone.env, cwd=file.parent, check=True)
+    run([file, "list"], env=alone.env, cwd=file.parent, check=True)
+    assert tree(file.parent) == before
+
+
+@pytest.mark.parametrize("how", ["curl | python3 -", "python3 <(curl)"])
+def test_nothing_needs_to_be_installed(alone: Machine, server: str, how: str) -> None:
+    needs("curl")
+    url = f"{server}/codex_mirror.py"
+    lines = {
+        "curl | python3 -": f"curl -fsSL {url} | python3 - create work",
+        "python3 <(curl)": f"python3 <(curl -fsSL {url}) create work",
+    }
+    argv = ["bash", "-o", "pipefail", "-c", lines[how]]
+    run(argv, env=alone.env, cwd=alone.base, check=True)
+    # The wrapper needs neither the program nor Python.
+    wrapper = alone.home / ".local/bin/work"
+    env = {**alone.env, "PATH": "/usr/bin:/bin"}
+    assert run([wrapper, "--version"], env=env, check=True).out == "codex-cli 0.169.0\n"
+    help_line = {
+        "curl | python3 -": f"curl -fsSL {url} | python3 - --help",
+        "python3 <(curl)": f"python3 <(curl -fsSL {url}) --help",
+    }
+    shown = run(["bash", "-c", help_line[how]], env=alone.env, cwd=alone.base, check=True).out
+    assert "usage: codex-mirror " in shown

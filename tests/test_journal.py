@@ -1,0 +1,311 @@
+"""Journal: one change at a time, all or nothing; here its parts, by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, tree
+from rooms import caller_in, clone_in, clone_like, cm, make_clone, places_of
+
+OTHER = "99999999-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def clone(home: Home, codex: Path) -> Any:
+    """A clone `work` on the disk."""
+    return make_clone(home, "work")
+
+
+def plan_of(clone: Any, **parts: Any) -> Any:
+    return cm.Plan("abcdef12", "test", owners=cm.wrapper_ids(clone), **parts)
+
+
+# --- whose is it ---
+
+
+def below(tail: str) -> Callable[[Home], Path]:
+    return lambda home: home.mirror / "clones" / "work" / ".codex-mirror" / tail
+
+
+def linked_runtime(home: Home) -> Path:
+    path = below("runtime")(home)
+    path.rename(home.base / "runtime")
+    path.symlink_to(home.base / "runtime")
+    return path / "x"
+
+
+PROOFS: list[tuple[str, Callable[[Home], Path], bool]] = [
+    ("the clone's directory", below(""), True),
+    ("its runtime", below("runtime"), True),
+    ("something in its runtime", below("runtime/x"), True),
+    ("its log", below("logs/events.log"), True),
+    ("its home", below("home"), False),
+    ("its login", below("home/.codex/auth.json"), False),
+    ("a file in its home", below("home/thesis.txt"), False),
+    ("a link in its home", below("home/link"), True),
+    ("its root", lambda home: home.mirror / "clones" / "work", False),
+    ("something in its root", lambda home: home.mirror / "clones" / "work" / "x", False),
+    ("all clones", lambda home: home.mirror / "clones", False),
+    ("another clone's directory", lambda home: home.mirror / "clones" / "play" / ".codex-mirror", False),
+    ("its wrapper", lambda home: home.bin / "work", True),
+    ("another clone's wrapper", lambda home: home.bin / "play", False),
+    ("a stranger's file", lambda home: home.bin / "stranger", False),
+    ("what bears the change's id", lambda home: home.base / "x.gone-abcdef12", True),
+    ("what lies below that", lambda home: home.base / "x.gone-abcdef12" / "y", False),
+    ("what lies behind a linked runtime", linked_runtime, False),
+    ("the registry", lambda home: home.mirror / "registry.json", False),
+    ("/", lambda home: Path("/"), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "ours"), PROOFS, ids=[row[0] for row in PROOFS])
+def test_what_is_ours_is_proved_before_it_is_touched(
+    home: Home, clone: Any, kind: str, path: Callable[[Home], Path], ours: bool
+) -> None:
+    make_clone(home, "play")
+    (home.bin / "stranger").write_text("#!/bin/sh\n")
+    for tail in ("runtime/x", "home/thesis.txt"):
+        below(tail)(home).write_text("x")
+    below("home/link")(home).symlink_to("/etc")
+    assert cm.is_ours(str(path(home)), plan_of(clone)) == ours
+
+
+def test_a_directory_whose_id_is_another_is_nobody_s_to_discard(home: Home, clone: Any) -> None:
+    row = home.mirror / "clones" / "work" / ".codex-mirror" / "clone.json"
+    for content in (json.dumps({"id": OTHER}), "{}", "torn", ""):
+        row.write_text(content)
+        assert not cm.is_ours(cm.base_of(clone), plan_of(clone))
+    row.unlink()
+    assert not cm.is_ours(cm.base_of(clone), plan_of(clone))
+
+
+# --- settling ---
+
+
+def write_journal(home: Home, plan: Any, name: str = "journal.json") -> None:
+    (home.mirror / name).write_text(json.dumps(plan._asdict()))
+
+
+def commit(home: Home, change_id: str = "abcdef12") -> None:
+    places = places_of(home)
+    cm.write_book(places, cm.read_book(places)._replace(last_change=change_id))
+
+
+def test_an_uncommitted_change_leaves_nothing_and_a_committed_one_is_finished(home: Home, clone: Any) -> None:
+    for committed in (False, True):
+        made, target = home.base / "made-abcdef12", home.bin / "new"
+        staged = cm.Staged(cm.staged_name(str(target), "abcdef12"), str(target), False)
+        doomed = below("runtime/old")(home)
+        for directory in (made, doomed, home.base / "parent" / "inner"):
+            directory.mkdir(parents=True)
+        Path(staged.temporary).write_text("new")
+        if committed:
+            commit(home)
+        parents = (str(home.base / "parent"), str(home.base / "parent" / "inner"))
+        write_journal(home, plan_of(clone, made=(str(made),), staged=(staged,), doomed=(str(doomed),), parents=parents))
+        assert cm.settle(places_of(home)) == []
+        there = {str(path): path.exists() for path in (made, doomed, target, home.base / "parent")}
+        assert there == {str(made): committed, str(doomed): not committed, str(target): committed,
+                         str(home.base / "parent"): False}  # fmt: skip
+        assert not Path(staged.temporary).exists() and not (home.mirror / "journal.json").exists()
+        for path in (made, doomed):
+            if path.exists():
+                path.rmdir()
+
+
+PUT_IN_PLACE: list[tuple[str, bool, Callable[[Path], object], bool]] = [
+    ("nothing there", False, lambda target: None, True),
+    ("a stranger's there", False, lambda target: target.write_text("theirs"), False),
+    ("a stranger's there, to be replaced", True, lambda target: target.write_text("theirs"), False),
+    ("ours there", True, lambda target: None if target.name == "work" else target.write_text(""), True),
+    ("a link there", True, lambda target: target.symlink_to("nowhere"), False),
+    ("a directory there", True, lambda target: target.mkdir(), False),
+    ("put there already", False, lambda target: os.link(cm.staged_name(str(target), "abcdef12"), target), True),
+]
+
+
+@pytest.mark.parametrize(("kind", "replaces", "occupy", "done"), PUT_IN_PLACE, ids=[row[0] for row in PUT_IN_PLACE])
+def test_a_staged_file_takes_no_stranger_s_place(
+    home: Home, clone: Any, kind: str, replaces: bool, occupy: Callable[[Path], object], done: bool
+) -> None:
+    target = home.bin / ("work" if kind == "ours there" else "new")
+    staged = cm.Staged(cm.staged_name(str(target), "abcdef12"), str(target), replaces)
+    Path(staged.temporary).write_text("new")
+    occupy(target)
+    before = tree(home.bin)
+    commit(home)
+    write_journal(home, plan_of(clone, staged=(staged,)))
+    problems = cm.settle(places_of(home))
+    assert not Path(staged.temporary).exists() and bool(problems) != done
+    if done:
+        assert target.read_text() == "new"
+    else:
+        assert str(target) in problems[0] and tree(home.bin).get(target.name) == before[target.name]
+    assert cm.settle(places_of(home)) == [] and cm.unsettled(places_of(home)) == []
+
+
+def test_what_the_disk_refuses_is_kept_and_tried_again(home: Home, clone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    doomed = below("runtime/old")(home)
+    doomed.mkdir()
+    commit(home)
+    write_journal(home, plan_of(clone, doomed=(str(doomed),)))
+
+    def refuse(path: str) -> None:
+        raise OSError(5, "Input/output error", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cm, "discard", refuse)
+        problems = cm.settle(places_of(home))
+        assert len(problems) == 1 and "Input/output error" in problems[0]
+        assert [Path(path).name for path in cm.unsettled(places_of(home))] == ["finish-abcdef12.json"]
+        # The next change is not blocked by it.
+        with cm.writing(caller_in(home), "next") as change:
+            change.commit(change.book)
+        assert [Path(path).name for path in cm.unsettled(places_of(home))] == ["finish-abcdef12.json"]
+    assert cm.settle(places_of(home)) == [] and cm.unsettled(places_of(home)) == []
+    assert not list(below("runtime")(home).glob("old*"))
+
+
+NO_PLANS: list[bytes] = [
+    b"",
+    b"torn {",
+    b"[]",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"id": "../../x", "what": "x"}',
+    b'{"id": 7}',
+    b'{"id": "abcdef12", "what": "x", "staged": [["a"]]}',
+    b'{"id": "abcdef12", "what": "x", "staged": 7}',
+    b'{"id": "abcdef12", "what": "x", "made": ["relative"]}',
+    b'{"id": "abcdef12", "what": "x", "doomed": ["/a\\u0000b"]}',
+    b'{"id": "abcdef12", "what": "x", "made": ["/a\\ud800b"]}',
+]
+
+
+@pytest.mark.parametrize("content", NO_PLANS, ids=[ascii(content[:40]) for content in NO_PLANS])
+def test_a_journal_that_is_none_is_set_aside_and_blocks_nothing(home: Home, clone: Any, content: bytes) -> None:
+    (home.mirror / "journal.json").write_bytes(content)
+    [problem] = cm.settle(places_of(home))
+    assert "could not be read, and was set aside" in problem
+    [aside] = home.mirror.glob("unreadable-*.journal")
+    assert aside.read_bytes() == content and cm.settle(places_of(home)) == []
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir])
+def test_a_journal_that_is_no_file_blocks_nothing(home: Home, clone: Any, made: Callable[[Path], object]) -> None:
+    made(home.mirror / "journal.json")
+    with cm.writing(caller_in(home), "next") as change:
+        change.commit(change.book)
+    assert clone_in(home, "work").id == clone.id
+
+
+def test_a_plan_is_read_as_it_was_written() -> None:
+    plan = cm.Plan(
+        "abcdef12", "x", ("/a\udcff",), ("/b",), (), (cm.Staged("/c-abcdef12", "/d", True),), ("/e",), ("o",)
+    )
+    assert cm.plan_from(json.dumps(plan._asdict()).encode()) == plan
+
+
+# --- a change ---
+
+
+def test_a_change_without_a_commit_changes_nothing(home: Home, clone: Any) -> None:
+    before = tree(home.base)
+    with pytest.raises(KeyError), cm.writing(caller_in(home), "test") as change:
+        change.make_room(str(home.base / "new" / "room"))
+        change.stage(str(home.base / "new" / "room" / "file"), b"x", 0o644, False)
+        Path(change.scratch(), "x").write_text("x")
+        raise KeyError
+    after = tree(home.base)
+    assert {path for path in {**before, **after} if before.get(path) != after.get(path)} <= {"m/lock"}
+
+
+def test_two_changes_never_run_at_once_and_the_second_says_for_whom_it_waits(home: Home, clone: Any) -> None:
+    told: list[str] = []
+    with cm.writing(caller_in(home), "first"):
+        caller = caller_in(home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"}, report=lambda what, done, total: told.append(what))
+        with (
+            pytest.raises(cm.MirrorError, match=r"'first' \(pid \d+\) is still running") as caught,
+            cm.writing(caller, "second"),
+        ):
+            raise AssertionError("two at once")
+        assert caught.value.code == cm.BUSY
+
+
+def test_a_waiting_change_tells_for_whom(home: Home, clone: Any) -> None:
+    told: list[str] = []
+    with cm.writing(caller_in(home), "first"):
+        caller = caller_in(
+            home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0.1"}, report=lambda what, done, total: told.append(what)
+        )
+        with pytest.raises(cm.MirrorError), cm.writing(caller, "second"):
+            raise AssertionError("two at once")
+    assert len(told) == 1 and re.fullmatch(r"waiting for 'first' \(pid \d+\)", told[0])
+
+
+TIMEOUTS = [("30", 30.0), ("0", 0.0), ("0.5", 0.5), (" 7 ", 7.0)]
+
+
+@pytest.mark.parametrize(("text", "seconds"), TIMEOUTS)
+def test_the_time_to_wait_is_read(text: str, seconds: float) -> None:
+    assert cm.lock_seconds({"CODEX_MIRROR_LOCK_TIMEOUT": text}) == seconds and cm.lock_seconds({}) == 30.0
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1", "1e99", "30s", "\x1b"])
+def test_a_time_to_wait_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(cm.MirrorError, match="not a number of seconds") as caught:
+        cm.lock_seconds({"CODEX_MIRROR_LOCK_TIMEOUT": text})
+    assert caught.value.code == cm.USAGE
+
+
+# --- what is derived ---
+
+
+def test_clone_json_is_written_again_from_the_registry_and_only_where_it_is_ours(home: Home, clone: Any) -> None:
+    path = below("clone.json")(home)
+    path.write_text("{}")
+    cm.write_derived(plan_of(clone), clone)
+    assert path.read_bytes() == cm.clone_row_text(clone)
+    theirs = json.dumps({"id": OTHER})
+    path.write_text(theirs)
+    cm.write_derived(plan_of(clone), clone)
+    assert path.read_text() == theirs
+    gone = clone_like(home, "gone")
+    cm.write_derived(plan_of(gone), gone)
+    assert not (home.mirror / "clones" / "gone").exists()
+
+
+def test_the_log_has_one_line_a_change_and_stays_small(home: Home, clone: Any) -> None:
+    log = below("logs/events.log")(home)
+    log.unlink()
+    for _ in range(3):
+        cm.log_event(clone, plan_of(clone)._replace(what="set work\n\x1b[31m"))
+    [line] = log.read_text().splitlines()
+    assert re.fullmatch(r"\S+Z abcdef12 set work\\x0a\\x1b\[31m \(Codex 0\.169\.0\)", line)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    log.write_text("".join(f"{number} old line of the log, of some length\n" for number in range(8000)))
+    cm.log_event(clone, plan_of(clone))
+    text = log.read_text()
+    assert len(text) <= 256 << 10 and "\n7999 old" in text and text.splitlines()[-1].split()[1] == "abcdef12"
+    log.write_bytes(b"\xff" * (1 << 20))
+    cm.log_event(clone, plan_of(clone))
+    assert log.stat().st_size <= 256 << 10
+
+
+@pytest.mark.parametrize("occupy", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_log_that_is_no_file_hinders_no_change(home: Home, clone: Any, occupy: Callable[[Path], object]) -> None:
+    log = below("logs/events.log")(home)
+    log.unlink()
+    occupy(log)
+    with cm.writing(caller_in(home), "next") as change:
+        change.plan(clones=[clone])
+        change.commit(cm.with_clone(change.book, clone._replace(updated="2027-01-01T00:00:00.000Z")))
+    assert clone_in(home, "work").updated == "2027-01-01T00:00:00.000Z"

@@ -1,0 +1,226 @@
+"""Launch: the environment of a clone, the same through the wrapper and through `run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, run
+from rooms import clone_like, cm, places_of
+
+# What a shell makes of its own accord.
+SHELL_S_OWN = {"PWD", "OLDPWD", "SHLVL", "_"}
+PRINTER = "#!/bin/sh\n/usr/bin/env -0\n"
+
+
+def lay_out(clone: Any) -> None:
+    """The parts of it that a start needs: a Codex that prints its environment, and its directories."""
+    entry = Path(clone.runtime.entry)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.write_text(PRINTER)
+    entry.chmod(0o755)
+    Path(cm.codex_home_of(clone)).mkdir(parents=True, exist_ok=True)
+
+
+def environment(result: Any) -> dict[str, str]:
+    variables = dict(one.split("=", 1) for one in result.out.split("\0")[:-1])
+    return {name: value for name, value in variables.items() if name not in SHELL_S_OWN}
+
+
+def old_layout(home: Home) -> Any:
+    """A runtime of 0.120, whose helper must be on PATH."""
+    clone = clone_like(home)
+    package = clone.runtime.path
+    return clone._replace(runtime=clone.runtime._replace(entry=f"{package}/codex/codex", version="0.120.0"))
+
+
+def of_javascript(home: Home) -> Any:
+    clone = clone_like(home)
+    return clone._replace(
+        runtime=clone.runtime._replace(entry=f"{clone.runtime.path}/package/bin/codex.js", kind="npm-package")
+    )
+
+
+CLONES: dict[str, Callable[[Home], Any]] = {
+    "isolated": clone_like,
+    "shared": lambda home: clone_like(home, home="shared"),
+    "with all kept": lambda home: clone_like(home, keep_env=cm.HIDDEN_VARIABLES),
+    "with some kept": lambda home: clone_like(home, keep_env=("OPENAI_PROJECT", "PATH", "x; y")),
+    "shared with some kept": lambda home: clone_like(home, home="shared", keep_env=("CODEX_API_KEY", "CODEX_CI")),
+    "of 0.120": old_layout,
+    "of JavaScript": of_javascript,
+    "with its command elsewhere": lambda home: clone_like(home, wrapper=str(home.base / "else where" / "work")),
+    "at an odd place": lambda home: clone_like(home, root=f"{home.base}/a 'b' $(c)\n\udcff")._replace(
+        runtime=cm.Runtime(
+            f"{home.base}/a 'b' $(c)\n\udcff/.codex-mirror/runtime/1-abcdef12",
+            f"{home.base}/a 'b' $(c)\n\udcff/.codex-mirror/runtime/1-abcdef12/bin/codex",
+            "binary",
+            "1.0.0",
+        )
+    ),
+}  # fmt: skip
+
+Env = dict[str, str]
+
+
+def without(env: Env, *names: str) -> Env:
+    return {name: value for name, value in env.items() if name not in names}
+
+
+def nested_in(kind: str) -> Callable[[Home, Env], Env]:
+    def nested(home: Home, env: Env) -> Env:
+        return dict(cm.launch_environment(clone_like(home, "outer", home=kind), places_of(home), env))
+
+    return nested
+
+
+XDG = {name: f"/x/{name}" for name in cm.XDG_DIRECTORIES}
+SET = {**dict.fromkeys(cm.HIDDEN_VARIABLES, "x y"), "CODEX_HOME": "/c"}
+EMPTY = dict.fromkeys(SET, "")
+KEYS = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "u", "SSH_AUTH_SOCK": "s"}
+ODD = {"ODD": "a\nb'\"$(c)\udcff ", "EMPTY": "", "IFS": "CO_", "ENV": "/x"}
+CALLERS: dict[str, Callable[[Home, Env], Env]] = {
+    "a plain one": lambda home, env: env,
+    "one with every variable set": lambda home, env: {**env, **SET},
+    "one with every variable empty": lambda home, env: {**env, **EMPTY},
+    "one with XDG directories": lambda home, env: {**env, **XDG, "XDG_RUNTIME_DIR": "/run/x"},
+    "an isolated clone": nested_in("isolated"),
+    "a shared clone": nested_in("shared"),
+    "an isolated clone, with XDG": lambda home, env: nested_in("isolated")(home, {**env, **XDG}),
+    "one of the real home by name": lambda home, env: {**env, "CODEX_MIRROR_USER_HOME": str(home.home), **XDG},
+    "one without PATH": lambda home, env: without(env, "PATH"),
+    "one with an empty PATH": lambda home, env: {**env, "PATH": ""},
+    "one with keys of its own": lambda home, env: {**env, **KEYS},
+    "one with odd values": lambda home, env: {**env, **ODD},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("clone_kind", CLONES)
+def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: str, caller: str) -> None:
+    clone = CLONES[clone_kind](home)
+    env = CALLERS[caller](home, dict(home.env))
+    if clone.runtime.kind == "npm-package":
+        if not env.get("PATH"):
+            pytest.skip("node is found through PATH")
+        node = home.base / "node"
+        node.mkdir()
+        (node / "node").write_text('#!/bin/sh\nexec /bin/sh "$@"\n')
+        (node / "node").chmod(0o755)
+        env["PATH"] = f"{node}:{env['PATH']}"
+    lay_out(clone)
+    wrapper = home.base / "wrapper"
+    wrapper.write_bytes(cm.wrapper_of(clone, places_of(home)))
+    wrapper.chmod(0o755)
+    places = cm.places_from(env)
+    # Without a PATH each shell takes one of its own.
+    ignored = {*SHELL_S_OWN, "IFS"} | {"PATH"} - env.keys()
+    wanted = without(cm.launch_environment(clone, places, env), *ignored)
+    if clone.runtime.kind == "npm-package":
+        assert cm.launch(clone, places, env, ["x"]).argv == ("node", clone.runtime.entry, "x")
+    shown = environment(run([wrapper], env=env, cwd=home.home, check=True))
+    assert without(shown, *ignored) == wanted
+
+
+def hidden_everything(home: Home) -> Mapping[str, str]:
+    return {**home.env, **dict.fromkeys(cm.HIDDEN_VARIABLES, "planted"), "CODEX_HOME": "/theirs", "XDG_DATA_HOME": "/d"}
+
+
+def test_an_isolated_clone_sees_a_home_of_its_own_and_no_other_login(home: Home) -> None:
+    clone = clone_like(home)
+    own = f"{home.mirror}/clones/work/.codex-mirror/home"
+    env = cm.launch_environment(clone, places_of(home), {**hidden_everything(home), "OPENAI_API_KEY": "k"})
+    assert env == {
+        **{name: home.env[name] for name in ("PATH", "TMPDIR", "LANG")},
+        "OPENAI_API_KEY": "k",
+        "HOME": own,
+        "CODEX_HOME": f"{own}/.codex",
+        "XDG_CONFIG_HOME": f"{own}/.config",
+        "XDG_DATA_HOME": f"{own}/.local/share",
+        "XDG_STATE_HOME": f"{own}/.local/state",
+        "XDG_CACHE_HOME": f"{own}/.cache",
+        "CODEX_MIRROR_CLONE": "work",
+        "CODEX_MIRROR_HOME": str(home.mirror),
+        "CODEX_MIRROR_BIN_DIR": str(home.bin),
+        "CODEX_MIRROR_USER_HOME": str(home.home),
+    }
+
+
+def test_a_shared_clone_sees_the_real_home_and_no_other_login(home: Home) -> None:
+    clone = clone_like(home, home="shared")
+    env = cm.launch_environment(clone, places_of(home), hidden_everything(home))
+    assert env["HOME"] == str(home.home) and env["XDG_DATA_HOME"] == "/d" and "planted" not in env.values()
+    assert env["CODEX_HOME"] == str(home.clone_home("work") / ".codex")
+
+
+def test_a_shared_clone_gets_the_real_home_back_from_inside_an_isolated_one(home: Home) -> None:
+    inside = nested_in("isolated")(home, dict(home.env))
+    env = cm.launch_environment(clone_like(home, home="shared"), cm.places_from(inside), inside)
+    assert env["HOME"] == str(home.home) and not env.keys() & cm.XDG_DIRECTORIES.keys()
+
+
+def test_a_clone_in_a_clone_knows_the_same_places(home: Home) -> None:
+    inside = nested_in("isolated")(home, dict(home.env))
+    assert cm.places_from(inside) == places_of(home)
+
+
+# CODEX.md's table: what a clone must hide, and what it must leave alone.
+HIDDEN = """CODEX_SQLITE_HOME CODEX_ACCESS_TOKEN OPENAI_FEDERATION_RULE_ID OPENAI_IDENTITY_TOKEN_FILE
+    OPENAI_WORKLOAD_IDENTITY_CONTEXT CODEX_API_KEY OPENAI_ORGANIZATION OPENAI_PROJECT CODEX_MANAGED_BY_NPM
+    CODEX_MANAGED_BY_BUN CODEX_MANAGED_BY_PNPM CODEX_MANAGED_BY_VITE_PLUS CODEX_MANAGED_PACKAGE_ROOT
+    CODEX_REFRESH_TOKEN_URL_OVERRIDE CODEX_REVOKE_TOKEN_URL_OVERRIDE CODEX_THREAD_ID CODEX_SESSION_ID
+    CODEX_TOOL_CALL_ID CODEX_CI CODEX_INSTALL_DIR CODEX_RELEASE CODEX_NON_INTERACTIVE""".split()
+LEFT = "OPENAI_API_KEY OPENAI_BASE_URL HTTPS_PROXY SSL_CERT_FILE SSH_AUTH_SOCK TERM PATH".split()
+
+
+def test_what_is_hidden_is_the_whole_table_and_nothing_else() -> None:
+    assert sorted(cm.HIDDEN_VARIABLES) == sorted(HIDDEN) and not set(LEFT) & set(cm.HIDDEN_VARIABLES)
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_hidden_variable_may_be_kept_for_a_clone(home: Home, name: str) -> None:
+    env = {**home.env, name: "x"}
+    assert name not in cm.launch_environment(clone_like(home), places_of(home), env)
+    assert cm.launch_environment(clone_like(home, keep_env=(name,)), places_of(home), env)[name] == "x"
+    assert cm.checked_variable(name) == name
+
+
+@pytest.mark.parametrize("name", [*LEFT, "", "A B", "codex_api_key", "CODEX_HOME", "HOME"])
+def test_what_isn_t_hidden_can_t_be_kept(name: str) -> None:
+    with pytest.raises(cm.MirrorError, match="isn't hidden") as caught:
+        cm.checked_variable(name)
+    assert caught.value.code == cm.USAGE
+
+
+def test_only_what_would_change_the_login_and_is_set_is_named(home: Home) -> None:
+    env = {**dict.fromkeys(HIDDEN, "x"), "CODEX_ACCESS_TOKEN": "", "OPENAI_API_KEY": "x"}
+    named = cm.logins_hidden(clone_like(home, keep_env=("OPENAI_PROJECT",)), env)
+    assert named == [
+        *("CODEX_API_KEY", "OPENAI_FEDERATION_RULE_ID", "OPENAI_IDENTITY_TOKEN_FILE"),
+        *("OPENAI_WORKLOAD_IDENTITY_CONTEXT", "OPENAI_ORGANIZATION"),
+    ]
+
+
+LAYOUTS = [
+    ("/r/bin/codex", "binary", ""),
+    ("/r/codex/codex", "binary", "/r/path"),
+    ("/codex/codex/codex/codex", "binary", "/codex/codex/path"),
+    ("/codex/x/bin/codex", "binary", ""),
+    ("/r/package/bin/codex.js", "npm-package", ""),
+    ("/r/codex", "binary", ""),
+]
+
+
+@pytest.mark.parametrize(("entry", "kind", "path"), LAYOUTS)
+def test_only_the_layout_of_0_120_needs_its_helper_on_path(entry: str, kind: str, path: str) -> None:
+    assert cm.helper_path(cm.Runtime("/r", entry, kind, "1")) == path
+
+
+def test_the_words_are_passed_on_as_they_are(home: Home) -> None:
+    words = ["a b", "", "--", "-h", os.fsdecode(b"\xff")]
+    program = cm.launch(clone_like(home), places_of(home), home.env, words)
+    assert program.argv == (clone_like(home).runtime.entry, *words)

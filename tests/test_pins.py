@@ -1,0 +1,372 @@
+"""Pins: copy a runtime once, link it ever after, know when a byte of it changed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, discard, fake_codex, tree
+from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, places_of
+
+HOST = "bin/codex-code-mode-host"
+
+
+def runtime_of(home: Home, name: str) -> Path:
+    return Path(clone_in(home, name).runtime.path)
+
+
+def inodes(runtime: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(runtime)): path.stat().st_ino
+        for path in runtime.rglob("*")
+        if path.is_file() and path.name != cm.MANIFEST
+    }
+
+
+def update(home: Home, name: str, source: Path | str) -> Path:
+    cm.update_clone(caller_in(home), name, str(source))
+    return runtime_of(home, name)
+
+
+def complaints_about(runtime: Any) -> list[str]:
+    return list(cm.complaints_about_runtime(runtime, cm.manifest_of(runtime.path)))
+
+
+def damaged_in(runtime: Any) -> list[str]:
+    return [path for path, _ in cm.damaged_files(runtime, cm.manifest_of(runtime.path))]
+
+
+@pytest.fixture
+def package(home: Home) -> Path:
+    return fake_codex(home.base / "package")
+
+
+def test_a_pin_is_a_complete_read_only_copy_with_its_manifest(home: Home, package: Path) -> None:
+    before = tree(package)
+    make_clone(home, "work", source=str(package))
+    runtime = runtime_of(home, "work")
+    found = tree(runtime)
+    wanted = {path: what for path, what in before.items() if what[0] == "file"}
+    assert {path: what[2] for path, what in found.items() if what[0] == "file" and path != cm.MANIFEST} == {
+        path: what[2] for path, what in wanted.items()
+    }
+    for path, (kind, mode, _) in found.items():
+        if kind == "dir":
+            assert mode == "0o700"
+        elif path != cm.MANIFEST:
+            assert mode == ("0o555" if wanted[path][1] == "0o755" else "0o444")
+    manifest = {file.path: file for file in cm.manifest_of(str(runtime))}
+    assert manifest.keys() == wanted.keys()
+    for path, file in manifest.items():
+        facts = (runtime / path).stat()
+        content = (runtime / path).read_bytes()
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert (file.size, file.mtime_ns, file.mode) == (len(content), facts.st_mtime_ns, stat.S_IMODE(facts.st_mode))
+        assert file.source == cm.identity_of(str(package / path))
+    # Nothing of the source was linked or changed: it may be a package manager's store.
+    assert tree(package) == before and not set(inodes(runtime).values()) & set(inodes(package).values())
+    assert not complaints_about(clone_in(home, "work").runtime)
+
+
+def test_clones_of_one_version_share_every_file_whoever_the_source_is(home: Home, package: Path) -> None:
+    make_clone(home, "one", source=str(package))
+    shared = inodes(runtime_of(home, "one"))
+    copy = home.base / "copy"
+    shutil.copytree(package, copy)
+    for name, source in (("two", package), ("three", copy), ("four", "one")):
+        make_clone(home, name, source=str(source))
+        assert inodes(runtime_of(home, name)) == shared, name
+    shutil.rmtree(package)
+    make_clone(home, "five", source="two")
+    assert inodes(runtime_of(home, "five")) == shared
+    assert [damaged_in(clone.runtime) for clone in cm.read_book(places_of(home)).clones] == [[]] * 5
+
+
+def test_a_file_is_linked_by_the_identity_of_its_source_without_reading_it(
+    home: Home, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clone(home, "one", source=str(package))
+    read: list[str] = []
+    digest_of = cm.digest_of
+    monkeypatch.setattr(cm, "digest_of", lambda path: read.append(path) or digest_of(path))
+    make_clone(home, "two", source=str(package))
+    assert read == [] and inodes(runtime_of(home, "one")) == inodes(runtime_of(home, "two"))
+
+
+def twin(home: Home, package: Path, name: str = "twin") -> Path:
+    """A package whose files have the same names, sizes and times, as npm makes them, and one other byte each."""
+    other = home.base / name
+    shutil.copytree(package, other)
+    for path in other.rglob("*"):
+        if path.is_file() and path.name != "codex-package.json":
+            facts, content = path.stat(), path.read_bytes()
+            path.write_bytes(content[:-1] + b"#" if content.endswith(b"\n") else content)
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    return other
+
+
+def test_files_of_equal_names_sizes_and_times_are_never_confused(home: Home, package: Path) -> None:
+    other = twin(home, package)
+    same = [(path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(package.rglob("*")) if path.is_file()]
+    assert same == [(p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(other.rglob("*")) if p.is_file()]
+    for name, source in (("one", package), ("two", other), ("three", package), ("four", other)):
+        make_clone(home, name, source=str(source))
+        for path in source.rglob("*"):
+            if path.is_file():
+                assert (runtime_of(home, name) / path.relative_to(source)).read_bytes() == path.read_bytes()
+    assert inodes(runtime_of(home, "one")) == inodes(runtime_of(home, "three"))
+    assert inodes(runtime_of(home, "two")) == inodes(runtime_of(home, "four"))
+    one, two = inodes(runtime_of(home, "one")), inodes(runtime_of(home, "two"))
+    assert {path for path in one if one[path] == two[path]} == {"codex-package.json"}
+
+
+def test_a_source_that_changed_in_place_is_copied_anew(home: Home, package: Path) -> None:
+    make_clone(home, "one", source=str(package))
+    host = package / HOST
+    facts, content = host.stat(), host.read_bytes()
+    host.write_bytes(content[:-1] + b"#")
+    os.utime(host, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    make_clone(home, "two", source=str(package))
+    assert (runtime_of(home, "two") / HOST).read_bytes() == content[:-1] + b"#"
+    assert (runtime_of(home, "one") / HOST).read_bytes() == content
+
+
+def spoil(path: Path, *, size: bool = False) -> bytes:
+    """Writes into a pinned file as a careless root would."""
+    content = path.read_bytes()
+    path.chmod(0o755)
+    path.write_bytes(content + b"#\n" if size else content[:-1] + b"#")
+    path.chmod(0o555)
+    return content
+
+
+@pytest.mark.parametrize("size", [False, True], ids=["same size", "other size"])
+def test_a_pinned_file_that_was_changed_in_place_is_not_linked_into_another_clone(
+    home: Home, package: Path, size: bool
+) -> None:
+    make_clone(home, "one", source=str(package))
+    content = spoil(runtime_of(home, "one") / HOST, size=size)
+    make_clone(home, "two", source=str(package))
+    assert (runtime_of(home, "two") / HOST).read_bytes() == content
+    with pytest.raises(cm.MirrorError, match=f"{HOST} is not what was pinned") as caught:
+        make_clone(home, "three", source="one")
+    assert caught.value.code == cm.REFUSED
+    assert [clone.name for clone in cm.read_book(places_of(home)).clones] == ["one", "two"]
+
+
+@pytest.fixture
+def elsewhere(home: Home) -> Iterator[Path]:
+    """A directory on another file system."""
+    here = home.base.stat().st_dev
+    others = [place for place in map(Path, ("/dev/shm", "/tmp")) if place.is_dir() and place.stat().st_dev != here]
+    if not others:
+        pytest.skip("needs a second file system")
+    path = others[0] / f"c{secrets.token_hex(3)}"
+    path.mkdir(mode=0o700)
+    yield path
+    discard(path)
+
+
+def test_a_clone_on_another_file_system_gets_real_copies_and_shares_them_there(
+    home: Home, package: Path, elsewhere: Path
+) -> None:
+    make_clone(home, "here", source=str(package))
+    for name in ("there", "there2"):
+        make_clone(home, name, source=str(package), root=str(elsewhere / name))
+    assert {path.stat().st_dev for path in runtime_of(home, "there").rglob("*")} == {elsewhere.stat().st_dev}
+    assert inodes(runtime_of(home, "there")) == inodes(runtime_of(home, "there2"))
+    for path, what in tree(runtime_of(home, "here")).items():
+        if path != cm.MANIFEST:
+            assert tree(runtime_of(home, "there"))[path] == what
+    make_clone(home, "here2", source=str(package))
+    assert inodes(runtime_of(home, "here")) == inodes(runtime_of(home, "here2"))
+    for name in ("there", "there2"):
+        assert ask(home, "remove", name, "--yes").code == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_no_more_links_can_be_made_there_are_copies(
+    home: Home, package: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    make_clone(home, "one", source=str(package))
+    link = os.link
+
+    def refuse(source: Any, target: Any, **more: Any) -> None:
+        if "/runtime/" in os.fspath(target):
+            raise OSError(number, os.strerror(number))
+        link(source, target, **more)
+
+    monkeypatch.setattr(os, "link", refuse)
+    make_clone(home, "two", source=str(package))
+    one, two = runtime_of(home, "one"), runtime_of(home, "two")
+    assert not set(inodes(one).values()) & set(inodes(two).values())
+    assert {path: what for path, what in tree(one).items() if path != cm.MANIFEST} == {
+        path: what for path, what in tree(two).items() if path != cm.MANIFEST
+    }
+    assert damaged_in(clone_in(home, "two").runtime) == []
+
+
+def test_other_troubles_with_links_are_told(home: Home, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clone(home, "one", source=str(package))
+    before = at_rest(home)
+    link = os.link
+
+    def refuse(source: Any, target: Any, **more: Any) -> None:
+        if "/runtime/" in os.fspath(target):
+            raise OSError(errno.EIO, "Input/output error", target)
+        link(source, target, **more)
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        make_clone(home, "two", source=str(package))
+    assert changes(before, at_rest(home)) == {}
+
+
+def test_removing_one_clone_leaves_the_bytes_and_modes_of_every_other(home: Home, package: Path) -> None:
+    for name in ("one", "two", "three"):
+        make_clone(home, name, source=str(package))
+    kept = {name: tree(runtime_of(home, name)) for name in ("two", "three")}
+    links = {
+        path.stat().st_nlink
+        for path in runtime_of(home, "two").rglob("*")
+        if path.is_file() and path.name != cm.MANIFEST
+    }
+    assert links == {3}
+    cm.remove_clone(caller_in(home), "one")
+    assert {name: tree(runtime_of(home, name)) for name in kept} == kept
+    update(home, "two", fake_codex(home.base / "newer", "0.170.0"))
+    update(home, "two", fake_codex(home.base / "newest", "0.171.0"))
+    assert tree(runtime_of(home, "three")) == kept["three"]
+
+
+def test_an_update_shares_what_did_not_change_and_keeps_the_runtime_before(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    before = runtime_of(home, "work")
+    snapshot, old = tree(before), inodes(before)
+    after = update(home, "work", fake_codex(home.base / "newer", "0.170.0"))
+    new = inodes(after)
+    assert tree(before) == snapshot and clone_in(home, "work").previous.path == str(before)
+    same = {path for path in old if old[path] == new[path]}
+    assert {"codex-path/rg"} <= same and not same & {"bin/codex", HOST, "codex-package.json"}
+
+
+# --- what changed ---
+
+DAMAGES: list[tuple[str, Callable[[Path], object], bool]] = [
+    ("untouched", lambda path: None, False),
+    ("other bytes", spoil, True),
+    ("longer", lambda path: spoil(path, size=True), True),
+    ("gone", Path.unlink, True),
+    ("a link", lambda path: (path.rename(f"{path}.x"), path.symlink_to(f"{path}.x")), True),
+    ("a directory", lambda path: (path.unlink(), path.mkdir()), True),
+    ("a FIFO", lambda path: (path.unlink(), os.mkfifo(path)), True),
+    ("another time only", lambda path: os.utime(path, (1, 1)), False),
+    ("restored from a backup", lambda path: shutil.copy(path, f"{path}.x") and os.replace(f"{path}.x", path), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "deed", "damaged"), DAMAGES, ids=[row[0] for row in DAMAGES])
+def test_a_file_that_isn_t_what_was_pinned_is_named(
+    home: Home, package: Path, kind: str, deed: Callable[[Path], object], damaged: bool
+) -> None:
+    make_clone(home, "work", source=str(package))
+    clone, path = clone_in(home, "work"), runtime_of(home, "work") / HOST
+    deed(path)
+    assert complaints_about(clone.runtime) == ([str(path)] if damaged else [])
+    assert damaged_in(clone.runtime) == ([str(path)] if damaged else [])
+
+
+def test_bytes_that_changed_behind_every_sign_are_found_by_reading_them(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    clone, path = clone_in(home, "work"), runtime_of(home, "work") / HOST
+    facts = path.stat()
+    spoil(path)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert complaints_about(clone.runtime) == []
+    assert damaged_in(clone.runtime) == [str(path)]
+
+
+def test_a_missing_entry_is_all_that_is_told(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    clone = clone_in(home, "work")
+    Path(clone.runtime.entry).unlink()
+    assert complaints_about(clone.runtime) == [clone.runtime.entry]
+
+
+GOOD = ["bin/codex", 365, "0" * 64, 1, 1, [1, 1, 1, 1, 1]]
+MANIFESTS: list[tuple[str, bytes]] = [
+    ("empty", b""),
+    ("torn", b'{"files": [["a"'),
+    ("a list", b"[]"),
+    ("no files", b"{}"),
+    ("files by name", b'{"files": {}}'),
+    ("a row of numbers", b'{"files": [7]}'),
+    ("a short row", b'{"files": [["a", 1]]}'),
+    ("not UTF-8", b"\xff"),
+    *(
+        (f"field {n} of another type", json.dumps({"files": [[*GOOD[:n], {}, *GOOD[n + 1 :]]]}).encode())
+        for n in range(6)
+    ),
+    ("an identity of texts", json.dumps({"files": [[*GOOD[:5], ["a"] * 5]]}).encode()),
+    ("a path with NUL", json.dumps({"files": [["a\0b", *GOOD[1:]]]}).encode()),
+    ("half a character", json.dumps({"files": [["\ud800", *GOOD[1:]]]}).encode()),
+    ("a path above", json.dumps({"files": [["../../../../home/.codex/auth.json", *GOOD[1:]]]}).encode()),
+    ("an absolute path", json.dumps({"files": [["/etc/passwd", *GOOD[1:]]]}).encode()),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), MANIFESTS, ids=[row[0] for row in MANIFESTS])
+def test_a_manifest_that_is_none_hinders_nobody(home: Home, package: Path, kind: str, content: bytes) -> None:
+    make_clone(home, "work", source=str(package))
+    (runtime_of(home, "work") / cm.MANIFEST).write_bytes(content)
+    clone = clone_in(home, "work")
+    told = [*damaged_in(clone.runtime), *complaints_about(clone.runtime)]
+    assert all(path.startswith(clone.runtime.path) for path in told)
+    make_clone(home, "play", source=str(package))
+    assert complaints_about(clone_in(home, "play").runtime) == []
+    assert ask(home, "doctor", "work", "--deep", "--fix").code in (0, 1)
+
+
+def test_a_link_inside_a_package_stays_a_link_inside_it(home: Home, package: Path) -> None:
+    (package / "codex").symlink_to("bin/codex")
+    (package / "absolute").symlink_to(package / "bin" / "codex")
+    make_clone(home, "work", source=str(package))
+    runtime = runtime_of(home, "work")
+    assert os.readlink(runtime / "codex") == os.readlink(runtime / "absolute") == "bin/codex"
+    shutil.rmtree(package)
+    assert (runtime / "absolute").read_bytes() == (runtime / "bin" / "codex").read_bytes()
+
+
+def test_progress_goes_up_to_the_whole_and_no_further(home: Home, package: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    caller = caller_in(home, report=lambda what, done, total: seen.append((what, done, total)))
+    for name in ("one", "two"):
+        seen.clear()
+        cm.create_clone(caller, cm.Wish(name, source=str(package)))
+        total = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
+        assert {one[2] for one in seen} == {total} and seen[-1][1] == total
+        assert [one[1] for one in seen] == sorted(one[1] for one in seen)
+
+
+def test_a_disk_that_is_too_full_is_told_before_anything_is_copied(
+    home: Home, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cm, "free_bytes", lambda path: 10)
+    make_clone_fails = pytest.raises(
+        cm.MirrorError, match=r"the disk is too full: .* are needed in .*, and 10 B are free"
+    )
+    before = at_rest(home)
+    with make_clone_fails:
+        make_clone(home, "work", source=str(package))
+    assert set(changes(before, at_rest(home))) <= {"m", "m/lock", "m/reserve"}

@@ -1,0 +1,416 @@
+"""Processes: capture a program with a time limit, become one, find one on PATH, who is running what."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers import Home, wait_until
+from rooms import cm
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+
+
+def sh(script: str, *, seconds: float = 60, **env: str) -> cm.Captured:
+    return cm.capture(["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin", **env}, "/", seconds)
+
+
+# --- capture ---
+
+
+CAPTURED = [
+    ("echo a; echo b >&2", 0, b"a\n", b"b\n"),
+    ("exit 7", 7, b"", b""),
+    ("kill -9 $$", -9, b"", b""),
+    ("printf '\\377\\0\\033'", 0, b"\xff\0\x1b", b""),
+    ("cat", 0, b"", b""),
+    ("pwd; echo $X", 0, b"/\nx y\n", b""),
+    ("[ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none", 0, b"none\n", b""),
+    ("(: </dev/tty) 2>/dev/null && echo terminal; exit 0", 0, b"", b""),
+    ("exec >&-; echo late >&2", 0, b"", b"late\n"),
+]
+
+
+@pytest.mark.parametrize(("script", "code", "out", "err"), CAPTURED, ids=[row[0] for row in CAPTURED])
+def test_what_a_program_said_and_how_it_ended(script: str, code: int, out: bytes, err: bytes) -> None:
+    assert sh(script, X="x y") == cm.Captured(code, out, err)
+
+
+def test_only_the_first_64_kib_of_each_output_are_kept_and_the_rest_blocks_nobody() -> None:
+    answer = sh("head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; exit 5")
+    assert (answer.code, len(answer.out), len(answer.err)) == (5, 1 << 16, 1 << 16)
+
+
+@pytest.mark.parametrize("make", ["nothing", "a directory", "not executable", "no program"])
+def test_a_program_that_can_t_be_started_is_an_answer_too(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "it"
+    if make == "a directory":
+        path.mkdir()
+    elif make != "nothing":
+        path.write_bytes(b"\x7fELF" if make == "no program" else b"#!/bin/sh\n")
+        path.chmod(0o755 if make == "no program" else 0o644)
+    answer = cm.capture([str(path)], {}, "/", 10)
+    assert answer.code == 126 and str(path).encode() in answer.err
+    gone = cm.capture(["/bin/sh", "-c", ":"], {}, str(tmp_path / "nowhere"), 10)
+    assert gone.code == 126 and gone.err
+
+
+def test_the_time_limit_holds_and_everything_that_was_started_ends(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    began = time.monotonic()
+    answer = sh(f"echo some; sleep 1000 & echo $$ $! >{pids}; wait", seconds=0.3)
+    assert answer == cm.Captured(None, b"some\n", b"") and time.monotonic() - began < 100
+    for pid in map(int, pids.read_text().split()):
+        wait_until(lambda pid=pid: not cm.is_alive(pid), "it ended")
+
+
+def test_a_program_that_closed_its_outputs_and_goes_on_runs_into_the_limit_too() -> None:
+    assert sh("exec >&- 2>&- <&-; sleep 1000", seconds=0.3).code is None
+
+
+@pytest.mark.parametrize("background", ["sleep 1000 &", "yes &", "(trap '' TERM HUP; sleep 1000) &"])
+def test_a_grandchild_that_keeps_the_pipe_delays_nothing_and_ends(tmp_path: Path, background: str) -> None:
+    pid = tmp_path / "pid"
+    began = time.monotonic()
+    answer = sh(f"{background} echo $! >{pid}; echo codex-cli 1.2.3; exit 3", seconds=1000)
+    assert (answer.code == 3 and b"codex-cli 1.2.3\n" in answer.out) or b"y\n" in answer.out
+    assert time.monotonic() - began < 100
+    wait_until(lambda: not cm.is_alive(int(pid.read_text())), "it ended")
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="needs setsid")
+def test_a_grandchild_that_left_our_session_delays_nothing_either(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    began = time.monotonic()
+    answer = sh(
+        f"setsid sh -c 'echo $$ >{pid}; exec sleep 1000' & while [ ! -s {pid} ]; do :; done; exit 4", seconds=1000
+    )
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert answer.code == 4 and time.monotonic() - began < 100
+
+
+# --- become and run_child ---
+
+
+def in_a_fork(deed: Callable[[], object]) -> tuple[int, str]:
+    """How a process ends that does this, and what it prints."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(writing, 1)
+            os.dup2(writing, 2)
+            os.close(reading)
+            deed()
+        finally:
+            os._exit(99)
+    os.close(writing)
+    with os.fdopen(reading, errors="surrogateescape") as file:
+        shown = file.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.replace(f"pid {pid}", "pid ours")
+
+
+def program(*words: str, **env: str) -> cm.Program:
+    return cm.Program(words, {"PATH": "/usr/bin:/bin", **env})
+
+
+def test_a_process_becomes_its_program_with_the_same_pid_words_and_environment() -> None:
+    words = ("/bin/sh", "-c", 'echo pid $$; printf "%s|" "$@"; env; exit 7', "x", "a b", "", os.fsdecode(b"\xff"))
+    code, shown = in_a_fork(lambda: cm.become(program(*words, X="1")))
+    assert code == 7 and shown.startswith("pid ours\na b||") and "X=1" in shown and "HOME=" not in shown
+
+
+@linux
+def test_signals_that_python_ignores_are_put_back_and_others_stay_ignored() -> None:
+    def deed() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        cm.become(program("/bin/grep", "SigIgn", "/proc/self/status"))
+
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+    ignored = int(in_a_fork(deed)[1].split()[1], 16)
+    numbers = {number for number in range(1, 32) if ignored >> (number - 1) & 1}
+    assert numbers & {signal.SIGPIPE, signal.SIGXFSZ} == set() and signal.SIGHUP in numbers
+
+
+CHILDREN = [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -9 $$", 137)]
+
+
+@pytest.mark.parametrize(("script", "code"), CHILDREN)
+def test_a_child_s_end_is_ours(script: str, code: int) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGQUIT)}
+    assert cm.run_child(program("/bin/sh", "-c", script)) == code
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_ctrl_c_is_the_child_s_own(tmp_path: Path) -> None:
+    """Both are in the terminal's foreground group; the child decides, and we wait for it."""
+    ready = tmp_path / "ready"
+    script = f"trap 'exit 33' INT; : >{ready}; while :; do sleep 0.05; done"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os._exit(cm.run_child(program("/bin/sh", "-c", script)))
+        finally:
+            os._exit(99)
+    try:
+        wait_until(ready.exists, "it is ready")
+        os.killpg(pid, signal.SIGINT)
+    finally:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == 33
+
+
+# --- PATH ---
+
+
+def test_what_is_found_on_path_is_what_a_shell_would_start_in_its_order(tmp_path: Path) -> None:
+    for name, mode in (("a", 0o755), ("b", 0o644), ("c", 0o755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "codex").write_text("#!/bin/sh\n")
+        (tmp_path / name / "codex").chmod(mode)
+    (tmp_path / "d" / "codex").mkdir(parents=True)
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "codex").symlink_to("../a/codex")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "codex").symlink_to("nowhere")
+    path = ":".join(f"{tmp_path}/{name}" for name in "fdbcaea")
+    found = list(cm.found_on_path("codex", f":{path}:relative:."))
+    assert found == [f"{tmp_path}/{name}/codex" for name in "cae"]
+    assert list(cm.found_on_path("codex", "")) == []
+
+
+def test_work_is_done_while_a_program_runs(tmp_path: Path) -> None:
+    waiting = ["/bin/sh", "-c", "until [ -e done ]; do sleep 0.01; done; echo seen"]
+    captured = cm.capture(waiting, {"PATH": "/usr/bin:/bin"}, str(tmp_path), 20, (tmp_path / "done").touch)
+    assert (captured.code, captured.out) == (0, b"seen\n")
+
+
+def test_a_program_ends_when_the_work_beside_it_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        wait_until((tmp_path / "pid").exists, "the program began")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        script = "echo $$ >new; mv new pid; exec sleep 600"
+        cm.capture(["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin"}, str(tmp_path), 20, fail)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_work_side_by_side_keeps_the_order() -> None:
+    at_once, most = [], []
+
+    def squared(n: int) -> int:
+        at_once.append(n)
+        most.append(len(at_once))
+        time.sleep(0.001 * (n % 3))
+        at_once.remove(n)
+        return n * n
+
+    assert cm.side_by_side(squared, range(50)) == [n * n for n in range(50)]
+    assert 1 < max(most) <= (os.cpu_count() or 1) + 2
+    assert cm.side_by_side(squared, []) == []
+
+
+def test_every_item_is_worked_on_once() -> None:
+    switched, done = sys.getswitchinterval(), []
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            cm.side_by_side(done.append, range(200))
+    finally:
+        sys.setswitchinterval(switched)
+    assert sorted(done) == sorted([*range(200)] * 20)
+
+
+def test_the_first_trouble_is_told_and_nothing_more_is_begun() -> None:
+    begun = []
+
+    def fail(n: int) -> None:
+        begun.append(n)
+        raise ZeroDivisionError(n)
+
+    with pytest.raises(ZeroDivisionError):
+        cm.side_by_side(fail, range(1000))
+    assert len(begun) <= (os.cpu_count() or 1) + 2
+
+
+def test_work_here_goes_on_meanwhile_and_its_trouble_ends_the_other() -> None:
+    before, began, begun = threading.active_count(), threading.Event(), []
+
+    def work(n: int) -> None:
+        begun.append(n)
+        began.set()
+        time.sleep(0.01)
+
+    def fail() -> None:
+        assert began.wait(30)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cm.side_by_side(work, range(1000), fail)
+    assert len(begun) < 1000 and threading.active_count() <= before
+
+
+# --- who is running what ---
+
+
+def is_under_way(pid: int, path: Path, env: dict[str, str]) -> bool:
+    """Does /proc show the program, its words and its variables? Its exec brings them there one after the other."""
+    seen = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+    there = os.readlink(f"/proc/{pid}/exe") == os.path.realpath(path) and seen[0].endswith(b"\x001000\0")
+    return there and set(seen[1].split(b"\0")[:-1]) == {os.fsencode(f"{key}={value}") for key, value in env.items()}
+
+
+@pytest.fixture
+def started(home: Home) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts copies of a real binary under other names; all are ended afterwards."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(path: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy("/bin/sleep", path)
+        process = subprocess.Popen([path, *words, "1000"], env=env, cwd="/")
+        processes.append(process)
+        wait_until(lambda: is_under_way(process.pid, path, env), "the program is under way")
+        return process
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@linux
+def test_a_codex_is_known_by_its_program_or_by_its_home(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    runtime, codex_home = home.base / "runtime", home.base / "codex-home"
+    codex_home.mkdir()
+    (home.base / "link").symlink_to(codex_home)
+    elsewhere = home.base / "usr" / "codex"
+    ours = [
+        started(runtime / "0.169.0-abcdef12" / "bin" / "codex"),
+        started(runtime / "0.169.0-abcdef12" / "codex-path" / "rg"),
+        started(elsewhere, CODEX_HOME=str(codex_home)),
+        started(elsewhere, CODEX_HOME=str(home.base / "link")),
+    ]
+    started(elsewhere, CODEX_HOME=str(home.base / "other"))
+    started(elsewhere, CODEX_HOME=f"{codex_home}x")
+    started(elsewhere)
+    started(home.base / "usr" / "codex-mirror", CODEX_HOME=str(codex_home))
+    started(home.base / "usr" / "vim", CODEX_HOME=str(codex_home))
+    started(home.base / "runtime2" / "codex")
+    assert cm.running_in(str(runtime), str(codex_home)) == sorted(process.pid for process in ours)
+    assert cm.running_in(str(runtime), "") == sorted(process.pid for process in ours[:2])
+    ours[0].kill()
+    # A zombie runs no more.
+    wait_until(lambda: ours[0].pid not in cm.running_in(str(runtime), ""), "it ended")
+
+
+@linux
+def test_a_codex_without_codex_home_uses_the_one_in_its_home(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = started(home.base / "usr" / "codex", HOME=str(home.home))
+    empty = started(home.base / "usr" / "codex", HOME=str(home.home), CODEX_HOME="")
+    assert cm.running_in("/nowhere", str(home.home / ".codex")) == sorted([process.pid, empty.pid])
+    assert cm.running_in("/nowhere", "") == []
+
+
+@linux
+def test_a_codex_whose_runtime_was_discarded_is_still_seen(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = started(home.base / "runtime" / "bin" / "codex")
+    shutil.rmtree(home.base / "runtime")
+    assert cm.running_in(str(home.base / "runtime"), "") == [process.pid]
+
+
+@linux
+def test_a_codex_behind_a_script_of_node_is_seen(home: Home, started: Callable[..., subprocess.Popen[bytes]]) -> None:
+    # `sleep` adds its words up, so the name of the script must be a number to it.
+    started(home.base / "usr" / "node", "1", CODEX_HOME="/c")
+    assert cm.running_in("/nowhere", "/c") == []
+    assert cm.is_codex_command(["/usr/bin/node", "/x/bin/codex.js", "exec"])
+    assert not cm.is_codex_command(["/usr/bin/node", "/x/server.js", "codex"])
+    assert not cm.is_codex_command([]) and not cm.is_codex_command([""])
+
+
+# As `ps -axwwE -o pid=,command=` prints it on macOS: the environment follows the words, with no sign where they end.
+BASE = "/Users/ann/.codex-mirror/clones/work/.codex-mirror"
+CODEX = f"{BASE}/runtime/0.169.0-abcdef12/bin/codex"
+LISTING = [
+    ("its native binary", f"  501 {CODEX} exec fix it HOME=/Users/ann TERM=xterm", True),
+    ("without words or environment", f"502 {CODEX}", True),
+    ("its helper", f"503 {BASE}/runtime/0.169.0-abcdef12/bin/codex-code-mode-host", True),
+    ("another clone's", f"504 {CODEX.replace('/work/', '/play/')} HOME=/Users/ann CODEX_HOME=/Users/ann/x", False),
+    ("a clone of a longer name", f"505 {CODEX.replace('/work/', '/work2/')} HOME=/Users/ann", False),
+    ("the global one in its home", f"506 /opt/homebrew/bin/codex HOME=/Users/ann CODEX_HOME={BASE}/home/.codex", True),
+    ("at the end of the line", f"507 codex TERM=xterm CODEX_HOME={BASE}/home/.codex", True),
+    ("followed by more", f"508 codex CODEX_HOME={BASE}/home/.codex SHELL=/bin/zsh", True),
+    ("of a longer home", f"509 codex CODEX_HOME={BASE}/home/.codex2 SHELL=/bin/zsh", False),
+    ("node with codex.js", f"510 node /x/bin/codex.js HOME=/Users/ann CODEX_HOME={BASE}/home/.codex", True),
+    ("node with something else", f"511 node server.js CODEX_HOME={BASE}/home/.codex", False),
+    ("a shell in the clone", f"512 -zsh CODEX_HOME={BASE}/home/.codex", False),
+    ("an editor on its file", f"513 vim {CODEX}", False),
+    ("the tool itself", f"514 codex-mirror run work CODEX_HOME={BASE}/home/.codex", False),
+    ("its variable in a word", f"515 grep CODEX_HOME={BASE}/home/.codex", False),
+    ("no pid", f"x {CODEX}", False),
+    ("ourselves", f"{os.getpid()} {CODEX}", False),
+    ("nothing", "", False),
+]
+
+
+def test_a_listing_of_macos_is_read() -> None:
+    listing = "\n".join(line for _, line, _ in LISTING) + "\n"
+    wanted = sorted(int(line.split()[0]) for _, line, ours in LISTING if ours)
+    assert cm.codex_in_listing(listing, BASE, f"{BASE}/home/.codex") == wanted
+
+
+@pytest.mark.parametrize(("kind", "line", "ours"), LISTING, ids=[row[0] for row in LISTING])
+def test_a_line_of_macos_is_read(kind: str, line: str, ours: bool) -> None:
+    assert bool(cm.codex_in_listing(line, BASE, f"{BASE}/home/.codex")) == ours
+
+
+def test_a_home_with_a_space_is_read_from_a_listing() -> None:
+    base = "/Volumes/My Disk/c/.codex-mirror"
+    for line in (f"7 codex HOME=/h CODEX_HOME={base}/home/.codex TERM=x", f"7 {base}/runtime/1-abcdef12/bin/codex A=b"):
+        assert cm.codex_in_listing(line, base, f"{base}/home/.codex") == [7]
+
+
+# --- ending them ---
+
+
+def test_processes_are_asked_to_end_and_then_ended(tmp_path: Path) -> None:
+    stubborn = subprocess.Popen(["/bin/sh", "-c", f"trap '' TERM; : >{tmp_path}/ready; while :; do sleep 0.05; done"])
+    willing = subprocess.Popen(["sleep", "1000"])
+    try:
+        wait_until((tmp_path / "ready").exists, "it is ready")
+        assert cm.is_alive(stubborn.pid) and cm.is_alive(willing.pid)
+        assert cm.stop_processes([stubborn.pid, willing.pid], 0.3) == []
+        assert (stubborn.wait(), willing.wait()) == (-signal.SIGKILL, -signal.SIGTERM)
+        assert cm.stop_processes([stubborn.pid], 0.1) == []
+    finally:
+        for process in (stubborn, willing):
+            process.kill()
+            process.wait()
+
+
+@linux
+def test_a_zombie_is_not_alive() -> None:
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])
+    wait_until(lambda: not cm.is_alive(process.pid), "it ended")
+    process.wait()
+    assert not cm.is_alive(process.pid) and cm.is_alive(os.getpid()) and cm.is_alive(1)

@@ -1,0 +1,457 @@
+"""The menu as values: what each key means, and what is drawn at every size. Nothing here has a terminal."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import codex_mirror as cm
+import sample
+from sample import after
+from terminal import drawn
+
+GOLDEN = Path(__file__).parent / "golden"
+SIZES = [cm.Size(24, 80), cm.Size(10, 40)]
+SCREENS = sample.every_screen()
+
+
+@pytest.fixture(autouse=True)
+def _fixed_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Golden frames outlive releases."""
+    monkeypatch.setattr(cm, "__version__", "1.0.0")
+
+
+def plain(screen: cm.Screen, size: cm.Size | None = None) -> str:
+    return drawn(screen, size)
+
+
+# --- what is drawn ---
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.columns}x{size.rows}")
+@pytest.mark.parametrize("name", SCREENS)
+def test_a_screen_looks_as_it_did(name: str, size: cm.Size) -> None:
+    """After a wanted change: `CODEX_MIRROR_TEST_GOLDEN=write make test TESTS=tests/test_screens.py`, then the diff."""
+    path = GOLDEN / f"{name}-{size.columns}x{size.rows}.txt"
+    frame = plain(SCREENS[name], size)
+    if os.environ.get("CODEX_MIRROR_TEST_GOLDEN") == "write":
+        path.write_text(frame, encoding="utf-8")
+    assert frame == path.read_text(encoding="utf-8")
+
+
+def test_every_golden_frame_is_of_a_screen_that_is_there() -> None:
+    wanted = {f"{name}-{size.columns}x{size.rows}.txt" for name in SCREENS for size in SIZES}
+    assert {path.name for path in GOLDEN.iterdir()} == wanted
+
+
+def complaints_about_frame(screen: cm.Screen, size: cm.Size) -> list[str]:
+    """What is wrong with the rows of this screen at this size, whatever it shows."""
+    rows = cm.view(screen, size)
+    texts = ["".join(span.text for span in row) for row in rows]
+    wrong = [f"{size}: {len(rows)} rows"] if len(rows) != size.rows else []
+    wrong += [f"{size}: too wide: {text!r}" for text in texts if cm.cells(text) > size.columns]
+    wrong += [f"{size}: acts: {text!r}" for text in texts if cm.visible(text) != text]
+    return wrong
+
+
+HARD = {
+    "main": sample.menu(rows=sample.many(6)),
+    "table": after(sample.menu(rows=sample.many(4)), "m", "end"),
+    "actions": after(sample.menu(rows=sample.many(2)), "m", "down", "enter", "end"),
+    "field": after(sample.menu(), "c", *"日本e\u0301語" * 9, "left", "left"),
+    "report": after(sample.menu(rows=sample.many(9)), "m", "?", "down"),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_line_is_too_wide_at_any_size(name: str) -> None:
+    sizes = [cm.Size(rows, columns) for rows in range(1, 41) for columns in range(1, 121)]
+    assert [complaint for size in sizes for complaint in complaints_about_frame(HARD[name], size)] == []
+
+
+@pytest.mark.parametrize("name", SCREENS)
+def test_no_line_of_any_screen_is_too_wide(name: str) -> None:
+    sizes = [cm.Size(rows, columns) for rows in (1, 9, 10, 15, 16, 24, 41, 100) for columns in (1, 39, 40, 61, 80, 300)]
+    screens = [SCREENS[name], SCREENS[name]._replace(ascii=True)]
+    assert [wrong for screen in screens for size in sizes for wrong in complaints_about_frame(screen, size)] == []
+
+
+@pytest.mark.parametrize("name", [*SCREENS, *HARD])
+def test_where_only_ascii_can_be_shown_every_cell_has_its_counterpart(name: str) -> None:
+    screen = {**SCREENS, **HARD}[name]
+    for size in SIZES:
+        rich, poor = cm.view(screen, size), cm.view(screen._replace(ascii=True), size)
+        assert all(span.text.isascii() for row in poor for span in row)
+        assert [cm.width_of(row) for row in poor] == [cm.width_of(row) for row in rich]
+        assert [[span.style for span in row] for row in poor] == [[span.style for span in row] for row in rich]
+
+
+def test_a_terminal_that_is_too_small_is_told_how_large_it_must_be() -> None:
+    assert "40×10" in plain(sample.menu(), cm.Size(8, 30))
+    assert "Quick Clone" in plain(sample.menu(), cm.Size(10, 40))
+
+
+@pytest.mark.parametrize("name", [name for name in SCREENS if name != "exit"])
+def test_where_nothing_can_be_seen_keys_do_nothing_but_lead_out(name: str) -> None:
+    small = SCREENS[name]._replace(size=cm.Size(9, 80))
+    back = {key for binding in cm.bindings_of(small) if "esc" in binding.keys for key in binding.keys}
+    keys = {*"cmudpsaxrRlLoynb123", "enter", "down", "/", "?", "pasted:x"} - back
+    assert all(cm.pressed(small, key) == (small._replace(status=""), None) for key in keys)
+    assert cm.pressed(small, "ctrl-c")[1] == cm.MenuWish("interrupt")
+    assert len(after(small, "esc").pages) != len(small.pages) or "filtered" in name
+
+
+COLUMNS = ["NAME", "ACCOUNT", "PLAN", "LEFT", "CODEX", "STATE", "USED"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (40, ["NAME", "STATE", "LEFT"]),
+        (80, COLUMNS),
+        (300, COLUMNS),
+    ],
+)
+def test_columns_go_by_their_importance(columns: int, shown: list[str]) -> None:
+    lines = plain(after(sample.menu(), "m"), cm.Size(24, columns)).splitlines()
+    heading = next(line for line in lines if "NAME" in line).partition("│")[0].split()
+    assert set(shown) <= set(heading)
+    assert heading == [word for word in COLUMNS if word in heading]
+
+
+def test_states_are_told_by_sign_and_word() -> None:
+    states = [cm.state_of(row) for row in sample.ROWS]
+    assert states == ["✓ ok", "! update", "✓ ok", "! warning", "✗ broken"]
+    assert cm.state_of(cm.Seen(sample.clone("new"))) == "… checking"
+    frame = plain(after(sample.menu(), "m"))
+    assert all(state in frame for state in states)
+
+
+@pytest.mark.parametrize("size", [cm.Size(24, 80), cm.Size(24, 140)])
+def test_details_that_have_too_little_room_lead_to_all_of_them(size: cm.Size) -> None:
+    gone = cm.Problem("directory-missing", "error", f"it is gone: {sample.ROWS[4].clone.root}/a/b", "make it again")
+    row = sample.seen(sample.clone("spare"), cm.Account("none"), cm.Usage(), 0.0, gone, sample.BROKEN)
+    assert "it is gone: a/b" in plain(after(sample.menu(rows=(row,)), "m"), size)
+    assert "doctor tells all of it" not in plain(after(sample.menu(rows=(row,)), "m"), size)
+    row = row._replace(health=cm.Health(*row.health[:-1], problems=(sample.BROKEN,) * 9)) if row.health else row
+    assert "doctor tells all of it" in plain(after(sample.menu(rows=(row,)), "m"), size)
+
+
+def test_only_a_path_that_begins_in_the_clone_is_shown_from_there() -> None:
+    root = sample.clone("spare").root
+    gone = cm.Problem("directory-missing", "error", f"gone: {root}/a, /mnt{root}/b", "make it again")
+    row = sample.seen(sample.clone("spare"), cm.Account("none"), cm.Usage(), 0.0, gone)
+    assert f"gone: a, /mnt{root}/b" in plain(after(sample.menu(rows=(row,)), "m"), cm.Size(24, 100))
+
+
+def test_where_that_is_wished_the_settings_show_no_address() -> None:
+    one = sample.clone("work")._replace(shared=("mail/ada@example.com",))
+    row = sample.seen(one, cm.Account("none"), cm.Usage(), 0.0)
+    menu = sample.menu(rows=(row,))
+    assert "ada@example.com" in plain(after(menu, "m", "t"))
+    assert "ada@" not in plain(after(menu._replace(redact=True), "m", "t"))
+
+
+def test_where_that_is_wished_no_address_is_shown() -> None:
+    hidden = sample.menu()._replace(redact=True)
+    table = after(hidden, "m")
+    asked = cm.questioned(
+        after(table, "x"), cm.MenuWish("ask", ("remove",), ("work",), job=1), cm.Question(("ada@example.com",), "?")
+    )
+    failed = cm.failed(hidden, cm.MenuWish("do", ("update",), ("x",)), cm.MirrorError("ada@example.com"))
+    for screen in (hidden, table, after(table, "down"), asked, failed):
+        assert "ada@" not in plain(screen, cm.Size(40, 200)) and "a…@…" in plain(screen, cm.Size(40, 200))
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_selection_is_always_in_sight(count: int, size: cm.Size) -> None:
+    screen = after(sample.menu(rows=sample.many(count))._replace(size=size), "m")
+    for key in ["end", "up", "pgup", "home", "down", "pgdn", "G", "k", "g", "j"]:
+        screen = after(screen, key)
+        rows = cm.view(screen, size)
+        chosen = ["".join(span.text for span in row) for row in rows if any(span.style == "chosen" for span in row)]
+        page = cm.top(screen)
+        assert isinstance(page, cm.Roster)
+        selected = cm.selected_row(screen, page)
+        assert len(chosen) == 1 and selected and "▸" in chosen[0] and selected.clone.name[:9] in chosen[0]
+
+
+# --- what keys mean ---
+
+
+def test_no_key_is_bound_twice_and_every_binding_says_what_it_does() -> None:
+    for mode, bindings in cm.KEYS.items():
+        counted = Counter(key for binding in (*bindings, *cm.EVERYWHERE) for key in binding.keys)
+        assert [key for key, count in counted.items() if count > 1] == [], mode
+        assert all(binding.help for binding in bindings)
+        assert any(binding.word for binding in bindings), f"{mode} has an empty footer"
+
+
+@pytest.mark.parametrize("name", ["main", "table", "actions", "exit", "confirm", "logging-out"])
+def test_no_entry_hides_another_one_or_a_key_of_its_screen(name: str) -> None:
+    screen = SCREENS[name]
+    keys = [item.key for item in cm.items_here(screen) if item.key]
+    bound = {key for binding in cm.bindings_of(screen) for key in binding.keys}
+    assert keys and len(keys) == len(set(keys))
+    assert bound.isdisjoint(keys)
+
+
+def test_every_entry_of_the_main_menu_has_a_digit_and_a_letter() -> None:
+    items = cm.items_here(sample.menu())
+    labels = [item.label for item in items]
+    wanted = ["Quick Clone", "Manage Clones", "Update All Clones", "Diagnostics", "Shell PATH Setup", "Star on GitHub"]
+    assert [label for label in labels if label in [*wanted, "About", "Exit"]] == [*wanted, "About", "Exit"]
+    for index, item in enumerate(items):
+        by_digit, by_letter = (cm.pressed(sample.menu(), key) for key in (cm.digit_of(index), item.key))
+        by_arrow = cm.pressed(after(sample.menu(), *["down"] * index), "enter")
+        assert item.key and cm.digit_of(index)
+        assert plain(by_digit[0]) == plain(by_letter[0]) == plain(by_arrow[0])
+        assert by_digit[1] == by_letter[1] == by_arrow[1]
+        assert by_digit[0] != sample.menu() or by_digit[1]
+
+
+def test_every_labelled_command_about_a_clone_is_an_action() -> None:
+    actions = {item.label: item.key for item in cm.items_here(after(sample.menu(), "m"))}
+    rows = {command.label: command.key for command in cm.COMMANDS if command.label and cm.is_about_a_clone(command)}
+    assert rows and rows.items() <= actions.items()
+    entries = [item.label for item in cm.items_here(sample.menu())]
+    others = [command.label for command in cm.COMMANDS if command.label and not cm.is_about_a_clone(command)]
+    assert set(others) - {"Quick Clone", "Shell PATH Setup"} <= set(entries)
+
+
+def test_the_exit_question_leaves_by_default_and_is_asked_once() -> None:
+    asked = after(sample.menu(), "q")
+    assert cm.pressed(asked, "enter")[1] == cm.MenuWish("leave")
+    assert cm.pressed(asked, "s")[1] == cm.MenuWish("star and leave")
+    assert cm.pressed(after(asked, "esc"), "esc")[1] == cm.MenuWish("leave")
+
+
+def test_leaving_while_something_is_under_way_is_asked_every_time_and_stays_by_default() -> None:
+    busy = after(sample.waiting(), "esc", "esc")
+    assert "create new is still under way" in plain(busy)
+    back = after(busy, "enter")
+    assert cm.pressed(back, "q")[1] is None
+    assert cm.pressed(after(back, "q"), "x")[1] == cm.MenuWish("leave")
+
+
+@pytest.mark.parametrize("name", ["removing", "logging-out"])
+def test_enter_alone_never_loses_anything(name: str) -> None:
+    screen, wish = cm.pressed(SCREENS[name], "enter")
+    assert wish is None and not screen.jobs
+
+
+def test_a_clone_with_a_login_goes_only_when_its_name_is_typed() -> None:
+    screen = after(SCREENS["removing"], *"wor", "enter")
+    assert "type work to go on" in plain(screen)
+    wish = cm.pressed(after(screen, "k"), "enter")[1]
+    assert wish == cm.MenuWish("do", ("remove",), ("work",), job=2)
+
+
+def test_what_cant_be_done_now_says_why() -> None:
+    frame = plain(after(sample.menu(), "m", "G", "b"))
+    assert "Roll back: no earlier Codex is kept" in frame
+    assert "Log out: not logged in" in plain(after(sample.menu(), "m", "G", "o"))
+    assert "not logged in" in plain(after(sample.menu(), "m", "G", "enter"))
+    assert "update work is still under way" in plain(after(sample.menu(), "m", "u", "esc", "x"))
+
+
+@pytest.mark.parametrize("name", [name for name in SCREENS if name != "waiting"])
+def test_the_help_shows_every_key_of_its_screen(name: str) -> None:
+    screen = SCREENS[name]
+    if not any("?" in binding.keys for binding in cm.bindings_of(screen)):
+        pytest.skip("here ? is a character like any other")
+    page = cm.top(after(screen, "?"))
+    assert isinstance(page, cm.Report)
+    shown = " ".join(page.lines)
+    assert all(binding.help in shown for binding in cm.bindings_of(screen))
+    assert all(item.label in shown for item in cm.items_here(screen) if item.key)
+
+
+def test_the_filter_goes_by_name_and_account_and_esc_clears_it() -> None:
+    table = after(sample.menu(), "m", "/", *"client")
+    page = cm.top(table)
+    assert isinstance(page, cm.Roster)
+    assert [row.clone.name for row in cm.matching(table, page)] == ["client"]
+    typed = after(table, "enter", "j", "k")
+    assert "client" in plain(typed) and "spare" not in plain(typed)
+    assert "spare" in plain(after(typed, "esc"))
+    assert "spare" in plain(after(table, "esc"))
+    assert cm.mode_of(after(typed, "esc", "esc")) == "menu"
+    assert "no clone matches" in plain(after(sample.menu(), "m", "/", *"nobody"))
+
+
+def test_keys_typed_while_a_job_runs_come_after_it() -> None:
+    screen = after(sample.waiting(), "l", "x")
+    assert (screen.held, cm.released(screen)) == (("l", "x"), (screen, ""))
+    ended = cm.ended(screen, cm.MenuWish("do", ("create",), ("new",), job=screen.started), cm.Outcome(lines=("a", "b")))
+    assert cm.released(ended)[1] == "l"
+    assert after(screen, "esc").held == ()
+
+
+def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
+    def registry(*names: str) -> cm.Book:
+        return cm.Book(tuple(sample.clone(name) for name in names))
+
+    def arrived(screen: cm.Screen, *names: str) -> cm.Screen:
+        return cm.arrived(screen, registry(*names), broken="", on_path=True, at=sample.NOW)
+
+    def selected(screen: cm.Screen) -> str:
+        page = cm.top(screen)
+        row = cm.selected_row(screen, page) if isinstance(page, cm.Roster) else None
+        return row.clone.name if row else ""
+
+    table = after(sample.menu(), "m", "j", "j")
+    assert selected(table) == "ci"
+    assert selected(arrived(table, "new", "work", "ci")) == "ci"
+    assert selected(arrived(table, "work", "client", "team", "spare")) == "team"
+    assert selected(arrived(table, "work")) == "work"
+    assert selected(arrived(table)) == ""
+
+
+# --- typing ---
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "at"),
+    [
+        ([*"work"], "work", 4),
+        ([*"work", "left", "left", "x"], "woxrk", 3),
+        ([*"work", "home", "x", "end", "y"], "xworky", 6),
+        ([*"work", "backspace"], "wor", 3),
+        ([*"work", "home", "delete"], "ork", 0),
+        ([*"work", "home", "backspace", "left"], "work", 0),
+        ([*"work", "delete", "right"], "work", 4),
+        ([*"a bc d", "ctrl-w"], "a bc ", 5),
+        ([*"a bc  ", "ctrl-w"], "a ", 2),
+        ([*"a bc", "left", "ctrl-u"], "c", 0),
+        ([*"a bc", "home", "right", "ctrl-k"], "a", 1),
+        ([*"日本", "left", "x"], "日x本", 2),
+        ([*"ae\u0301b", "left", "left", "x"], "axe\u0301b", 2),
+        ([*"ae\u0301b", "left", "backspace"], "ab", 1),
+        ([*"a", "pasted:b\tc\r\nd\x1b[2J\x00"], "ab c d[2J", 9),
+        ([*"a", "pgup", "ctrl-g", "tab"], "a", 1),
+        ([*"a", "pasted:" + "x" * 9999], "a" + "x" * 4095, 4096),
+    ],
+)
+def test_a_line_is_edited(keys: list[str], text: str, at: int) -> None:
+    page = cm.top(after(sample.menu(), "c", *keys))
+    assert isinstance(page, cm.Field)
+    assert page.line == cm.TypedLine(text, at)
+
+
+def test_the_cursor_of_a_long_line_is_in_sight() -> None:
+    for keys in ([*"x" * 300], [*"日本" * 90, "left"], [*"x" * 300, "home"]):
+        rows = cm.view(after(sample.menu(), "c", *keys), cm.Size(10, 40))
+        assert len([span for row in rows for span in row if span.style == "cursor"]) == 1
+
+
+KEYS_SENT = [
+    (b"a", ["a"]),
+    (b"q?/", ["q", "?", "/"]),
+    (b"\x1b", ["esc"]),
+    (b"\x1bq", ["esc", "q"]),
+    (b"\x1b\x1b", ["esc", "esc"]),
+    (b"\x1b[A\x1bOB\x1b[C\x1bOD", ["up", "down", "right", "left"]),
+    (b"\x1b\x1b[A", ["esc", "up"]),
+    (b"\x1b[1;5A\x1b[3;2~\x1b[5;5~", ["up", "delete", "pgup"]),
+    (b"\x1b[H\x1b[F\x1bOH\x1bOF\x1b[1~\x1b[4~\x1b[7~\x1b[8~", ["home", "end"] * 4),
+    (b"\x1b[5~\x1b[6~\x1b[3~", ["pgup", "pgdn", "delete"]),
+    (b"\r\n\t\x7f\x08", ["enter", "enter", "tab", "backspace", "backspace"]),
+    (b"\x0c\x1a\x03\x15\x17", ["ctrl-l", "ctrl-z", "ctrl-c", "ctrl-u", "ctrl-w"]),
+    (b"\x1b[200~two\nlines\x1b[201~x", ["pasted:two\nlines", "x"]),
+    (b"\x1b[200~\x1b[A\x1b[201~", ["pasted:\x1b[A"]),
+    ("é日𝄞".encode(), ["é", "日", "𝄞"]),
+    (b"\xff\x80a", ["a"]),
+    (b"\x1b[?1;2c\x1b[999~", []),
+    (b"\x1bOM", ["enter"]),
+]
+
+
+@pytest.mark.parametrize(("sent", "keys"), KEYS_SENT)
+def test_bytes_of_a_terminal_become_keys(sent: bytes, keys: list[str]) -> None:
+    assert cm.keys_in(sent, True) == (keys, b"")
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys"), [row for row in KEYS_SENT if b"\x1bq" not in row[0] and row[1] != ["esc"] * 2]
+)
+def test_keys_that_arrive_in_pieces_are_the_same_keys(sent: bytes, keys: list[str]) -> None:
+    for cut in range(len(sent) + 1):
+        first, rest = cm.keys_in(sent[:cut], False)
+        then, rest = cm.keys_in(rest + sent[cut:], True)
+        assert ([*first, *then], rest) == (keys, b"")
+
+
+# --- any keys at all ---
+
+
+def any_answer(screen: cm.Screen, wish: cm.MenuWish, dice: random.Random) -> cm.Screen:
+    """What the world may answer to a wish, at once, or not at all."""
+    job = cm.MenuWish(wish.kind, wish.words, wish.typed, wish.options, wish.job)
+    if wish.kind == "browse":
+        return cm.browsed(screen, dice.random() < 0.5)
+    if wish.kind == "hand over":
+        return cm.handed_back(screen, wish, dice.randrange(256), ())
+    if wish.kind == "ask":
+        word = wish.typed[0] if dice.random() < 0.5 else ""
+        question = dice.choice([None, cm.Question(("a loss",), "really?", word)])
+        return cm.questioned(screen, job, question)
+    if wish.kind == "do" and dice.random() < 0.3:
+        return cm.failed(screen, job, cm.MirrorError("no", "do this", cm.FAILED))
+    if wish.kind == "do" and dice.random() < 0.5:
+        lines = tuple("line " * dice.randrange(30) for _ in range(dice.randrange(40)))
+        return cm.ended(screen, job, cm.Outcome(dice.choice([0, 1]), lines))
+    return screen
+
+
+def test_any_keys_at_all_never_raise_and_esc_always_leads_out() -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    words = [key for bindings in cm.KEYS.values() for binding in bindings for key in binding.keys]
+    keys = [*words, *cm.EDITS, *"cmudpsaxrRlLonbxyf0123456789 é日", "pasted:some\ntext", "ctrl-l", "ctrl-z", "ctrl-x"]
+    screen = sample.menu(rows=sample.many(12))
+    for count in range(10_000):
+        screen, wish = cm.pressed(screen, dice.choice(keys))
+        if wish:
+            screen = any_answer(screen, wish, dice)
+        screen, held = cm.released(screen)
+        screen = cm.pressed(screen, held)[0] if held else screen
+        if count % 10 == 0:
+            size = cm.Size(dice.randrange(1, 50), dice.randrange(1, 130))
+            assert complaints_about_frame(screen._replace(size=size), size) == []
+        if count % 50 == 49:
+            screen = led_out(screen)
+            screen = sample.menu(rows=sample.many(dice.randrange(15)), size=cm.Size(dice.randrange(1, 50), 80))
+
+
+def led_out(screen: cm.Screen) -> cm.Screen:
+    """Esc, again and again, until the menu is left; jobs have ended meanwhile."""
+    for job in screen.jobs:
+        screen = cm.ended(screen, cm.MenuWish("do", ("update",), ("x",), job=job.number), cm.Outcome())
+    for _ in range(len(screen.pages) + 5):
+        screen, wish = cm.pressed(screen, "esc")
+        if wish == cm.MenuWish("leave"):
+            return screen
+    raise AssertionError(f"Esc doesn't lead out of\n{plain(screen)}")
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "kept"),
+    [
+        ("abcdef", 2, 4, "cd"),
+        ("日本語", 0, 6, "日本語"),
+        ("日本語", 0, 5, "日本 "),
+        ("日本語", 1, 6, " 本語"),
+        ("日本語", 1, 3, "  "),
+        ("e\u0301日x", 1, 4, "日x"),
+        ("ab", 5, 9, ""),
+    ],
+)
+def test_half_of_a_wide_character_is_a_space(text: str, start: int, end: int, kept: str) -> None:
+    assert cm.cut_text(text, start, end) == kept

@@ -1,0 +1,259 @@
+"""Shell PATH: is the wrapper directory on PATH; the managed block in the rc files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from helpers import Home, run
+from rooms import ROOT, ask, at_rest, caller_in, changes, cm, places_of
+
+SOMEBODY_ELSE = 54321
+BLOCK = cm.path_block("/b", "sh")
+
+PATHS = [
+    ("/b", True),
+    ("/a:/b:/c", True),
+    ("/a:/b/:/c", True),
+    ("/a:/x/../b", True),
+    ("", False),
+    ("/bb:/a/b", False),
+    (":", False),
+]
+
+
+@pytest.mark.parametrize(("path", "answer"), PATHS)
+def test_a_directory_is_on_path_when_an_entry_means_it(path: str, answer: bool) -> None:
+    assert cm.is_on_path("/b", {"PATH": path}) == answer and not cm.is_on_path("/b", {})
+
+
+def test_the_shell_is_the_user_s_as_far_as_we_know_its_files() -> None:
+    shells = {
+        "/bin/bash": "bash",
+        "/usr/bin/zsh": "zsh",
+        "/opt/bin/fish": "fish",
+        "/bin/dash": "sh",
+        "": "sh",
+        "/bin/tcsh": "sh",
+    }
+    assert {path: cm.shell_of({"SHELL": path}) for path in shells} == shells and cm.shell_of({}) == "sh"
+
+
+IN_A_CLONE = {"XDG_CONFIG_HOME": "/x", "CODEX_MIRROR_CLONE": "w"}
+FILES: list[tuple[str, Mapping[str, str], list[str], str, list[str]]] = [
+    ("zsh", {}, [], "Linux", [".zshrc"]),
+    ("zsh", {"ZDOTDIR": "/z"}, [], "Linux", ["/z/.zshrc"]),
+    ("zsh", {"ZDOTDIR": ""}, [], "Linux", [".zshrc"]),
+    ("fish", {}, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
+    ("fish", {"XDG_CONFIG_HOME": "/x"}, [], "Linux", ["/x/fish/conf.d/codex-mirror.fish"]),
+    ("fish", IN_A_CLONE, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
+    ("sh", {}, [".bashrc"], "Linux", [".profile"]),
+    ("bash", {}, [], "Linux", [".bashrc"]),
+    ("bash", {}, [], "Darwin", [".bashrc", ".bash_profile"]),
+    ("bash", {}, [".profile"], "Linux", [".bashrc", ".profile"]),
+    ("bash", {}, [".profile"], "Darwin", [".bashrc", ".profile"]),
+    ("bash", {}, [".profile", ".bash_login"], "Linux", [".bashrc", ".bash_login"]),
+    ("bash", {}, [".profile", ".bash_login", ".bash_profile"], "Linux", [".bashrc", ".bash_profile"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shell", "env", "there", "system", "files"), FILES)
+def test_each_shell_has_its_files(
+    home: Home, shell: str, env: Mapping[str, str], there: list[str], system: str, files: list[str]
+) -> None:
+    for name in there:
+        (home.home / name).symlink_to("nowhere")
+    assert cm.rc_files(shell, env, str(home.home), system) == [os.path.join(home.home, name) for name in files]
+
+
+# --- after `path setup` the real shells find the commands ---
+
+STARTS: list[tuple[str, list[str], list[str]]] = [
+    ("bash", [], ["-i"]),
+    ("bash", [".profile"], ["-l"]),
+    ("bash", [".bash_profile"], ["-l"]),
+    ("bash", [".bash_login"], ["-l"]),
+    ("zsh", [], ["-i"]),
+    ("zsh", [], ["-i", "-l"]),
+    ("fish", [], []),
+    ("fish", [], ["-l"]),
+    ("sh", [".profile"], ["-l"]),
+]
+
+
+@pytest.mark.parametrize(("shell", "there", "flags"), STARTS)
+def test_after_setup_the_real_shell_finds_the_commands_and_after_removal_it_does_not(
+    home: Home, shell: str, there: list[str], flags: list[str]
+) -> None:
+    program = shutil.which(shell)
+    if program is None or (shell == "sh" and "-l" in flags and run([program, "-l", "-c", ":"], env=home.env).code):
+        pytest.skip(f"needs {shell} {' '.join(flags)}")
+    for name in there:
+        (home.home / name).write_text("SEEN=1\n")
+    (home.bin / "work").write_text("#!/bin/sh\necho found\n")
+    (home.bin / "work").chmod(0o755)
+    env = {**home.env, "SHELL": program, "TERM": "dumb"}
+
+    def found() -> str:
+        return run([program, *flags, "-c", "work"], env=env, cwd=home.home, stdin=b"").out
+
+    before = at_rest(home)
+    assert "found" not in found()
+    assert ask(home, "path", "status", env={"SHELL": program}).code == 1
+    assert ask(home, "path", "setup", env={"SHELL": program}).code == 0
+    assert found() == "found\n"
+    assert ask(home, "path", "remove", env={"SHELL": program}).code == 0
+    left = {path for path in changes(before, at_rest(home)) if path.startswith("h") and "/fish/fish_" not in path}
+    ours = {path for path in left if not path.startswith(("h/.config/fish", "h/.local", "h/.cache", "h/.config"))}
+    assert ours == set() and not (home.home / ".config/fish/conf.d/codex-mirror.fish").exists()
+
+
+def test_the_directories_that_setup_made_go_with_the_block_when_nothing_else_is_in_them(home: Home) -> None:
+    before = at_rest(home)
+    assert ask(home, "path", "setup", "--shell", "fish").code == 0
+    assert ask(home, "path", "remove").code == 0
+    assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
+    assert ask(home, "path", "setup", "--shell", "fish").code == 0
+    (home.home / ".config" / "fish" / "config.fish").write_text("mine\n")
+    assert ask(home, "path", "remove").code == 0
+    assert sorted(path.name for path in home.home.rglob("*")) == [".config", "config.fish", "fish"]
+
+
+def test_a_directory_that_was_there_before_stays(home: Home) -> None:
+    (home.home / ".config" / "fish").mkdir(parents=True)
+    before = at_rest(home)
+    for words in (["setup", "--shell", "fish"], ["remove"]):
+        assert ask(home, "path", *words).code == 0
+    assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
+
+
+# --- editing one file ---
+
+
+def edit(home: Home, path: Path, block: list[str] = BLOCK) -> bool:
+    with cm.writing(caller_in(home), "test") as change:
+        changed: bool = cm.edit_rc(change, str(path), block)
+    return changed
+
+
+def test_a_file_keeps_its_mode_its_owner_and_its_attributes(home: Home) -> None:
+    path = home.home / ".profile"
+    path.write_text("a\n")
+    path.chmod(0o640)
+    if ROOT:
+        os.chown(path, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    kept = b""
+    if hasattr(os, "setxattr"):
+        try:
+            os.setxattr(path, "user.mine", b"yes")
+            kept = b"yes"
+        except OSError:
+            pass
+    before = path.stat()
+    assert edit(home, path) and not edit(home, path)
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert not kept or os.getxattr(path, "user.mine") == kept
+    assert path.read_text().startswith("a\n") and edit(home, path, []) and path.read_text() == "a\n"
+
+
+def test_links_stay_links_and_the_file_at_their_end_is_edited(home: Home) -> None:
+    real = home.base / "dotfiles" / "deep" / "profile"
+    real.parent.mkdir(parents=True)
+    real.write_text("a\n")
+    (home.base / "dotfiles" / "link").symlink_to("deep/profile")
+    (home.home / ".profile").symlink_to("../dotfiles/link")
+    assert edit(home, home.home / ".profile")
+    assert os.readlink(home.home / ".profile") == "../dotfiles/link" and BLOCK[0] in real.read_text()
+    assert sorted(path.name for path in (home.base / "dotfiles").rglob("*")) == ["deep", "link", "profile"]
+
+
+def test_a_link_to_nothing_gets_its_file_and_loses_it_again(home: Home) -> None:
+    (home.home / ".profile").symlink_to("../dotfiles/new/profile")
+    before = at_rest(home)
+    assert edit(home, home.home / ".profile") and (home.base / "dotfiles" / "new" / "profile").exists()
+    assert edit(home, home.home / ".profile", [])
+    assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
+
+
+def test_who_edits_the_file_at_the_same_time_loses_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home.home / ".profile"
+    path.write_text("a\n")
+    copy_traits = cm.copy_traits
+
+    def edited_meanwhile(source: str, target: str) -> None:
+        copy_traits(source, target)
+        path.write_text("a\nb\n")
+
+    monkeypatch.setattr(cm, "copy_traits", edited_meanwhile)
+    with pytest.raises(cm.MirrorError, match="another program is writing it") as caught:
+        edit(home, path)
+    assert caught.value.code == cm.BUSY and path.read_text() == "a\nb\n"
+    assert [one.name for one in home.home.iterdir()] == [".profile"]
+
+
+def test_an_owner_that_can_t_be_kept_is_a_reason_to_leave_the_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home.home / ".profile"
+    path.write_text("a\n")
+
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError(1, "Operation not permitted", target)
+
+    monkeypatch.setattr(cm, "copy_traits", refuse)
+    with pytest.raises(cm.MirrorError, match="its owner can't be kept") as caught:
+        edit(home, path)
+    assert caught.value.code == cm.REFUSED and path.read_text() == "a\n"
+    assert [one.name for one in home.home.iterdir()] == [".profile"]
+
+
+def test_a_new_file_is_readable_by_all_and_never_takes_another_s_place(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.home / ".profile"
+    assert edit(home, path) and stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert edit(home, path, []) and not path.exists()
+    write_new = cm.write_new
+
+    def somebody_came(target: str, content: bytes, mode: int = 0o600) -> None:
+        write_new(target, content, mode)
+        if ".profile." in target:
+            path.write_text("theirs\n")
+
+    monkeypatch.setattr(cm, "write_new", somebody_came)
+    with pytest.raises((OSError, cm.MirrorError)):
+        edit(home, path)
+    assert path.read_text() == "theirs\n" and [one.name for one in home.home.iterdir()] == [".profile"]
+
+
+BIN_DIRECTORIES: list[tuple[str, Callable[[Home], str], str]] = [
+    ("there", lambda home: str(home.bin), ""),
+    ("not there yet", lambda home: f"{home.base}/new/bin", ""),
+    ("with a colon", lambda home: f"{home.base}/a:b", "can't be an entry of PATH"),
+    ("with a newline", lambda home: f"{home.base}/a\nb", "can't be an entry of PATH"),
+    ("a file", lambda home: (home.base / "file").write_text("x") and f"{home.base}/file", "is not a directory"),
+    ("a link to nothing", lambda home: os.symlink("x", home.base / "l") or f"{home.base}/l", "is not a directory"),
+    ("odd", lambda home: f"{home.base}/$(x) 'y'", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "directory", "says"), BIN_DIRECTORIES, ids=[row[0] for row in BIN_DIRECTORIES])
+def test_a_wrapper_directory_must_be_one_and_fit_for_path(
+    home: Home, kind: str, directory: Callable[[Home], str], says: str
+) -> None:
+    wanted = directory(home)
+    if not says:
+        assert cm.checked_bin_dir(wanted, places_of(home)) == wanted
+        return
+    with pytest.raises(cm.MirrorError, match=says) as caught:
+        cm.checked_bin_dir(wanted, places_of(home))
+    assert caught.value.code == cm.REFUSED
+
+
+def test_without_a_wrapper_directory_by_name_it_is_the_one_of_the_places(home: Home) -> None:
+    assert cm.checked_bin_dir("", places_of(home)) == str(home.bin)
+    assert cm.checked_bin_dir("~/b", places_of(home)) == f"{home.home}/b"
