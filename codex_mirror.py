@@ -9,6 +9,7 @@ I Words (pure)
     Text                 fit for a terminal: control characters made visible, cell widths, columns, durations, sizes
     Shell text           every byte written for a shell: wrapper, rc block, completions
 II Tools
+    Files                look at files and directories, and change nothing
     Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
     Processes            capture a program with a time limit, become one, find one on PATH, who is running what
     Archives             pack and unpack .tar.gz files without trusting them
@@ -16,7 +17,8 @@ III Household
     Registry             the book of clones: the one truth
     Launch               the environment of a clone: what is set, what is hidden
     Wrappers             one command per clone, in a directory that isn't ours
-    Journal              one change at a time, all or nothing, also when killed
+    Settling             finish a change that was committed, clear away one that was not, also a killed one's
+    Journal              one change at a time, all or nothing
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
@@ -31,8 +33,12 @@ III Household
     Mending              what can be put right without losing anything
 IV Front
     Reports              what is told of clones: rows, notices, findings; for people and as JSON
-    Commands             one function a subcommand: keyword arguments in, Outcome out
-    Command line         the one table of commands and all that is derived from it
+    Starting             the commands that start Codex or another program: keyword arguments in, Outcome out
+    Commands             the others, one function a subcommand
+    Command rows         what a row of the command table says of a command and its arguments
+    Completion           what could stand where the cursor is, from those rows
+    Command table        the one table of commands, from which all the rest comes
+    Command line         the parser and the help that are derived from it
     Screens              what the menu knows and shows, as values; pure
     Dialogs              what the menu asks, and where each answer leads, from the command table; pure
     News                 what workers have found out or done, folded into the screen; pure
@@ -712,11 +718,10 @@ def typed_words(line: str) -> list[str]:
     return []
 
 
-# --- Disk -----------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
+
 
 TEXT_LIMIT = 32 << 20
-FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
-COPY_STEP = 64 << 20
 
 
 class Identity(NamedTuple):
@@ -733,17 +738,6 @@ def identity_of(path: str) -> Identity:
     """The identity of the file that the path leads to."""
     facts = os.stat(path)
     return Identity(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-
-
-def fresh_id() -> str:
-    """Eight hexadecimal digits that no name carries yet."""
-    return os.urandom(4).hex()
-
-
-def fresh_uuid() -> str:
-    import uuid
-
-    return str(uuid.uuid4())
 
 
 def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
@@ -788,12 +782,78 @@ def is_writable(directory: str) -> bool:
     return os.access(directory, os.W_OK | os.X_OK)
 
 
+def is_same_file(one: str, other: str) -> bool:
+    """Are these two names of one inode, links not followed?"""
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
 def entries_of(directory: str) -> list[str]:
     """The sorted names in a directory; none where there is no such directory, or we may not look."""
     try:
         return sorted(os.listdir(directory))
     except OSError:
         return []
+
+
+def missing_directories(path: str) -> list[str]:
+    """The directories that would have to be made for this one to be there, outermost first."""
+    missing: list[str] = []
+    while not os.path.lexists(path):
+        missing.insert(0, path)
+        path = os.path.dirname(path)
+    return missing
+
+
+def files_below(path: str, skipped: Collection[str] = ()) -> Iterator[str]:
+    """Every file and link below a directory, except in these places relative to it; what can't be read is left out."""
+    waiting = [path]
+    while waiting:
+        directory = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry.path
+                elif os.path.relpath(entry.path, path) not in skipped:
+                    waiting.append(entry.path)
+
+
+def size_of(path: str) -> int:
+    """The size of a file, of a link itself, or 0 when it is gone."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def tree_size(path: str) -> int:
+    """The bytes of all files below a path; links are not followed."""
+    return sum(size_of(file) for file in files_below(path))
+
+
+def free_bytes(path: str) -> int:
+    """How many bytes a user may still write to the file system of a path."""
+    facts = os.statvfs(path)
+    return facts.f_bavail * facts.f_frsize
+
+
+# --- Disk -----------------------------------------------------------------------------------------
+
+FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
+COPY_STEP = 64 << 20
+
+
+def fresh_id() -> str:
+    """Eight hexadecimal digits that no name carries yet."""
+    return os.urandom(4).hex()
+
+
+def fresh_uuid() -> str:
+    import uuid
+
+    return str(uuid.uuid4())
 
 
 def sync_file(file: int) -> None:
@@ -874,15 +934,6 @@ def remove_empty(directory: str) -> None:
             raise
 
 
-def missing_directories(path: str) -> list[str]:
-    """The directories that would have to be made for this one to be there, outermost first."""
-    missing: list[str] = []
-    while not os.path.lexists(path):
-        missing.insert(0, path)
-        path = os.path.dirname(path)
-    return missing
-
-
 def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> None:
     """Makes a directory and the missing ones above it; their names are durable, unless the tree is synced later."""
     for directory in missing_directories(path):
@@ -950,19 +1001,6 @@ def moved_to(directory: int, name: str) -> int:
     return there
 
 
-def files_below(path: str, skipped: Collection[str] = ()) -> Iterator[str]:
-    """Every file and link below a directory, except in these places relative to it; what can't be read is left out."""
-    waiting = [path]
-    while waiting:
-        directory = waiting.pop()
-        with contextlib.suppress(OSError), os.scandir(directory) as entries:
-            for entry in entries:
-                if not entry.is_dir(follow_symlinks=False):
-                    yield entry.path
-                elif os.path.relpath(entry.path, path) not in skipped:
-                    waiting.append(entry.path)
-
-
 def put_in_place(temporary: str, target: str) -> None:
     """Gives a finished file its name where nothing may be. Raises FileExistsError when something came meanwhile."""
     try:
@@ -974,14 +1012,6 @@ def put_in_place(temporary: str, target: str) -> None:
             raise FileExistsError(errno.EEXIST, "exists", target) from None
         os.rename(temporary, target)
     remove_file(temporary)
-
-
-def is_same_file(one: str, other: str) -> bool:
-    """Are these two names of one inode, links not followed?"""
-    try:
-        return os.path.samestat(os.lstat(one), os.lstat(other))
-    except OSError:
-        return False
 
 
 def digest_of(path: str) -> str:
@@ -1100,25 +1130,6 @@ def is_locked(path: str) -> bool:
     finally:
         os.close(file)
     return False
-
-
-def free_bytes(path: str) -> int:
-    """How many bytes a user may still write to the file system of a path."""
-    facts = os.statvfs(path)
-    return facts.f_bavail * facts.f_frsize
-
-
-def tree_size(path: str) -> int:
-    """The bytes of all files below a path; links are not followed."""
-    return sum(size_of(file) for file in files_below(path))
-
-
-def size_of(path: str) -> int:
-    """The size of a file, of a link itself, or 0 when it is gone."""
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
 
 
 # --- Processes ------------------------------------------------------------------------------------
@@ -1874,9 +1885,8 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
             raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
 
 
-# --- Journal --------------------------------------------------------------------------------------
+# --- Settling -------------------------------------------------------------------------------------
 
-RESERVE = 256 << 10
 HOME_PART = "/.codex-mirror/home/"
 
 
@@ -1912,79 +1922,6 @@ class Plan(NamedTuple):
     owners: tuple[str, ...] = ()
 
 
-class Change:
-    """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
-
-    def __init__(self, places: Places, what: str) -> None:
-        self.places, self.written = places, Plan(fresh_id(), what)
-        self.left: list[str] = []
-        self.known: Book | None = None
-
-    @property
-    def id(self) -> str:
-        return self.written.id
-
-    @property
-    def book(self) -> Book:
-        """The registry as it is under the lock; read when it is first needed, since not every change needs it."""
-        if self.known is None:
-            self.known = read_book(self.places)
-        return self.known
-
-    def plan(
-        self,
-        *,
-        made: Sequence[str] = (),
-        parents: Sequence[str] = (),
-        moved: Sequence[Moved] = (),
-        staged: Sequence[Staged] = (),
-        doomed: Sequence[str] = (),
-        clones: Sequence[Clone] = (),
-    ) -> None:
-        """Adds to what this change will do, durably, before it does it."""
-        written = self.written
-        if not (made or parents or moved or staged or doomed or clones):
-            return
-        self.written = written._replace(
-            made=(*written.made, *made),
-            parents=(*written.parents, *parents),
-            moved=(*written.moved, *moved),
-            staged=(*written.staged, *staged),
-            doomed=(*written.doomed, *doomed),
-            owners=(*written.owners, *(owner for clone in clones for owner in wrapper_ids(clone))),
-        )
-        write_whole(journal_file(self.places), json.dumps(self.written._asdict()).encode())
-
-    def make_room(self, directory: str, mode: int = 0o755) -> None:
-        """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
-        self.plan(parents=missing_directories(directory))
-        make_directories(directory, mode)
-
-    def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
-        """Writes a file beside its target, to be put in place after the commit."""
-        staged = Staged(staged_name(target, self.id), target, replaces, seen)
-        self.plan(staged=[staged])
-        write_new(staged.temporary, content, mode)
-
-    @property
-    def scratch_name(self) -> str:
-        return os.path.join(self.places.mirror_home, f"scratch-{self.id}")
-
-    def scratch(self) -> str:
-        """An empty private directory that is gone when the change ends."""
-        if self.scratch_name not in self.written.made:
-            self.plan(made=[self.scratch_name])
-        make_directories(self.scratch_name, synced=False)
-        return self.scratch_name
-
-    def commit(self, book: Book) -> None:
-        """Writes the registry with this change's id: from here on it is finished, never taken back."""
-        for staged in self.written.staged:
-            sync_directory(os.path.dirname(staged.temporary))
-        self.known = book._replace(last_change=self.id)
-        write_book(self.places, self.known)
-
-
 def plan_from(content: bytes) -> Plan:
     """A plan as it was written. Raises ValueError for anything else."""
     document = json.loads(content)
@@ -2001,73 +1938,6 @@ def plan_from(content: bytes) -> Plan:
     if not all(document["id"] in os.path.basename(path) for path in halves):
         raise ValueError("not a staged half of its own")
     return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, **lists)
-
-
-@contextlib.contextmanager
-def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Change]:
-    """The lock, with what a dead writer left settled first, and this change settled on the way out, however we leave.
-
-    A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
-    places = caller.places
-    check_mirror_home(places)
-    make_directories(places.mirror_home)
-    complaint, fix = complaint_about_writing(places)
-    if complaint:
-        raise MirrorError(complaint, fix)
-    with lock_of(caller, what):
-        if frees_space:
-            remove_file(reserve_file(places))
-        for name in ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new"):
-            remove_file(os.path.join(places.mirror_home, name))
-        settle(places)
-        change = Change(places, what)
-        try:
-            yield change
-        finally:
-            change.left += settle(places)
-            keep_reserve(places)
-
-
-def complaint_about_writing(places: Places) -> tuple[str, str]:
-    """Why nothing can be changed in the mirror home and what helps, or two empty texts."""
-    home = places.mirror_home
-    if not os.path.isdir(home) or is_writable(home):
-        return "", ""
-    if os.statvfs(home).f_flag & os.ST_RDONLY:
-        return f"{home} is on a read-only file system", "mount it writable, or set CODEX_MIRROR_HOME"
-    return f"{home} can't be written", f"chmod u+rwx {quoted(home)}"
-
-
-def lock_of(caller: Caller, what: str) -> contextlib.AbstractContextManager[None]:
-    """The one lock of the mirror home; who must wait is told for whom."""
-    seconds = lock_seconds(caller.env)
-    return locked(lock_file(caller.places), what, seconds, lambda holder: caller.report(f"waiting for {holder}", 0, 0))
-
-
-def lock_file(places: Places) -> str:
-    return os.path.join(places.mirror_home, "lock")
-
-
-def reserve_file(places: Places) -> str:
-    return os.path.join(places.mirror_home, "reserve")
-
-
-def keep_reserve(places: Places) -> None:
-    """Lays the reserve in again, when there is room."""
-    if not os.path.exists(reserve_file(places)):
-        with contextlib.suppress(OSError):
-            write_whole(reserve_file(places), b"\0" * RESERVE)
-
-
-def lock_seconds(env: Mapping[str, str]) -> float:
-    """How long a writer waits for another one."""
-    text = env.get("CODEX_MIRROR_LOCK_TIMEOUT", "30")
-    try:
-        if 0 <= (seconds := float(text)) < 1e9:
-            return seconds
-    except ValueError:
-        pass
-    raise MirrorError(f"CODEX_MIRROR_LOCK_TIMEOUT is {text!r}, not a number of seconds", "set it to 30", USAGE)
 
 
 def settle(places: Places) -> list[str]:
@@ -2254,6 +2124,151 @@ def discard_ours(plan: Plan, path: str) -> None:
 def gone_name(path: str, plan: Plan) -> str:
     """The name that something doomed has while it is being discarded."""
     return f"{path}.gone-{plan.id}"
+
+
+# --- Journal --------------------------------------------------------------------------------------
+
+RESERVE = 256 << 10
+
+
+class Change:
+    """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
+
+    def __init__(self, places: Places, what: str) -> None:
+        self.places, self.written = places, Plan(fresh_id(), what)
+        self.left: list[str] = []
+        self.known: Book | None = None
+
+    @property
+    def id(self) -> str:
+        return self.written.id
+
+    @property
+    def book(self) -> Book:
+        """The registry as it is under the lock; read when it is first needed, since not every change needs it."""
+        if self.known is None:
+            self.known = read_book(self.places)
+        return self.known
+
+    def plan(
+        self,
+        *,
+        made: Sequence[str] = (),
+        parents: Sequence[str] = (),
+        moved: Sequence[Moved] = (),
+        staged: Sequence[Staged] = (),
+        doomed: Sequence[str] = (),
+        clones: Sequence[Clone] = (),
+    ) -> None:
+        """Adds to what this change will do, durably, before it does it."""
+        written = self.written
+        if not (made or parents or moved or staged or doomed or clones):
+            return
+        self.written = written._replace(
+            made=(*written.made, *made),
+            parents=(*written.parents, *parents),
+            moved=(*written.moved, *moved),
+            staged=(*written.staged, *staged),
+            doomed=(*written.doomed, *doomed),
+            owners=(*written.owners, *(owner for clone in clones for owner in wrapper_ids(clone))),
+        )
+        write_whole(journal_file(self.places), json.dumps(self.written._asdict()).encode())
+
+    def make_room(self, directory: str, mode: int = 0o755) -> None:
+        """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
+        self.plan(parents=missing_directories(directory))
+        make_directories(directory, mode)
+
+    def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
+        """Writes a file beside its target, to be put in place after the commit."""
+        staged = Staged(staged_name(target, self.id), target, replaces, seen)
+        self.plan(staged=[staged])
+        write_new(staged.temporary, content, mode)
+
+    @property
+    def scratch_name(self) -> str:
+        return os.path.join(self.places.mirror_home, f"scratch-{self.id}")
+
+    def scratch(self) -> str:
+        """An empty private directory that is gone when the change ends."""
+        if self.scratch_name not in self.written.made:
+            self.plan(made=[self.scratch_name])
+        make_directories(self.scratch_name, synced=False)
+        return self.scratch_name
+
+    def commit(self, book: Book) -> None:
+        """Writes the registry with this change's id: from here on it is finished, never taken back."""
+        for staged in self.written.staged:
+            sync_directory(os.path.dirname(staged.temporary))
+        self.known = book._replace(last_change=self.id)
+        write_book(self.places, self.known)
+
+
+@contextlib.contextmanager
+def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Change]:
+    """The lock, with what a dead writer left settled first, and this change settled on the way out, however we leave.
+
+    A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
+    places = caller.places
+    check_mirror_home(places)
+    make_directories(places.mirror_home)
+    complaint, fix = complaint_about_writing(places)
+    if complaint:
+        raise MirrorError(complaint, fix)
+    with lock_of(caller, what):
+        if frees_space:
+            remove_file(reserve_file(places))
+        for name in ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new"):
+            remove_file(os.path.join(places.mirror_home, name))
+        settle(places)
+        change = Change(places, what)
+        try:
+            yield change
+        finally:
+            change.left += settle(places)
+            keep_reserve(places)
+
+
+def complaint_about_writing(places: Places) -> tuple[str, str]:
+    """Why nothing can be changed in the mirror home and what helps, or two empty texts."""
+    home = places.mirror_home
+    if not os.path.isdir(home) or is_writable(home):
+        return "", ""
+    if os.statvfs(home).f_flag & os.ST_RDONLY:
+        return f"{home} is on a read-only file system", "mount it writable, or set CODEX_MIRROR_HOME"
+    return f"{home} can't be written", f"chmod u+rwx {quoted(home)}"
+
+
+def lock_of(caller: Caller, what: str) -> contextlib.AbstractContextManager[None]:
+    """The one lock of the mirror home; who must wait is told for whom."""
+    seconds = lock_seconds(caller.env)
+    return locked(lock_file(caller.places), what, seconds, lambda holder: caller.report(f"waiting for {holder}", 0, 0))
+
+
+def lock_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "lock")
+
+
+def reserve_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "reserve")
+
+
+def keep_reserve(places: Places) -> None:
+    """Lays the reserve in again, when there is room."""
+    if not os.path.exists(reserve_file(places)):
+        with contextlib.suppress(OSError):
+            write_whole(reserve_file(places), b"\0" * RESERVE)
+
+
+def lock_seconds(env: Mapping[str, str]) -> float:
+    """How long a writer waits for another one."""
+    text = env.get("CODEX_MIRROR_LOCK_TIMEOUT", "30")
+    try:
+        if 0 <= (seconds := float(text)) < 1e9:
+            return seconds
+    except ValueError:
+        pass
+    raise MirrorError(f"CODEX_MIRROR_LOCK_TIMEOUT is {text!r}, not a number of seconds", "set it to 30", USAGE)
 
 
 # --- Runtimes -------------------------------------------------------------------------------------
@@ -4769,6 +4784,120 @@ def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
     return {"name": clone.name, "left": left_now(one, now), "windows": windows, "asOf": as_of, "plan": one.plan or None}
 
 
+# --- Starting -------------------------------------------------------------------------------------
+
+
+def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    return Outcome(program=launch(clone, caller.places, caller.env, arguments), notes=hiding(clone, caller))
+
+
+def exec_program(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    words = tuple(arguments) or (caller.env.get("SHELL") or "/bin/sh",)
+    return Outcome(
+        program=Program(words, launch_environment(clone, caller.places, caller.env)), notes=hiding(clone, caller)
+    )
+
+
+def ready(caller: Caller, name: str) -> Clone:
+    """The clone, when it can be started. Raises MirrorError."""
+    clone = clone_named(read_book(caller.places), name)
+    if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
+        raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
+    return clone
+
+
+def hiding(clone: Clone, caller: Caller) -> tuple[str, ...]:
+    return tuple(
+        f"{clone.name}: hiding {variable}, which would have changed the login"
+        for variable in logins_hidden(clone, caller.env)
+    )
+
+
+def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
+    """The clone's environment for `eval`: only what differs from ours, with what must be unset."""
+    clone = ready(caller, name)
+    wanted = launch_environment(clone, caller.places, caller.env)
+    changes = {key: value for key, value in wanted.items() if caller.env.get(key) != value}
+    hidden = [key for key in (*hidden_from(clone), *caller.env) if key not in wanted]
+    data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
+    shell = shell or shell_of(caller.env)
+    if shell == "json":
+        return Outcome(stream=lambda file: put(file, json.dumps(data, indent=2)), data=data)
+    lines = [
+        f"set -gx {key} {fish_quoted(value)};" if shell == "fish" else f"export {key}={quoted(value)}"
+        for key, value in changes.items()
+    ]
+    lines += [f"set -e {key};" if shell == "fish" else f"unset {key}" for key in data["unset"]]
+    return Outcome(stream=lambda file: put(file, "\n".join(lines)), data=data)
+
+
+def put(file: BinaryIO, text: str) -> None:
+    """Writes text for a program: byte for byte, also what isn't UTF-8."""
+    file.write(os.fsencode(text) + b"\n")
+
+
+def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = ready(caller, name)
+    program = launch(clone, caller.places, caller.env, ("login", *arguments))
+    with contextlib.ExitStack() as stack:
+        if not {"--device-auth", "--with-api-key", "--with-access-token", "status", "--help", "-h"} & set(arguments):
+            stack.enter_context(turn_for_login(caller, clone))
+        code = run_child(program)
+    account = account_of(clone)
+    notes: tuple[str, ...] = ()
+    if code == DONE and account.kind not in ("none", "unknown") and account != clone.account:
+        try:
+            note_account(caller, clone, account)
+        except (MirrorError, OSError) as error:
+            notes = (f"the account could not be noted: {explained(error)}",)
+    return Outcome(code=code, notes=notes)
+
+
+@contextlib.contextmanager
+def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
+    """The turn for a login in the browser: Codex always listens on port 1455, and a second login cancels the first."""
+    try:
+        with locked(
+            os.path.join(caller.places.mirror_home, "login.lock"), f"login {clone.name}", 0, lambda holder: None
+        ):
+            yield
+    except MirrorError as error:
+        if error.code != BUSY:
+            raise
+        hint = f"finish that login first, or use codex-mirror login {clone.name} --device-auth"
+        raise MirrorError(f"{error.message}, and a second login in the browser would cancel it", hint, BUSY) from None
+
+
+def logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Outcome:
+    clone = clone_named(read_book(caller.places), name) if local else ready(caller, name)
+    if not force:
+        refuse_running(clone, "log out")
+    if local:
+        prove(clone)
+        remove_file(login_file(clone))
+        return Outcome(lines=(f"dropped the login of '{clone.name}' here; the server still knows it",))
+    return Outcome(code=run_child(launch(clone, caller.places, caller.env, ("logout",))))
+
+
+def question_of_logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Question | None:
+    clone = clone_named(read_book(caller.places), name)
+    account = account_of(clone)
+    if account.kind == "none":
+        return None
+    who = account_text(account)
+    if local:
+        return Question(
+            (f"the login of '{name}' ({who}) is dropped in this clone only",), f"drop the login of '{name}'?"
+        )
+    losses = (
+        f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
+        "this may end other logins of the same account; --local drops only this one",
+    )
+    return Question(losses, f"log '{name}' out?", only_on_terminal=True)
+
+
 # --- Commands -------------------------------------------------------------------------------------
 
 
@@ -4831,94 +4960,6 @@ def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
     installed, now = installed_at_a_glance(caller.env), time.time()
     rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
     return Outcome(table=Table(("NAME", "ACCOUNT", "LEFT", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes))
-
-
-def ready(caller: Caller, name: str) -> Clone:
-    """The clone, when it can be started. Raises MirrorError."""
-    clone = clone_named(read_book(caller.places), name)
-    if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
-        raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
-    return clone
-
-
-def hiding(clone: Clone, caller: Caller) -> tuple[str, ...]:
-    return tuple(
-        f"{clone.name}: hiding {variable}, which would have changed the login"
-        for variable in logins_hidden(clone, caller.env)
-    )
-
-
-def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    return Outcome(program=launch(clone, caller.places, caller.env, arguments), notes=hiding(clone, caller))
-
-
-def exec_program(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    words = tuple(arguments) or (caller.env.get("SHELL") or "/bin/sh",)
-    return Outcome(
-        program=Program(words, launch_environment(clone, caller.places, caller.env)), notes=hiding(clone, caller)
-    )
-
-
-def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    program = launch(clone, caller.places, caller.env, ("login", *arguments))
-    with contextlib.ExitStack() as stack:
-        if not {"--device-auth", "--with-api-key", "--with-access-token", "status", "--help", "-h"} & set(arguments):
-            stack.enter_context(turn_for_login(caller, clone))
-        code = run_child(program)
-    account = account_of(clone)
-    notes: tuple[str, ...] = ()
-    if code == DONE and account.kind not in ("none", "unknown") and account != clone.account:
-        try:
-            note_account(caller, clone, account)
-        except (MirrorError, OSError) as error:
-            notes = (f"the account could not be noted: {explained(error)}",)
-    return Outcome(code=code, notes=notes)
-
-
-@contextlib.contextmanager
-def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
-    """The turn for a login in the browser: Codex always listens on port 1455, and a second login cancels the first."""
-    try:
-        with locked(
-            os.path.join(caller.places.mirror_home, "login.lock"), f"login {clone.name}", 0, lambda holder: None
-        ):
-            yield
-    except MirrorError as error:
-        if error.code != BUSY:
-            raise
-        hint = f"finish that login first, or use codex-mirror login {clone.name} --device-auth"
-        raise MirrorError(f"{error.message}, and a second login in the browser would cancel it", hint, BUSY) from None
-
-
-def logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Outcome:
-    clone = clone_named(read_book(caller.places), name) if local else ready(caller, name)
-    if not force:
-        refuse_running(clone, "log out")
-    if local:
-        prove(clone)
-        remove_file(login_file(clone))
-        return Outcome(lines=(f"dropped the login of '{clone.name}' here; the server still knows it",))
-    return Outcome(code=run_child(launch(clone, caller.places, caller.env, ("logout",))))
-
-
-def question_of_logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Question | None:
-    clone = clone_named(read_book(caller.places), name)
-    account = account_of(clone)
-    if account.kind == "none":
-        return None
-    who = account_text(account)
-    if local:
-        return Question(
-            (f"the login of '{name}' ({who}) is dropped in this clone only",), f"drop the login of '{name}'?"
-        )
-    losses = (
-        f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
-        "this may end other logins of the same account; --local drops only this one",
-    )
-    return Question(losses, f"log '{name}' out?", only_on_terminal=True)
 
 
 def set_clone(
@@ -5198,30 +5239,7 @@ def edit_rc_files(caller: Caller, what: str, paths: Sequence[str], block: Sequen
     return changed, refused
 
 
-def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
-    """The clone's environment for `eval`: only what differs from ours, with what must be unset."""
-    clone = ready(caller, name)
-    wanted = launch_environment(clone, caller.places, caller.env)
-    changes = {key: value for key, value in wanted.items() if caller.env.get(key) != value}
-    hidden = [key for key in (*hidden_from(clone), *caller.env) if key not in wanted]
-    data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
-    shell = shell or shell_of(caller.env)
-    if shell == "json":
-        return Outcome(stream=lambda file: put(file, json.dumps(data, indent=2)), data=data)
-    lines = [
-        f"set -gx {key} {fish_quoted(value)};" if shell == "fish" else f"export {key}={quoted(value)}"
-        for key, value in changes.items()
-    ]
-    lines += [f"set -e {key};" if shell == "fish" else f"unset {key}" for key in data["unset"]]
-    return Outcome(stream=lambda file: put(file, "\n".join(lines)), data=data)
-
-
-def put(file: BinaryIO, text: str) -> None:
-    """Writes text for a program: byte for byte, also what isn't UTF-8."""
-    file.write(os.fsencode(text) + b"\n")
-
-
-# --- Command line ---------------------------------------------------------------------------------
+# --- Command rows ---------------------------------------------------------------------------------
 
 
 class Argument(NamedTuple):
@@ -5263,14 +5281,112 @@ class Command(NamedTuple):
     key: str = ""
 
 
-def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
-    """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
-    if arguments:
-        words = typed_words(arguments[0])[1:] if shell == "bash" else arguments
-        more, offers = offered(words, caller.places)
-        return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
-    text = completion_text(shell, *names_and_start(caller.program))
-    return Outcome(stream=lambda file: put(file, text))
+COMMON = (
+    flag("--json", help="print one JSON document"),
+    flag("-y", "--yes", help="don't ask"),
+    flag("-q", "--quiet", help="print only data and errors"),
+    flag("--redact", help="hide e-mail addresses"),
+    flag("--debug", help="show where an error comes from"),
+)
+HELP_FLAG = flag("-h", "--help", help="show what it does")
+VERSION_FLAG = flag("-V", "--version", help="show the version")
+
+
+def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The common options before the command, and the words from the command on."""
+    flags = [flag for argument in COMMON for flag in argument.flags]
+    first = next((index for index, word in enumerate(words) if word not in flags), len(words))
+    return list(words[:first]), list(words[first:])
+
+
+# --- Completion -----------------------------------------------------------------------------------
+
+# What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
+VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
+KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
+    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_book(places).clones],
+    "ENTRY": lambda places: [
+        (name, "")
+        for name in ("none", *entries_of(places.user_home))
+        if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
+    ],
+    "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
+}
+
+
+# What the shell may offer of its own (`files`, `directories` or nothing), and words with their meanings.
+Offers = tuple[str, list[tuple[str, str]]]
+
+
+def offered(commands: Sequence[Command], words: Sequence[str], places: Places) -> Offers:
+    """What could stand in place of the last of these words, whatever of it is typed already."""
+    *before, word = list(words) or [""]
+    given, before = split_behind_options(before)
+    for command in commands:
+        if tuple(before[: len(command.words)]) == command.words:
+            return offered_to(command, [*given, *before[len(command.words) :]], word, places)
+    if not before and word.startswith("-"):
+        free = [argument for argument in (HELP_FLAG, VERSION_FLAG, *COMMON) if not {*argument.flags} & {*given}]
+        return "", [(flag, argument.help) for argument in free for flag in argument.flags]
+    following: dict[str, str] = {}
+    for command in commands:
+        if list(command.words[: len(before)]) == before:
+            first, *rest = command.words[len(before) :]
+            others = [following[first]] if first in following else []
+            following[first] = ", ".join([*others, " ".join(rest)]) if rest else command.summary
+    return "", list(following.items())
+
+
+def offered_to(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
+    """What could stand behind a command and these words of it: values where one is due, else options."""
+    options = {
+        flag: one for one in (*command.arguments, *COMMON, HELP_FLAG) for flag in one.flags if flag.startswith("-")
+    }
+    due = [one for one in command.arguments if not one.flags[0].startswith("-")]
+    given, values, waiting, ended = read_so_far(before, options)
+    if command.passes_on and values:
+        return "files", []
+    if not waiting and not ended and word.startswith("--") and "=" in word:
+        waiting = options.get(word.partition("=")[0], HELP_FLAG)
+    if waiting:
+        return values_for(waiting, places)
+    if due and len(values) >= len(due) and due[-1].options.get("nargs") != "*":
+        due = []
+    if due and (ended or not word.startswith("-")):
+        more, known = values_for(due[min(len(values), len(due) - 1)], places)
+        if more or known:
+            return more, [(value, meaning) for value, meaning in known if value not in values]
+    once = [one for one in given if one.options.get("action") != "append"]
+    return "", [(flag, one.help) for flag, one in options.items() if one not in once and not ended]
+
+
+def read_so_far(
+    words: Sequence[str], options: Mapping[str, Argument]
+) -> tuple[list[Argument], list[str], Argument | None, bool]:
+    """The options and the values in these words, the option that still waits for its value, and was there a `--`?"""
+    given: list[Argument] = []
+    values: list[str] = []
+    waiting: Argument | None = None
+    ended = False
+    for word in words:
+        if waiting:
+            waiting = None
+        elif ended or word == "-" or not word.startswith("-"):
+            values.append(word)
+        elif word == "--":
+            ended = True
+        elif option := options.get(word.partition("=")[0]):
+            given.append(option)
+            waiting = option if "=" not in word and option.options.get("action", "append") == "append" else None
+    return given, values, waiting, ended
+
+
+def values_for(argument: Argument, places: Places) -> Offers:
+    """What an argument can be, as its choices or its placeholder say."""
+    kinds = str(argument.options.get("metavar", "")).split("|")
+    known = [(choice, "") for choice in argument.options.get("choices", ())]
+    known += [value for kind in kinds if kind in KNOWN_VALUES for value in KNOWN_VALUES[kind](places)]
+    return next((VALUES_ON_DISK[kind] for kind in kinds if kind in VALUES_ON_DISK), ""), known
 
 
 def names_and_start(program: str) -> tuple[list[str], list[str]]:
@@ -5283,6 +5399,19 @@ def names_and_start(program: str) -> tuple[list[str], list[str]]:
     if len(words) > 1:
         return ["codex-mirror", *names], [sys.executable or words[0], "-I", "-S", os.path.abspath(words[-1])]
     return names or ["codex-mirror"], [os.path.abspath(words[0])] if "/" in words[0] else words
+
+
+# --- Command table --------------------------------------------------------------------------------
+
+
+def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
+    """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
+    if arguments:
+        words = typed_words(arguments[0])[1:] if shell == "bash" else arguments
+        more, offers = offered(COMMANDS, words, caller.places)
+        return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
+    text = completion_text(shell, *names_and_start(caller.program))
+    return Outcome(stream=lambda file: put(file, text))
 
 
 NAME_OF_CLONE = Argument(("name",), "the clone", {"metavar": "NAME"})
@@ -5536,13 +5665,9 @@ COMMANDS = (
     ),
 )
 
-COMMON = (
-    flag("--json", help="print one JSON document"),
-    flag("-y", "--yes", help="don't ask"),
-    flag("-q", "--quiet", help="print only data and errors"),
-    flag("--redact", help="hide e-mail addresses"),
-    flag("--debug", help="show where an error comes from"),
-)
+
+# --- Command line ---------------------------------------------------------------------------------
+
 EXIT_CODES = (
     "exit codes: 0 done, 1 failed or problems found, 2 usage, 3 no such clone, 5 refused,\n"
     "            6 busy, 70 a bug, 130 interrupted; run, exec and login end as their program does"
@@ -5633,13 +5758,6 @@ def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
     )
 
 
-def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The common options before the command, and the words from the command on."""
-    flags = [flag for argument in COMMON for flag in argument.flags]
-    first = next((index for index, word in enumerate(words) if word not in flags), len(words))
-    return list(words[:first]), list(words[first:])
-
-
 def split_before_the_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Our options and the clone's name, and all that follows it; one `--` right behind the name is dropped."""
     for index, word in enumerate(words):
@@ -5655,95 +5773,6 @@ def parsed(command: Command, words: Sequence[str], program: str) -> tuple[dict[s
     values = plain_values(command, ours) or vars(parser_of(command, program).parse_args(ours))
     common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
     return {**values, "arguments": rest} if command.passes_on else values, common
-
-
-# What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
-VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
-KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
-    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_book(places).clones],
-    "ENTRY": lambda places: [
-        (name, "")
-        for name in ("none", *entries_of(places.user_home))
-        if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
-    ],
-    "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
-}
-HELP_FLAG = flag("-h", "--help", help="show what it does")
-VERSION_FLAG = flag("-V", "--version", help="show the version")
-
-# What the shell may offer of its own (`files`, `directories` or nothing), and words with their meanings.
-Offers = tuple[str, list[tuple[str, str]]]
-
-
-def offered(words: Sequence[str], places: Places) -> Offers:
-    """What could stand in place of the last of these words, whatever of it is typed already."""
-    *before, word = list(words) or [""]
-    given, before = split_behind_options(before)
-    for command in COMMANDS:
-        if tuple(before[: len(command.words)]) == command.words:
-            return offered_to(command, [*given, *before[len(command.words) :]], word, places)
-    if not before and word.startswith("-"):
-        free = [argument for argument in (HELP_FLAG, VERSION_FLAG, *COMMON) if not {*argument.flags} & {*given}]
-        return "", [(flag, argument.help) for argument in free for flag in argument.flags]
-    following: dict[str, str] = {}
-    for command in COMMANDS:
-        if list(command.words[: len(before)]) == before:
-            first, *rest = command.words[len(before) :]
-            others = [following[first]] if first in following else []
-            following[first] = ", ".join([*others, " ".join(rest)]) if rest else command.summary
-    return "", list(following.items())
-
-
-def offered_to(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
-    """What could stand behind a command and these words of it: values where one is due, else options."""
-    options = {
-        flag: one for one in (*command.arguments, *COMMON, HELP_FLAG) for flag in one.flags if flag.startswith("-")
-    }
-    due = [one for one in command.arguments if not one.flags[0].startswith("-")]
-    given, values, waiting, ended = read_so_far(before, options)
-    if command.passes_on and values:
-        return "files", []
-    if not waiting and not ended and word.startswith("--") and "=" in word:
-        waiting = options.get(word.partition("=")[0], HELP_FLAG)
-    if waiting:
-        return values_for(waiting, places)
-    if due and len(values) >= len(due) and due[-1].options.get("nargs") != "*":
-        due = []
-    if due and (ended or not word.startswith("-")):
-        more, known = values_for(due[min(len(values), len(due) - 1)], places)
-        if more or known:
-            return more, [(value, meaning) for value, meaning in known if value not in values]
-    once = [one for one in given if one.options.get("action") != "append"]
-    return "", [(flag, one.help) for flag, one in options.items() if one not in once and not ended]
-
-
-def read_so_far(
-    words: Sequence[str], options: Mapping[str, Argument]
-) -> tuple[list[Argument], list[str], Argument | None, bool]:
-    """The options and the values in these words, the option that still waits for its value, and was there a `--`?"""
-    given: list[Argument] = []
-    values: list[str] = []
-    waiting: Argument | None = None
-    ended = False
-    for word in words:
-        if waiting:
-            waiting = None
-        elif ended or word == "-" or not word.startswith("-"):
-            values.append(word)
-        elif word == "--":
-            ended = True
-        elif option := options.get(word.partition("=")[0]):
-            given.append(option)
-            waiting = option if "=" not in word and option.options.get("action", "append") == "append" else None
-    return given, values, waiting, ended
-
-
-def values_for(argument: Argument, places: Places) -> Offers:
-    """What an argument can be, as its choices or its placeholder say."""
-    kinds = str(argument.options.get("metavar", "")).split("|")
-    known = [(choice, "") for choice in argument.options.get("choices", ())]
-    known += [value for kind in kinds if kind in KNOWN_VALUES for value in KNOWN_VALUES[kind](places)]
-    return next((VALUES_ON_DISK[kind] for kind in kinds if kind in VALUES_ON_DISK), ""), known
 
 
 # --- Screens --------------------------------------------------------------------------------------

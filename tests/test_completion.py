@@ -245,7 +245,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
 
 
 def offered(home: Home, words: list[str]) -> tuple[str, list[str]]:
-    more, offers = cm.offered(words, places_of(home))
+    more, offers = cm.offered(cm.COMMANDS, words, places_of(home))
     return more, [word for word, _ in offers]
 
 
@@ -427,18 +427,16 @@ def test_a_command_with_an_unspeakable_name_completes_codex_mirror(clones: Home,
 
 def test_a_new_row_of_the_command_table_shows_up_by_itself(clones: Home, shell: Shell) -> None:
     row = """
+COMMANDS = (
     Command(
         ("polish", "brass"),
         "make it shine",
         list_clones,
         (NAME_OF_CLONE, Argument(("--wax",), "which wax", {"choices": ("bee", "palm"), "default": ""})),
     ),
-)
-
-COMMON = (
 """
     changed = clones.base / "changed.py"
-    changed.write_text(PROGRAM.read_text(encoding="utf-8").replace(")\n\nCOMMON = (\n", row), encoding="utf-8")
+    changed.write_text(PROGRAM.read_text(encoding="utf-8").replace("\nCOMMANDS = (\n", row), encoding="utf-8")
     install(clones, program=changed)
     expected = {
         "codex-mirror pol": {"polish"},

@@ -25,6 +25,7 @@ Rule = Callable[[str], "list[str]"]
 
 BANNER_WIDTH = 100
 LONGEST_FUNCTION = 40
+LARGEST_ROOM = 350
 NOWHERE = "nowhere"
 DOORS = {
     "subprocess": "Processes",
@@ -252,6 +253,17 @@ def functions_are_short(source: str) -> list[str]:
     ]
 
 
+def rooms_are_small(source: str) -> list[str]:
+    """A room of more than 350 lines wants to be two."""
+    plan = house(source)
+    ends = [room.line for room in plan.rooms[2:]] + [len(plan.lines) + 1]
+    return [
+        f"line {room.line}: {room.title} has {end - room.line} lines, more than {LARGEST_ROOM}"
+        for room, end in zip(plan.rooms[1:], ends, strict=True)
+        if end - room.line > LARGEST_ROOM
+    ]
+
+
 def heavy_modules_have_one_door(source: str) -> list[str]:
     """Law 4: a heavy module is imported inside functions of its own room, and nowhere else."""
     plan = house(source)
@@ -308,6 +320,7 @@ RULES: list[Rule] = [
     rooms_use_only_what_stands_above,
     docstring_lists_the_rooms,
     functions_are_short,
+    rooms_are_small,
     heavy_modules_have_one_door,
     deeds_have_one_door,
     only_the_standard_library,
@@ -448,6 +461,10 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
     functions_are_short: [
         ("Disk", LONG, "Disk has `long` of 41 lines"),
         ("Disk", "class X:\n" + re.sub("(?m)^", "    ", LONG), "Disk has `long` of 41 lines"),
+    ],
+    rooms_are_small: [
+        ("Disk", "\n" * LARGEST_ROOM, "Disk has 35"),
+        ("Front_door", "\n" * LARGEST_ROOM, "Front door has 35"),
     ],
     heavy_modules_have_one_door: [
         ("Disk", "def f():\n    import subprocess", "imports subprocess, whose only door is Proc"),
