@@ -803,7 +803,7 @@ def complaints_about_lock(home: Home) -> Iterator[str]:
 
 CODEX = """#!/bin/sh
 # The least that the program asks of a Codex.
-: >>"$CODEX_HOME/.touched"
+[ "$*" = --version ] || : >>"$CODEX_HOME/.touched"
 case "$*" in
 --version) echo "codex-cli VERSION" ;;
 "login status")
