@@ -142,8 +142,8 @@ class Runtime(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who is logged in since when (whole Unix seconds); `kind` is `none`, `chatgpt`, `api-key`, `other` or `unknown`,
-    and `key` is masked."""
+    """Who is logged in since when (whole Unix seconds); `kind` is `none`, `chatgpt`, `api-key`, `other`,
+    `keyring` (whether there is one, and whose, only the keyring knows) or `unknown`, and `key` is masked."""
 
     kind: str
     email: str = ""
@@ -375,6 +375,11 @@ def runtimes_of(clone: Clone) -> str:
     return os.path.join(base_of(clone), "runtime")
 
 
+def runtimes_kept(clone: Clone) -> list[Runtime]:
+    """The runtime in use, and the one before it that `rollback` would take."""
+    return [clone.runtime, *([clone.previous] if clone.previous else [])]
+
+
 def is_below(path: str, directory: str) -> bool:
     """Does this normalized path lie below that directory, going by the names alone?"""
     return path.startswith(directory.rstrip("/") + "/")
@@ -504,10 +509,11 @@ def count_text(count: int, noun: str) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The word that was probably meant, or nothing."""
+    """The word that was probably meant, in whatever case, or nothing."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, list(words), 1)), "")
+    known = {word.lower(): word for word in words}
+    return next((known[close] for close in difflib.get_close_matches(word.lower(), known, 1)), "")
 
 
 # --- Shell text -----------------------------------------------------------------------------------
@@ -943,6 +949,15 @@ def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> None:
                 sync_directory(os.path.dirname(directory))
 
 
+def make_private(directory: str, ours: int = 0) -> None:
+    """Takes the rights of others to a directory of ours away, and gives us at least these of our own; where a file
+    system has no modes, it stays as it is."""
+    mode = stat.S_IMODE(os.stat(directory).st_mode)
+    if mode != (private := mode & 0o700 | ours):
+        with contextlib.suppress(PermissionError):
+            os.chmod(directory, private)
+
+
 def discard(path: str) -> None:
     """Removes a file or a whole tree, never through a link, however deep, also where directories are read-only or
     still filling."""
@@ -1156,32 +1171,45 @@ def capture(
     `meanwhile` is done here while it runs, and the time counts from its end."""
     import subprocess
 
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    child, ended, finished = None, False, False
     try:
-        child = subprocess.Popen(
-            list(argv),
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            umask=0o077,
-        )
+        with signals_held():
+            child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd, start_new_session=True, umask=0o077, **pipes)
+        meanwhile()
+        pieces, finished = drained(child, [file.fileno() for file in (child.stdout, child.stderr) if file], seconds)
     except OSError as error:
+        if child:
+            raise
         return Captured(126, b"", os.fsencode(f"{error.strerror}: {error.filename or argv[0]}"))
-    assert child.stdout is not None and child.stderr is not None
-    pieces, finished = [bytearray(), bytearray()], False
-    with child.stdout, child.stderr:
-        try:
-            meanwhile()
-            pieces, finished = drained(child, [child.stdout.fileno(), child.stderr.fileno()], seconds)
-        finally:
+    finally:
+        if child:
             ended = child.poll() is not None
             if not ended or not finished:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+            for file in filter(None, (child.stdout, child.stderr)):
+                file.close()
     return Captured(child.returncode if ended else None, bytes(pieces[0]), bytes(pieces[1]))
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Lets no signal unwind us in between, as long as a child is there that nobody could end; it comes afterwards."""
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # Only the main thread is unwound by signals.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, handler)
+        for one in came[:1]:
+            signal.raise_signal(one)
 
 
 def drained(child: Any, files: list[int], seconds: float) -> tuple[list[bytearray], bool]:
@@ -1225,7 +1253,8 @@ def run_child(program: Program, cwd: str | None = None) -> int:
             signal.signal(number, lambda *_: None)
     child = None
     try:
-        child = subprocess.Popen(list(program.argv), env=dict(program.env), cwd=cwd)
+        with signals_held():
+            child = subprocess.Popen(list(program.argv), env=dict(program.env), cwd=cwd)
         code = child.wait()
         return code if code >= 0 else 128 - code
     finally:
@@ -1312,13 +1341,18 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
             words = os.fsdecode(file.read()).split("\0")
     except OSError:
         return False
-    return is_codex_command(words) and is_home_of(settings, codex_home)
+    return is_codex_command(words) and (is_below(script_in(words), directory) or is_home_of(settings, codex_home))
 
 
 def is_codex_command(words: Sequence[str]) -> bool:
     """Is this command line a Codex, native or started by Node?"""
-    names = [os.path.basename(word) for word in words[:2]]
-    return names[:1] == ["codex"] or (names[:1] == ["node"] and names[1:] in (["codex.js"], ["codex"]))
+    return "codex" in map(os.path.basename, words[:1]) or os.path.basename(script_in(words)) in ("codex.js", "codex")
+
+
+def script_in(words: Sequence[str]) -> str:
+    """The script that this command line has Node run, its path made plain; nothing where it is another program."""
+    is_node = len(words) > 1 and os.path.basename(words[0]) == "node"
+    return os.path.realpath(words[1]) if is_node else ""
 
 
 def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
@@ -1334,7 +1368,8 @@ def codex_in_listing(listing: str, directory: str, codex_home: str) -> list[int]
     for line in listing.splitlines():
         number, _, command = line.strip().partition(" ")
         settings = re.findall(r"(?<= )[A-Za-z_]\w*=.*?(?= [A-Za-z_]\w*=|$)", command)
-        ours = is_below(command, directory) or (is_codex_command(command.split()) and is_home_of(settings, codex_home))
+        program = is_below(command.removeprefix("node "), directory)
+        ours = program or (is_codex_command(command.split()) and is_home_of(settings, codex_home))
         if ours and number.isdigit() and int(number) != os.getpid():
             found.append(int(number))
     return sorted(found)
@@ -1366,6 +1401,7 @@ def is_alive(pid: int) -> bool:
 # --- Archives -------------------------------------------------------------------------------------
 
 MEMBERS_LIMIT = 200_000
+HEADER_LIMIT = 1 << 20
 
 
 def safe_member(name: str) -> str:
@@ -1398,24 +1434,41 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
 
 
 def unpack(archive: BinaryIO, directory: str, limit: int) -> None:
-    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `limit` bytes in all at most.
+    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `limit` bytes in all at most, which
+    leaves some room on its disk.
 
     Reads to the very end, where gzip keeps its checksum. Raises MirrorError."""
     import gzip
     import tarfile
     import zlib
 
+    hint = "make room, or if that is more than it can hold, don't use this file"
+    too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, REFUSED)
+
+    class Member(tarfile.TarInfo):
+        """A member whose name and the like, which tarfile reads at one go, have no more than a bearable length."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Member:
+            member = super().frombuf(buf, encoding, errors)
+            if member.size > HEADER_LIMIT and not member.isreg():
+                raise too_much
+            return member
+
     try:
-        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+        with (
+            gzip.GzipFile(fileobj=archive) as plain,
+            tarfile.open(fileobj=plain, mode="r|", tarinfo=Member) as tar,
+        ):
             for number, member in enumerate(tar):
                 limit -= max(member.size, 0)
                 if limit < 0 or number >= MEMBERS_LIMIT:
-                    raise MirrorError("the archive unpacks to more than is reasonable", "don't use this file", REFUSED)
+                    raise too_much
                 unpack_member(tar, member, directory)
             while part := plain.read(1 << 20):
                 limit -= len(part)
                 if limit < 0:
-                    raise MirrorError("the archive unpacks to more than is reasonable", "don't use this file", REFUSED)
+                    raise too_much
     except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise MirrorError(f"this is not a whole .tar.gz archive: {error}", "get it again", FAILED) from None
 
@@ -1423,18 +1476,21 @@ def unpack(archive: BinaryIO, directory: str, limit: int) -> None:
 def unpack_member(tar: Any, member: Any, directory: str) -> None:
     """Writes one member below the directory."""
     path = os.path.join(directory, safe_member(member.name))
-    if member.isdir():
-        make_directories(path, synced=False)
-        return
     content = tar.extractfile(member) if member.isreg() else None
-    if content is None:
+    if content is None and not member.isdir():
         raise MirrorError(f"the archive has something that is no file: {member.name}", "don't use this file", REFUSED)
-    make_directories(os.path.dirname(path), synced=False)
-    with open(
-        path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600 | member.mode & 0o100)
-    ) as file:
-        while part := content.read(1 << 20):
-            file.write(part)
+    try:
+        make_directories(os.path.dirname(path) if content else path, synced=False)
+        if content:
+            mode = 0o600 | member.mode & 0o100
+            with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+                while part := content.read(1 << 20):
+                    file.write(part)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            raise
+        what = f"the archive has a member twice, or under a name that can't be: {member.name}"
+        raise MirrorError(what, "don't use this file", REFUSED) from None
 
 
 # --- Registry -------------------------------------------------------------------------------------
@@ -1952,7 +2008,7 @@ def settle(places: Places) -> list[str]:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
                 raise
-            os.replace(path, os.path.join(places.mirror_home, f"unreadable-{fresh_id()}.journal"))
+            os.replace(path, unreadable_name(places))
             problems.append(f"{path} could not be read, and was set aside")
             continue
         verb = os.path.basename(path).partition("-")[0]
@@ -1968,11 +2024,17 @@ def settle(places: Places) -> list[str]:
     return problems
 
 
+def unreadable_name(places: Places) -> str:
+    """The name of a journal that can't be settled any more, and that doctor shows."""
+    return os.path.join(places.mirror_home, f"unreadable-{fresh_id()}.journal")
+
+
 def unsettled(places: Places) -> list[str]:
-    """The plans that are not carried out to the end: what earlier changes left, then the journal."""
+    """The plans that are not carried out to the end, in the order of the changes: what earlier ones left, then the
+    journal."""
     names = [name for name in entries_of(places.mirror_home) if re.fullmatch(r"(finish|clear)-[0-9a-f]+\.json", name)]
-    paths = [*(os.path.join(places.mirror_home, name) for name in names), journal_file(places)]
-    return [path for path in paths if kind_of(path)]
+    left = sorted((os.path.join(places.mirror_home, name) for name in names), key=lambda path: os.lstat(path).st_mtime)
+    return [path for path in (*left, journal_file(places)) if kind_of(path)]
 
 
 def carried_out(plan: Plan, committed: bool, book: Book) -> tuple[list[str], list[str]]:
@@ -2119,6 +2181,7 @@ def discard_ours(plan: Plan, path: str) -> None:
         sync_directory(os.path.dirname(path))
     if kind_of(gone):
         discard(gone)
+        sync_directory(os.path.dirname(gone))
 
 
 def gone_name(path: str, plan: Plan) -> str:
@@ -2129,6 +2192,7 @@ def gone_name(path: str, plan: Plan) -> str:
 # --- Journal --------------------------------------------------------------------------------------
 
 RESERVE = 256 << 10
+TEMPORARY_NAMES = ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new")
 
 
 class Change:
@@ -2212,13 +2276,14 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
     places = caller.places
     check_mirror_home(places)
     make_directories(places.mirror_home)
+    make_private(places.mirror_home)
     complaint, fix = complaint_about_writing(places)
     if complaint:
         raise MirrorError(complaint, fix)
     with lock_of(caller, what):
         if frees_space:
             remove_file(reserve_file(places))
-        for name in ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new"):
+        for name in TEMPORARY_NAMES:
             remove_file(os.path.join(places.mirror_home, name))
         settle(places)
         change = Change(places, what)
@@ -2232,6 +2297,9 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
 def complaint_about_writing(places: Places) -> tuple[str, str]:
     """Why nothing can be changed in the mirror home and what helps, or two empty texts."""
     home = places.mirror_home
+    for name in ("lock", "reserve", "registry.json.previous", *TEMPORARY_NAMES):
+        if kind_of(path := os.path.join(home, name)) not in ("", "file"):
+            return f"{path} is in the way: it is no plain file", "move it away"
     if not os.path.isdir(home) or is_writable(home):
         return "", ""
     if os.statvfs(home).f_flag & os.ST_RDONLY:
@@ -2256,8 +2324,11 @@ def reserve_file(places: Places) -> str:
 def keep_reserve(places: Places) -> None:
     """Lays the reserve in again, when there is room."""
     if not os.path.exists(reserve_file(places)):
-        with contextlib.suppress(OSError):
+        try:
             write_whole(reserve_file(places), b"\0" * RESERVE)
+        except OSError:
+            with contextlib.suppress(OSError):
+                remove_file(reserve_file(places) + ".new")
 
 
 def lock_seconds(env: Mapping[str, str]) -> float:
@@ -2389,7 +2460,8 @@ def behind_script(script: str) -> Source | None:
 
 def scripts_named(text: str, directory: str) -> Iterator[str]:
     """The `codex.js` files that a shell script names in quotes, absolute or beside itself, as pnpm's shims do."""
-    for quote in re.finditer(r"""["']([^"'\n]*codex\.js)["']""", text):
+    commands = re.sub(r"(?m)^\s*#.*", "", text)
+    for quote in re.finditer(r"""["']([^"'\n]*codex\.js)["']""", commands):
         tail = re.sub(r"^\$\{?basedir(_abs)?\}?/", "", quote[1]).lstrip()
         yield os.path.realpath(os.path.join(directory, tail.lstrip("/") if quote[1].startswith("/../") else tail))
 
@@ -2403,13 +2475,13 @@ def behind(path: str) -> Source | None:
     if os.path.basename(real) == "codex.js":
         return behind_script(real)
     if not is_script(real):
-        return found if os.path.basename(real).startswith("codex") else None
+        return None
     try:
         text = read_whole(real, 1 << 20).decode("utf-8", "surrogateescape")
     except OSError:
         return None
-    named = (behind_script(script) for script in scripts_named(text, os.path.dirname(real)) if os.path.isfile(script))
-    return next((found for found in named if found), None)
+    scripts = {script for script in scripts_named(text, os.path.dirname(real)) if os.path.isfile(script)}
+    return behind_script(scripts.pop()) if len(scripts) == 1 else None
 
 
 def is_script(path: str) -> bool:
@@ -2422,28 +2494,33 @@ def is_script(path: str) -> bool:
 
 def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
     """Finds the native binary behind any shim by starting it: with an empty CODEX_HOME outside of TMPDIR, Codex leaves
-    a link to its own executable in there (tested with 0.120, 0.154 and 0.169)."""
+    a link to its own executable in there (tested with 0.120, 0.154 and 0.169). Raises MirrorError when it fails."""
     home, elsewhere = os.path.join(scratch, f"asked-{fresh_id()}"), os.path.join(scratch, "tmp")
     for directory in (home, elsewhere):
         make_directories(directory)
     answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
     if answer.code != 0:
         raise MirrorError(f"{path} {what_it_said(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
+    binary = binary_started_in(home)
+    return around(binary) if binary else None
+
+
+def binary_started_in(home: str) -> str:
+    """The native binary behind the Codex that was started with this CODEX_HOME, or nothing where it left no link."""
     for arg0 in entries_of(os.path.join(home, "tmp")):
         for name in entries_of(os.path.join(home, "tmp", arg0)):
             link = os.path.join(home, "tmp", arg0, name, "apply_patch")
             if arg0.startswith("arg0") and os.path.islink(link):
-                return around(os.path.realpath(link))
-    return None
+                return os.path.realpath(link)
+    return ""
 
 
 def what_it_said(answer: Captured) -> str:
     """How a program that should have told its version failed, for a message."""
     if answer.code is None:
         return "did not answer in time"
-    said = next(
-        (line for line in (answer.err + answer.out).decode("utf-8", "replace").splitlines() if line.strip()), ""
-    )
+    lines = [line for line in (answer.err + answer.out).decode("utf-8", "replace").splitlines() if line.strip()]
+    said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
     return f"{how}: {said[:200]}" if said else how
 
@@ -2464,9 +2541,10 @@ def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
 
 
 def installed_at_a_glance(env: Mapping[str, str]) -> Source | None:
-    """The installed Codex, when the file system alone can tell; starts nothing, and is silent where it can't look."""
+    """The installed Codex, the first on PATH, when the file system alone can tell; starts nothing, and is silent where
+    it can't look."""
     with contextlib.suppress(OSError):
-        return next((found for path in installed_commands(env) if (found := behind(path))), None)
+        return next(map(behind, installed_commands(env)), None)
     return None
 
 
@@ -2495,16 +2573,25 @@ def empty_home(change: Change) -> str:
 def source_installed(change: Change, env: Mapping[str, str]) -> Source:
     """The Codex behind the first `codex` on PATH that leads to one."""
     scripts: list[Source] = []
+    nameless: list[str] = []
     for path in installed_commands(env):
         found = behind(path) or asked(path, env, change.scratch())
         if found and found.kind == "binary" and not is_in_a_clone(found.package):
             return found
         scripts += [found] if found and found.kind == "npm-package" else []
+        nameless += [] if found else [path]
     if scripts:
         return scripts[0]
+    if nameless:
+        raise nowhere(nameless[0])
     raise MirrorError(
         "no installed Codex was found on PATH", f"install it ({INSTALL_ADVICE}), or name one with --from PATH"
     )
+
+
+def nowhere(path: str) -> MirrorError:
+    """A command that answers as a Codex does, and doesn't show where its program is."""
+    return MirrorError(f"where the Codex behind {path} is could not be found", "name its package with --from")
 
 
 def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
@@ -2599,11 +2686,13 @@ class PinnedFile(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The files that may be linked instead of copied, with their absolute paths."""
+    """The files that may be linked instead of copied, with their absolute paths; `doubted` when one of them is known to
+    be damaged, so that each is read first."""
 
     by_identity: Mapping[Identity, tuple[str, PinnedFile]]
     by_digest: Mapping[str, tuple[str, PinnedFile]]
     sizes: frozenset[int]
+    doubted: bool = False
 
 
 def manifest_of(runtime_path: str) -> tuple[PinnedFile, ...] | None:
@@ -2635,12 +2724,18 @@ def placed(directory: str, manifest: Sequence[PinnedFile] | None) -> Iterator[tu
 
 
 def is_as_pinned(path: str, pinned: PinnedFile) -> bool:
-    """Does the file still look as it was pinned, going by kind, size and mtime?"""
+    """Does the file still look as it was pinned, going by kind, size, mtime and being a program?"""
     try:
         facts = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISREG(facts.st_mode) and (facts.st_size, facts.st_mtime_ns) == (pinned.size, pinned.mtime_ns)
+    same = (facts.st_size, facts.st_mtime_ns) == (pinned.size, pinned.mtime_ns)
+    return same and stat.S_ISREG(facts.st_mode) and can_start_as(pinned, facts.st_mode)
+
+
+def can_start_as(pinned: PinnedFile, mode: int) -> bool:
+    """Has a file that was pinned as a program stayed one? More isn't asked: not every file system has modes."""
+    return not pinned.mode & ~mode & 0o100
 
 
 def known_files(book: Book, version: str, target: str) -> Known:
@@ -2661,7 +2756,7 @@ def runtimes_to_ask(book: Book, version: str, device: int) -> list[str]:
     """A few runtimes on this disk, those of the newest clones: of this version, and one each of other versions."""
     chosen: dict[str, list[str]] = {version: []}
     for clone in reversed(book.clones):
-        for runtime in filter(None, (clone.runtime, clone.previous)):
+        for runtime in runtimes_kept(clone):
             paths = chosen.setdefault(runtime.version, [])
             enough = PINS_ASKED if runtime.version == version else 1
             if len(paths) < enough and os.path.isdir(runtime.path) and os.stat(runtime.path).st_dev == device:
@@ -2670,19 +2765,46 @@ def runtimes_to_ask(book: Book, version: str, device: int) -> list[str]:
     return [*same, *[path for paths in chosen.values() for path in paths][:PINS_ASKED]]
 
 
-def raise_it(error: OSError) -> NoReturn:
-    raise error
+class Part(NamedTuple):
+    """One entry of a source: a file with its place in the runtime, or a link that stays inside and what it leads to."""
+
+    path: str
+    inside: str
+    leads_to: str = ""
 
 
-def files_of(package: str) -> Iterator[str]:
-    """The relative paths of the files in a package, and of links that stay inside it; not a manifest of ours."""
-    for top, directories, files in os.walk(package, onerror=raise_it):
-        directories.sort()
-        for name in sorted(files):
-            path = os.path.join(top, name)
-            inside = not os.path.islink(path) or is_below(os.path.realpath(path), os.path.realpath(package))
-            if name != MANIFEST and inside and os.path.isfile(path):
-                yield os.path.relpath(path, package)
+def parts_of(source: Source) -> list[Part]:
+    """All that is pinned of a source."""
+    is_alone = source.missing and "/" not in source.entry
+    prefix, top = "package" if source.kind == "npm-package" else "", os.path.realpath(source.package)
+    parts = []
+    for tail in [source.entry] if is_alone else files_of(source.package):
+        path, leads_to = os.path.join(source.package, tail), ""
+        if is_link_inside(path, source.package):
+            leads_to = os.path.relpath(os.path.relpath(os.path.realpath(path), top), os.path.dirname(tail) or ".")
+        parts.append(Part(path, os.path.join(prefix, tail), leads_to))
+    return parts
+
+
+def is_link_inside(path: str, package: str) -> bool:
+    """Is this a link to something in the package?"""
+    inside = os.path.islink(path) and is_below(os.path.realpath(path), os.path.realpath(package))
+    return inside and os.path.exists(path)
+
+
+def files_of(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The relative paths of the files in a package, also of those that links out of it lead to, and of links that stay
+    inside it; not a manifest of ours."""
+    here = os.path.join(package, tail)
+    above = (*above, os.path.realpath(here))
+    for name in sorted(os.listdir(here)):
+        path = os.path.join(here, name)
+        if name == MANIFEST or os.path.realpath(path) in above:
+            continue
+        if os.path.isfile(path) or is_link_inside(path, package):
+            yield os.path.join(tail, name)
+        elif os.path.isdir(path):
+            yield from files_of(package, os.path.join(tail, name), above)
 
 
 def refuse_full_disk(directory: str, needed: int) -> None:
@@ -2694,30 +2816,27 @@ def refuse_full_disk(directory: str, needed: int) -> None:
         )
 
 
-def pin_files(source: Source, target: str, book: Book, report: Callable[[str, int, int], None]) -> list[PinnedFile]:
+def pin_files(source: Source, target: str, known: Known, report: Callable[[str, int, int], None]) -> list[PinnedFile]:
     """Fills a new directory with the source's files, each linked to a known one or copied."""
-    known = known_files(book, source.version, target)
-    tails = [source.entry] if source.missing and "/" not in source.entry else list(files_of(source.package))
-    prefix = "package" if source.kind == "npm-package" else ""
-    paths = [os.path.join(source.package, tail) for tail in tails]
-    total, done = sum(os.lstat(path).st_size for path in paths), 0
+    parts, name = parts_of(source), f"copying Codex {source.version}"
+    total, done = sum(os.stat(part.path).st_size for part in parts if not part.leads_to), 0
     pinned = []
-    for tail, path in zip(tails, paths, strict=True):
-        inside = os.path.join(target, prefix, tail)
-        make_directories(os.path.dirname(inside), synced=False)
-        if os.path.islink(path):
-            os.symlink(os.path.relpath(os.path.realpath(path), os.path.realpath(os.path.dirname(path))), inside)
+    for path, inside, leads_to in parts:
+        place = os.path.join(target, inside)
+        make_directories(os.path.dirname(place), synced=False)
+        if leads_to:
+            os.symlink(leads_to, place)
             continue
-        name = f"copying Codex {source.version}"
-        file = linked_file(path, inside, known)
+        file = linked_file(path, place, known)
         if not file:
             refuse_full_disk(target, os.stat(path).st_size)
-            file = copied_file(path, inside, partial(report_part, report, name, done, total))
+            file = copied_file(path, place, partial(report_part, report, name, done, total))
         done += file.size
         report(name, done, total)
-        pinned.append(file._replace(path=os.path.join(prefix, tail)))
+        pinned.append(file._replace(path=inside))
     digested = with_digests(target, pinned)
-    refuse_changed_pins(manifest_of(os.path.dirname(source.package) if prefix else source.package), digested)
+    is_npm = source.kind == "npm-package"
+    refuse_changed_pins(manifest_of(os.path.dirname(source.package) if is_npm else source.package), digested)
     return digested
 
 
@@ -2751,7 +2870,7 @@ def linked_file(source: str, target: str, known: Known) -> PinnedFile | None:
     match = known.by_identity.get(identity)
     if not match and identity.size in known.sizes:
         match = known.by_digest.get(digest_of(source))
-    if not match or not is_as_pinned(*match):
+    if not match or not is_as_pinned(*match) or (known.doubted and is_damaged(*match)):
         return None
     try:
         os.link(match[0], target)
@@ -2782,15 +2901,23 @@ def copied_file(source: str, target: str, copied: Callable[[int], None]) -> Pinn
 
 
 def pin_runtime(
-    change: Change, source: Source, clone: Clone, caller: Caller, meanwhile: Callable[[], None] = lambda: None
+    change: Change,
+    source: Source,
+    clone: Clone,
+    caller: Caller,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+    doubted: bool = False,
 ) -> Runtime:
-    """Pins a complete copy of the source in the clone, tried once: it must start and be the version it is pinned as.
-    `meanwhile` is done while it is tried."""
+    """Pins a complete copy of the source in the clone, tried once: it must start, itself and nothing outside, and be
+    the version it is pinned as. `meanwhile` is done while it is tried; `doubted` pins are read before they are linked.
+    """
     path = os.path.join(runtimes_of(clone), f"{source.version}-{change.id}")
     if base_of(clone) not in change.written.made:
         change.plan(made=[path])
     make_directories(path)
-    files = pin_files(source, path, change.book, caller.report)
+    known = known_files(change.book, source.version, path)._replace(doubted=doubted)
+    files = pin_files(source, path, known, caller.report)
     prefix = "package" if source.kind == "npm-package" else ""
     runtime = Runtime(path, os.path.join(path, prefix, source.entry), source.kind, source.version)
     env = launch_environment(clone._replace(runtime=runtime), caller.places, caller.env)
@@ -2799,12 +2926,14 @@ def pin_runtime(
         record_pin(path, source, files)
         meanwhile()
 
-    said = version_of(runtime.entry, env, empty_home(change), keep)
+    home, again = empty_home(change), f"install it again: {INSTALL_ADVICE}"
+    said = version_of(runtime.entry, env, home, keep)
     if said != source.version:
-        raise MirrorError(
-            f"the Codex in {source.package} says {said}, but its package says {source.version}",
-            f"install it again: {INSTALL_ADVICE}",
-        )
+        raise MirrorError(f"the Codex in {source.package} says {said}, but its package says {source.version}", again)
+    started = binary_started_in(home)
+    if started and source.kind == "binary" and not is_below(started, os.path.realpath(path)):
+        what = f"{os.path.join(source.package, source.entry)} only starts another program, {started}"
+        raise MirrorError(what, "name a package whose codex is the program itself with --from", REFUSED)
     return runtime
 
 
@@ -2827,9 +2956,26 @@ def complaints_about_runtime(runtime: Runtime, manifest: Sequence[PinnedFile] | 
     return [path for path, file in files if not is_as_pinned(path, file) and is_damaged(path, file)]
 
 
+def has_bytes_of(path: str, file: PinnedFile) -> bool:
+    """Are the bytes of this file those that were pinned?"""
+    return kind_of(path) == "file" and os.lstat(path).st_size == file.size and digest_of(path) == file.sha256
+
+
 def is_damaged(path: str, file: PinnedFile) -> bool:
-    """Are the bytes of this file not those that were pinned?"""
-    return kind_of(path) != "file" or os.lstat(path).st_size != file.size or digest_of(path) != file.sha256
+    """Is this file not the one that was pinned, going by its bytes and its being a program?"""
+    return not has_bytes_of(path, file) or not can_start_as(file, os.lstat(path).st_mode)
+
+
+def is_another_build(source: Source, runtime: Runtime, manifest: Sequence[PinnedFile]) -> bool:
+    """Has a source other files than were pinned? Reads only those that aren't the ones that the pins came from."""
+    pinned = {file.path: file for file in manifest}
+    there = {inside: os.path.realpath(path) for path, inside, leads_to in parts_of(source) if not leads_to}
+    return there.keys() != pinned.keys() or any(
+        identity_of(path) != pinned[inside].source
+        and not is_same_file(path, os.path.join(runtime.path, inside))
+        and not has_bytes_of(path, pinned[inside])
+        for inside, path in there.items()
+    )
 
 
 def damaged_files(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[tuple[str, PinnedFile]]:
@@ -2915,12 +3061,13 @@ def edit_rc(change: Change, path: str, block: Sequence[str]) -> bool:
     if wanted is None:
         made = list(directories_above(os.path.dirname(real)))[: directories_made_for_block(content or b"")]
         change.plan(parents=made[::-1])
+        refuse_written_meanwhile(path, before)
         os.unlink(real)
         return True
     change.make_room(os.path.dirname(real))
     temporary = staged_name(real, change.id)
     change.plan(made=[temporary])
-    write_new(temporary, wanted, 0o644)
+    write_new(temporary, wanted, 0o600 if before else 0o644)
     if not before:
         put_in_place(temporary, real)
         return True
@@ -2929,10 +3076,15 @@ def edit_rc(change: Change, path: str, block: Sequence[str]) -> bool:
     except OSError as error:
         reason = f"its owner can't be kept ({error.strerror})"
         raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
-    if identity_of(real) != before:
-        raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
+    refuse_written_meanwhile(path, before)
     os.replace(temporary, real)
     return True
+
+
+def refuse_written_meanwhile(path: str, before: Identity | None) -> None:
+    """Refuses to replace a file that isn't any more what was read. Raises MirrorError BUSY."""
+    if identity_of(path) != before:
+        raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
 
 
 # --- Accounts -------------------------------------------------------------------------------------
@@ -2949,7 +3101,10 @@ def login_file(clone: Clone) -> str:
 
 def account_of(clone: Clone) -> Account:
     """Who the clone's `auth.json` says is logged in; `unknown` for a torn, huge or odd file."""
-    return account_in(login_file(clone))
+    account = account_in(login_file(clone))
+    if account.kind == "none" and keeps_login_in_keyring(codex_home_of(clone)):
+        return Account("keyring")
+    return account
 
 
 def account_in(path: str) -> Account:
@@ -3016,6 +3171,16 @@ def masked(key: str) -> str:
     return f"sk-…{key[-4:]}" if len(key) >= 16 else "sk-…"
 
 
+def age_text(account: Account, now: float) -> str:
+    """How old the login is; nothing where that isn't known."""
+    return f"{span_text(now - account.since)} old" if account.since else ""
+
+
+def is_known(account: Account) -> bool:
+    """Is somebody logged in, and do we see who?"""
+    return account.kind not in ("none", "keyring", "unknown")
+
+
 def is_same_account(one: Account, other: Account) -> bool:
     """The same workspace and the same user; one e-mail may have several workspaces, and a team has many users."""
     known = one.kind == other.kind == "chatgpt" and bool(one.workspace and one.user)
@@ -3025,22 +3190,15 @@ def is_same_account(one: Account, other: Account) -> bool:
 def account_text(account: Account) -> str:
     """The account in a few words."""
     if account.kind == "chatgpt":
-        return " ".join(
-            word for word in (account.email or "ChatGPT", f"({account.plan})" if account.plan else "") if word
-        )
-    return {"none": "not logged in", "api-key": f"API key {account.key}", "other": "other login"}.get(
-        account.kind, "unknown"
-    )
+        facts = ", ".join(filter(None, (account.plan, account.workspace[:8])))
+        return f"{account.email or 'ChatGPT'} ({facts})" if facts else account.email or "ChatGPT"
+    texts = {"none": "not logged in", "api-key": f"API key {account.key}", "other": "other login"}
+    return {**texts, "keyring": "kept in the keyring"}.get(account.kind, "unknown")
 
 
 def keeps_login_in_keyring(codex_home: str) -> bool:
     """Does this home's config.toml keep the login in the system's keyring?"""
-    return setting_in(config_text(codex_home), "cli_auth_credentials_store") in (
-        '"keyring"',
-        '"auto"',
-        "'keyring'",
-        "'auto'",
-    )
+    return setting_in(config_text(codex_home), "cli_auth_credentials_store").strip("\"'") in ("keyring", "auto")
 
 
 def config_file(codex_home: str) -> str:
@@ -3069,19 +3227,65 @@ def setting_in(config: str, key: str) -> str:
 
 
 def settings_in(config: str) -> Iterator[tuple[str, str]]:
-    """Every one-line setting as (`table.key`, value as written), also those inside `{}`. `tomllib` came with 3.11."""
-    table = ""
-    for line in config.splitlines():
-        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$", line):
-            table = header[1] + "."
-        elif line.lstrip().startswith("[["):
-            table = "[["
-        elif setting := re.match(r"\s*([A-Za-z0-9_.\"-]+)\s*=\s*(\"[^\"]*\"|'[^']*'|[^#]*?)\s*(#.*)?$", line):
-            name = table + setting[1].replace('"', "")
-            yield name, setting[2]
-            if setting[2].startswith("{"):
-                parts = (part.partition("=") for part in setting[2].strip("{} ").split(","))
-                yield from ((f"{name}.{key.strip()}", value.strip()) for key, _, value in parts)
+    """Every setting as (`table.key`, value as written), also those inside `{}`. `tomllib` came with 3.11."""
+    for setting in statements_in(config):
+        if setting.key:
+            name = ".".join((*setting.table, *setting.key))
+            yield name, setting.value
+            if setting.value.startswith("{"):
+                parts = (part.partition("=") for part in setting.value.strip("{} ").split(","))
+                yield from ((".".join((name, *key_parts(key))), value.strip()) for key, _, value in parts)
+
+
+class Statement(NamedTuple):
+    """A statement of a config.toml: its text, the table that it stands in, and its key by parts with its value as
+    written; a header and a comment have no key."""
+
+    text: str
+    table: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    value: str = ""
+
+
+# The parts of a TOML text in which a bracket, a `=` or a line's end means nothing.
+TOML_OPAQUE = r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*'''
+
+
+def statements_in(config: str) -> Iterator[Statement]:
+    """The statements of a config.toml in their order; their texts together are all of it, whatever it is."""
+    plain = re.sub(
+        TOML_OPAQUE, lambda part: (" " if part[0][0] == "#" else "x") * len(part[0]), config, flags=re.DOTALL
+    )
+    table: tuple[str, ...] = ()
+    start, depth = 0, 0
+    for line in re.finditer(r"[^\n]*\n|[^\n]+", plain):
+        is_header = depth == 0 and line[0].lstrip().startswith("[")
+        depth += 0 if is_header else len(re.findall(r"[\[{]", line[0])) - len(re.findall(r"[\]}]", line[0]))
+        if depth > 0:
+            continue
+        text, shown, depth, start = config[start : line.end()], plain[start : line.end()], 0, line.end()
+        if is_header:
+            header = re.match(r"(\s*\[\[?)[^\]]*", shown)
+            table = key_parts(text[len(header[1]) : header.end()] if header else "")
+            table = ("[[", *table) if shown.lstrip().startswith("[[") else table
+        at = -1 if is_header else shown.find("=")
+        key = key_parts(text[:at]) if at >= 0 else ()
+        yield Statement(text, table, key, text[at + 1 : len(shown.rstrip())].strip() if key else "")
+    if start < len(config):
+        yield Statement(config[start:], table)
+
+
+def key_parts(text: str) -> tuple[str, ...]:
+    """The parts of a dotted key, without quotes and escapes."""
+    parts = re.findall(r"""(?s)"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s."']+)""", text)
+    return tuple(unescaped(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
+
+
+def unescaped(text: str) -> str:
+    try:
+        return text.encode("ascii", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError:
+        return text
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -3099,7 +3303,7 @@ def usage_of(clone: Clone) -> Usage:
         if written < best.as_of or searched > SEARCHED_IN_ALL:
             break
         with contextlib.suppress(OSError):
-            found, count = newest_limits_in(path)
+            found, count = newest_limits_in(path, SEARCHED_IN_FILE if searched else SEARCHED_IN_ALL)
             searched += count
             best = max(best, found, key=lambda usage: usage.as_of)
     return best
@@ -3127,18 +3331,24 @@ def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
     return found
 
 
-def newest_limits_in(path: str) -> tuple[Usage, int]:
-    """The limits nearest to the end of a session file, read backwards, and how many bytes that took."""
+def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, int]:
+    """The limits nearest to the end of a session file, read backwards, and how many bytes that took, `most` or less."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         facts = os.fstat(file)
-        end, tail = facts.st_size if stat.S_ISREG(facts.st_mode) else 0, b""
-        start, limit = end, max(end - SEARCHED_IN_FILE, 0)
+        end = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+        start, limit = end, max(end - most, 0)
+        begun: list[bytes] = []  # The parts of a line whose beginning isn't read yet, the last one first.
         while start > limit:
             size = min(BLOCK, start)
             start -= size
-            lines = (os.pread(file, size, start) + tail).split(b"\n")
-            tail = lines.pop(0) if start > 0 else b""
+            first, *lines = os.pread(file, size, start).split(b"\n")
+            if lines:
+                lines[-1] += b"".join(reversed(begun))
+                begun = []
+            begun.append(first)
+            if start == 0:
+                lines.insert(0, b"".join(reversed(begun)))
             for line in reversed(lines):
                 if b'"rate_limits"' in line and (usage := limits_from(line)).windows:
                     return usage, end - start
@@ -3216,6 +3426,8 @@ NEW_CONFIG = (
 UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
 SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
 NEVER_SHARED = (".codex", ".codex-mirror")
+NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
+FOREIGN_PLACES = ("sqlite_home", "log_dir")
 NOT_OWN = (".codex", ".cache", ".npm", "go/pkg", ".cargo/registry")
 
 
@@ -3262,14 +3474,20 @@ def complaints_about_pin(clone: Clone) -> list[str]:
 
 
 def with_pin_settings(config: str, foreign: bool) -> str:
-    """A config.toml with our top-level settings in place of others of the same name; from a foreign one also without
-    `forced_` keys, since one that forces another workspace makes Codex delete the login."""
-    first = re.search(r"^\s*\[", config, re.MULTILINE)
-    top, tables = (config[: first.start()], config[first.start() :]) if first else (config, "")
-    dropped = "|".join((*PIN_SETTINGS, *([r"forced_\w+"] if foreign else [])))
-    ours = re.compile(rf"^\s*\"?({dropped})\"?\s*=\s*(\[[^\]]*\]|.*).*\n?", re.MULTILINE)
-    settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
-    return PIN_COMMENT + settings + ours.sub("", top.replace(PIN_COMMENT, "")) + tables
+    """A config.toml with our top-level settings; in a clone's own, another choice of where logins are kept stays.
+
+    From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
+    those that name the places of databases and logs, which two homes must not share."""
+    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {next(iter(PIN_SETTINGS))}
+    statements = statements_in(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
+    kept, there = [], set()
+    for one in statements:
+        name = one.key[0] if len(one.key) == 1 and not one.table else ""
+        if name not in dropped and not (foreign and name.startswith("forced_")):
+            kept.append(one.text)
+            there.add(name)
+    settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items() if key not in there)
+    return PIN_COMMENT + settings + "".join(kept)
 
 
 def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, foreign: bool = True) -> bytes:
@@ -3280,8 +3498,10 @@ def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, 
     os.mkdir(home, 0o700)
     path = config_file(home)
     held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
-    if foreign and (forced := re.search(r"^\s*\"?(forced_\w+)", held, re.MULTILINE)):
-        raise MirrorError(f"these settings have {forced[1]}, which can log a clone out", "take it out of them", REFUSED)
+    forced = [name for name, _ in settings_in(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
+    if forced:
+        what = f"these settings have {forced[0]}, which can log a clone out"
+        raise MirrorError(what, "take it out of them", REFUSED)
     write_new(path, held.encode("utf-8", "surrogateescape"))
     tried_settings(clone, caller, home, "features", "disable", PIN_FEATURE)
     write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
@@ -3294,7 +3514,8 @@ def tried_settings(clone: Clone, caller: Caller, home: str, *arguments: str) -> 
     program = launch(clone, caller.places, caller.env, arguments)
     answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
     if answer.code in (None, 126) or b"rror loading config" in answer.err:
-        said = " ".join(answer.err.decode("utf-8", "replace").split())[:300] or "it does not answer"
+        words = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), "").split()
+        said = " ".join(words)[:300] or "it does not answer"
         what = f"Codex {clone.runtime.version} can't read these settings: {said}"
         raise MirrorError(what, "mend that config.toml", REFUSED)
 
@@ -3302,22 +3523,31 @@ def tried_settings(clone: Clone, caller: Caller, home: str, *arguments: str) -> 
 def with_feature_off(config: bytes) -> bytes:
     """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
     text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
-    here = rf"^(\s*(?:features\s*\.\s*|features\s*=\s*\{{[^}}\n]*?)?){PIN_FEATURE}\s*=\s*true\b"
-    text = re.sub(here, rf"\1{setting}", text, flags=re.MULTILINE)
-    inline = re.search(r"^(\s*features\s*=\s*\{)[ \t]*(\})?", text, re.MULTILINE)
-    header = re.search(r"^\s*\[\s*features\s*\].*\n?", text, re.MULTILINE)
-    settings = dict(settings_in(text))
-    if settings.get(f"features.{PIN_FEATURE}") == "false":
-        pass
-    elif inline:
-        text = f"{text[: inline.start()]}{inline[1]} {setting}{' }' if inline[2] else ', '}{text[inline.end() :]}"
-    elif header:
-        text = f"{text[: header.end()].rstrip()}\n{setting}\n{text[header.end() :]}"
-    elif any(name.startswith("features.") for name in settings):
-        text = f"features.{setting}\n{text}"
-    else:
-        text = f"{text.rstrip()}\n\n[features]\n{setting}\n"
-    return text.encode("utf-8", "surrogateescape")
+    texts = [with_feature_turned(one) for one in statements_in(text)]
+    settings = dict(settings_in("".join(texts)))
+    if settings.get(f"features.{PIN_FEATURE}") != "false":
+        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in statements_in("".join(texts))]
+        header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
+        inline = next((n for n, one in enumerate(named) if one and one.key == ("features",)), -1)
+        if header >= 0:
+            texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
+        elif inline >= 0:
+            begun = re.compile(r"\{\s*(\})?")
+            texts[inline] = begun.sub(lambda end: f"{{ {setting}{' }' if end[1] else ', '}", texts[inline], count=1)
+        elif any(one and not one.table for one in named):
+            texts.insert(0, f"features.{setting}\n")
+        else:
+            texts = ["".join(texts).rstrip(), f"\n\n[features]\n{setting}\n"]
+    return "".join(texts).encode("utf-8", "surrogateescape")
+
+
+def with_feature_turned(one: Statement) -> str:
+    """The text of a statement with the pin's feature off where it is on, a profile's, too."""
+    if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
+        return re.sub(r"=\s*true\b", "= false", one.text, count=1)
+    if one.key[-1:] == ("features",) and one.value.startswith("{"):
+        return re.sub(rf"({PIN_FEATURE}[\"']?\s*=\s*)true\b", r"\1false", one.text)
+    return one.text
 
 
 def settings_home(wanted: str, book: Book, places: Places) -> str:
@@ -3338,21 +3568,19 @@ def setting_files(source: str) -> list[str]:
     return [tail for name in SETTINGS_COPIED for tail in plain_files(source, name, skipped=(".system",))]
 
 
-def plain_files(top: str, tail: str, skipped: Sequence[str] = (), depth: int = 12) -> Iterator[str]:
-    """The files at or below `top/tail`, relative to `top`, also through links, as people's dotfiles have them; no
-    deeper than a link that leads back could make it, and never one that leads to a login."""
+def plain_files(top: str, tail: str, skipped: Sequence[str] = (), above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The files at or below `top/tail`, relative to `top`, also through links, as people's dotfiles have them; but no
+    link that leads back or up, and no file that is a login's, a database's or the home's own, under whatever name."""
     path = os.path.join(top, tail)
-    if os.path.basename(tail) in skipped or depth == 0:
+    real = os.path.realpath(path)
+    names = {os.path.basename(tail), os.path.basename(real)}
+    if not names.isdisjoint(skipped) or any(re.fullmatch(NEVER_COPIED, name) for name in names):
         return
-    if os.path.isdir(path):
-        for name in sorted(os.listdir(path)):
-            yield from plain_files(top, os.path.join(tail, name), skipped, depth - 1)
-    elif os.path.isfile(path) and os.path.basename(os.path.realpath(path)) not in (
-        "auth.json",
-        ".credentials.json",
-        ".env",
-    ):
+    if os.path.isfile(path):
         yield tail
+    elif os.path.isdir(path) and real not in above and not is_below(os.path.join(os.path.realpath(top), ""), real):
+        for name in sorted(os.listdir(path)):
+            yield from plain_files(top, os.path.join(tail, name), skipped, (*above, real))
 
 
 def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
@@ -3364,14 +3592,19 @@ def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
 
 
 def own_files(clone: Clone) -> list[str]:
-    """The files in a clone's home that neither we nor Codex made, and no cache: work, and logins of other programs."""
-    found = [path for path in files_below(home_of(clone), NOT_OWN) if not os.path.islink(path)]
-    credentials = os.path.join(codex_home_of(clone), ".credentials.json")
-    return [*found, *([credentials] if kind_of(credentials) else [])]
+    """The files in a clone's home that neither we nor Codex made, and no cache: work, settings, and logins of other
+    programs."""
+    codex_home = codex_home_of(clone)
+    tails = [*setting_files(codex_home), ".credentials.json", "history.jsonl"]
+    tails += ["config.toml"] if config_text(codex_home) not in ("", NEW_CONFIG) else []
+    there = (path for tail in tails if kind_of(path := os.path.join(codex_home, tail)))
+    found = [*files_below(home_of(clone), NOT_OWN), *there, *files_below(os.path.join(codex_home, "memories"))]
+    return [path for path in found if not os.path.islink(path)]
 
 
-def checked_share(text: str, places: Places, book: Book) -> str:
-    """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login.
+def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -> str:
+    """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login, also
+    not to that of the `codex_home` in use.
 
     Raises MirrorError."""
     path = os.path.normpath(os.path.join(places.user_home, text))
@@ -3382,6 +3615,7 @@ def checked_share(text: str, places: Places, book: Book) -> str:
         places.mirror_home,
         *(os.path.join(places.user_home, name) for name in NEVER_SHARED),
         *map(base_of, book.clones),
+        *([os.path.abspath(codex_home)] if codex_home else []),
     ]
     for guarded in (name for one in secret for name in (one, os.path.realpath(one))):
         for one in (path, os.path.realpath(path)):
@@ -3442,24 +3676,25 @@ def make_clone(
         clone = Clone(clone_id, wish.name, root, runtime, None, wrapper, now_text(), now_text(), wish.home)
         keep_env = tuple(dict.fromkeys(map(checked_variable, wish.keep_env)))
         clone = clone._replace(
-            keep_env=keep_env, made_root=not kind_of(root), shared=shares_for(wish, places, change.book)
+            keep_env=keep_env, made_root=not kind_of(root), shared=shares_for(wish, caller, change.book)
         )
         claim(change, clone)
         build_home(clone, places)
         keep_home = partial(sync_tree, home_of(clone))
-        clone = clone._replace(runtime=pin_runtime(change, source, clone, caller, keep_home))
+        clone = clone._replace(runtime=pin_runtime(change, source, clone, caller, meanwhile=keep_home))
         if furnished:
             furnished(clone)
             keep_home()
-        sync_directory(base_of(clone))
+        write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
         change.make_room(places.bin_dir)
         change.stage(clone.wrapper, wrapper_of(clone, places), 0o755, replaces=False)
         change.commit(with_clone(change.book, clone))
     return clone, change.left
 
 
-def shares_for(wish: Wish, places: Places, book: Book) -> tuple[str, ...]:
+def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
     """The entries of the real home that the new one shares."""
+    places, codex_home = caller.places, caller.env.get("CODEX_HOME", "")
     if wish.home != "isolated":
         return ()
     if wish.shares is None:
@@ -3468,7 +3703,7 @@ def shares_for(wish: Wish, places: Places, book: Book) -> tuple[str, ...]:
             for share in default_shares(os.uname().sysname)
             if os.path.lexists(os.path.join(places.user_home, share))
         )
-    shares = dict.fromkeys(checked_share(share, places, book) for share in wish.shares if share != "none")
+    shares = dict.fromkeys(checked_share(share, places, book, codex_home) for share in wish.shares if share != "none")
     return tuple(share for share in shares if not any(is_below(share, other) for other in shares))
 
 
@@ -3535,21 +3770,27 @@ def complaint_about_base(clone: Clone) -> str:
 
 
 def prove(clone: Clone) -> None:
-    """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now.
+    """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now, and is
+    made private.
 
-    Raises MirrorError when it is a link or somebody else's."""
+    Raises MirrorError when it is a link, somebody else's, or gone: a change would begin another one in its place, and
+    it may only be on a disk that isn't mounted."""
     base = base_of(clone)
     if complaint := complaint_about_base(clone):
         raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
-    if kind_of(base) and base_id(base) != clone.id:
+    if not kind_of(base):
+        hint = f"mount its disk, restore it from a backup, or codex-mirror remove {clone.name}"
+        raise MirrorError(f"{base} is gone, with the clone's login and sessions", hint, REFUSED)
+    tighten(clone)
+    if base_id(base) != clone.id:
         write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
 
 
 def tighten(clone: Clone) -> None:
     """Makes the clone's own directories private and writable, as an earlier program's are not."""
     for directory in (base_of(clone), home_of(clone), codex_home_of(clone), runtimes_of(clone)):
-        if kind_of(directory) == "directory" and stat.S_IMODE(os.lstat(directory).st_mode) != 0o700:
-            os.chmod(directory, 0o700)
+        if kind_of(directory) == "directory":
+            make_private(directory, 0o700)
 
 
 def stage_wrapper(change: Change, clone: Clone) -> None:
@@ -3562,11 +3803,13 @@ def stage_wrapper(change: Change, clone: Clone) -> None:
 
 
 @contextlib.contextmanager
-def changing(caller: Caller, what: str, name: str, frees_space: bool = False) -> Iterator[tuple[Change, Clone]]:
-    """A change to one clone, whose directory is proved to be its own. Raises MirrorError."""
-    with writing(caller, f"{what} {name}", frees_space) as change:
+def changing(caller: Caller, what: str, name: str, removes: bool = False) -> Iterator[tuple[Change, Clone]]:
+    """A change to one clone, whose directory is proved to be its own, unless it is gone and is to go. Raises
+    MirrorError."""
+    with writing(caller, f"{what} {name}", frees_space=removes) as change:
         clone = clone_named(change.book, name)
-        prove(clone)
+        if kind_of(base_of(clone)) or not removes:
+            prove(clone)
         change.plan(clones=[clone])
         yield change, clone
 
@@ -3597,7 +3840,7 @@ def refuse_running(clone: Clone, deed: str) -> None:
 def remove_clone(caller: Caller, name: str, force: bool = False) -> tuple[Clone, list[str]]:
     """Removes a clone with its login, sessions and wrapper; a Codex that still ran would make files again, and is
     ended first. Raises MirrorError."""
-    with changing(caller, "remove", name, frees_space=True) as (change, clone):
+    with changing(caller, "remove", name, removes=True) as (change, clone):
         if not force:
             refuse_running(clone, "remove")
         stop_processes([pid for pids in running_codex(clone) for pid in pids])
@@ -3637,8 +3880,11 @@ def give_settings(change: Change, clone: Clone, caller: Caller, source: str) -> 
 
 
 def unused_runtimes(clone: Clone) -> list[str]:
-    """What lies in `runtime/` and is neither the clone's runtime, nor the one before, nor in use by a running Codex."""
-    kept = [runtime.path for runtime in (clone.runtime, clone.previous) if runtime]
+    """What lies in `runtime/` and is neither the clone's runtime, nor the one before, nor in use by a running Codex;
+    nothing while the clone's own is missing, since another may have to take its place."""
+    if not os.path.isfile(clone.runtime.entry):
+        return []
+    kept = [runtime.path for runtime in runtimes_kept(clone)]
     keeps_legacy = runtimes_of(clone) in kept
     unused = []
     for name in entries_of(runtimes_of(clone)):
@@ -3674,17 +3920,16 @@ def update_clone(caller: Caller, name: str, wanted: str = "", allow_incomplete: 
     with writing(caller, f"update {name}") as change:
         clone = clone_named(change.book, name)
         source = find_source(change, caller.env, wanted, allow_incomplete)
-        same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind)
-        manifest = manifest_of(clone.runtime.path)
-        complaints = damaged_files if wanted else complaints_about_runtime
-        if same and manifest is not None and not complaints(clone.runtime, manifest):
-            return Updated(clone, clone)
         prove(clone)
-        tighten(clone)
+        manifest = manifest_of(clone.runtime.path)
+        same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
+        complaints = damaged_files if wanted else complaints_about_runtime
+        damaged = same and bool(complaints(clone.runtime, manifest))
+        if same and not damaged and not (wanted and is_another_build(source, clone.runtime, manifest or ())):
+            return Updated(clone, clone)
         change.plan(clones=[clone])
-        runtime = pin_runtime(change, source, clone, caller)
-        previous = clone.previous if same and manifest is not None else clone.runtime
-        changed = change_runtime(change, clone, runtime, previous)
+        runtime = pin_runtime(change, source, clone, caller, doubted=damaged)
+        changed = change_runtime(change, clone, runtime, clone.previous if damaged else clone.runtime)
     return Updated(clone, changed, tuple(change.left))
 
 
@@ -3728,8 +3973,8 @@ def move_wrapper(caller: Caller, name: str, directory: str) -> tuple[Clone, str]
     return moved, "; ".join(change.left)
 
 
-def note_account(caller: Caller, clone: Clone, account: Account) -> None:
-    """Remembers in the registry who was logged in last through `codex-mirror login`."""
+def note_account(caller: Caller, clone: Clone, account: Account | None) -> None:
+    """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is."""
     with changing(caller, "note the account of", clone.name) as (change, current):
         change.commit(with_clone(change.book, current._replace(account=account)))
 
@@ -3751,10 +3996,13 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
     with changing(caller, "set", name) as (change, clone):
         dropped = [share for share in clone.shared if share in wish.unshare or "none" in wish.share]
         if unknown := [share for share in wish.unshare if share not in clone.shared]:
-            raise MirrorError(
-                f"'{name}' doesn't share {unknown[0]}", f"it shares: {', '.join(clone.shared) or 'nothing'}"
-            )
-        added = [checked_share(share, places, change.book) for share in wish.share if share != "none"]
+            hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
+            raise MirrorError(f"'{name}' doesn't share {unknown[0]}", hint)
+        if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
+            hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
+            raise MirrorError(f"'{name}' doesn't see {unknown[0]}", hint)
+        codex_home = caller.env.get("CODEX_HOME", "")
+        added = [checked_share(share, places, change.book, codex_home) for share in wish.share if share != "none"]
         own = [share for share in added if share not in clone.shared and kind_of(os.path.join(home_of(clone), share))]
         added = [share for share in dict.fromkeys(added) if share not in (*clone.shared, *own)]
         kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
@@ -3808,6 +4056,8 @@ def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) ->
         copy_file(os.path.join(source, tail), one.temporary, 0o600)
     config = read_config(source)
     if config is not None:
+        if kind_of(config_file(target)) == "link":
+            raise MirrorError(f"{config_file(target)} is a link", "change the file that it leads to", REFUSED)
         before = read_config(target)
         if before is not None:
             change.stage(f"{config_file(target)}.before-{change.id}", before, 0o600, replaces=False)
@@ -3861,7 +4111,7 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
     directory = os.path.join(change.scratch(), "import")
     os.mkdir(directory, 0o700)
-    unpack(archive, directory, min(IMPORT_LIMIT, max(free_bytes(directory) - (64 << 20), 0)))
+    unpack(archive, directory, min(IMPORT_LIMIT, free_bytes(directory) * 9 // 10))
     about = json_in(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
         raise MirrorError("this is not an export of codex-mirror", "codex-mirror export NAME makes one", REFUSED)
@@ -3932,7 +4182,7 @@ def refuse_unmovable_login(home: str) -> None:
         raise MirrorError(
             f"{home} can't be written, so the login can't be moved", "log in to the clone instead", REFUSED
         )
-    if not os.path.isfile(login):
+    if keeps_login_in_keyring(home) or not os.path.isfile(login):
         where = "in the keyring, and can't be moved" if keeps_login_in_keyring(home) else "not there"
         raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
 
@@ -3969,7 +4219,6 @@ class Facts(NamedTuple):
     unused: tuple[str, ...]
     twins: tuple[str, ...]
     newer: str
-    keyring: bool
 
 
 class Household(NamedTuple):
@@ -4016,11 +4265,7 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
         strange=complaint_about_base(clone),
         recorded=manifest is not None,
         missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
-        damaged=tuple(
-            f"{path}{shared_with(path, file, others)}" for path, file in damaged_files(clone.runtime, manifest)
-        )
-        if around.deep
-        else (),
+        damaged=tuple(damages_of(clone, others)) if around.deep else (),
         package_version=package_version(clone.runtime),
         absent=tuple(path for path in directories if not os.path.isdir(path)),
         open_to_others=tuple(private),
@@ -4036,8 +4281,14 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
         unused=tuple(unused_runtimes(clone)),
         twins=tuple(other.name for other in others if is_same_account(account, around.accounts[other.id])),
         newer=installed.version if installed and is_newer(installed.version, clone.runtime.version) else "",
-        keyring=keeps_login_in_keyring(codex_home),
     )
+
+
+def damages_of(clone: Clone, others: Sequence[Clone]) -> Iterator[str]:
+    """Every file of a clone's runtimes that differs from its manifest, with the clones that share it."""
+    for runtime in runtimes_kept(clone):
+        for path, file in damaged_files(runtime, manifest_of(runtime.path)):
+            yield f"{path}{shared_with(path, file, others)}"
 
 
 def shared_with(path: str, file: PinnedFile, others: Sequence[Clone]) -> str:
@@ -4045,8 +4296,8 @@ def shared_with(path: str, file: PinnedFile, others: Sequence[Clone]) -> str:
     names = [
         other.name
         for other in others
-        for runtime in (other.runtime, other.previous)
-        if runtime and is_same_file(os.path.join(runtime.path, file.path), path)
+        for runtime in runtimes_kept(other)
+        if is_same_file(os.path.join(runtime.path, file.path), path)
     ]
     return f" (the same file as in {', '.join(dict.fromkeys(names))})" if names else ""
 
@@ -4180,7 +4431,7 @@ def wrapper_base(path: str, places: Places) -> str:
 def auth_status(facts: Facts) -> str:
     """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
     said = facts.status.err + facts.status.out
-    if facts.status.code == 0 and facts.account.kind == "none" and not facts.keyring:
+    if facts.status.code == 0 and facts.account.kind == "none":
         return "not_logged_in"
     if facts.status.code == 0:
         return "logged_in"
@@ -4262,7 +4513,7 @@ def status_complaint(facts: Facts) -> str:
 def changed_account(facts: Facts) -> bool:
     """Is a clone now someone else's than after its last `codex-mirror login`?"""
     then, now = facts.clone.account, facts.account
-    if not then or "unknown" in (then.kind, now.kind) or "none" in (then.kind, now.kind):
+    if not then or not is_known(then) or not is_known(now):
         return False
     return then._replace(since=0, plan="") != now._replace(since=0, plan="")
 
@@ -4370,12 +4621,7 @@ FINDINGS = (
         lambda f: told("hidden from it, since it would change the login", f.overrides),
         "unset it, unless another program needs it",
     ),
-    Finding(
-        "socket-path",
-        "info",
-        socket_complaint,
-        "",
-    ),
+    Finding("socket-path", "info", socket_complaint, ""),
     Finding(
         "newer-codex",
         "info",
@@ -4390,22 +4636,18 @@ FINDINGS = (
 
 def mends_of(facts: Facts) -> list[Callable[[Caller, Clone], list[str]]]:
     """What can be put right in a clone without losing anything, each on its own."""
-    wrapper = facts.wrapper in ("missing", "outdated", "not executable")
     mends = (
         (facts.absent or facts.open_to_others or facts.read_only, mend_directories),
         (facts.missing or facts.damaged, mend_runtime),
         (facts.loose and os.path.isdir(facts.codex_home), mend_pin),
-        (wrapper or facts.unused, mend_wrapper),
+        (facts.wrapper in ("missing", "outdated", "not executable"), mend_wrapper),
+        (facts.unused, discard_unused),
     )
     return [mend for needed, mend in mends if needed]
 
 
 def mend_directories(caller: Caller, broken: Clone) -> list[str]:
-    if not kind_of(base_of(broken)):
-        hint = f"restore it from a backup, or codex-mirror remove {broken.name}"
-        raise MirrorError(f"{base_of(broken)} is gone, with the clone's login and sessions", hint)
     with changing(caller, "doctor --fix", broken.name) as (_, clone):
-        tighten(clone)
         for directory in home_directories(clone):
             make_directories(directory)
         for path, text in ((config_file(codex_home_of(clone)), NEW_CONFIG), (updater_file(clone), UPDATER_SETTINGS)):
@@ -4427,50 +4669,66 @@ def mend_pin(caller: Caller, broken: Clone) -> list[str]:
 
 def mend_wrapper(caller: Caller, broken: Clone) -> list[str]:
     with changing(caller, "doctor --fix", broken.name) as (change, clone):
-        change.plan(doomed=unused_runtimes(clone))
         stage_wrapper(change, clone)
         change.commit(change.book)
-    return [f"{clone.name}: wrote its command {clone.wrapper} again", *change.left]
+    return change.left or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+
+
+def discard_unused(caller: Caller, broken: Clone) -> list[str]:
+    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+        unused = unused_runtimes(clone)
+        change.plan(doomed=unused)
+        change.commit(change.book)
+    return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.left]
 
 
 def mend_runtime(caller: Caller, broken: Clone) -> list[str]:
     """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it."""
     with changing(caller, "doctor --fix", broken.name) as (change, clone):
-        manifest = manifest_of(clone.runtime.path)
-        if manifest is None:
+        if manifest_of(clone.runtime.path) is None:
             raise MirrorError(f"there is no record of the files of '{clone.name}'", f"codex-mirror update {clone.name}")
-        files = dict(damaged_files(clone.runtime, manifest))
+        files = {
+            path: (one, file)
+            for one in runtimes_kept(clone)
+            for path, file in damaged_files(one, manifest_of(one.path))
+        }
         if not files:
             return [f"{clone.name}: its Codex is whole again"]
         packages = [source.package for source in mending_sources(change, caller)]
-        for path, file in files.items():
-            stage_mended(change, path, file, packages)
+        for path, (runtime, file) in files.items():
+            if path not in (staged.target for staged in change.written.staged):
+                stage_mended(change, runtime, file, packages)
         change.commit(change.book)
     return [f"{clone.name}: gave {listed(list(files))} its pinned bytes again", *change.left]
 
 
 def mending_sources(change: Change, caller: Caller) -> list[Source]:
     """The packages in which a file with the right bytes may be found."""
-    found = [source_of(clone) for clone in change.book.clones]
+    found = [source_of(clone._replace(runtime=one)) for clone in change.book.clones for one in runtimes_kept(clone)]
     installed = installed_at_a_glance(caller.env)
     return [*found, *([installed] if installed else [])]
 
 
-def stage_mended(change: Change, path: str, file: PinnedFile, packages: Sequence[str]) -> None:
+def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: Sequence[str]) -> None:
     """Stages a new inode with the pinned bytes for every runtime that shares this file. Raises MirrorError."""
-    tail = file.path.removeprefix("package/")
-    good = next((one for package in packages if not is_damaged(one := os.path.join(package, tail), file)), "")
+    path, tail = os.path.join(runtime.path, file.path), file.path.removeprefix("package/")
+    sharing = [
+        (clone, other)
+        for clone in change.book.clones
+        for other in (os.path.join(one.path, file.path) for one in runtimes_kept(clone))
+        if other == path or is_same_file(other, path)
+    ]
+    for clone, target in sharing:
+        inside = [one for one in directories_above(os.path.dirname(target)) if is_below(one, base_of(clone))]
+        if strange := next((one for one in inside if kind_of(one) not in ("directory", "")), ""):
+            raise MirrorError(f"{strange} is not a directory of the runtime", "move it away first", REFUSED)
+    good = next((one for package in packages if has_bytes_of(one := os.path.join(package, tail), file)), "")
     if not good:
-        hint = "codex-mirror update with --from, and a Codex of the same version"
+        hint = f"codex-mirror update {sharing[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
-    targets, owners = [path], []
-    for clone in change.book.clones:
-        for runtime in filter(None, (clone.runtime, clone.previous)):
-            other = os.path.join(runtime.path, file.path)
-            if other == path or is_same_file(other, path):
-                targets += [other] if other != path else []
-                owners.append(clone)
-    change.plan(clones=owners, staged=[Staged(staged_name(target, change.id), target, True) for target in targets])
+    targets = [target for _, target in sharing]
+    staged = [Staged(staged_name(target, change.id), target, True) for target in targets]
+    change.plan(clones=[clone for clone, _ in sharing], staged=staged)
     for target in targets:
         change.make_room(os.path.dirname(target), 0o700)
     first, *rest = [staged_name(target, change.id) for target in targets]
@@ -4491,9 +4749,7 @@ def mend_household(caller: Caller, house: Household) -> list[str]:
         done += mend_rows(caller)
     if house.unsettled or house.leftovers or house.open_to_others or house.orphans or house.orphan_wrappers:
         with writing(caller, "doctor --fix") as change:
-            if house.open_to_others:
-                os.chmod(places.mirror_home, 0o700)
-                done.append(f"made {places.mirror_home} private")
+            done += [f"made {places.mirror_home} private"] if house.open_to_others else []
             fresh = examine_household(caller, alone=True)
             for path in fresh.leftovers:
                 discard(path)
@@ -4509,11 +4765,7 @@ def mend_household(caller: Caller, house: Household) -> list[str]:
 def mend_rows(caller: Caller) -> list[str]:
     """Puts the clones' own rows in the place of broken ones with the same id; what was done, in words."""
     with writing(caller, "doctor --fix") as change:
-        good = {
-            entry.id: entry
-            for entry in entries_from(known_rows(caller.places), caller.places)
-            if isinstance(entry, Clone)
-        }
+        good = {entry.id: entry for entry in found_book(caller.places).entries if isinstance(entry, Clone)}
         taken = {clone.id for clone in change.book.clones}
         mends = {id: clone for id, clone in good.items() if id not in taken}
         entries = tuple(
@@ -4548,15 +4800,18 @@ def adopt(change: Change, bases: Sequence[str]) -> list[str]:
 
 
 def rebuild_registry(caller: Caller) -> str:
-    """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one."""
+    """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one.
+
+    Where it doesn't show which change was the last, a journal can't be settled: it is set aside, what it made stays."""
     places, path = caller.places, registry_file(caller.places)
     with lock_of(caller, "doctor --fix"):
         aside = f"{path}.broken-{fresh_id()}"
-        rows, last_change = known_rows(places), ""
+        book = found_book(places)._replace(last_change="")
         with contextlib.suppress(OSError):
             if mark := re.search(rb'"lastChange": "([0-9a-f]+)"', read_whole(path)[:4096]):
-                last_change = mark[1].decode()
-        book = Book(tuple(entry for entry in entries_from(rows, places) if isinstance(entry, Clone)), last_change)
+                book = book._replace(last_change=mark[1].decode())
+        if not book.last_change and kind_of(journal_file(places)):
+            os.rename(journal_file(places), unreadable_name(places))
         if kind_of(path) == "file":
             os.link(path, aside)
         elif kind_of(path):
@@ -4566,13 +4821,28 @@ def rebuild_registry(caller: Caller) -> str:
     return f"rebuilt the registry with {count_text(len(book.clones), 'clone')}{kept}"
 
 
-def known_rows(places: Places) -> list[Any]:
-    """The rows of all clones that can be found without the registry. A clone of the registry before may also be on a
-    disk that isn't here now; one whose directory alone is gone was removed."""
-    before: list[Any] = []
+def found_book(places: Places) -> Book:
+    """The registry as it can be found without the registry: that of before, with the clones' own rows in it. One of its
+    clones may be on a disk that isn't here now; one whose directory alone is gone was removed."""
+    book = Book()
     with contextlib.suppress(OSError, MirrorError):
         previous = registry_file(places) + ".previous"
-        before = [row_of(clone) for clone in book_from(read_whole(previous), places, previous).clones]
+        book = book_from(read_whole(previous), places, previous)
+    own = own_rows(places)
+    kept = [entry for entry in book.entries if isinstance(entry, BadRow) or entry.id in own or may_be_there(entry)]
+    rows = [own.pop(entry.id, row_of(entry)) if isinstance(entry, Clone) else entry.row for entry in kept]
+    return book._replace(entries=entries_from([*rows, *own.values()], places))
+
+
+def may_be_there(clone: Clone) -> bool:
+    """Is the clone's directory there without a row of its own, or where one can't look now?"""
+    base = base_of(clone)
+    there = kind_of(base) == "directory" and base_id(base) in ("", clone.id)
+    return there or not os.path.isdir(os.path.dirname(clone.root))
+
+
+def own_rows(places: Places) -> dict[str, Any]:
+    """The rows that the clones' own directories hold, by id."""
     clones = os.path.join(places.mirror_home, "clones")
     bases = [base_below(os.path.join(clones, name)) for name in entries_of(clones)]
     bases += [wrapper_base(os.path.join(places.bin_dir, name), places) for name in entries_of(places.bin_dir)]
@@ -4581,12 +4851,7 @@ def known_rows(places: Places) -> list[Any]:
         row = json_in(os.path.join(base, "clone.json"))
         if base_below(text_in(row, "rootPath")) == base:
             found[text_in(row, "id")] = row
-    for row in before:
-        base = base_below(row["rootPath"])
-        there = kind_of(base) == "directory" and base_id(base) in ("", row["id"])
-        if there or not os.path.isdir(os.path.dirname(row["rootPath"])):
-            found.setdefault(row["id"], row)
-    return list(found.values())
+    return found
 
 
 # --- Reports --------------------------------------------------------------------------------------
@@ -4621,10 +4886,11 @@ def version_text(clone: Clone, installed: Source | None) -> str:
 
 
 def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str, ...]:
-    left = left_now(usage_of(clone), now)
+    left, account = left_now(usage_of(clone), now), account_of(clone)
     return (
         clone.name,
-        account_text(account_of(clone)),
+        account_text(account),
+        age_text(account, now).removesuffix(" old") or "-",
         "-" if left is None else f"{left:.0f} %",
         version_text(clone, installed),
         clone.root,
@@ -4634,7 +4900,6 @@ def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str,
 def described(clone: Clone, places: Places, installed: Source | None) -> list[str]:
     """Everything about a clone, a line each."""
     account = account_of(clone)
-    login = account_text(account)
     facts = {
         "id": clone.id,
         "root": clone.root,
@@ -4643,8 +4908,8 @@ def described(clone: Clone, places: Places, installed: Source | None) -> list[st
         "Codex": version_text(clone, installed),
         "runtime": clone.runtime.path + (" (needs node)" if clone.runtime.kind == "npm-package" else ""),
         "before": clone.previous.version if clone.previous else "-",
-        "login": login + (f", {span_text(time.time() - account.since)} old" if account.since else ""),
-        "workspace": account.workspace[:8] or "-",
+        "login": ", ".join(filter(None, (account_text(account), age_text(account, time.time())))),
+        "workspace": account.workspace or "-",
         "shared": ", ".join(clone.shared) or "-",
         "kept env": ", ".join(clone.keep_env) or "-",
         "created": clone.created,
@@ -4658,7 +4923,8 @@ def update_text(updated: Updated) -> str:
     if not updated.changed:
         return f"{updated.after.name}: already at {after.version}"
     if before.version == after.version:
-        return f"{updated.after.name}: {after.version} pinned anew"
+        again = "as it was before" if after == updated.before.previous else "pinned anew"
+        return f"{updated.after.name}: {after.version} {again}"
     return f"{updated.after.name}: {before.version} → {after.version}"
 
 
@@ -4698,7 +4964,8 @@ def report_of_doctor(healths: Sequence[Health], household: Sequence[Problem], no
     lines: list[str] = []
     for health in healths:
         sign, state = ("✓", "ok") if health.ok else ("✗", "broken")
-        lines.append(f"{sign} {health.name}: {state}, {account_text(health.account)}")
+        login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
+        lines.append(f"{sign} {health.name}: {', '.join(login)}")
         lines += problem_lines(health.problems, everything=len(healths) == 1)
     lines += ["codex-mirror:", *problem_lines(household)] if household else []
     if not lines:
@@ -4750,8 +5017,8 @@ def usage_cells(one: Usage, now: float) -> tuple[str, ...]:
     return (
         f"{left:.0f} %",
         bar(left),
-        window_text(one, 300, now),
-        window_text(one, 10080, now),
+        window_text(one, False, now),
+        window_text(one, True, now),
         f"{span_text(now - one.as_of)} ago",
         one.plan or "-",
     )
@@ -4762,11 +5029,12 @@ def bar(left: float, width: int = 10) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def window_text(one: Usage, minutes: int, now: float) -> str:
+def window_text(one: Usage, long: bool, now: float) -> str:
+    """What is left of the window of hours, or of the long one, of a day or more."""
     for window in one.windows:
-        if window.minutes == minutes:
+        if long == (window.minutes >= 1440):
             reset = "fresh" if window.resets_at <= now else f"resets in {span_text(window.resets_at - now)}"
-            return f"{100 - used_now(window, now):.0f} %, {reset}"
+            return f"{100 - used_now(window, now):.0f} % left, {reset}"
     return "-"
 
 
@@ -4829,7 +5097,9 @@ def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
         f"set -gx {key} {fish_quoted(value)};" if shell == "fish" else f"export {key}={quoted(value)}"
         for key, value in changes.items()
     ]
-    lines += [f"set -e {key};" if shell == "fish" else f"unset {key}" for key in data["unset"]]
+    # In fish a universal variable would be erased for good, and in all shells: it is covered by an empty one.
+    hide = "set -eg {0}; set -qU {0}; and set -gx {0} '';" if shell == "fish" else "unset {0}"
+    lines += [hide.format(key) for key in data["unset"]]
     return Outcome(stream=lambda file: put(file, "\n".join(lines)), data=data)
 
 
@@ -4847,12 +5117,18 @@ def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcom
         code = run_child(program)
     account = account_of(clone)
     notes: tuple[str, ...] = ()
-    if code == DONE and account.kind not in ("none", "unknown") and account != clone.account:
-        try:
-            note_account(caller, clone, account)
-        except (MirrorError, OSError) as error:
-            notes = (f"the account could not be noted: {explained(error)}",)
+    if code == DONE and is_known(account) and account != clone.account:
+        notes = noted_account(caller, clone, account)
     return Outcome(code=code, notes=notes)
+
+
+def noted_account(caller: Caller, clone: Clone, account: Account | None) -> tuple[str, ...]:
+    """Remembers who is logged in, or that nobody is any more; why that failed, in words."""
+    try:
+        note_account(caller, clone, account)
+    except (MirrorError, OSError) as error:
+        return (f"the account could not be noted: {explained(error)}",)
+    return ()
 
 
 @contextlib.contextmanager
@@ -4874,11 +5150,17 @@ def logout(caller: Caller, *, name: str, local: bool = False, force: bool = Fals
     clone = clone_named(read_book(caller.places), name) if local else ready(caller, name)
     if not force:
         refuse_running(clone, "log out")
+    if local and account_of(clone).kind == "keyring":
+        raise MirrorError(
+            f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
+        )
     if local:
         prove(clone)
         remove_file(login_file(clone))
-        return Outcome(lines=(f"dropped the login of '{clone.name}' here; the server still knows it",))
-    return Outcome(code=run_child(launch(clone, caller.places, caller.env, ("logout",))))
+    code = DONE if local else run_child(launch(clone, caller.places, caller.env, ("logout",)))
+    lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()
+    notes = noted_account(caller, clone, None) if clone.account and account_of(clone).kind == "none" else ()
+    return Outcome(code, lines, notes)
 
 
 def question_of_logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Question | None:
@@ -4888,14 +5170,13 @@ def question_of_logout(caller: Caller, *, name: str, local: bool = False, force:
         return None
     who = account_text(account)
     if local:
-        return Question(
-            (f"the login of '{name}' ({who}) is dropped in this clone only",), f"drop the login of '{name}'?"
-        )
-    losses = (
+        losses = (f"the login of '{name}' ({who}) is dropped in this clone only",)
+        return Question(losses, f"drop the login of '{name}'?", only_on_terminal=True)
+    revoked = (
         f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
         "this may end other logins of the same account; --local drops only this one",
     )
-    return Question(losses, f"log '{name}' out?", only_on_terminal=True)
+    return Question(revoked, f"log '{name}' out?", only_on_terminal=True)
 
 
 # --- Commands -------------------------------------------------------------------------------------
@@ -4959,7 +5240,9 @@ def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
         return Outcome(lines=("there are no clones yet; to make one: codex-mirror create work",), data=data)
     installed, now = installed_at_a_glance(caller.env), time.time()
     rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
-    return Outcome(table=Table(("NAME", "ACCOUNT", "LEFT", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes))
+    return Outcome(
+        table=Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes)
+    )
 
 
 def set_clone(
@@ -4982,8 +5265,9 @@ def set_clone(
 
 def export_clone(caller: Caller, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
     clone = clone_named(read_book(caller.places), name)
-    if with_login and account_of(clone).kind == "none":
-        raise MirrorError(f"'{name}' is not logged in", "leave --with-login out", REFUSED)
+    if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
+        what = f"the login of '{name}' can't be exported: {account_text(account)}"
+        raise MirrorError(what, "leave --with-login out", REFUSED)
     warning = (
         ("the export holds the login: it works in one place only, so don't use it here any more",) if with_login else ()
     )
@@ -5036,17 +5320,21 @@ def import_clone(
 
 
 def remove(caller: Caller, *, name: str, force: bool = False) -> Outcome:
-    keyring = keyring_notice(clone_named(read_book(caller.places), name))
-    clone, left = remove_clone(caller, name, force)
-    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*left, *keyring))
+    clone = clone_named(read_book(caller.places), name)
+    notes = keyring_notice(clone)
+    if not kind_of(base_of(clone)):
+        notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
+    _, left = remove_clone(caller, name, force)
+    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*left, *notes))
 
 
 def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_book(caller.places), name)
-    account, sessions = account_of(clone), len(rollouts_of(codex_home_of(clone)))
+    name, account, sessions = clone.name, account_of(clone), len(rollouts_of(codex_home_of(clone)))
     losses = []
-    if account.kind != "none":
+    has_login = account.kind not in ("none", "keyring")
+    if has_login:
         losses.append(f"its login: {account_text(account)}")
     if sessions:
         losses.append(f"{count_text(sessions, 'session')}, {size_text(tree_size(home_of(clone)))} in {home_of(clone)}")
@@ -5055,7 +5343,7 @@ def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Qu
         losses.append(f"{count_text(len(own), 'file')} of its own, {size}, such as {own[0]}")
     if not losses:
         return None
-    return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if account.kind != "none" else "")
+    return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if has_login else "")
 
 
 def update(
@@ -5068,11 +5356,12 @@ def update(
 ) -> Outcome:
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
+    book = read_book(caller.places)
     lines: list[str] = []
-    notes: list[str] = []
+    notes = [row_complaint(bad) for bad in book.bad_rows if everything]
     data: list[dict[str, object]] = []
-    failed = DONE
-    for name in names or [clone.name for clone in read_book(caller.places).clones]:
+    failed = FAILED if notes else DONE
+    for name in names or [clone.name for clone in book.clones]:
         try:
             updated = update_clone(caller, name, source, allow_incomplete)
         except (MirrorError, OSError) as error:
@@ -5081,7 +5370,8 @@ def update(
             if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
                 continue  # Somebody removed it meanwhile.
             failed = FAILED
-            notes.append(f"{name}: {explained(error)}")
+            hint = f" ({error.hint})" if isinstance(error, MirrorError) and error.hint else ""
+            notes.append(f"{name}: {explained(error)}{hint}")
             data.append({"name": name, "ok": False, "error": explained(error)})
             continue
         lines.append(update_text(updated))
@@ -5172,6 +5462,7 @@ def wrapper_install(caller: Caller, *, bin_dir: str = "") -> Outcome:
     results = install_wrappers(caller, directory)
     lines = [f"{clone.name}: {os.path.join(directory, clone.name)}" for clone, problem in results if not problem]
     notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
+    notes += map(row_complaint, read_book(caller.places).bad_rows)
     caller = caller._replace(places=caller.places._replace(bin_dir=directory))
     return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(caller)))
 
@@ -5311,6 +5602,8 @@ KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
         if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
     ],
     "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
+    "SHARED": lambda places: [(share, clone.name) for clone in read_book(places).clones for share in clone.shared],
+    "KEPT": lambda places: [(one, clone.name) for clone in read_book(places).clones for one in clone.keep_env],
 }
 
 
@@ -5579,9 +5872,9 @@ COMMANDS = (
             NAME_OF_CLONE,
             Argument(("--home",), "a HOME of its own, or the real one", {"choices": HOMES, "default": ""}),
             many("--share", value="ENTRY", help="share this entry of the real home"),
-            many("--unshare", value="ENTRY", help="share it no more"),
+            many("--unshare", value="SHARED", help="share it no more"),
             KEEP_ENV,
-            many("--no-keep-env", value="VAR", help="hide it again"),
+            many("--no-keep-env", value="KEPT", help="hide it again"),
             SETTINGS,
         ),
         ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
@@ -6077,8 +6370,7 @@ def why_not_now(screen: Screen, command: Command, seen: Seen) -> str:
             return f"{job.title} is still under way"
     if command.handler is roll_back and not clone.previous:
         return "no earlier Codex is kept"
-    keyring = seen.health is not None and seen.health.auth_status == "logged_in"
-    if command.handler is logout and seen.account and seen.account.kind == "none" and not keyring:
+    if command.handler is logout and seen.account and seen.account.kind == "none":
         return "not logged in"
     return ""
 
@@ -6867,9 +7159,7 @@ class Column(NamedTuple):
 def account_cell(screen: Screen, seen: Seen) -> str:
     if seen.account is None:
         return "…"
-    if seen.account.kind == "none" and seen.health and seen.health.auth_status == "logged_in":
-        return "in the keyring"
-    return for_eyes(screen, account_text(seen.account._replace(plan="")))
+    return for_eyes(screen, account_text(seen.account._replace(plan="", workspace="")))
 
 
 def plan_cell(screen: Screen, seen: Seen) -> str:
@@ -6992,9 +7282,9 @@ def detail_rows(screen: Screen, seen: Seen, size: Size) -> list[Row]:
 def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
     clone, usage = seen.clone, seen.usage or Usage()
     facts = {
-        "account": f"{account_cell(screen, seen)}, {plan_cell(screen, seen)}".removesuffix(", -"),
-        "5 hours": window_text(usage, 300, screen.now),
-        "week": window_text(usage, 10080, screen.now),
+        "account": login_facts(screen, seen),
+        "5 hours": window_text(usage, False, screen.now),
+        "week": window_text(usage, True, screen.now),
         "Codex": version_cell(screen, seen),
         "before": clone.previous.version if clone.previous else "-",
         "last used": used_cell(screen, seen),
@@ -7003,6 +7293,13 @@ def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
     }
     lines = [(Span(f"{key:<10}", "dim"), Span(fit(value, max(width - 10, 0)).rstrip())) for key, value in facts.items()]
     return [(Span(fit(clone.name, width).rstrip(), "bold"), Span(f"  {state_of(seen)}")), *lines]
+
+
+def login_facts(screen: Screen, seen: Seen) -> str:
+    """Who is logged in, with which plan, in which workspace, and for how long."""
+    account, plan = seen.account or Account("unknown"), plan_cell(screen, seen).removesuffix("-")
+    facts = (account_cell(screen, seen), plan, account.workspace[:8], age_text(account, screen.now))
+    return ", ".join(filter(None, facts))
 
 
 def complaint_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
@@ -7113,7 +7410,7 @@ def health_counts(screen: Screen) -> Row:
 
 def logins_text(screen: Screen) -> str:
     known = [seen.account for seen in screen.rows if seen.account]
-    logged_in = sum(account.kind not in ("none", "unknown") for account in known)
+    logged_in = sum(map(is_known, known))
     return f"{logged_in} of {len(screen.rows)} logged in" if len(known) == len(screen.rows) else "… being read"
 
 
@@ -7860,9 +8157,10 @@ def performed(
         try:
             become(outcome.program)
         except OSError as error:
-            raise MirrorError(
-                f"{outcome.program.argv[0]} can't be started: {error.strerror}", "see codex-mirror doctor"
-            ) from None
+            what = f"{outcome.program.argv[0]} can't be started: {error.strerror}"
+            if command.handler is exec_program:  # As a shell ends that finds no such program, or can't start it.
+                raise MirrorError(what, code=127 if isinstance(error, FileNotFoundError) else 126) from None
+            raise MirrorError(what, "see codex-mirror doctor") from None
     return outcome.code
 
 

@@ -137,6 +137,16 @@ def forgotten(theatre: Theatre) -> None:
     (theatre.home.mirror / "registry.json.previous").unlink()
 
 
+def spoiled_row(theatre: Theatre) -> None:
+    path = theatre.home.mirror / "registry.json"
+    path.write_text(path.read_text().replace('"binary"', '"hologram"', 1))
+
+
+def sharing_notes(theatre: Theatre) -> None:
+    (theatre.home.home / "notes").touch()
+    plays("set", "work", "--share", "notes")(theatre)
+
+
 def torn(theatre: Theatre) -> None:
     path = theatre.home.mirror / "registry.json"
     path.write_bytes(path.read_bytes()[:200])
@@ -183,7 +193,7 @@ def whole_export(theatre: Theatre) -> list[str]:
 OPERATIONS = (
     Operation("create", ("create", "new"), again=(0, 5)),
     Operation("create the first", ("create", "new"), nothing_yet, again=(0, 5), variant=True),
-    Operation("create --root", ("create", "new", "--root", "~b/r/deep/new"), again=(0, 5), variant=True),
+    Operation("create --root", ("create", "new", "--root", "~b/r/deep/new"), again=(0, 5)),
     Operation("create in a directory of mine", ("create", "new", "--root", "~b/r"), again=(0, 5), variant=True),
     Operation(
         "create --settings-from",
@@ -206,18 +216,19 @@ OPERATIONS = (
         again=(0, 3),
         variant=True,
     ),
-    Operation("wrapper install", ("wrapper", "install"), variant=True),
+    Operation("wrapper install", ("wrapper", "install")),
     Operation("wrapper install --bin-dir", ("wrapper", "install", "--bin-dir", "~b/bin2")),
     Operation("path setup", ("path", "setup", "--shell", "bash")),
     Operation("path setup of dotfiles", ("path", "setup", "--shell", "bash"), dotfiles, variant=True),
     Operation("path setup of a new file", ("path", "setup", "--shell", "fish")),
-    Operation("path remove", ("path", "remove"), plays("path", "setup", "--shell", "bash"), variant=True),
+    Operation("path remove", ("path", "remove"), plays("path", "setup", "--shell", "bash")),
     Operation("path remove of a new file", ("path", "remove"), plays("path", "setup", "--shell", "fish")),
     Operation("doctor --fix: wrapper", ("doctor", "--fix"), without_wrapper, mends=True),
     Operation("doctor --fix: runtime", ("doctor", "--fix", "--deep"), damaged, mends=True),
     Operation("doctor --fix: directories", ("doctor", "--fix"), opened, mends=True),
     Operation("doctor --fix: pin", ("doctor", "--fix"), loosened, mends=True),
     Operation("doctor --fix: lost row", ("doctor", "--fix"), forgotten, mends=True),
+    Operation("doctor --fix: bad row", ("doctor", "--fix"), spoiled_row, mends=True),
     Operation("doctor --fix: torn registry", ("doctor", "--fix"), torn, mends=True),
     Operation(
         "login", ("login", "work", "--device-auth"), env={"NEW_KEY": "sk-new-0123456789-new"}, loose=("auth.json",)
@@ -228,6 +239,7 @@ OPERATIONS = (
         ("set", "work", "--share", "notes", "--keep-env", "OPENAI_PROJECT"),
         lambda t: (t.home.home / "notes").touch(),
     ),
+    Operation("set --unshare", ("set", "work", "--unshare", "notes", "--home", "shared"), sharing_notes, again=(0, 1)),
     Operation("set --settings-from", ("set", "work", "--settings-from", "~b/h/.codex"), codex_home),
     Operation(
         "export",
@@ -241,7 +253,6 @@ OPERATIONS = (
         ("import", "~b/h/x.tar.gz", "--name", "new"),
         plays("export", "work", "-o", "~b/h/x.tar.gz", "--with-login"),
         again=(0, 5),
-        variant=True,
     ),
     Operation(
         "import --move-login",
@@ -384,10 +395,17 @@ class Judge:
         self.theatre, self.run = theatre, run
         self.wrong: dict[str, list[object]] = {}
         self.launched: set[object] = set()
-        self.repaired: dict[object, list[str]] = {}
+        self.repaired: dict[object, tuple[list[str], list[str]]] = {}
         self.now: Picture | None = None  # How the home is, where that is known.
 
-    def judge(self, point: object, left: Picture, *, as_it_is: bool = False) -> None:
+    def hear(self, point: object, result: Played, codes: tuple[int, ...] = (0, 1, 5)) -> None:
+        """Judges a disturbed command by how it ended and what it left: a failure has words, and what ends with 0 is
+        done; but for a login that Codex knows of, and that we could not note."""
+        if result.code not in codes or (result.code and not result.err):
+            self.wrong.setdefault(f"{result}", []).append(point)
+        self.judge(point, self.theatre.picture(), as_it_is=True, done=result.code == 0)
+
+    def judge(self, point: object, left: Picture, *, as_it_is: bool = False, done: bool = False) -> None:
         """Puts a home as it was left, lets a Codex write meanwhile, and notes what the next commands leave wrong."""
         theatre = self.theatre
         theatre.put_back(left, left if as_it_is else self.now)
@@ -397,7 +415,9 @@ class Judge:
         self.now = theatre.picture()
         if (key := key_of(self.now)) not in self.repaired:
             self.repaired[key], self.now = self.complaints_after(), None
-        for what in (*wrong, *self.repaired[key]):
+        repaired, undone = self.repaired[key]
+        wrong += [*repaired, *(undone if done and self.run.operation.name != "login" else [])]
+        for what in wrong:
             self.wrong.setdefault(what, []).append(point)
 
     def failing_wrappers(self, left: Picture) -> list[str]:
@@ -408,15 +428,16 @@ class Judge:
         self.theatre.put_back(left)
         return wrong
 
-    def complaints_after(self) -> list[str]:
-        """What is wrong now, and what after the same command was given again."""
+    def complaints_after(self) -> tuple[list[str], list[str]]:
+        """What is wrong now, and what after the same command was given again; and what of the command is not done."""
         theatre, run = self.theatre, self.run
         wrong = self.complaints(run.before, run.after)
+        undone = [f"it ended with 0, but {what}" for what in self.complaints(run.after)]
         again = run.operation.play(theatre, seed=2)
         if again.code not in run.operation.again:
             wrong.append(f"given again: {again}")
         allowed = (run.before, run.after) if run.operation.toggles else (run.after,)
-        return wrong + [f"given again: {what}" for what in self.complaints(*allowed)]
+        return wrong + [f"given again: {what}" for what in self.complaints(*allowed)], undone
 
     def complaints(self, *allowed: Picture) -> list[str]:
         """What is neither as it was nor as it should be, and what doesn't agree."""

@@ -43,7 +43,14 @@ def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *prob
 
 
 def chatgpt(email: str, plan: str) -> cm.Account:
-    return cm.Account("chatgpt", email, plan, f"workspace of {email}", f"user {email}", since=NOW - DAY)
+    return cm.Account(
+        "chatgpt",
+        email,
+        plan,
+        "5f0c1a2b-3c4d" if email.endswith("example.com") else "9b1d3e4f-5a6b",
+        f"user {email}",
+        since=NOW - DAY,
+    )
 
 
 BROKEN = cm.Problem(

@@ -135,10 +135,12 @@ def test_two_logins_are_one_account_when_workspace_and_user_are_equal(
 
 
 TEXTS = [
-    (ONE, "a@b.c (pro)"),
-    (ONE._replace(plan=""), "a@b.c"),
-    (ONE._replace(email=""), "ChatGPT (pro)"),
+    (ONE._replace(workspace="5f0c1a2b-3c4d"), "a@b.c (pro, 5f0c1a2b)"),
+    (ONE._replace(workspace=""), "a@b.c (pro)"),
+    (ONE._replace(plan="", workspace=""), "a@b.c"),
+    (ONE._replace(email="", workspace=""), "ChatGPT (pro)"),
     (cm.Account("chatgpt"), "ChatGPT"),
+    (cm.Account("keyring"), "kept in the keyring"),
     (cm.Account("api-key", key="sk-…1234"), "API key sk-…1234"),
     (cm.Account("other"), "other login"),
     (cm.Account("none"), "not logged in"),

@@ -665,8 +665,9 @@ def test_exec_starts_the_users_shell_on_the_terminal(cm: Launched, house: Home) 
 
 def test_exec_of_something_that_is_not_there_is_explained(cm: Launched) -> None:
     result = cm("exec", "work", "no-such-program")
-    assert (result.code, result.out) == (1, "")
-    assert "no-such-program" in result.err
+    assert (result.code, result.out) == (127, "")
+    assert result.err == "codex-mirror: no-such-program can't be started: No such file or directory\n"
+    assert cm("exec", "work", "/etc").code == 126
 
 
 @pytest.mark.parametrize("words", ["run", "exec", "login", "logout", "doctor", "update", "rollback", "remove", "usage"])
@@ -675,6 +676,11 @@ def test_a_clone_that_is_not_there_is_exit_3_with_the_nearest_name(cm: Launched,
     assert (result.code, result.out) == (3, "")
     assert result.err == "codex-mirror: clone 'wrok' was not found\nhint: did you mean 'work'?\n"
     assert cm(words, "zebra").err.splitlines()[1] == "hint: codex-mirror list shows the clones"
+
+
+@pytest.mark.parametrize("words", [["run", "WORK"], ["update", "wrok", OTHER_CLONE]], ids=" ".join)
+def test_the_nearest_name_is_told_in_whatever_case_and_of_several(cm: Launched, words: list[str]) -> None:
+    assert "did you mean 'work'?" in cm(*words).err
 
 
 def test_a_clone_with_a_missing_part_is_not_started_but_explained(cm: Launched, house: Home) -> None:
@@ -795,6 +801,57 @@ def test_in_a_script_logout_says_what_codex_will_do_and_goes_on(cm: Launched, ho
     assert cm("logout", "work").err == "Not logged in\n"
 
 
+def test_a_logout_is_no_more_to_be_remembered(cm: Launched, house: Home) -> None:
+    for options in (["--local"], []):
+        log_in(cm, "work")
+        assert rows(cm)["work"]["account"]
+        assert cm("logout", "work", *options).code == 0
+        assert rows(cm)["work"]["account"] is None
+
+
+def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launched, house: Home) -> None:
+    config = house.clone_home("work") / ".codex" / "config.toml"
+    config.write_text('cli_auth_credentials_store = "keyring"\n')
+    assert "kept in the keyring" in cm("list", "--full", check=True).out
+    refused = cm("logout", "work", "--local")
+    assert refused.code == 5 and "is in the keyring" in refused.err
+    assert "revoke the login of 'work' (kept in the keyring)" in cm("logout", "work").err
+    assert cm("export", "work", "--with-login").code == 5
+
+
+def test_a_login_that_the_keyring_may_have_is_not_moved_and_a_linked_config_not_replaced(
+    cm: Launched, house: Home
+) -> None:
+    own = house.home / ".codex"
+    own.mkdir()
+    (own / "auth.json").write_text(chatgpt_login("ann@example.org"))
+    (own / "config.toml").write_text('cli_auth_credentials_store = "keyring"\n')
+    before = household_tree(house)
+    moved = cm("import", own, "--name", "new", "--move-login")
+    assert moved.code == 5 and "in the keyring" in moved.err and household_tree(house) == before
+    config = house.clone_home("work") / ".codex" / "config.toml"
+    config.rename(house.home / "mine.toml")
+    config.symlink_to(house.home / "mine.toml")
+    before = household_tree(house)
+    refused = cm("set", "work", "--settings-from", own)
+    assert refused.code == 5 and f"{config} is a link" in refused.err and household_tree(house) == before
+
+
+def test_what_is_taken_back_must_have_been_given(cm: Launched) -> None:
+    for option, what in (("--unshare", "share .npmrc"), ("--no-keep-env", "see NOPE")):
+        result = cm("set", "work", option, what.split()[1])
+        assert result.code == 1 and f"'work' doesn't {what}" in result.err
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_fish_keeps_its_universal_variables_and_codex_does_not_see_them(cm: Launched, house: Home) -> None:
+    env = {**house.env, "XDG_CONFIG_HOME": str(house.base / "config")}
+    run(["fish", "-c", "set -Ux CODEX_API_KEY mine"], env=env, check=True)
+    inside = run(["fish", "-c", "codex-mirror env work --shell fish | source; work"], env=env, check=True)
+    assert not overheard(inside.out).env.get("CODEX_API_KEY")
+    assert run(["fish", "-c", 'echo "[$CODEX_API_KEY]"'], env=env).out == "[mine]\n"
+
+
 def test_local_logout_drops_this_login_without_asking_codex(cm: Launched, house: Home) -> None:
     log_in(cm, "work")
     result = cm("logout", "work", "--local", "--yes")
@@ -854,16 +911,19 @@ def test_removing_sessions_alone_asks_yes_or_no(cm: Launched, house: Home) -> No
     assert result.code == 0 and "1 session" in result.err
 
 
-@pytest.mark.parametrize("loss", ["a login", "a session", "an odd login"])
+@pytest.mark.parametrize("loss", ["a login", "a session", "an odd login", "settings"])
 def test_without_a_terminal_a_loss_needs_yes(cm: Launched, house: Home, loss: str) -> None:
     if loss == "a session":
         plant_session(house, "work")
+    elif loss == "settings":
+        (house.clone_home("work") / ".codex/AGENTS.md").write_text("never touch the login\n")
     else:
         plant_login(house, "work", chatgpt_login("ann@example.org") if loss == "a login" else "torn {")
     before = household_tree(house)
     result = cm("remove", "work")
     assert (result.code, result.out, household_tree(house)) == (5, "", before)
-    assert "--yes" in result.err and ("session" if loss == "a session" else "login") in result.err
+    named = {"a session": "1 session", "settings": "AGENTS.md"}.get(loss, "login")
+    assert "--yes" in result.err and named in result.err
     for option in ("--yes", "-y"):
         result = cm("remove", "work", option)
         assert result.code == (0 if option == "--yes" else 3)
@@ -1328,6 +1388,9 @@ def test_one_bad_row_blocks_only_itself_and_is_named(cm: Launched, house: Home) 
     assert "'work'" in found["codex-mirror", "registry-row"]["what"]
     assert cm("run", OTHER_CLONE, "exit", "0").code == 0 and cm("create", "new").code == 0
     assert cm("run", "work").code == 1
+    for words in (["update", "--all"], ["wrapper", "install"]):
+        result = cm(*words)
+        assert result.code == 1 and "row 'work' is broken" in result.err and OTHER_CLONE in result.out
     assert "relative" in (house.mirror / "registry.json").read_text()
 
 

@@ -195,7 +195,7 @@ def test_the_first_update_takes_the_runtime_over_and_rollback_goes_back_to_it(
         *("m", "m/lock", base, f"{base}/home", f"{base}/home/.codex", f"{base}/clone.json", "bin/work"),
         *(f"{base}/logs/events.log", f"{base}/logs", f"{base}/runtime"),
     }, moved
-    modes = {after[path][1] for path in (base, f"{base}/home", f"{base}/home/.codex")}
+    modes = {after[path][1] for path in ("m", base, f"{base}/home", f"{base}/home/.codex")}
     assert modes == {"0o700"}
 
     assert ask(home, "rollback", "work").out == "work: 0.169.0 → 0.150.0\n"
@@ -244,12 +244,12 @@ def test_an_earlier_program_s_clone_is_renamed_and_mended(home: Home, kind: str,
     assert ask(home, "rename", "work", "office").code == 0
     assert run([home.bin / "office", "--version"], env=home.env, check=True).out == "codex-cli 0.150.0\n"
     assert not (home.bin / "work").exists() and login_of(home, "work").read_bytes() == content
+    private = [home.mirror, home.clone_home("work"), home.clone_home("work") / ".codex", home.clone_home("work").parent]
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o700}
     mended = ask(home, "doctor", "--fix")
     assert mended.code == 0, mended
     [examined] = [row for row in ask(home, "doctor", "--json").json() if row["name"] == "office"]
     assert examined["ok"] and not [one for one in examined["problems"] if one["severity"] != "info"]
-    private = [home.mirror, home.clone_home("work"), home.clone_home("work") / ".codex"]
-    assert {path.stat().st_mode & 0o777 for path in private} == {0o700}
     config = (home.clone_home("work") / ".codex" / "config.toml").read_text()
     assert 'model = "gpt-5"' in config and "check_for_update_on_startup = false" in config
 
@@ -327,8 +327,8 @@ def test_a_newer_registry_is_refused_and_never_overwritten(home: Home, codex: Pa
                   ["run", "work"]):  # fmt: skip
         result = ask(home, *words)
         assert result.code == 1 and "has version 2, and this" in result.err, (words, result)
-        kept = {path for path in changes(before, at_rest(home)) if path not in ("m/lock", "m/reserve")}
-        assert kept == set(), words
+        kept = {path for path in changes(before, at_rest(home)) if path not in ("m", "m/lock", "m/reserve")}
+        assert kept == set() and home.mirror.stat().st_mode & 0o777 in (0o700, 0o755), words
 
 
 def test_its_rows_stay_readable_for_the_earlier_program(home: Home, codex: Path) -> None:

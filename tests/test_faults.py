@@ -131,12 +131,9 @@ def test_a_command_failing_at_any_event_is_wholly_done_or_undone_by_the_next(
         theatre.put_back(run.before)
         result = run.operation.play(theatre, at=n, error=errors[n % 2], lasting=lasting)
         tally("failures injected")
-        left = theatre.picture()
-        if result.code and not result.err:
-            judge.wrong.setdefault(f"no word on exit {result.code}", []).append(n)
-        if key_of(left) not in seen:
-            seen.add(key_of(left))
-            judge.judge(n, left, as_it_is=True)
+        if (key := (key_of(theatre.picture()), result.code, bool(result.err))) not in seen:
+            seen.add(key)
+            judge.hear(n, result)
     judge.report()
 
 
@@ -162,9 +159,7 @@ def test_what_cannot_be_read_is_never_left_out(theatre: Theatre, name: str) -> N
         theatre.put_back(run.before)
         result = run.operation.play(theatre, at=n, error=errno.EIO, reads=True)
         tally("failures injected")
-        for what in judge.complaints(run.after) if result.code == 0 else []:
-            judge.wrong.setdefault(f"exit 0: {what}\n    after {reads[n - 1]}", []).append(1)
-        judge.judge(1, theatre.picture(), as_it_is=True)
+        judge.hear(1, result)
     judge.report()
 
 

@@ -46,7 +46,6 @@ FINE = {
     "unused": (),
     "twins": (),
     "newer": "",
-    "keyring": False,
 }
 
 
@@ -85,7 +84,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"open_to_others": ("/h",)}, "directory-open", WARNING, "others may look into it: /h"),
     ({"loose": ("features.daemon_auto_start",)}, "pin-loose", WARNING, "features.daemon_auto_start"),
     ({"twins": ("play", "other"), "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'play', 'other': refresh"),
-    ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro), and was a@b.c (pro)"),
+    ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro, w), and was a@b.c"),
     ({"unused": ("/r/old",)}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ("CODEX_API_KEY",)}, "login-override", INFO, "CODEX_API_KEY"),
     ({"socket_excess": 7}, "socket-path", INFO, "7 bytes too long"),
@@ -114,7 +113,7 @@ NO_JUDGEMENTS: list[dict[str, Any]] = [
     {"noted": ONE, "account": cm.Account("unknown"), **LOGGED_IN},
     {"noted": cm.Account("unknown"), "account": ONE, **LOGGED_IN},
     {"status": cm.Captured(1, b"", b"WARNING: proceeding\nNot logged in\n")},
-    {"keyring": True, **LOGGED_IN},
+    {"account": cm.Account("keyring"), **LOGGED_IN},
 ]
 
 
@@ -137,29 +136,29 @@ def test_the_worst_comes_first(home: Home) -> None:
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
 
 
-AUTH: list[tuple[Any, Any, bool, str]] = [
-    (cm.Captured(1, b"", b"Not logged in\n"), cm.Account("none"), False, "not_logged_in"),
-    (cm.Captured(1, b"", b"WARNING: x\nNot logged in\n"), cm.Account("none"), False, "not_logged_in"),
-    (cm.Captured(0, b"", b"API key configured - sk-proj-***67890\n"), cm.Account("api-key"), False, "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using an API key - x\n"), cm.Account("api-key"), False, "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), ONE, False, "logged_in"),
+AUTH: list[tuple[Any, Any, str]] = [
+    (cm.Captured(1, b"", b"Not logged in\n"), cm.Account("none"), "not_logged_in"),
+    (cm.Captured(1, b"", b"WARNING: x\nNot logged in\n"), cm.Account("none"), "not_logged_in"),
+    (cm.Captured(0, b"", b"API key configured - sk-proj-***67890\n"), cm.Account("api-key"), "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using an API key - x\n"), cm.Account("api-key"), "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), ONE, "logged_in"),
     # An auth.json that is `{}` counts as a login for Codex itself.
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), False, "not_logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), True, "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("unknown"), False, "logged_in"),
-    (cm.Captured(1, b"", b"Error checking login status: x\n"), cm.Account("unknown"), False, "unknown"),
-    (cm.Captured(1, b"", b"Error loading configuration: x\n"), cm.Account("none"), False, "unknown"),
-    (cm.Captured(None, b"", b""), ONE, False, "unknown"),
-    (cm.Captured(-9, b"", b"Not logged in\n"), cm.Account("none"), False, "unknown"),
-    (cm.Captured(126, b"", b"x"), cm.Account("none"), False, "unknown"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), "not_logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("keyring"), "logged_in"),
+    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("unknown"), "logged_in"),
+    (cm.Captured(1, b"", b"Error checking login status: x\n"), cm.Account("unknown"), "unknown"),
+    (cm.Captured(1, b"", b"Error loading configuration: x\n"), cm.Account("none"), "unknown"),
+    (cm.Captured(None, b"", b""), ONE, "unknown"),
+    (cm.Captured(-9, b"", b"Not logged in\n"), cm.Account("none"), "unknown"),
+    (cm.Captured(126, b"", b"x"), cm.Account("none"), "unknown"),
 ]
 
 
-@pytest.mark.parametrize(("status", "account", "keyring", "answer"), AUTH)
+@pytest.mark.parametrize(("status", "account", "answer"), AUTH)
 def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
-    home: Home, status: Any, account: Any, keyring: bool, answer: str
+    home: Home, status: Any, account: Any, answer: str
 ) -> None:
-    assert cm.auth_status(facts(home, status=status, account=account, keyring=keyring)) == answer
+    assert cm.auth_status(facts(home, status=status, account=account)) == answer
 
 
 # --- the household ---
@@ -261,6 +260,12 @@ DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
     ("no settings at all", lambda home, clone: (codex_home(home) / "config.toml").unlink(), "pin-loose", True),
     ("broken settings", lambda home, clone: append(codex_home(home) / "config.toml", "x\n"), "start", False),
     ("an old runtime", lambda home, clone: in_runtime(clone, "../0.1.0-abcdef12").mkdir(), "runtime-unused", True),
+    ("an old runtime and a stranger's wrapper",
+     lambda home, clone: (in_runtime(clone, "../0.1.0-abcdef12").mkdir(), Path(clone.wrapper).write_text("x")),
+     "wrapper", False),
+    ("the book's runtime gone and another there",
+     lambda home, clone: Path(clone.runtime.path).rename(in_runtime(clone, "../0.1.0-abcdef12")),
+     "runtime-incomplete", False),
     ("a killed change's scratch", lambda home, clone: (home.mirror / "scratch-abcdef12").mkdir(), "leftovers", True),
     ("a mirror home open to others", lambda home, clone: home.mirror.chmod(0o755), "mirror-home-open", True),
     ("a row lost", lambda home, clone: write_registry(home, rows_of(home)[:1]), "orphan-clone", True),
@@ -308,6 +313,9 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
     again = {problem["id"] for row in ask(home, "doctor", "--json").json() for problem in row["problems"]}
     assert (id not in again) == (mends or not id) and (fixed.code == 0) == mends, (fixed, again)
     assert login.read_text() == json.dumps({"OPENAI_API_KEY": API_KEYS[0]})
+    wrote, removed = f"wrote its command {clone.wrapper} again", in_runtime(clone, "../0.1.0-abcdef12").resolve()
+    assert (wrote in fixed.err) == (id.startswith("wrapper") and "stranger" not in kind), fixed.err
+    assert (f"removed {removed}" in fixed.err) == ("an old runtime" in kind) and removed.exists() == ("book's" in kind)
     after = at_rest(home)
     other = {path for path in changes(healthy, after) if path.startswith("m/clones/play/.codex-mirror/home")}
     assert other == set() or kind == "a clone lost"
@@ -316,6 +324,47 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
         derived = {"m/clones/work/.codex-mirror/logs/events.log", "m/clones/play/.codex-mirror/logs/events.log",
                    "m/clones/work/.codex-mirror/clone.json", "m/clones/play/.codex-mirror/clone.json"}  # fmt: skip
         assert left <= derived | ({"m/clones/work/.codex-mirror/logs"} if kind == "the logs gone" else set()), left
+
+
+AWAY = [["update", "work"], ["update", "--all"], ["set", "work", "--home", "shared"], ["rename", "work", "x"],
+        ["wrapper", "install"], ["rollback", "work"], ["doctor", "--fix"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", AWAY, ids=" ".join)
+def test_a_clone_on_a_disk_that_isn_t_there_is_never_begun_anew(home: Home, codex: Path, words: list[str]) -> None:
+    make_clone(home, "work", root=str(home.base / "disk" / "work"))
+    (home.base / "disk").rename(home.base / "away")
+    (home.base / "disk").mkdir()
+    result = ask(home, *words)
+    assert result.code != 0 and "is gone, with the clone's login and sessions" in result.err + result.out, result
+    assert list((home.base / "disk").iterdir()) == []
+    (home.base / "disk").rmdir()
+    (home.base / "away").rename(home.base / "disk")
+    assert ask(home, "run", "work", "--version").code == 0
+
+
+def test_removing_a_clone_that_isn_t_there_says_what_stays(home: Home, codex: Path) -> None:
+    make_clone(home, "work", root=str(home.base / "disk" / "work"))
+    (home.base / "disk").rename(home.base / "away")
+    removed = ask(home, "remove", "work")
+    assert removed.code == 0 and "its login and sessions stay" in removed.err and rows_of(home) == []
+    assert (home.base / "away" / "work" / ".codex-mirror" / "home").is_dir()
+
+
+def test_a_rebuilt_registry_has_everything_of_the_one_before_in_its_order(home: Home, codex: Path) -> None:
+    for name in ("zoe", "work", "ann"):
+        make_clone(home, name)
+    rows = rows_of(home)
+    strange = {**rows[1], "id": "x-1", "name": "strange", "runtimeKind": "hologram"}
+    write_registry(home, [rows[0], strange, *rows[1:]], theirs={"a": 1})
+    assert ask(home, "set", "ann", "--keep-env", "CODEX_API_KEY").code == 0
+    (home.mirror / "registry.json").rename(home.mirror / "registry.json.previous")
+    (home.mirror / "registry.json").write_text("")
+    (home.mirror / "registry.json").chmod(0o600)
+    assert "rebuilt the registry with 3 clones" in ask(home, "doctor", "--fix").err
+    assert [row["name"] for row in rows_of(home)] == ["zoe", "strange", "work", "ann"]
+    document = json.loads((home.mirror / "registry.json").read_bytes())
+    assert document["theirs"] == {"a": 1} and document["clones"][1] == strange
 
 
 def test_a_file_shared_by_three_is_mended_with_a_new_inode_in_all(home: Home, codex: Path) -> None:

@@ -114,6 +114,16 @@ CONFIGS: list[tuple[str, str, dict[str, Any]]] = [
     ("with Windows' line ends", 'x = 1\r\n[a]\r\ny = 2\r\n', {"x": 1, "a": {"y": 2}}),
     ("with texts of several lines", 'x = """\na\n[b]\n"""\ny = 2\n', {"x": "a\n[b]\n", "y": 2}),
     ("with inline tables", "x = {a = 1, b = [2]}\n", {"x": {"a": 1, "b": [2]}}),
+    ("with ours in a text", 'x = """\ncli_auth_credentials_store = "keyring"\nforced_x = 1\n[y]\n"""\n',
+     {"x": 'cli_auth_credentials_store = "keyring"\nforced_x = 1\n[y]\n'}),
+    ("with ours in a plain text", "x = \'\'\'\nforced_x = 1\n\'\'\'\ny = 1\n", {"x": "forced_x = 1\n", "y": 1}),
+    ("with quotes in comments", '# it\'s """\nforced_x = 1\ny = 2 # "\n', {"y": 2}),
+    ("forced in plain quotes", "'forced_chatgpt_workspace_id' = 'w'\nx = 1\n", {"x": 1}),
+    ("forced in disguise", '"forced\\u005flogin_method" = "api"\nx = 1\n', {"x": 1}),
+    ("with lists of lists", 'x = [\n  ["a"],\n  ["b"]\n]\nforced_x = 1\n', {"x": [["a"], ["b"]]}),
+    ("with ours in plain quotes", "'check_for_update_on_startup' = true\nx = 1\n", {"x": 1}),
+    ("with places of its own", 'sqlite_home = "/s"\nlog_dir = "/l"\nx = 1\n', {"x": 1}),
+    ("with a mark of its encoding", '\ufeffx = 1\n', {"x": 1}),
     ("with odd characters", 'x = "ä日本\\u001b"\n', {"x": "ä日本\x1b"}),
 ]  # fmt: skip
 
@@ -131,8 +141,10 @@ def test_foreign_settings_are_made_to_hold_the_pin_and_keep_the_rest(
 
 def test_a_clone_s_own_settings_keep_what_is_forced_in_them() -> None:
     tomllib = pytest.importorskip("tomllib")
-    own = cm.with_pin_settings('forced_login_method = "api"\n', False)
-    assert tomllib.loads(own) == {**OURS, "forced_login_method": "api"}
+    own = cm.with_pin_settings('forced_login_method = "api"\nsqlite_home = "/s"\n', False)
+    assert tomllib.loads(own) == {**OURS, "forced_login_method": "api", "sqlite_home": "/s"}
+    kept = cm.with_pin_settings('"cli_auth_credentials_store" = "keyring"\ncheck_for_update_on_startup = true\n', False)
+    assert tomllib.loads(kept) == {**OURS, "cli_auth_credentials_store": "keyring"}
 
 
 FEATURES: list[tuple[str, str, dict[str, Any]]] = [
@@ -152,6 +164,10 @@ FEATURES: list[tuple[str, str, dict[str, Any]]] = [
     ("inline and empty", "features = {}\n", {"features": {}}),
     ("inline and on", "features = { daemon_auto_start = true, apps = true }\n", {"features": {"apps": True}}),
     ("inline and off", "features = {apps = true, daemon_auto_start = false}\n", {"features": {"apps": True}}),
+    ("a table in quotes", '["features"]\n"daemon_auto_start" = true\n', {"features": {}}),
+    ("dotted in quotes", "'features'.\"daemon_auto_start\" = true\n", {"features": {}}),
+    ("a table named in a text", 'x = """\n[features]\n"""\n', {"x": "[features]\n", "features": {}}),
+    ("on in a text", 'x = """\ndaemon_auto_start = true\n"""\n', {"x": "daemon_auto_start = true\n", "features": {}}),
     ("a table of another name", "[x.features]\napps = true\n", {"x": {"features": {"apps": True}}, "features": {}}),
     ("a table below it", "[features.x]\ny = 1\n", {"features": {"x": {"y": 1}}}),
     ("a profile's", "[profiles.p.features]\ndaemon_auto_start = true\n",
@@ -267,10 +283,13 @@ def test_settings_behind_links_are_found_and_logins_and_circles_are_not(tmp_path
     (old / "skills" / "zero").symlink_to("/dev/zero")
     (old / "skills" / "round").symlink_to("..")
     os.mkfifo(old / "skills" / "fifo")
-    tails = cm.setting_files(str(old))
-    assert {"AGENTS.md", "prompts/a.md"} <= set(tails) and len(tails) < 2000
-    for tail in tails:
-        assert os.path.isfile(old / tail) and API_KEYS[0] not in (old / tail).read_text(), tail
+    for name in ("auth.json.before-1", "logs_2.sqlite-wal"):
+        (tmp_path / "real" / name).write_text(API_KEYS[0])
+    through = [tail for tail in SETTINGS if not tail.startswith("skills/")]
+    through += ["history.jsonl", "version.json", "sessions/2026/11/22/rollout-a.jsonl", "skills/one/SKILL.md", "tmp/x"]
+    through += ["config.toml", "packages/standalone/x", "app-server-daemon/settings.json"]
+    expected = ["AGENTS.md", "prompts/a.md", *(f"skills/all/{tail}" for tail in through)]
+    assert sorted(cm.setting_files(str(old))) == sorted(expected)
 
 
 SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
@@ -346,6 +365,14 @@ def test_nothing_that_holds_or_leads_to_a_login_can_be_shared(home: Home, text: 
     assert caught.value.code == (cm.FAILED if says == "is not there" else cm.REFUSED)
 
 
+def test_a_codex_home_in_use_is_not_shared_wherever_it_is(home: Home) -> None:
+    (home.home / "work" / "cx").mkdir(parents=True)
+    for text in ("work", "work/cx"):
+        with pytest.raises(cm.MirrorError, match="logins are in") as caught:
+            cm.checked_share(text, places_of(home), cm.Book(), str(home.home / "work" / "cx"))
+        assert caught.value.code == cm.REFUSED
+
+
 def test_an_absolute_path_into_the_home_is_meant_relative_to_it(home: Home) -> None:
     (home.home / ".gitconfig").touch()
     assert cm.checked_share(str(home.home / ".gitconfig"), places_of(home), cm.Book()) == ".gitconfig"
@@ -358,11 +385,19 @@ def test_work_and_other_programs_logins_in_a_home_are_seen(home: Home, clone: An
     build(home, clone._replace(shared=(".gitconfig",)))
     inside = Path(cm.home_of(clone))
     assert cm.own_files(clone) == []
-    for name in (".npm/cache", ".cache/x", "go/pkg/mod/x", ".codex/history.jsonl"):
+    for name in (".npm/cache", ".cache/x", "go/pkg/mod/x", ".codex/version.json", ".codex/skills/.system/x"):
         (inside / name).parent.mkdir(parents=True, exist_ok=True)
         (inside / name).write_text("x")
     assert cm.own_files(clone) == []
-    for name in ("thesis.txt", ".config/gh/hosts.yml", ".codex/.credentials.json"):
+    mine = [
+        "thesis.txt",
+        ".config/gh/hosts.yml",
+        ".codex/.credentials.json",
+        ".codex/history.jsonl",
+        ".codex/AGENTS.md",
+    ]
+    mine += [".codex/prompts/a.md", ".codex/skills/one/SKILL.md", ".codex/memories/m.md", ".codex/config.toml"]
+    for name in mine:
         (inside / name).parent.mkdir(parents=True, exist_ok=True)
         (inside / name).write_text("x")
-    assert len(cm.own_files(clone)) == 3
+    assert sorted(cm.own_files(clone)) == sorted(str(inside / name) for name in mine)

@@ -1241,7 +1241,7 @@ def test_a_command_line_with_escapes_is_told_without_them(couple: Home, words: l
     before = at_rest(couple)
     for odd in ("", os.fsdecode(b"\xff\x9b")):
         result = ask(couple, *(word + odd if EVIL in word else word for word in words), "--debug"[: 0 if odd else 7])
-        assert result.code in (1, 2, 3, 5), result
+        assert result.code in (1, 2, 3, 5) or (result.code == 127 and words[0] == "exec"), result
         assert result.err or "path status" in " ".join(words)
     assert changes(before, at_rest(couple)) == {}
 
@@ -1268,7 +1268,7 @@ VARIABLES = [
 def test_a_variable_with_escapes_is_told_without_them(couple: Home, name: str, value: str, words: list[str]) -> None:
     before = at_rest(couple)
     result = ask(couple, *words, env={name: value})
-    assert result.code in (0, 1, 2, 5), result
+    assert result.code in (0, 1, 2, 5) or (result.code == 127 and words[0] == "exec"), result
     assert changes(before, at_rest(couple)) == {}
 
 
@@ -1300,7 +1300,7 @@ def test_a_registry_full_of_escapes_is_shown_without_them(couple: Home, registry
         shutil.rmtree(couple.mirror / "clones" / EVIL)
         for path in leftovers:
             path.unlink()
-        (couple.clone_home("play") / ".codex" / "auth.json").unlink()
+        (couple.clone_home("play") / ".codex" / "auth.json").unlink(missing_ok=True)
 
 
 def test_a_lock_journal_or_log_full_of_escapes_is_told_without_them(couple: Home) -> None:

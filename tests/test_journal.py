@@ -174,6 +174,78 @@ def test_what_the_disk_refuses_is_kept_and_tried_again(home: Home, clone: Any, m
     assert not list(below("runtime")(home).glob("old*"))
 
 
+def test_what_was_refused_is_done_later_in_the_order_of_the_changes(home: Home, clone: Any) -> None:
+    """A wrapper that an earlier change puts in place, a later one takes away, whatever their ids are."""
+    wrapper = home.bin / "work"
+    for earlier, later in (("00000000", "ffffffff"), ("ffffffff", "00000000")):
+        wrapper.unlink(missing_ok=True)
+        staged = cm.Staged(cm.staged_name(str(wrapper), earlier), str(wrapper), True)
+        Path(staged.temporary).write_bytes(cm.wrapper_of(clone, places_of(home)))
+        for age, name, plan in (
+            (2, f"finish-{earlier}.json", plan_of(clone, staged=(staged,))._replace(id=earlier)),
+            (1, f"finish-{later}.json", plan_of(clone, doomed=(str(wrapper),))._replace(id=later)),
+        ):
+            write_journal(home, plan, name)
+            os.utime(home.mirror / name, (1e9 - age, 1e9 - age))
+        assert cm.settle(places_of(home)) == [] and not wrapper.exists()
+
+
+def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) -> None:
+    source, place = home.home / "auth.json", below("home/.codex/auth.json")(home)
+    source.write_text("another")
+    staged = cm.staged_name(str(place), "abcdef12")
+    Path(staged).write_text("first")
+    moved = cm.Moved(str(source), f"{source}.aside", cm.digest_of_bytes(b"first"), staged)
+    commit(home)
+    write_journal(home, plan_of(clone, moved=(moved,), staged=(cm.Staged(staged, str(place), False),)))
+    [problem] = cm.settle(places_of(home))
+    assert "is another login meanwhile" in problem and source.read_text() == "another"
+    assert not place.exists() and not Path(staged).exists() and not Path(f"{source}.aside").exists()
+
+
+def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, clone: Any) -> None:
+    """Killed right behind its commit, used, and then the registry is gone: nothing says any more what was committed."""
+    base = home.mirror / "clones" / "work" / ".codex-mirror"
+    login = below("home/.codex/auth.json")(home)
+    login.write_text("a login")
+    write_journal(home, plan_of(clone, made=(str(base),)))
+    (home.mirror / "registry.json").write_bytes(b"")
+    (home.mirror / "registry.json.previous").unlink(missing_ok=True)
+    assert "rebuilt the registry with 1 clone;" in cm.rebuild_registry(caller_in(home))
+    with cm.writing(caller_in(home), "next"):
+        pass
+    assert login.read_text() == "a login" and clone_in(home, "work").id == clone.id
+    assert len(list(home.mirror.glob("unreadable-*.journal"))) == 1
+
+
+def test_a_registry_is_rebuilt_under_the_lock(home: Home, clone: Any) -> None:
+    (home.mirror / "registry.json").write_bytes(b"")
+    impatient = caller_in(home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"})
+    with cm.locked(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
+        with pytest.raises(cm.MirrorError, match="'another'") as caught:
+            cm.rebuild_registry(impatient)
+        assert caught.value.code == cm.BUSY
+
+
+def test_the_lock_is_the_same_file_ever_after(home: Home, clone: Any) -> None:
+    before = (home.mirror / "lock").stat().st_ino
+    with cm.writing(caller_in(home), "next"):
+        pass
+    assert (home.mirror / "lock").stat().st_ino == before
+
+
+@pytest.mark.parametrize("name", ["lock", "reserve", "registry.json.new", "registry.json.previous", "journal.json.new"])
+def test_a_directory_in_the_way_is_named_before_anything_is_tried(home: Home, clone: Any, name: str) -> None:
+    (home.mirror / name).unlink(missing_ok=True)
+    (home.mirror / name).mkdir()
+    before = tree(home.base)
+    with pytest.raises(cm.MirrorError, match=f"{name} is in the way") as caught:
+        cm.remove_clone(caller_in(home), "work")
+    assert caught.value.hint == "move it away" and tree(home.base) == before
+    house = cm.examine_household(caller_in(home))
+    assert f"{name} is in the way" in str(cm.diagnose_household(house, places_of(home)))
+
+
 NO_PLANS: list[bytes] = [
     b"",
     b"torn {",

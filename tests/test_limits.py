@@ -270,3 +270,9 @@ def test_a_big_file_is_read_from_its_end_and_only_so_far(codex_home: Path) -> No
     os.truncate(path, 1 << 30)
     found, read = cm.newest_limits_in(str(path))
     assert found == cm.Usage() and read <= cm.SEARCHED_IN_FILE + cm.BLOCK
+
+
+def test_in_the_newest_file_limits_are_found_behind_a_very_long_line(home: Home, codex_home: Path) -> None:
+    write_rollout(codex_home, [limits(window(3), at=NOW - 9000)], name="older", at=NOW - 9000)
+    write_rollout(codex_home, [limits(window(7)), other(20_000_000)])
+    assert usage(home).windows[0].used == 7.0

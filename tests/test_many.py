@@ -178,6 +178,14 @@ def test_a_writer_that_was_stopped_loses_nobodys_entry(home: Home, mirror: Mirro
     assert (complaints(home), names(home)) == ([], ["late", "other", "slow", "work"])
 
 
+def test_who_waited_settles_what_the_killed_holder_left(home: Home, mirror: Mirror, stopped: Stopped) -> None:
+    late = mirror.start("create", "late")
+    assert late.stderr.readline().startswith(b"waiting for")
+    stopped.kill()
+    assert finish(late).code == 0
+    assert (complaints(home), names(home)) == ([], ["late", "other", "work"])
+
+
 def test_a_dead_writer_never_blocks(home: Home, mirror: Mirror, stopped: Stopped) -> None:
     stopped.kill()
     result = mirror("create", "late", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0"})

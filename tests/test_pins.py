@@ -270,6 +270,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object], bool]] = [
     ("gone", Path.unlink, True),
     ("a link", lambda path: (path.rename(f"{path}.x"), path.symlink_to(f"{path}.x")), True),
     ("a directory", lambda path: (path.unlink(), path.mkdir()), True),
+    ("no program any more", lambda path: path.chmod(0o444), True),
     ("a FIFO", lambda path: (path.unlink(), os.mkfifo(path)), True),
     ("another time only", lambda path: os.utime(path, (1, 1)), False),
     ("restored from a backup", lambda path: shutil.copy(path, f"{path}.x") and os.replace(f"{path}.x", path), False),
@@ -295,6 +296,75 @@ def test_bytes_that_changed_behind_every_sign_are_found_by_reading_them(home: Ho
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert complaints_about(clone.runtime) == []
     assert damaged_in(clone.runtime) == [str(path)]
+
+
+def test_a_program_that_lost_its_mode_is_mended_and_linked_into_no_other_clone(home: Home, package: Path) -> None:
+    for name in ("one", "two"):
+        make_clone(home, name, source=str(package))
+    path = runtime_of(home, "one") / HOST
+    path.chmod(0o444)
+    make_clone(home, "three", source=str(package))
+    assert (runtime_of(home, "three") / HOST).stat().st_mode & 0o777 == 0o555
+    assert ask(home, "doctor", "one", "--fix").code == 0
+    both = [(runtime_of(home, name) / HOST).stat() for name in ("one", "two")]
+    assert [facts.st_mode & 0o777 for facts in both] == [0o555, 0o555] and both[0].st_ino == both[1].st_ino
+
+
+def spoil_unseen(path: Path) -> bytes:
+    facts, content = path.stat(), spoil(path)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    return content
+
+
+def test_update_from_mends_also_what_shows_no_sign_and_reads_what_it_links(home: Home, package: Path) -> None:
+    for name in ("one", "two"):
+        make_clone(home, name, source=str(package))
+    content = spoil_unseen(runtime_of(home, "one") / HOST)
+    assert ask(home, "update", "one", "--from", package).out == "one: 0.169.0 pinned anew\n"
+    assert (runtime_of(home, "one") / HOST).read_bytes() == content
+    assert clone_in(home, "one").previous is None and ask(home, "doctor", "one", "--deep").code == 0
+    assert ask(home, "update", "one", "--from", package).out == "one: already at 0.169.0\n"
+
+
+def test_another_build_of_the_same_version_is_pinned_when_it_is_named(home: Home, package: Path) -> None:
+    other = twin(home, package)
+    make_clone(home, "work", source=str(package))
+    assert ask(home, "update", "work", "--from", other).out == "work: 0.169.0 pinned anew\n"
+    assert (runtime_of(home, "work") / HOST).read_bytes() == (other / HOST).read_bytes()
+    assert ask(home, "update", "work", "--from", other).out == "work: already at 0.169.0\n"
+    assert ask(home, "rollback", "work").out == "work: 0.169.0 as it was before\n"
+    assert (runtime_of(home, "work") / HOST).read_bytes() == (package / HOST).read_bytes()
+
+
+def test_the_runtime_before_is_examined_and_mended_too_and_helps_others(home: Home, package: Path) -> None:
+    newer = fake_codex(home.base / "newer", "0.170.0")
+    for name in ("one", "two"):
+        make_clone(home, name, source=str(package))
+    update(home, "one", newer)
+    before = Path(clone_in(home, "one").previous.path) / HOST
+    content = before.read_bytes()
+    # A copy of its own in the other's runtime, so that there are good bytes: it was on another disk once.
+    good = runtime_of(home, "two") / HOST
+    shutil.copy2(good, f"{good}.x")
+    os.replace(f"{good}.x", good)
+    update(home, "two", newer)
+    spoil(before)
+    discard(package)
+    found = ask(home, "doctor", "one", "--deep")
+    assert found.code == 1 and str(before) in found.out
+    assert ask(home, "doctor", "one", "--deep", "--fix").code == 0 and before.read_bytes() == content
+
+
+def test_nothing_is_mended_through_a_linked_directory(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    home.put_on_path(package / "bin")
+    helpers, elsewhere = runtime_of(home, "work") / "codex-path", home.base / "elsewhere"
+    elsewhere.mkdir()
+    discard(helpers)
+    helpers.symlink_to(elsewhere)
+    result = ask(home, "doctor", "work", "--fix")
+    assert result.code == 1 and f"{helpers} is not a directory of the runtime" in result.err
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_missing_entry_is_all_that_is_told(home: Home, package: Path) -> None:
@@ -346,6 +416,39 @@ def test_a_link_inside_a_package_stays_a_link_inside_it(home: Home, package: Pat
     assert os.readlink(runtime / "codex") == os.readlink(runtime / "absolute") == "bin/codex"
     shutil.rmtree(package)
     assert (runtime / "absolute").read_bytes() == (runtime / "bin" / "codex").read_bytes()
+
+
+def test_what_links_out_of_a_package_lead_to_is_copied_and_circles_end(home: Home, package: Path) -> None:
+    helpers = {path: (package / path).read_bytes() for path in ("codex-path/rg", HOST)}
+    (package / "codex-path").rename(package / ".path")
+    (package / "codex-path").symlink_to(".path")
+    (package / HOST).rename(home.base / "host")
+    (package / HOST).symlink_to(home.base / "host")
+    (package / "codex-resources").rename(home.base / "resources")
+    (package / "codex-resources").symlink_to("../resources")
+    (package / "codex-resources" / "circle").symlink_to(home.base)
+    (home.base / "resources" / "back").symlink_to("../resources")
+    (home.base / "resources" / "circle").unlink()
+    make_clone(home, "work", source=str(package))
+    runtime = runtime_of(home, "work")
+    shutil.rmtree(package)
+    assert {path: (runtime / path).read_bytes() for path in helpers} == helpers
+    assert os.readlink(runtime / "codex-path") == ".path" and not (runtime / HOST).is_symlink()
+    names = {path.name for path in (runtime / "codex-resources").iterdir()}
+    assert names == ({"bwrap"} if os.uname().sysname == "Linux" else set())
+
+
+def test_a_package_whose_codex_only_starts_another_one_is_refused(home: Home, package: Path) -> None:
+    wrapped = home.base / "wrapped"
+    shutil.copytree(package, wrapped)
+    (wrapped / "bin" / "codex").rename(wrapped / "bin" / ".codex-wrapped")
+    (wrapped / "bin" / "codex").write_text(f'#!/bin/sh\nexec {package}/bin/codex "$@"\n')
+    (wrapped / "bin" / "codex").chmod(0o755)
+    before = at_rest(home)
+    with pytest.raises(cm.MirrorError, match="only starts another program") as caught:
+        make_clone(home, "work", source=str(wrapped))
+    assert caught.value.code == cm.REFUSED and str(package / "bin/codex") in caught.value.message
+    assert set(changes(before, at_rest(home))) <= {"m", "m/lock", "m/reserve"}
 
 
 def test_progress_goes_up_to_the_whole_and_no_further(home: Home, package: Path) -> None:

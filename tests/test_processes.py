@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,33 @@ def test_the_time_limit_holds_and_everything_that_was_started_ends(tmp_path: Pat
 
 def test_a_program_that_closed_its_outputs_and_goes_on_runs_into_the_limit_too() -> None:
     assert sh("exec >&- 2>&- <&-; sleep 1000", seconds=0.3).code is None
+
+
+def test_a_signal_while_a_program_is_being_started_ends_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when the child is there, and nobody has its number yet."""
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def slow(*words: Any, **more: Any) -> Any:
+        child = popen(*words, **more)
+        started.append(child.pid)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        for deed in (lambda: sh("sleep 1000"), lambda: cm.run_child(program("/bin/sleep", "1000"))):
+            with pytest.raises(SystemExit):
+                deed()
+            assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    for pid in started:
+        wait_until(lambda pid=pid: not cm.is_alive(pid), "it ended")
 
 
 @pytest.mark.parametrize("background", ["sleep 1000 &", "yes &", "(trap '' TERM HUP; sleep 1000) &"])
@@ -346,6 +374,20 @@ def test_a_codex_behind_a_script_of_node_is_seen(home: Home, started: Callable[.
     assert cm.is_codex_command(["/usr/bin/node", "/x/bin/codex.js", "exec"])
     assert not cm.is_codex_command(["/usr/bin/node", "/x/server.js", "codex"])
     assert not cm.is_codex_command([]) and not cm.is_codex_command([""])
+    assert cm.script_in(["/usr/bin/node", "/x/../r/package/bin/codex.js"]) == "/r/package/bin/codex.js"
+    assert cm.script_in(["/usr/bin/python3", "/r/codex"]) == cm.script_in(["node"]) == cm.script_in([]) == ""
+
+
+@linux
+def test_a_codex_of_javascript_is_known_by_where_its_script_lies(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = home.base / "runtime" / "package" / "bin" / "codex.js"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    node = started(home.base / "usr" / "node", "1")
+    monkeypatch.setattr(cm, "script_in", lambda words: str(script) if "node" in words[0] else "")
+    assert cm.running_in(str(home.base / "runtime"), "") == [node.pid]
 
 
 # As `ps -axwwE -o pid=,command=` prints it on macOS: the environment follows the words, with no sign where they end.

@@ -149,11 +149,13 @@ def desk(home: Home, codex: Path) -> Desk:
 
 def login_of(email: str, plan: str) -> str:
     """An auth.json as Codex writes it after a login in the browser."""
-    auth = {"chatgpt_plan_type": plan, "chatgpt_user_id": email, "chatgpt_account_id": f"workspace of {email}"}
+    workspace, age = {"team": ("5f0c1a2b-3c4d", 190)}.get(plan, ("9b1d3e4f-5a6b", 70))
+    auth = {"chatgpt_plan_type": plan, "chatgpt_user_id": email, "chatgpt_account_id": workspace}
     parts = [{}, {"email": email, "https://api.openai.com/auth": auth}, "x"]
     token = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts)
     tokens = {"id_token": token, "access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN, "account_id": plan}
-    return json.dumps({"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens})
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
+    return json.dumps({"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": since})
 
 
 def somebody_logs_in(email: str, plan: str) -> Callable[[Desk], None]:

@@ -152,7 +152,28 @@ def multi_call(home: Home) -> tuple[Path, Path]:
     return link(home.base / "shims" / "codex", "../mise"), package
 
 
-ASKED = [shell_shim, python_shim, multi_call]
+def compiled_shim(home: Home) -> tuple[Path, Path]:
+    """As nix has it: a small program of its own under the very name, which the file system tells nothing about."""
+    package = fake_codex(home.base / "opt")
+    code = home.base / "shim.c"
+    code.write_text(f'#include <unistd.h>\nint main(int n, char **a) {{ return execv("{package}/bin/codex", a); }}\n')
+    (home.base / "b").mkdir()
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("needs a C compiler")
+    run([compiler, "-o", home.base / "b" / "codex", code], env={**home.env, "PATH": os.environ["PATH"]}, check=True)
+    return home.base / "b" / "codex", package
+
+
+def shim_with_a_past(home: Home) -> tuple[Path, Path]:
+    """What a comment names is not what is started."""
+    _, package = npm(home)
+    other = write(home.base / "old" / "bin" / "codex.js", "")
+    write(other.parents[1] / "package.json", json.dumps({"name": "@openai/codex", "version": "0.1.0"}))
+    text = f'#!/bin/sh\n# before: exec node "{other}" "$@"\nexec {package}/bin/codex "$@"\n'
+    return write(home.base / "b" / "codex", text), package
+
+
+ASKED = [shell_shim, python_shim, multi_call, compiled_shim, shim_with_a_past]
 LAYOUTS = [npm, beside, pnpm_10, pnpm_12, standalone, standalone_by_its_old_name, caskroom, plain_package, of_0_120]
 
 

@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,6 +196,36 @@ def test_who_edits_the_file_at_the_same_time_loses_nothing(home: Home, monkeypat
         edit(home, path)
     assert caught.value.code == cm.BUSY and path.read_text() == "a\nb\n"
     assert [one.name for one in home.home.iterdir()] == [".profile"]
+
+
+def test_a_private_file_is_private_at_every_moment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home.home / ".profile"
+    path.write_text("export TOKEN=x\n")
+    path.chmod(0o600)
+    modes: list[int] = []
+    copy_traits = cm.copy_traits
+
+    def looked_at(source: str, target: str) -> None:
+        modes.append(stat.S_IMODE(os.stat(target).st_mode))
+        copy_traits(source, target)
+
+    monkeypatch.setattr(cm, "copy_traits", looked_at)
+    assert edit(home, path) and [*modes, stat.S_IMODE(path.stat().st_mode)] == [0o600, 0o600]
+
+
+def test_a_file_of_ours_that_is_written_meanwhile_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home.home / ".profile"
+    edit(home, path)
+    plan = cm.Change.plan
+
+    def edited_meanwhile(change: Any, **parts: Any) -> None:
+        plan(change, **parts)
+        path.write_bytes(path.read_bytes() + b"mine\n")
+
+    monkeypatch.setattr(cm.Change, "plan", edited_meanwhile)
+    with pytest.raises(cm.MirrorError, match="another program is writing it"):
+        edit(home, path, [])
+    assert path.read_text().endswith("mine\n")
 
 
 def test_an_owner_that_can_t_be_kept_is_a_reason_to_leave_the_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
