@@ -2554,7 +2554,7 @@ def find_source(change: Change, env: Mapping[str, str], wanted: str, allow_incom
     found = source_named(change, env, wanted) if wanted else source_installed(change, env)
     if found.missing and not allow_incomplete:
         raise MirrorError(
-            f"{os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
+            f"{wanted or os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
             f"install the whole package: {INSTALL_ADVICE}; --allow-incomplete takes it all the same",
             REFUSED,
         )
@@ -4230,6 +4230,7 @@ class Household(NamedTuple):
     leftovers: tuple[str, ...]
     legacy_leftovers: tuple[str, ...]
     orphans: tuple[str, ...]
+    nameless: tuple[str, ...]
     orphan_wrappers: tuple[str, ...]
     open_to_others: bool
     unwritable: tuple[str, str]
@@ -4356,14 +4357,17 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
         unsettled=tuple(unsettled(places)),
         leftovers=tuple(leftovers(places, names, roots, book)),
         legacy_leftovers=tuple(legacy_leftovers(places, names, bases)),
-        orphans=tuple(base for base in bases if base not in known and not broken),
+        orphans=tuple(base for base in bases if base not in known and not broken and base_id(base)),
+        nameless=tuple(base for base in bases if base not in known and not broken and not base_id(base)),
         orphan_wrappers=tuple(w for w in wrappers if not broken and is_orphan_wrapper(w, claimed(book, "id"), places)),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
         on_path=is_on_path(places.bin_dir, caller.env),
     )
     busy = busy or (not alone and is_locked(lock_file(places))) or (not broken and was_changed(places, book))
-    return house._replace(unsettled=(), leftovers=(), orphans=(), orphan_wrappers=()) if busy else house
+    if busy:
+        return house._replace(unsettled=(), leftovers=(), orphans=(), nameless=(), orphan_wrappers=())
+    return house
 
 
 def was_changed(places: Places, book: Book) -> bool:
@@ -4448,6 +4452,9 @@ def diagnose(facts: Facts) -> tuple[Problem, ...]:
         "wrapper_fix": ("move that file away, then " if facts.wrapper == "foreign" else "") + doctor_fix,
         "runtime_fix": doctor_fix if facts.recorded else f"codex-mirror update {clone.name}",
         "shadow_fix": rename if facts.on_path else "codex-mirror path setup",
+        "start_fix": f"install Node, or codex-mirror update {clone.name}"
+        if clone.runtime.kind == "npm-package" and facts.status.code in (126, 127)
+        else f"codex-mirror run {clone.name} -- login status",
     }
     found = ((finding, finding.evidence(facts)) for finding in FINDINGS)
     return tuple(Problem(one.id, one.severity, what, one.fix.format(**words)) for one, what in found if what)
@@ -4545,6 +4552,12 @@ def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
         ("unsettled", "warning", told("a change was not finished", house.unsettled), fix),
         ("leftovers", "warning", told("left by a change that was killed", house.leftovers), fix),
         ("orphan-clone", "warning", told("clones that aren't in the registry", house.orphans), fix),
+        (
+            "orphan-clone",
+            "warning",
+            told("no clone of the registry's, and without a clone.json that names one", house.nameless),
+            "move it away, unless you know whose it is",
+        ),
         ("orphan-wrapper", "warning", told("commands of clones that aren't there", house.orphan_wrappers), fix),
         ("mirror-home-open", "warning", told("others may look into it", exposed), fix),
         (
@@ -4597,7 +4610,7 @@ FINDINGS = (
     Finding("directory-missing", "error", lambda f: told("its directories are missing", f.absent), DOCTOR_FIX),
     Finding("directory-read-only", "error", lambda f: told("it can't be written", f.read_only), DOCTOR_FIX),
     Finding("wrapper", "error", wrapper_complaint, "{wrapper_fix}"),
-    Finding("start", "error", start_complaint, "codex-mirror run {name} -- login status"),
+    Finding("start", "error", start_complaint, "{start_fix}"),
     Finding(
         "wrapper-outdated",
         "warning",
@@ -4614,6 +4627,12 @@ FINDINGS = (
     Finding("pin-loose", "warning", lambda f: told("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
     Finding("same-account", "warning", twin_complaint, "codex-mirror login {name}, with another account"),
     Finding("account-changed", "warning", changed_complaint, "codex-mirror login {name}, if that is wrong"),
+    Finding(
+        "runtime-unrecorded",
+        "info",
+        lambda f: "" if f.recorded or f.missing else "no record of its Codex's files, so a change of them isn't seen",
+        "codex-mirror update {name}",
+    ),
     Finding("runtime-unused", "info", lambda f: told("a Codex that nothing needs any more", f.unused), DOCTOR_FIX),
     Finding(
         "login-override",
@@ -4863,6 +4882,12 @@ def path_notice(caller: Caller) -> list[str]:
     if is_on_path(directory, caller.env):
         return []
     return [f"{directory} is not on PATH, so the shell won't find the command", "to add it: codex-mirror path setup"]
+
+
+def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
+    """A new clone, and where it is."""
+    made = f"{how} '{clone.name}' with Codex {clone.runtime.version}"
+    return (made, f"  clone    {clone.root}", f"  command  {clone.wrapper}")
 
 
 def node_notice(clone: Clone) -> list[str]:
@@ -5210,13 +5235,8 @@ def create(
     return Outcome(
         code=FAILED if left else DONE,
         data=row_of(clone),
-        lines=(
-            f"created '{clone.name}' with Codex {clone.runtime.version}",
-            f"  clone    {clone.root}",
-            f"  command  {clone.wrapper}",
-            f"next: codex-mirror login {clone.name}",
-        ),
-        notes=(*left, *node_notice(clone), *keyring_notice(clone), *path_notice(caller)),
+        lines=(*made_lines("created", clone), f"next: codex-mirror login {clone.name}"),
+        notes=(*left, *node_notice(clone), *path_notice(caller)),
     )
 
 
@@ -5311,11 +5331,7 @@ def import_clone(
         raise MirrorError(
             f"{where} is not there", "import takes an export, - for stdin, or a Codex home such as ~/.codex"
         )
-    lines = (
-        f"imported '{clone.name}' with Codex {clone.runtime.version}",
-        f"  clone    {clone.root}",
-        f"  command  {clone.wrapper}",
-    )
+    lines = made_lines("imported", clone)
     return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(caller)))
 
 

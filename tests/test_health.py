@@ -79,6 +79,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"status": cm.Captured(1, b"", b"Error loading config: x\n")}, "start", ERROR, "Error loading config: x"),
     ({"status": cm.Captured(126, b"", b"Exec format error")}, "start", ERROR, "Exec format error"),
     ({"status": cm.Captured(1, b"", b"WARNING: x\nError checking login status: y\n")}, "start", ERROR, "status: y"),
+    ({"recorded": False}, "runtime-unrecorded", INFO, "no record of its Codex's files"),
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
     ({"open_to_others": ("/h",)}, "directory-open", WARNING, "others may look into it: /h"),
@@ -122,6 +123,15 @@ def test_some_facts_are_no_problem(home: Home, change: dict[str, Any]) -> None:
     assert cm.diagnose(facts(home, **change)) == ()
 
 
+def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
+    clone = clone_like(home)
+    script = clone._replace(runtime=clone.runtime._replace(kind="npm-package"))
+    for code, advice in ((127, "install Node, or codex-mirror update work"), (1, "codex-mirror run work -- login")):
+        failed = cm.Captured(code, b"", b"node: not found\n")
+        [problem] = cm.diagnose(facts(home, status=failed)._replace(clone=script))
+        assert problem.id == "start" and problem.fix.startswith(advice)
+
+
 def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> None:
     failed = cm.Captured(1, b"", b"a part of this clone is missing")
     for change in ({"missing": ("/r",)}, {"absent": ("/h",)}):
@@ -163,7 +173,7 @@ def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
 
 # --- the household ---
 
-QUIET = cm.Household(None, (), (), (), (), (), (), False, ("", ""), True)
+QUIET = cm.Household(None, (), (), (), (), (), (), (), False, ("", ""), True)
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"broken": REGISTRY_BROKEN}, "registry", ERROR, "is empty"),
@@ -178,6 +188,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unsettled": ("/m/journal.json",)}, "unsettled", WARNING, "/m/journal.json"),
     ({"leftovers": ("/m/scratch-abcdef12",)}, "leftovers", WARNING, "scratch-abcdef12"),
     ({"orphans": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "clones/x"),
+    ({"nameless": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "without a clone.json that names one"),
     ({"orphan_wrappers": ("/b/x",)}, "orphan-wrapper", WARNING, "/b/x"),
     ({"open_to_others": True}, "mirror-home-open", WARNING, "others may look into it"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
