@@ -494,11 +494,13 @@ def iso_text(moment: float) -> str:
 
 
 def moment_from(text: str) -> float:
-    """ISO 8601 UTC as Unix seconds; 0 when it is something else."""
-    import calendar
+    """ISO 8601 UTC as Unix seconds, with as many digits as there are; 0 when it is something else."""
+    if len(text) < 19:
+        return 0.0
+    import datetime  # `time.strptime` would load three modules, and take as long as all the rest of `usage`.
 
     try:
-        whole = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+        whole = datetime.datetime.fromisoformat(text[:19] + "+00:00").timestamp()
         return whole + float("0" + text[19:].rstrip("Z") if text[19:20] == "." else 0)
     except (ValueError, OverflowError):
         return 0.0
