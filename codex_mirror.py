@@ -5081,6 +5081,10 @@ def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
 
 # --- Starting -------------------------------------------------------------------------------------
 
+WITH_KEY = "--with-api-key"
+FED_OPTIONS = {WITH_KEY, "--with-access-token"}
+NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
+
 
 def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
     clone = ready(caller, name)
@@ -5139,7 +5143,7 @@ def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcom
     clone = ready(caller, name)
     program = launch(clone, caller.places, caller.env, ("login", *arguments))
     with contextlib.ExitStack() as stack:
-        if not {"--device-auth", "--with-api-key", "--with-access-token", "status", "--help", "-h"} & set(arguments):
+        if not {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments):
             stack.enter_context(turn_for_login(caller, clone))
         code = run_child(program)
     account = account_of(clone)
@@ -5156,6 +5160,19 @@ def noted_account(caller: Caller, clone: Clone, account: Account | None) -> tupl
     except (MirrorError, OSError) as error:
         return (f"the account could not be noted: {explained(error)}",)
     return ()
+
+
+def question_of_login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Question | None:
+    """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169); a
+    key that it is fed it only replaces."""
+    account = account_of(clone_named(read_book(caller.places), name))
+    if account.kind == "none" or {*NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments):
+        return None
+    losses = (
+        f"'{name}' is logged in ({account_text(account)})",
+        "Codex drops that login at once, whether or not the new one succeeds",
+    )
+    return Question(losses, f"log '{name}' in anew?", only_on_terminal=True)
 
 
 @contextlib.contextmanager
@@ -5812,6 +5829,7 @@ COMMANDS = (
         (NAME_OF_CLONE,),
         ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"),
         passes_on=True,
+        confirm=question_of_login,
         label="Log in",
         key="l",
     ),
@@ -6336,8 +6354,6 @@ def report_height(size: Size) -> int:
 # --- Dialogs --------------------------------------------------------------------------------------
 
 ABOUT_LICENSE = "MIT"
-WITH_KEY = "--with-api-key"
-FED_OPTIONS = {WITH_KEY, "--with-access-token"}
 
 
 def first_screen(caller: Caller, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
@@ -6423,9 +6439,16 @@ def begun(
         return ask_for(screen, command, typed, wanted[given]), None
     if command.handler is login and not fed and FED_OPTIONS & set(typed):
         return ask_for_secret(screen, command, typed), None
-    kind = "ask" if command.confirm and not confirmed else "hand over" if takes_the_terminal(command) else "do"
+    asks = command.confirm and not confirmed and not (command.handler is login and is_first_login(screen, typed))
+    kind = "ask" if asks else "hand over" if takes_the_terminal(command) else "do"
     wish = MenuWish(kind, command.words, typed, fed=fed)
     return (screen, wish) if kind == "hand over" else working(screen, wish, title_of(wish), typed)
+
+
+def is_first_login(screen: Screen, typed: Sequence[str]) -> bool:
+    """Is there no login yet that a new one could cost, or does it only replace a key?"""
+    account = next((seen.account for seen in screen.rows if seen.clone.name == typed[0]), None)
+    return bool(FED_OPTIONS & set(typed)) or (account is not None and account.kind == "none")
 
 
 def is_required(argument: Argument) -> bool:

@@ -118,6 +118,7 @@ login_with_key() {
 
 # Waits for the file that FAKE_CODEX_UNTIL names, as the real one waits for the browser; logs in as FAKE_CODEX_AUTH says.
 login_with_browser() {
+    rm -f "$home/auth.json" # At once, as the real one does (0.169).
     err "Starting local login server on http://localhost:1455."
     while [ -n "${FAKE_CODEX_UNTIL-}" ] && [ ! -e "$FAKE_CODEX_UNTIL" ]; do
         sleep 0.05

@@ -759,6 +759,19 @@ def test_a_login_notes_who_logged_in_and_never_a_secret(cm: Launched, house: Hom
     assert not any(secret in written for secret in (API_KEYS[0], ACCESS_TOKEN, REFRESH_TOKEN))
 
 
+def test_a_second_login_costs_the_first_so_it_is_said_and_asked(cm: Launched, house: Home) -> None:
+    plant_login(house, "work", chatgpt_login("ann@example.org"))
+    before = household_tree(house)
+    for words in (["login", "work"], ["login", "work", "--device-auth"]):
+        no = on_terminal(cm.argv(*words), house, ("[y/N]", "\n"))
+        assert no.code == 5 and household_tree(house) == before
+        assert "'work' is logged in (ann@example.org (plus, ws-1))" in no.err and "drops that login at once" in no.err
+    for words in (["login", "work", "status"], ["login", OTHER_CLONE, "--device-auth"]):
+        assert "drops that login" not in on_terminal(cm.argv(*words), house).err
+    assert "drops that login" in cm("login", "work", "--device-auth").err
+    assert cm("login", "work", "--with-api-key", stdin=API_KEYS[0]).err.count("drops that login") == 0
+
+
 @pytest.mark.parametrize("code", [0, 1, 9])
 def test_a_login_ends_as_codexs_login_does(cm: Launched, house: Home, code: int) -> None:
     install_codex(house, "0.170.0", f'#!/bin/sh\n[ "$1" = login ] && exit {code}\necho codex-cli 0.170.0\n')
