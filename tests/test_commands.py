@@ -1066,6 +1066,26 @@ def test_an_update_says_that_the_running_codex_stays_as_it_is(cm: Launched, hous
     assert str(process.pid) in result.err and "0.170.0" in result.err
 
 
+def test_a_runtime_that_runs_is_kept_until_a_change_finds_it_free(cm: Launched, house: Home) -> None:
+    packages = [fake_codex(house.base / version, version) for version in ("0.170.0", "0.171.0", "0.172.0", "0.173.0")]
+    shutil.copy(shutil.which("sleep") or "", packages[0] / "bin" / "napper")
+    cm("update", "work", "--from", packages[0], check=True)
+    used = Path(rows(cm)["work"]["runtimePath"])
+    process = start([used / "bin" / "napper", "600"], env=house.env)
+    try:
+        for package in packages[1:3]:
+            cm("update", "work", "--from", package, check=True)
+        assert (used / "bin" / "napper").exists()
+        cm("doctor", "work", "--fix", check=True)
+        assert (used / "bin" / "napper").exists()
+    finally:
+        process.kill()
+        finish(process)
+    cm("update", "work", "--from", packages[3], check=True)
+    versions = sorted(path.name.rpartition("-")[0] for path in used.parent.iterdir())
+    assert versions == ["0.172.0", "0.173.0"]
+
+
 # --- doctor ---
 
 

@@ -355,6 +355,17 @@ def test_the_runtime_before_is_examined_and_mended_too_and_helps_others(home: Ho
     assert ask(home, "doctor", "one", "--deep", "--fix").code == 0 and before.read_bytes() == content
 
 
+def test_a_file_that_both_runtimes_of_a_clone_share_is_mended_once(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    update(home, "work", fake_codex(home.base / "newer", "0.170.0"))
+    home.put_on_path(package / "bin")
+    both = [Path(one.path) / "codex-path/rg" for one in cm.runtimes_kept(clone_in(home, "work"))]
+    content = spoil(both[0])
+    result = ask(home, "doctor", "work", "--fix")
+    assert result.code == 0 and "its pinned bytes again" in result.err, result
+    assert [path.read_bytes() for path in both] == [content, content] and os.path.samefile(*both)
+
+
 def test_nothing_is_mended_through_a_linked_directory(home: Home, package: Path) -> None:
     make_clone(home, "work", source=str(package))
     home.put_on_path(package / "bin")
