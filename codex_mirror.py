@@ -5057,11 +5057,11 @@ def bar(left: float, width: int = 10) -> str:
 
 
 def window_text(one: Usage, long: bool, now: float) -> str:
-    """What is left of the window of hours, or of the long one, of a day or more."""
+    """What is left of the window of hours, or of the long one, of a day or more, and when it resets."""
     for window in one.windows:
         if long == (window.minutes >= 1440):
-            reset = "fresh" if window.resets_at <= now else f"resets in {span_text(window.resets_at - now)}"
-            return f"{100 - used_now(window, now):.0f} % left, {reset}"
+            reset = "fresh" if window.resets_at <= now else f"in {span_text(window.resets_at - now)}"
+            return f"{100 - used_now(window, now):.0f} % ({reset})"
     return "-"
 
 
@@ -5488,7 +5488,7 @@ def usage(caller: Caller, *, name: str = "") -> Outcome:
     clones = [clone_named(book, name)] if name else list(book.clones)
     usages = [(clone, usage_of(clone)) for clone in clones]
     rows = [(clone.name, *usage_cells(one, now)) for clone, one in usages]
-    table = Table(("NAME", "LEFT", "", "5 H", "WEEK", "AS OF", "PLAN"), tuple(rows))
+    table = Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(rows))
     return Outcome(table=table, data=[usage_row(clone, one, now) for clone, one in usages])
 
 
@@ -7324,8 +7324,8 @@ def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
     clone, usage = seen.clone, seen.usage or Usage()
     facts = {
         "account": login_facts(screen, seen),
-        "5 hours": window_text(usage, False, screen.now),
-        "week": window_text(usage, True, screen.now),
+        "5 h left": window_text(usage, False, screen.now).replace("(in", "(resets in"),
+        "week left": window_text(usage, True, screen.now).replace("(in", "(resets in"),
         "Codex": version_cell(screen, seen),
         "before": clone.previous.version if clone.previous else "-",
         "last used": used_cell(screen, seen),

@@ -276,3 +276,15 @@ def test_in_the_newest_file_limits_are_found_behind_a_very_long_line(home: Home,
     write_rollout(codex_home, [limits(window(3), at=NOW - 9000)], name="older", at=NOW - 9000)
     write_rollout(codex_home, [limits(window(7)), other(20_000_000)])
     assert usage(home).windows[0].used == 7.0
+
+
+def test_the_table_of_limits_fits_on_80_columns() -> None:
+    one = cm.Usage((window_of(300, 36.0, 3 * 3600), window_of(10080, 100.0, 6 * 86400)), NOW - 3000, "business")
+    cells = [("personal", *cm.usage_cells(usage, NOW)) for usage in (one, cm.Usage())]
+    table = cm.Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(cells))
+    assert max(map(len, cm.aligned(table))) <= 80
+    assert cells[0][1:] == ("0 %", "░░░░░░░░░░", "64 % (in 3 h)", "0 % (in 6 d)", "50 min ago", "business")
+
+
+def window_of(minutes: int, used: float, resets_in: float) -> Any:
+    return cm.Window(minutes, used, NOW + resets_in)
