@@ -64,6 +64,9 @@ from __future__ import annotations
 
 import sys
 
+if sys.version_info < (3, 10):  # noqa: UP036  (macOS's own is 3.9, which comes so far; what follows it would not say why)
+    sys.exit("codex-mirror needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
+
 if __name__ == "__main__" and not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # A json.py lying beside this file is not ours.
 
@@ -1458,10 +1461,7 @@ def unpack(archive: BinaryIO, directory: str, limit: int) -> None:
             return member
 
     try:
-        with (
-            gzip.GzipFile(fileobj=archive) as plain,
-            tarfile.open(fileobj=plain, mode="r|", tarinfo=Member) as tar,
-        ):
+        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=Member) as tar:
             for number, member in enumerate(tar):
                 limit -= max(member.size, 0)
                 if limit < 0 or number >= MEMBERS_LIMIT:

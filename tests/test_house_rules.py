@@ -385,6 +385,13 @@ def test_a_look_at_the_list_loads_nothing_heavy(mirror: Mirror, clones: list[str
     assert loaded.isdisjoint(HEAVY), f"{' '.join(args)} loads {sorted(loaded.intersection(HEAVY))}"
 
 
+def test_an_older_python_is_told_what_is_missing_and_not_shown_a_traceback() -> None:
+    ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 8))
+    pretend = "import sys; sys.version_info = (3, 9, 6, 'final', 0); exec(compile(sys.stdin.read(), 'x', 'exec'))"
+    result = run([sys.executable, "-I", "-c", pretend], env={}, stdin=PROGRAM.read_text(encoding="utf-8"))
+    assert (result.code, result.err) == (1, "codex-mirror needs Python 3.10 or newer, and this is 3.9\n")
+
+
 @pytest.mark.parametrize("how", ["script", "link", "stdin"])
 def test_a_module_lying_beside_the_program_is_not_loaded(home: Home, how: str) -> None:
     dotfiles, elsewhere = home.base / "dotfiles", home.base / "elsewhere"
