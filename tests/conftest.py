@@ -6,6 +6,7 @@ No test sees the machine's own home; the shell's rc files there are as before; a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ def pytest_configure() -> None:
     if (OWN_HOME / ".npmrc").exists():
         os.environ.setdefault("NPM_CONFIG_USERCONFIG", str(OWN_HOME / ".npmrc"))
     os.environ["HOME"] = scratch.name
+    # A shell starts what it runs in the background with Ctrl-C ignored, and what is ignored stays so in every child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
