@@ -8182,13 +8182,9 @@ def performed(
     """Runs one command to its exit code; does not return when the process becomes another program."""
     if command.handler not in (run, exec_program, completion, doctor):
         settle_first(caller)
-    question = command.confirm(caller, **values) if command.confirm else None
-    if question:
-        for loss in question.losses:
-            voice.say(loss, to_stderr=True)
-        if not common["yes"] and not consent(question):
-            voice.say("nothing was changed", to_stderr=True)
-            return REFUSED
+    if command.confirm and not agreed(partial(command.confirm, caller, **values), common["yes"], voice):
+        voice.say("nothing was changed", to_stderr=True)
+        return REFUSED
     outcome = command.handler(caller, **values)
     if outcome.program and not (sys.stderr and sys.stderr.isatty()):
         outcome = outcome._replace(notes=())
@@ -8203,6 +8199,18 @@ def performed(
                 raise MirrorError(what, code=127 if isinstance(error, FileNotFoundError) else 126) from None
             raise MirrorError(what, "see codex-mirror doctor") from None
     return outcome.code
+
+
+def agreed(confirm: Callable[[], Question | None], yes: bool, voice: Voice) -> bool:
+    """Says what would be lost, and asks; and once more when by the time of the answer it is something else."""
+    asked, question = None, confirm()
+    while question and question != asked:
+        for loss in question.losses:
+            voice.say(loss, to_stderr=True)
+        if not yes and not consent(question):
+            return False
+        asked, question = question, None if yes else confirm()
+    return True
 
 
 def settle_first(caller: Caller) -> None:

@@ -924,6 +924,19 @@ def test_removing_sessions_alone_asks_yes_or_no(cm: Launched, house: Home) -> No
     assert result.code == 0 and "1 session" in result.err
 
 
+def test_a_yes_counts_for_what_was_asked_and_for_nothing_that_came_since(cm: Launched, house: Home) -> None:
+    plant_session(house, "work")
+    terminal = Terminal(cm.argv("remove", "work"), house)
+    terminal.expect("remove 'work'? [y/N]")
+    plant_login(house, "work", chatgpt_login("ann@example.org"))
+    terminal.type("y\n")
+    terminal.expect("type 'work' to go on")
+    terminal.type("y\n")
+    result = terminal.end()
+    assert result.code == 5 and "its login: ann@example.org" in result.err
+    assert (house.clone_home("work") / ".codex/auth.json").exists()
+
+
 @pytest.mark.parametrize("loss", ["a login", "a session", "an odd login", "settings"])
 def test_without_a_terminal_a_loss_needs_yes(cm: Launched, house: Home, loss: str) -> None:
     if loss == "a session":
