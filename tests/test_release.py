@@ -154,6 +154,20 @@ def test_a_release_is_one_commit_and_one_annotated_tag(checkout: Checkout) -> No
     assert checkout.git("status", "--porcelain") == ""
 
 
+def test_a_release_is_made_before_the_remote_has_it(checkout: Checkout) -> None:
+    remote = checkout.root.parent / "remote.git"
+    checkout.git("init", "--quiet", "--bare", "--initial-branch=main", str(remote))
+    checkout.git("remote", "add", "origin", str(remote))
+    checkout.git("push", "--quiet", "origin", "main")
+    result = checkout.make("release", "VERSION=1.3.0")
+    assert (result.code, result.err) == (0, "")
+    command = result.out.rpartition("to publish it: ")[2]
+    assert checkout.make("release-check", "TAG=v1.3.0").err.startswith("v1.3.0 isn't on main")
+    run(["sh", "-c", command], env=checkout.env, cwd=checkout.root, check=True)
+    assert checkout.make("release-check", "TAG=v1.3.0").code == 0
+    assert checkout.git("ls-remote", str(remote), "v1.3.0", "main").count("\n") == 2
+
+
 def test_the_first_release_of_a_version_that_is_set_already_is_a_tag_alone(checkout: Checkout) -> None:
     before = checkout.git("rev-parse", "HEAD")
     assert checkout.make("release", "VERSION=1.2.3").code == 0
