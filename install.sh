@@ -7,8 +7,10 @@
 #   sh install.sh --uninstall           takes away what it brought; your clones stay
 #
 # The functions come in reading order: `main` first, its details below. Only the last line of this file starts
-# anything, so a download that was cut off does nothing.
+# anything, and up to the last brace it is one command, so a download that was cut off does nothing: else half a name,
+# such as the first four letters of make_directory, would be a command.
 
+{
 set -u
 
 STAMP_VERSION=""
@@ -694,6 +696,8 @@ ensure_written() {
 # For what may fail without harm.
 ignore() {
     "$@" 2>/dev/null || true
+}
+
 }
 
 OPTIONS_GIVEN=$#

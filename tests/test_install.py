@@ -273,6 +273,9 @@ def test_cut_off_anywhere_it_does_nothing(machine: Machine, shell: str) -> None:
     whole, last = machine.script, len(b'main "$@"\n')
     before = tree(machine.base)
     cuts = {*range(0, len(whole) - last, 50), *range(len(whole) - 3 * last, len(whole) - 1)}
+    for line in re.finditer(rb"(?m)^[a-z_]+", whole):
+        cuts |= {line.start() + n for n in range(1, len(line[0]) + 1) if shutil.which(line[0][:n].decode())}
+    cuts.discard(len(whole))
     for cut in sorted(cuts):
         argv = [*SHELLS[shell], "-s", "--", "--prefix", str(machine.home / "chosen")]
         result = subprocess.run(
