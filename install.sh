@@ -218,20 +218,14 @@ find_source() {
     is_safe_url "$source" || err "it won't download from $source" "https:, file:///, or http: on this machine" 2
 }
 
+# What stands before an @ is no host.
 is_safe_url() {
     case $1 in
-        https://* | file:///*) return 0 ;;
-        http://*) ;;
+        https://* | file:///*) ;;
+        *@*) return 1 ;;
+        http://localhost[:/]* | http://127.0.0.1[:/]* | "http://[::1]"[:/]*) ;;
         *) return 1 ;;
     esac
-    host=${1#http://}
-    host=${host%%/*}
-    case $host in
-        localhost | 127.0.0.1 | "[::1]") return 0 ;;
-        localhost:* | 127.0.0.1:* | "[::1]:"*) ;;
-        *) return 1 ;;
-    esac
-    case ${host##*:} in "" | *[!0-9]*) return 1 ;; esac
 }
 
 # Sets `completion_shells`: those asked for, and those that an earlier install wrote, which are kept up to date.
