@@ -42,7 +42,8 @@ usage: sh install.sh [OPTIONS]
   --modify-path    put the command's directory on PATH (runs `codex-mirror path setup`)
   --completions    install completions for those of bash, zsh and fish that are here
   --uninstall      remove what was installed, with the PATH block and the completions; clones stay
-  --purge          --uninstall, and remove the clones with their logins and sessions (asks first)
+  --purge          --uninstall, and remove the clones; asks for each that has something to lose, as
+                   `codex-mirror remove` does
   -y, --yes        don't ask
   -n, --dry-run    say what would be done, change nothing
   -h, --help       this text
@@ -53,7 +54,8 @@ environment:
   CODEX_MIRROR_URL        the directory to download codex_mirror.py from: https:, file:,
                           or http: on this machine; else the repository, or the release of this file
 
-exit codes: 0 done, 1 failed, 2 usage, 5 refused (a file that isn't ours, or a question nobody can answer)
+exit codes: 0 done, 1 failed, 2 usage, 5 refused (a file that isn't ours, a no, a question nobody can answer),
+            6 a clone is in use, 130 interrupted
 END
 }
 
@@ -70,7 +72,7 @@ main() {
 }
 
 understand() {
-    deed=install prefix=${PREFIX:-} modify_path=no completions=no purge=no yes=no dry_run=no
+    deed=install prefix=${PREFIX:-} modify_path=no completions=no purge=no yes="" dry_run=no
     while [ "$#" -gt 0 ]; do
         case $1 in
             --prefix)
@@ -492,7 +494,7 @@ find_clones() {
 
 tell_removal() {
     if [ "$purge" = yes ]; then
-        for clone in $clones; do say "Would run $(quoted "$launcher") remove $clone --yes"; done
+        for clone in $clones; do say "Would run $(quoted "$launcher") remove $clone${yes:+ --yes}"; done
     fi
     say "Would run $(quoted "$launcher") path remove"
     receipt_lines completion | while IFS= read -r line; do say "Would remove ${line#completion }"; done
@@ -502,36 +504,19 @@ tell_removal() {
     say "Nothing was changed."
 }
 
+# One after the other, as the program removes them: where something would be lost it says what, and asks, on the
+# terminal, also when this script came through a pipe. The first that isn't removed is the end of it.
 purge_clones() {
     [ "$works" = yes ] || err "codex-mirror doesn't run, so the clones can't be removed" "install it again first"
     [ "$listed" = yes ] || err "the clones can't be listed, so they can't be removed" "codex-mirror doctor"
-    [ -n "$clones" ] || return 0
-    if [ "$yes" = no ]; then
-        say "These clones would be removed, with their logins and sessions:"
-        "$launcher" list </dev/null
-        ask "Remove them?"
-    fi
-    for clone in $clones; do
-        "$launcher" remove "$clone" --yes </dev/null ||
-            err "$clone was not removed, so codex-mirror stays" "codex-mirror remove $clone"
+    terminal=/dev/null
+    if (: </dev/tty) 2>/dev/null; then terminal=/dev/tty; fi
+    # shellcheck disable=SC2086  # no name of a clone needs quotes
+    set -- $clones
+    while [ "$#" -gt 0 ]; do
+        "$launcher" remove "$1" ${yes:+--yes} <"$terminal" || err "codex-mirror stays, and so do its clones: $*" "" "$?"
+        shift
     done
-}
-
-# An answer comes from the terminal, also when this script came through a pipe.
-ask() {
-    if [ -t 0 ]; then
-        terminal=/dev/stdin
-    elif [ -t 2 ] && (: </dev/tty) 2>/dev/null; then
-        terminal=/dev/tty
-    else
-        err "there is no terminal to ask on" "--yes removes them without a question" 5
-    fi
-    printf '%s [y/N] ' "$1" >&2
-    read -r answer <"$terminal" || answer=""
-    case $answer in
-        [yY] | [yY][eE][sS]) ;;
-        *) err "nothing was changed" "" 5 ;;
-    esac
 }
 
 remove_path_block() {

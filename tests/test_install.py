@@ -853,12 +853,28 @@ def test_a_purge_without_clones_needs_no_question(machine: Machine, codex: Path)
     assert os.listdir(machine.home) == []
 
 
-def test_a_purge_without_a_terminal_needs_yes(machine: Machine, codex: Path) -> None:
-    with_clones(machine, codex, "work")
-    before = tree(machine.home)
+def test_a_purge_without_a_terminal_needs_yes_where_something_would_be_lost(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "nothing", "work", "play")
+    log_in(machine, "work")
     result = machine.install("--purge")
-    assert (result.code, tree(machine.home)) == (5, before)
-    assert "--yes" in result.err
+    assert (result.code, machine.codex_mirror("list", check=True).out.split()[::3]) == (5, ["work", "play"])
+    assert "its login" in result.err and "--yes" in result.err
+    assert result.err.endswith("codex-mirror stays, and so do its clones: work play\n")
+
+
+def test_a_purge_of_clones_with_nothing_to_lose_needs_no_question(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "work", "play")
+    machine.install("--purge", check=True)
+    assert os.listdir(machine.home) == []
+
+
+def test_a_purge_refuses_a_registry_that_cannot_be_read(machine: Machine, codex: Path) -> None:
+    with_clones(machine, codex, "work")
+    registry = machine.home / ".codex-mirror/registry.json"
+    registry.write_text("{")
+    before = tree(machine.home)
+    result = machine.install("--purge", "--yes")
+    assert (result.code, tree(machine.home)) == (1, before) and "can't be listed" in result.err
 
 
 def test_a_purge_leaves_what_it_does_not_know(machine: Machine, codex: Path) -> None:
@@ -871,21 +887,20 @@ def test_a_purge_leaves_what_it_does_not_know(machine: Machine, codex: Path) -> 
     assert f"{notes.parent} stays" in result.out
 
 
-def on_terminal(argv: list[Any], env: dict[str, str], answer: str) -> tuple[int, str]:
-    """Runs it on a terminal of its own, answers its question, and tells how it ended and what was shown."""
+def on_terminal(argv: list[Any], env: dict[str, str], *answers: str) -> tuple[int, str]:
+    """Runs it on a terminal of its own, answers its questions, and tells how it ended and what was shown."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvpe(argv[0], [os.fspath(a) for a in argv], env)
-    shown, deadline = b"", time.monotonic() + 60
+    shown, deadline, due = b"", time.monotonic() + 60, list(answers)
     try:
         while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
             data = os.read(terminal, 4096)
             if not data:
                 break
-            asked = b"[y/N]" in shown
             shown += data
-            if not asked and b"[y/N]" in shown:
-                os.write(terminal, answer.encode() + b"\n")
+            if due and len(re.findall(rb"\[y/N\] |to go on: ", shown)) > len(answers) - len(due):
+                os.write(terminal, due.pop(0).encode() + b"\n")
     except OSError:
         pass  # On Linux the end of a terminal is an error.
     finally:
@@ -893,21 +908,30 @@ def on_terminal(argv: list[Any], env: dict[str, str], answer: str) -> tuple[int,
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
-@pytest.mark.parametrize(("how", "answer"), [("file", "y"), ("file", "n"), ("pipe", "y"), ("pipe", "")])
-def test_a_purge_asks_on_a_terminal(machine: Machine, codex: Path, shell: str, how: str, answer: str) -> None:
-    with_clones(machine, codex, "work")
+@pytest.mark.parametrize("how", ["file", "pipe"])
+@pytest.mark.parametrize("answers", [["y", "work"], ["n"], ["y", ""], ["y", "y"]])
+def test_a_purge_asks_for_each_clone_what_its_removal_asks(
+    machine: Machine, codex: Path, shell: str, how: str, answers: list[str]
+) -> None:
+    with_clones(machine, codex, "play", "work")
     log_in(machine, "work")
+    session = machine.home / ".codex-mirror/clones/play/.codex-mirror/home/.codex/sessions/2026/11/22/rollout-x.jsonl"
+    session.parent.mkdir(parents=True)
+    session.write_text("{}\n")
     before = tree(machine.home)
     installer = machine.checkout / "install.sh"
     argv = [*SHELLS[shell], installer, "--purge"]
     if how == "pipe":
         argv = ["sh", "-c", '"$@" <"$0"', installer, *SHELLS[shell], "-s", "--", "--purge"]
-    code, shown = on_terminal(argv, machine.env, answer)
-    assert "work" in shown and "logins and sessions" in shown
-    if answer == "y":
+    code, shown = on_terminal(argv, machine.env, *answers)
+    assert "removing 'play' loses" in shown and "1 session" in shown
+    if answers == ["y", "work"]:
         assert (code, os.listdir(machine.home)) == (0, []), shown
-    else:
+    elif answers == ["n"]:
         assert (code, tree(machine.home)) == (5, before), shown
+    else:
+        assert (code, machine.codex_mirror("list").out.split()[::3]) == (5, ["work"]), shown
+        assert "its clones: work\r\n" in shown
 
 
 # --- PATH and completions ---
