@@ -559,6 +559,13 @@ BLOCK_START = "# >>> codex-mirror PATH >>>"
 BLOCK_END = "# <<< codex-mirror PATH <<<"
 BLOCK_TORN = "# The line above had no end before this block came."
 BLOCK_ALONE = "# This file was made for this block; directories made for it: "
+BLOCK_NOTE = "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away."
+# The line that puts a directory, written as @, on PATH. It ends in a comment, so that it also works in a file whose
+# lines end with a carriage return.
+PATH_LINES = {
+    "sh": 'case ":${PATH}:" in *:@:*) ;; *) export PATH=@"${PATH:+:${PATH}}" ;; esac #',
+    "fish": "contains -- @ $PATH; or set -gx PATH @ $PATH #",
+}
 
 # Each asks the program, which prints what the shell adds of its own (files, directories or nothing), then a line
 # `word⇥meaning` for every word that could stand at the cursor; the shell picks those that fit what was typed.
@@ -654,17 +661,28 @@ def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
     return "\n".join([*lines, *(f"cm_{key}={quoted(value)}" for key, value in data.items())]) + WRAPPER_CODE
 
 
-def path_block(directory: str, shell: str) -> list[str]:
-    """The managed lines of an rc file: they put the directory on PATH once, whatever it is called.
+def path_line(directory: str, shell: str) -> str:
+    """The line of an rc file that puts a directory on PATH once, whatever it is called."""
+    quote, model = (fish_quoted, PATH_LINES["fish"]) if shell == "fish" else (quoted, PATH_LINES["sh"])
+    return model.replace("@", quote(directory))
 
-    Each line ends in a comment, so that it also works in a file whose lines end with a carriage return."""
-    note = "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away."
-    if shell == "fish":
-        word = fish_quoted(directory)
-        return [BLOCK_START, note, f"contains -- {word} $PATH; or set -gx PATH {word} $PATH #", BLOCK_END]
-    word = quoted(directory)
-    line = f'case ":${{PATH}}:" in *:{word}:*) ;; *) export PATH={word}"${{PATH:+:${{PATH}}}}" ;; esac #'
-    return [BLOCK_START, note, line, BLOCK_END]
+
+def path_block(lines: Sequence[str]) -> list[str]:
+    """The managed lines of an rc file, none for no directories; what the last one names comes first on PATH."""
+    return [BLOCK_START, BLOCK_NOTE, *lines, BLOCK_END] if lines else []
+
+
+def path_lines(text: bytes) -> dict[str, str]:
+    """The directories that the block in an rc file puts on PATH, each with its line."""
+    block = re.search(re.escape(BLOCK_START.encode()) + b"(.*?)" + re.escape(BLOCK_END.encode()), text, re.DOTALL)
+    found = {}
+    for line in os.fsdecode(block[1] if block else b"").split("\n"):
+        for shell, model in PATH_LINES.items():
+            first, middle, last = map(re.escape, model.split("@"))
+            if match := re.fullmatch(rf"{first}'(.*)'{middle}'\1'{last}", line.strip(), re.DOTALL):
+                plain = re.sub(r"\\(.)", r"\1", match[1]) if shell == "fish" else match[1].replace("'\\''", "'")
+                found[plain] = line.strip()
+    return found
 
 
 def with_block(text: bytes | None, block: Sequence[str], directories: int = 0) -> bytes | None:
@@ -3042,16 +3060,41 @@ def checked_rc_file(text: str, places: Places) -> str:
     return path
 
 
-def edit_rc(change: Change, path: str, block: Sequence[str]) -> bool:
-    """Gives an rc file this block, or takes ours away, at one stroke; True when the file was changed.
+def rc_paths(caller: Caller, shell: str, rc_file: str) -> list[str]:
+    """The rc files that are meant."""
+    if rc_file:
+        return [checked_rc_file(path_from(rc_file, caller.places), caller.places)]
+    return rc_files(shell or shell_of(caller.env), caller.env, caller.places.user_home, os.uname().sysname)
+
+
+def edit_rc_files(
+    caller: Caller, what: str, paths: Sequence[str], edit: Callable[[dict[str, str]], Sequence[str]]
+) -> tuple[list[str], list[str]]:
+    """Edits the files one after the other, each at one stroke; those that were changed, and why others were not."""
+    changed, refused = [], []
+    with writing(caller, what) as change:
+        for path in paths:
+            try:
+                changed += [path] if edit_rc(change, path, edit) else []
+            except MirrorError as error:
+                refused += [error.message, error.hint, *error.lines]
+        for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
+            if kind_of(directory):
+                sync_directory(directory)
+    return changed, refused
+
+
+def edit_rc(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]]) -> bool:
+    """Gives an rc file, at one stroke, a block of the lines that `edit` makes of its block's directories and lines, or
+    takes ours away when it makes none; True when the file was changed.
 
     The file keeps its mode and owner, and a link into someone's dotfiles stays one. Raises MirrorError with the lines
     to add by hand when it can't be done."""
-    real = os.path.realpath(path)
+    real, block = os.path.realpath(path), path_block(edit({}))
     by_hand = "to do it by hand, add these lines:" if block else f"to do it by hand, take our lines out of {path}"
     try:
-        before = identity_of(real) if kind_of(real) else None
-        content = read_or_none(real)
+        before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
+        block = path_block(edit(path_lines(content or b"")))
         wanted = with_block(content, block, len(missing_directories(os.path.dirname(real))))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -5519,18 +5562,16 @@ def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: 
     )
 
 
-def rc_paths(caller: Caller, shell: str, rc_file: str) -> list[str]:
-    """The rc files that are meant."""
-    if rc_file:
-        return [checked_rc_file(path_from(rc_file, caller.places), caller.places)]
-    return rc_files(shell or shell_of(caller.env), caller.env, caller.places.user_home, os.uname().sysname)
-
-
 def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
     directory = checked_bin_dir(bin_dir, caller.places)
     shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(caller.env))
     paths = rc_paths(caller, shell, rc_file)
-    changed, refused = edit_rc_files(caller, "path setup", paths, path_block(directory, shell))
+
+    def put_in_front(present: dict[str, str]) -> list[str]:
+        kept = [line for one, line in present.items() if one != directory and os.path.isdir(one)]
+        return [*kept, path_line(directory, shell)]
+
+    changed, refused = edit_rc_files(caller, "path setup", paths, put_in_front)
     lines = [f"{path} now puts {directory} on PATH" for path in changed]
     if not changed and not refused:
         lines.append(f"{listed(paths)} puts {directory} on PATH already")
@@ -5540,29 +5581,23 @@ def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: s
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
 
 
-def path_remove(caller: Caller, *, shell: str = "", rc_file: str = "") -> Outcome:
+def path_remove(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = path_from(bin_dir, caller.places) if bin_dir else ""
     shells = [shell] if shell or rc_file else ["bash", "zsh", "fish", "sh"]
     paths = list(dict.fromkeys(path for one in shells for path in rc_paths(caller, one, rc_file) if kind_of(path)))
-    changed, refused = edit_rc_files(caller, "path remove", paths, [])
-    lines = [f"took the block of codex-mirror out of {path}" for path in changed]
+    if directory:
+        paths = [path for path in paths if directory in path_lines(read_or_none(os.path.realpath(path)) or b"")]
+
+    def leave_others(present: dict[str, str]) -> list[str]:
+        return [line for one, line in present.items() if directory and one != directory]
+
+    changed, refused = edit_rc_files(caller, "path remove", paths, leave_others)
+    lines = [f"took {directory or 'the block of codex-mirror'} out of {path}" for path in changed]
     if not changed and not refused:
-        lines.append("there was no block of codex-mirror")
+        lines.append(
+            f"no block of codex-mirror names {directory}" if directory else "there was no block of codex-mirror"
+        )
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
-
-
-def edit_rc_files(caller: Caller, what: str, paths: Sequence[str], block: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Edits the files one after the other, each at one stroke; those that were changed, and why others were not."""
-    changed, refused = [], []
-    with writing(caller, what) as change:
-        for path in paths:
-            try:
-                changed += [path] if edit_rc(change, path, block) else []
-            except MirrorError as error:
-                refused += [error.message, error.hint, *error.lines]
-        for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
-            if kind_of(directory):
-                sync_directory(directory)
-    return changed, refused
 
 
 # --- Command rows ---------------------------------------------------------------------------------
@@ -5979,9 +6014,9 @@ COMMANDS = (
     ),
     Command(
         ("path", "remove"),
-        "take that out of the rc files again",
+        "take that out of the rc files again, or only one directory",
         path_remove,
-        (SHELL, RC_FILE),
+        (BIN_DIR, SHELL, RC_FILE),
         ("codex-mirror path remove",),
     ),
     Command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from helpers import Home, run
 from rooms import ROOT, ask, at_rest, caller_in, changes, cm, places_of
 
 SOMEBODY_ELSE = 54321
-BLOCK = cm.path_block("/b", "sh")
+LINES = (cm.path_line("/b", "sh"),)
+BLOCK = cm.path_block(LINES)
 
 PATHS = [
     ("/b", True),
@@ -133,12 +134,70 @@ def test_a_directory_that_was_there_before_stays(home: Home) -> None:
     assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
 
 
+# --- several directories in one block ---
+
+
+@pytest.mark.parametrize("shell", ["sh", "fish"])
+def test_a_setup_keeps_what_the_block_puts_on_path_and_puts_its_own_in_front(home: Home, shell: str) -> None:
+    file = home.home / (".profile" if shell == "sh" else ".config/fish/conf.d/codex-mirror.fish")
+    if shell == "sh":
+        file.write_text("mine")
+    before = at_rest(home)
+    odd = home.home / "an $(odd) 'one'"
+    odd.mkdir()
+
+    def named() -> list[str]:
+        return list(cm.path_lines(file.read_bytes()))
+
+    def path(deed: str, *options: Any) -> str:
+        result = ask(home, "path", deed, "--shell", shell, *options)
+        assert result.code == 0, result.err
+        return str(result.out)
+
+    for options, directories in (
+        ([], [home.bin]),
+        (["--bin-dir", odd], [home.bin, odd]),
+        ([], [odd, home.bin]),
+        (["--bin-dir", home.base / "new"], [odd, home.bin, home.base / "new"]),
+    ):
+        path("setup", *options)
+        assert named() == [str(directory) for directory in directories]
+        assert "already" in path("setup", *options)
+    assert f"took {odd} out of {file}" in path("remove", "--bin-dir", odd)
+    assert f"no block of codex-mirror names {odd}" in path("remove", "--bin-dir", odd)
+    assert named() == [str(home.bin), str(home.base / "new")]
+    odd.rmdir()
+    path("remove")
+    assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == set()
+
+
+def test_a_setup_drops_a_directory_that_is_gone(home: Home) -> None:
+    gone = home.base / "gone"
+    gone.mkdir()
+    assert ask(home, "path", "setup", "--bin-dir", gone, "--shell", "sh").code == 0
+    gone.rmdir()
+    assert ask(home, "path", "setup", "--shell", "sh").code == 0
+    assert list(cm.path_lines((home.home / ".profile").read_bytes())) == [str(home.bin)]
+
+
+def test_the_last_directory_takes_the_block_with_it_and_a_block_that_is_not_of_these_lines_stays(home: Home) -> None:
+    file = home.home / ".profile"
+    before = at_rest(home)
+    assert ask(home, "path", "setup", "--shell", "sh").code == 0
+    assert ask(home, "path", "remove", "--bin-dir", home.bin).code == 0
+    assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == set()
+    earlier = f"{cm.BLOCK_START}\nexport PATH={home.bin}:$PATH\n{cm.BLOCK_END}\n"
+    file.write_text(earlier)
+    assert ask(home, "path", "remove", "--bin-dir", home.bin).code == 0
+    assert file.read_text() == earlier
+
+
 # --- editing one file ---
 
 
-def edit(home: Home, path: Path, block: list[str] = BLOCK) -> bool:
+def edit(home: Home, path: Path, lines: Sequence[str] = LINES) -> bool:
     with cm.writing(caller_in(home), "test") as change:
-        changed: bool = cm.edit_rc(change, str(path), block)
+        changed: bool = cm.edit_rc(change, str(path), lambda _: lines)
     return changed
 
 

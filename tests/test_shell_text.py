@@ -213,6 +213,11 @@ DIRECTORIES = [text for text in HOSTILE if ":" not in text]
 POSIX = ["sh", "dash", "bash", "busybox", "zsh"]
 
 
+def block_of(directory: str, shell: str = "sh") -> list[str]:
+    block: list[str] = cm.path_block([cm.path_line(directory, shell)])
+    return block
+
+
 def path_after(home: Home, name: str, rc: Path, path: str | None) -> str:
     """What PATH is in this shell after it has read the file twice."""
     code = {"fish": 'source "$argv[1]"; source "$argv[1]"; printf %s "$PATH"'}
@@ -238,7 +243,7 @@ def test_the_block_puts_any_directory_on_path_once(home: Home, name: str) -> Non
     rc = home.base / "rc"
     for text in DIRECTORIES:
         directory = f"{home.base}/{text}"
-        rc.write_bytes(b"\n".join(os.fsencode(line) for line in cm.path_block(directory, "sh")) + b"\n")
+        rc.write_bytes(b"\n".join(os.fsencode(line) for line in block_of(directory)) + b"\n")
         assert path_after(home, name, rc, "/usr/bin:/bin") == f"{directory}:/usr/bin:/bin", text
         for there in (f"/usr/bin:{directory}", f"{directory}:/bin", directory, f"/a:{directory}:/b"):
             assert path_after(home, name, rc, there) == there, text
@@ -248,7 +253,7 @@ def test_the_block_puts_any_directory_on_path_once(home: Home, name: str) -> Non
 @pytest.mark.parametrize("name", [*POSIX, "fish"])
 def test_the_block_works_with_an_empty_or_missing_path(home: Home, name: str) -> None:
     rc = home.base / "rc"
-    rc.write_text("\n".join(cm.path_block(str(home.bin), "fish" if name == "fish" else "sh")) + "\n")
+    rc.write_text("\n".join(block_of(str(home.bin), "fish" if name == "fish" else "sh")) + "\n")
     assert path_after(home, name, rc, "").split(":")[0] == str(home.bin)
     assert path_after(home, name, rc, None).split(":").count(str(home.bin)) == 1
 
@@ -260,13 +265,46 @@ def test_the_block_for_fish_puts_any_directory_on_path_once(home: Home) -> None:
             continue
         directory = home.base / text
         directory.mkdir(exist_ok=True)
-        rc.write_text("\n".join(cm.path_block(str(directory), "fish")) + "\n")
+        rc.write_text("\n".join(block_of(str(directory), "fish")) + "\n")
         assert path_after(home, "fish", rc, "/usr/bin:/bin") == f"{directory}:/usr/bin:/bin", text
         assert path_after(home, "fish", rc, f"/usr/bin:{directory}") == f"/usr/bin:{directory}", text
     assert list(home.home.iterdir()) == []
 
 
-BLOCK = cm.path_block("/b", "sh")
+@pytest.mark.parametrize("shell", ["sh", "fish"])
+def test_the_directories_of_a_block_are_read_as_they_were_written(shell: str) -> None:
+    # A newline can't be in there: such a directory is refused as an entry of PATH.
+    directories = [f"/x/{text}" for text in HOSTILE if "\n" not in text] + [
+        r"/a'\''b",
+        r"/a\\'b\\",
+        "/'",
+        "/a@b@",
+        "/a\r",
+    ]
+    lines = {directory: cm.path_line(directory, shell) for directory in directories}
+    for newline in ("\n", "\r\n"):
+        text = os.fsencode(newline.join(["mine", *cm.path_block(list(lines.values())), lines["/'"], ""]))
+        assert cm.path_lines(text) == lines
+    assert list(cm.path_lines(text)) == directories
+
+
+def test_a_block_of_several_directories_puts_the_last_in_front(home: Home) -> None:
+    rc = home.base / "rc"
+    rc.write_text("\n".join(cm.path_block([cm.path_line(f"/{name}", "sh") for name in "abc"])) + "\n")
+    assert path_after(home, "sh", rc, "/b:/bin") == "/c:/a:/b:/bin"
+
+
+@pytest.mark.parametrize(
+    "inside", ["PATH=/old:$PATH", "", cm.path_line("/b", "sh")[1:], cm.path_line("/b", "sh") + "x"]
+)
+def test_other_lines_of_a_block_name_no_directory(inside: str) -> None:
+    outside = cm.path_line("/b", "sh")
+    text = "\n".join([outside, cm.BLOCK_START, inside, cm.BLOCK_END, outside])
+    assert cm.path_lines(text.encode()) == {} == cm.path_lines(b"") == cm.path_lines(outside.encode())
+    assert cm.path_block([]) == []
+
+
+BLOCK = block_of("/b")
 CONTENTS: list[bytes | None] = [
     *(None, b"", b"\n", b"a", b"a\n", b"a\n\n\n", b"a\nb", b"\r\n", b"a\r\n", b"a\r\nb", b"a\r\nb\n", b"a\nb\r\n"),
     *(b"a\rb", b"a\r", b"\r", b"a\x0bb\x0cc\x1cd\x85e", b"\xff\xfe", b"\0", b"\0\n", b" \n", b"a\n ", b"#\n"),
@@ -283,7 +321,7 @@ def there_and_back(content: bytes | None) -> None:
     )
     assert once.startswith(content or b"")
     assert cm.with_block(once, BLOCK) == once
-    other = cm.with_block(once, cm.path_block("/other", "sh"))
+    other = cm.with_block(once, block_of("/other"))
     assert b"/other" in other and b"'/b'" not in other.removeprefix(content or b"")
     for text in (once, other):
         assert cm.with_block(text, []) == content
@@ -341,7 +379,7 @@ def test_the_file_that_a_shell_reads_still_means_what_it_meant(home: Home) -> No
     """Also when its last line has no end, or ends as on an old Mac or in Windows."""
     rc = home.base / "rc"
     for content in (b"A=1", b"A=1\n", b"A=1 # x", b"A=1\r", b"A=1;\r", b"A=1\n\r", b""):
-        rc.write_bytes(cm.with_block(content, cm.path_block(str(home.bin), "sh")))
+        rc.write_bytes(cm.with_block(content, block_of(str(home.bin))))
         code = '. "$1"; printf %s "$PATH"'
         shown = subprocess.run(["/bin/sh", "-c", code, "x", rc], env=home.env, capture_output=True, check=False).stdout
         assert os.fsdecode(shown) == f"{home.bin}:{home.env['PATH']}", content
