@@ -230,15 +230,20 @@ is_safe_url() {
     esac
 }
 
-# Sets `completion_shells`: those asked for, and those that an earlier install wrote, which are kept up to date.
+# Sets `completion_shells`: those asked for, and those that an earlier install of this copy wrote, which are kept up to
+# date.
 find_completions() {
     completion_shells=""
     for shell in bash zsh fish; do
-        if is_completion "$(completion_file "$shell")" ||
+        if has_completion "$(completion_file "$shell")" ||
             { [ "$completions" = yes ] && command -v "$shell" >/dev/null 2>&1; }; then
             completion_shells="$completion_shells $shell"
         fi
     done
+}
+
+has_completion() {
+    is_completion "$1" && receipt_lines completion | grep -qxF "completion $1"
 }
 
 # Where each shell looks for what a user installs; zsh has no such place, and is told of this one.
@@ -496,7 +501,7 @@ tell_removal() {
     if [ "$purge" = yes ]; then
         for clone in $clones; do say "Would run $(quoted "$launcher") remove $clone${yes:+ --yes}"; done
     fi
-    say "Would run $(quoted "$launcher") path remove"
+    say "Would run $(quoted "$launcher") path remove --bin-dir $(quoted "$bin")"
     receipt_lines completion | while IFS= read -r line; do say "Would remove ${line#completion }"; done
     say "Would remove $launcher"
     say "Would remove $program, its bytecode, and $receipt"
@@ -521,7 +526,8 @@ purge_clones() {
 
 remove_path_block() {
     if [ "$works" = yes ]; then
-        "$launcher" path remove </dev/null || err "the PATH block could not be removed, so codex-mirror stays"
+        "$launcher" path remove --bin-dir "$bin" </dev/null ||
+            err "$bin could not be taken out of the PATH block, so codex-mirror stays"
         return
     fi
     warn "codex-mirror doesn't run, so its PATH block was not looked for: in your shell's rc file, the lines between"
@@ -577,8 +583,12 @@ remove_mirror_home() {
 }
 
 tell_clones() {
-    say "Your clones stay in $mirror_home, and their commands in ${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}:"
+    commands=${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}
+    say "Your clones stay in $mirror_home, and their commands in $commands:"
     for clone in $clones; do say "    $clone"; done
+    [ "$commands" = "$bin" ] || return 0
+    say "If a new shell doesn't find them any more, add this line to its rc file:"
+    say "    export PATH=$(quoted "$commands"):\"\$PATH\""
 }
 
 # --- What is ours ------------------------------------------------------------------------------------

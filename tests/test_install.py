@@ -568,7 +568,14 @@ def test_a_newer_program_replaces_the_older_and_its_completions(telltale: Machin
     result = telltale.install(check=True)
     assert "Upgraded codex-mirror from 0.0.1 to 0.0.2" in result.out
     assert telltale.codex_mirror("--version").out == "codex-mirror 0.0.2\n"
-    assert "0.0.2" in (telltale.home / ".local/share/bash-completion/completions/codex-mirror").read_text()
+    completion = telltale.home / STRANGERS["completion"]
+    assert "0.0.2" in completion.read_text()
+    completion.write_text("complete mine\n")
+    telltale.install(check=True)
+    assert completion.read_text() == "complete mine\n"
+    completion.unlink()
+    telltale.install(check=True)
+    assert not completion.exists()
     telltale.install("--uninstall", check=True)
     assert os.listdir(telltale.home) == []
 
@@ -836,6 +843,50 @@ def test_clones_outlive_an_uninstall(machine: Machine, codex: Path) -> None:
     assert "work" in result.out and "play" in result.out and str(machine.home / ".codex-mirror") in result.out
     wrapper = machine.home / ".local/bin/work"
     assert "0.169.0" in run([wrapper, "--version"], env=machine.env, check=True).out
+
+
+def test_clones_that_a_new_shell_would_not_find_any_more_come_with_the_line_that_helps(home: Home, codex: Path) -> None:
+    machine = with_clones(furnish(home, AWKWARD), codex, "work")
+    machine.install("--modify-path", check=True)
+    env = {**machine.env, "PATH": "/usr/bin:/bin"}
+    found = ["bash", "-ic", "command -v work"]
+    assert run(found, env=env).code == 0
+    result = machine.install("--uninstall", check=True)
+    assert run(found, env=env).code != 0
+    [line] = re.findall(r"(?m)^    (export PATH=.*)$", result.out)
+    (machine.home / ".bashrc").write_text(line + "\n")
+    assert run(found, env=env, check=True).out == f"{machine.home}/.local/bin/work\n"
+    if shutil.which("fish"):
+        run(["fish", "-c", f"{line}; command -v work"], env=env, check=True)
+    elsewhere = {"CODEX_MIRROR_BIN_DIR": str(machine.home / "elsewhere")}
+    machine.install(check=True)
+    assert "export PATH" not in machine.install("--uninstall", env=elsewhere, check=True).out
+
+
+@pytest.mark.parametrize("options", [[], ["--modify-path"]])
+def test_an_uninstall_of_a_second_copy_leaves_the_first_one_its_things(machine: Machine, options: list[str]) -> None:
+    live_in(machine.home)
+    machine.install("--modify-path", "--completions", check=True)
+
+    def things() -> dict[str, Any]:
+        """All but the mirror home, which comes and goes as long as there is no clone."""
+        return {path: what for path, what in tree(machine.home).items() if not path.startswith(".codex-mirror")}
+
+    before, second = things(), ["--prefix", machine.base / "opt"]
+    machine.install(*second, *options, check=True)
+    machine.install(*second, check=True)
+    machine.install(*second, "--uninstall", check=True)
+    assert things() == before and not (machine.base / "opt").exists()
+
+
+def test_completions_that_are_asked_for_are_the_second_copys_too(machine: Machine) -> None:
+    machine.install("--completions", check=True)
+    second = ["--prefix", machine.base / "opt"]
+    machine.install(*second, "--completions", check=True)
+    machine.install(*second, "--uninstall", check=True)
+    assert not (machine.home / STRANGERS["completion"]).exists()
+    machine.install("--uninstall", check=True)
+    assert os.listdir(machine.home) == []
 
 
 def test_a_purge_leaves_the_home_as_before(machine: Machine, codex: Path, shell: str) -> None:
