@@ -183,7 +183,7 @@ try_python() {
     is_apples_stub "$found" && return
     answer=$("$found" -I -c '
 import os, sys
-behind = os.path.join(sys.base_prefix, "bin", "python3")
+behind = os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2])
 in_environment = sys.prefix != sys.base_prefix and os.access(behind, os.X_OK)
 print("%d.%d.%d" % sys.version_info[:3], sys.version_info >= (3, 10), behind if in_environment else sys.executable)
 ' 2>/dev/null </dev/null) || return 0

@@ -191,7 +191,7 @@ def python_of(machine: Machine) -> str:
 
 def own_python() -> str:
     """The interpreter behind the one that runs these tests, when that is an environment's."""
-    behind = Path(sys.base_prefix, "bin/python3")
+    behind = Path(sys.base_prefix, "bin/python{}.{}".format(*sys.version_info))
     return str(behind) if sys.prefix != sys.base_prefix and behind.exists() else sys.executable
 
 
@@ -1102,6 +1102,24 @@ def test_an_environments_python_is_seen_through(telltale: Machine) -> None:
     assert not python_of(telltale).startswith(str(environment))
     shutil.rmtree(environment)
     telltale.codex_mirror("list", check=True)
+
+
+@pytest.mark.parametrize("how", ["on PATH", "named"])
+def test_an_environment_of_a_newer_python_beside_an_old_python3_will_do(telltale: Machine, how: str) -> None:
+    # As on a system whose python3 is 3.9, with an environment made by its python3.12.
+    base = telltale.base / "usr"
+    (base / "bin").mkdir(parents=True)
+    old_python(base / "bin/python3")
+    behind = base / "bin/python{}.{}".format(*sys.version_info)
+    behind.symlink_to(own_python())
+    pretend = f"import sys; sys.prefix, sys.base_prefix = '/environment', {str(base)!r}; exec(sys.argv[1])"
+    bin_dir = telltale.base / "environment"
+    bin_dir.mkdir()
+    code = f'exec {shlex.quote(sys.executable)} -I -c {shlex.quote(pretend)} "$3"'
+    python = script(bin_dir / "python3", code)
+    env = {"PATH": f"{bin_dir}:/usr/bin:/bin"} if how == "on PATH" else {"CODEX_MIRROR_PYTHON": str(python)}
+    telltale.install(env=env, check=True)
+    assert python_of(telltale) == str(behind)
 
 
 # macOS keeps this in a file of its own, so the machine is a pretended one: uname and xcode-select are ours.
