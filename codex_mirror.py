@@ -5774,7 +5774,7 @@ def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> 
         more, offers = offered(COMMANDS, words, caller.places)
         return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
     text = completion_text(shell, *names_and_start(caller.program))
-    return Outcome(stream=lambda file: put(file, text))
+    return Outcome(lines=tuple(text.split("\n")), stream=lambda file: put(file, text))
 
 
 NAME_OF_CLONE = Argument(("name",), "the clone", {"metavar": "NAME"})

@@ -1808,8 +1808,13 @@ def test_json_is_exactly_one_document_on_stdout(cm: Launched, house: Home, words
 def test_every_command_that_takes_json_is_in_that_table() -> None:
     rows = [command.words for command in codex_mirror.COMMANDS if not command.passes_on]
     spoken = [tuple(words.split()) for words in JSON_COMMANDS]
-    missing = [" ".join(words) for words in rows if not any(one[: len(words)] == words for one in spoken)]
-    assert set(missing) <= {"completion"}
+    assert [words for words in rows if not any(one[: len(words)] == words for one in spoken)] == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_as_json_are_the_lines_of_the_script(cm: Launched, shell: str) -> None:
+    lines = cm("completion", "--json", shell, check=True).json()["lines"]
+    assert "\n".join([*lines, ""]) == cm("completion", shell, check=True).out
 
 
 def test_json_leaves_stdout_empty_when_there_is_nothing_but_an_error(cm: Launched, house: Home) -> None:
