@@ -6038,7 +6038,18 @@ EXIT_CODES = (
 )
 VARIABLES = (
     "environment: CODEX_MIRROR_HOME (~/.codex-mirror), CODEX_MIRROR_BIN_DIR (~/.local/bin),\n"
-    "             CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR"
+    "             CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR,\n"
+    "             CODEX_MIRROR_CLI (a program that the clones' commands hand over to),\n"
+    "             CODEX_MIRROR_PYTHON (for the installer, and its command when the old one is gone);\n"
+    "             set in a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME (your home)"
+)
+EXAMPLES = (
+    ("codex-mirror create work", "make a clone"),
+    ("codex-mirror login work", "log it in"),
+    ("work", "start its Codex; what follows goes to Codex"),
+    ("codex-mirror list", "see all clones, their accounts and what is left of their limits"),
+    ("codex-mirror update --all", "pin the Codex that is installed now"),
+    ("codex-mirror doctor --fix", "find what is wrong, and mend it"),
 )
 FILES = "files: ~/.codex-mirror/registry.json, ~/.codex-mirror/clones/<name>, ~/.local/bin/<name>"
 
@@ -6090,19 +6101,27 @@ def plain_values(command: Command, words: Sequence[str]) -> dict[str, Any] | Non
     return {**values, **{argument.flags[0]: word for argument, word in zip(due, words, strict=False)}}
 
 
-def help_text(program: str) -> str:
-    """The program's own help, from the command table."""
+def help_text(program: str, word: str = "") -> str:
+    """The program's own help, or that of the commands which begin with this word, from the command table."""
+    rows = [command for command in COMMANDS if word in ("", command.words[0])]
+    width = max(len(" ".join(command.words)) for command in COMMANDS)
+    lines = [f"  {' '.join(command.words):<{width}}  {command.summary}" for command in rows]
+    if word:
+        more = f"`{program} {word} COMMAND --help` tells more about one of them."
+        return "\n".join([f"usage: {program} {word} COMMAND …", "", *lines, "", more])
     lines = [
         f"usage: {program} [-h] [-V] [COMMAND …]",
         "",
         "Clones of the official Codex CLI, each with its own login, HOME, sessions and pinned program.",
         "",
+        *lines,
     ]
-    width = max(len(" ".join(command.words)) for command in COMMANDS)
-    lines += [f"  {' '.join(command.words):<{width}}  {command.summary}" for command in COMMANDS]
     lines += ["", "Without a command it opens a menu.", f"`{program} COMMAND --help` tells more about a command."]
     lines += ["", "every command takes:"]
     lines += [f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON]
+    examples = [(named_for(line, program), what) for line, what in EXAMPLES]
+    width = max(len(line) for line, _ in examples)
+    lines += ["", "examples:", *(f"  {line:<{width}}  {what}" for line, what in examples)]
     return "\n".join([*lines, "", EXIT_CODES, VARIABLES, FILES, f"more: {REPOSITORY}"])
 
 
@@ -8299,6 +8318,9 @@ def answer(argv: list[str], voice: Voice) -> int:
         return DONE
     if argv[0] in ("-V", "--version"):
         voice.say(f"codex-mirror {__version__}")
+        return DONE
+    if argv[1:] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
+        voice.say_lines(help_text(voice.program, argv[0]))
         return DONE
     command, words = command_named(argv)
     values, common = parsed(command, [*common_words, *words], voice.program)

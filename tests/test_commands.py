@@ -1902,7 +1902,9 @@ def test_the_programs_help_names_every_command_option_exit_code_variable_and_fil
         "130 interrupted",
     ):
         assert fact in shown
-    for fact in ("CODEX_MIRROR_HOME", "CODEX_MIRROR_BIN_DIR", "CODEX_MIRROR_LOCK_TIMEOUT", "NO_COLOR", "registry.json"):
+    sources = cm.program.read_text(encoding="utf-8") + (REPO / "install.sh").read_text(encoding="utf-8")
+    variables = set(re.findall("CODEX_MIRROR_[A-Z_]+", sources)) - {"CODEX_MIRROR_URL"}  # The installer's own.
+    for fact in (*variables, "NO_COLOR", "registry.json", *(f"{line} {what}" for line, what in codex_mirror.EXAMPLES)):
         assert fact in shown
     assert all(line == line.rstrip() and len(line) <= 100 for line in result.out.splitlines())
     for words in (["-h"], ["help"], ["--debug", "--help"]):
@@ -1922,6 +1924,16 @@ def test_the_help_of_a_command_is_complete_without_the_readme(cm: Launched, comm
     for fact in ("exit codes:", "environment:", "files:", "CODEX_MIRROR_HOME", "registry.json"):
         assert fact in shown
     assert cm(*command.words, "-h") == result
+
+
+@pytest.mark.parametrize("word", ["path", "wrapper"])
+def test_the_help_of_a_family_is_its_rows(cm: Launched, word: str) -> None:
+    result = cm(word, "--help")
+    assert (result.code, result.err) == (0, "")
+    rows = [f"{' '.join(one.words)} {one.summary}" for one in codex_mirror.COMMANDS if one.words[0] == word]
+    shown = [flat(line) for line in result.out.splitlines()]
+    assert shown[0] == f"usage: codex-mirror {word} COMMAND …" and shown[2:-2] == rows
+    assert cm(word, "-h") == cm("--debug", word, "--help") == result
 
 
 def test_the_version_is_one_line(cm: Launched) -> None:
