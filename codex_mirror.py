@@ -5297,9 +5297,16 @@ def create(
     return Outcome(
         code=FAILED if left else DONE,
         data=row_of(clone),
-        lines=(*made_lines("created", clone), f"next: codex-mirror login {clone.name}"),
+        lines=(*made_lines("created", clone), f"next: {login_command(clone, caller)}"),
         notes=(*left, *node_notice(clone), *path_notice(caller)),
     )
+
+
+def login_command(clone: Clone, caller: Caller) -> str:
+    """What a shell finds that logs the clone in: its own command when this program came through a pipe."""
+    if caller.program != "codex-mirror" or any(found_on_path(caller.program, caller.env.get("PATH", ""))):
+        return f"codex-mirror login {clone.name}"
+    return f"{clone.name if is_on_path(os.path.dirname(clone.wrapper), caller.env) else quoted(clone.wrapper)} login"
 
 
 def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
@@ -8134,7 +8141,7 @@ def called_as(argv0: str) -> str:
     ):
         return quoted(name) if re.search(r"[^\w.-]", name) else name
     started_itself = not name.endswith(".py") or os.environ.get("_") == argv0
-    if os.access(argv0, os.X_OK) and started_itself:
+    if "/" in argv0 and os.access(argv0, os.X_OK) and started_itself:
         return quoted(argv0) if re.search(r"[^\w./-]", argv0) else argv0
     return f"python3 {quoted(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
 

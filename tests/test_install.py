@@ -1303,6 +1303,36 @@ def test_a_neighbour_in_a_dotfiles_repository_is_not_taken_for_a_part_of_python(
     assert tree(file.parent) == before
 
 
+@pytest.mark.parametrize("name", ["codex-mirror", "cm", "codex_mirror.py"])
+def test_python_with_a_bare_name_is_named_as_it_was_typed(alone: Machine, name: str) -> None:
+    file = lay(alone, alone.base / "dots" / name)
+    refused = run(["python3", name, "run", "nope"], env=alone.env, cwd=file.parent)
+    [hint] = re.findall(r"hint: .*?: (.*) create nope", refused.err)
+    assert hint == f"python3 {name}"
+    run(["sh", "-c", f"{hint} create nope"], env=alone.env, cwd=file.parent, check=True)
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_where_nothing_is_installed_the_next_command_is_the_clones_own(alone: Machine, on_path: bool) -> None:
+    bin_dir = alone.base / AWKWARD / "bin"
+    bin_dir.mkdir(parents=True)
+    env = {**alone.env, "CODEX_MIRROR_BIN_DIR": str(bin_dir)}
+    if on_path:
+        env["PATH"] = f"{bin_dir}:{env['PATH']}"
+
+    def next_of(name: str) -> str:
+        argv = ["python3", "-", "create", name]
+        said = run(argv, env=env, cwd=alone.base, stdin=PROGRAM.read_bytes(), check=True).out
+        return said.splitlines()[-1].removeprefix("next: ")
+
+    command = next_of("work")
+    assert (command == "work login") == on_path
+    shown = run(["sh", "-c", f"{command} status"], env=env, cwd=alone.base)
+    assert "Not logged in" in shown.err, shown
+    script(alone.base / "tools/codex-mirror", "exit")
+    assert next_of("play") == "codex-mirror login play"
+
+
 @pytest.mark.parametrize("how", ["curl | python3 -", "python3 <(curl)"])
 def test_nothing_needs_to_be_installed(alone: Machine, server: str, how: str) -> None:
     needs("curl")
