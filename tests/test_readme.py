@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import struct
 import sys
 import termios
@@ -66,9 +67,15 @@ def code_spans(text: str) -> list[str]:
 
 # Each stands before the real one on PATH. What they need to know is in the environment.
 STAND_INS = {
-    # Serves this checkout's files at the address of the repository's, and nothing else.
+    # Serves this checkout's files at the address of the repository's, and a release made of them, and nothing else.
     "curl": f"""
-        for word; do case $word in {RAW_FILES}*) file=$README_REPO/${{word#{RAW_FILES}}} ;; esac; done
+        for word; do
+            case $word in
+                {RAW_FILES}*) file=$README_REPO/${{word#{RAW_FILES}}} ;;
+                {cm.REPOSITORY}/releases/latest/download/*) file=$README_BASE/released/dist/${{word##*/}} ;;
+                {cm.REPOSITORY}/releases/download/v{cm.__version__}/*) file=$README_BASE/released/dist/${{word##*/}} ;;
+            esac
+        done
         while [ "$#" -gt 1 ] && [ "$1" != --output ]; do shift; done
         [ -f "${{file:-}}" ] || {{ echo "refused: $*" >>"$README_BASE/refused"; exit 22; }}
         if [ "$1" = --output ]; then cp "$file" "$2"; else cat "$file"; fi""",
@@ -130,6 +137,10 @@ def desk(home: Home, codex: Path) -> Desk:
     for name, body in STAND_INS.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{body.strip()}\n")
         (stand_ins / name).chmod(0o755)
+    shutil.copytree(REPO / ".ci", home.base / "released/.ci")
+    for name in ("codex_mirror.py", "install.sh"):
+        shutil.copy(REPO / name, home.base / "released")
+    run([home.base / "released/.ci/dist"], env=home.env, check=True)
     (stand_ins / "python3").symlink_to(os.path.realpath(sys.executable))
     launcher = home.home / ".local/bin/codex-mirror"
     (host_path / "codex-mirror").symlink_to(launcher)
