@@ -6205,12 +6205,16 @@ Answer = tuple["Screen", "MenuWish | None"]
 Deed: TypeAlias = "Callable[[Screen], Answer]"
 
 
+def stay(screen: Screen) -> Answer:
+    return screen, None
+
+
 class Item(NamedTuple):
-    """A line of a list: its key, its label, a note, what choosing it does, and why that can't be done now."""
+    """A line of a list: its key, its label, what choosing it does once the list is closed, a note, and why not now."""
 
     key: str
     label: str
-    deed: Deed
+    deed: Deed = stay
     note: str = ""
     why_not: str = ""
 
@@ -6233,7 +6237,7 @@ class TypedLine(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on with it."""
+    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on without it."""
 
     title: str
     label: str
@@ -6254,12 +6258,12 @@ class Roster(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Lines to read and to scroll; `mend` does what they advise, where that can be done."""
+    """Lines to read and to scroll; `items` do what they advise."""
 
     title: str
     lines: tuple[str, ...]
+    items: tuple[Item, ...] = ()
     top: int = 0
-    mend: Deed | None = None
 
 
 class Busy(NamedTuple):
@@ -6335,16 +6339,17 @@ def back(screen: Screen) -> Answer:
     return closed(screen), None
 
 
-def replaced_by(screen: Screen, deed: Deed) -> Answer:
-    """Closes the dialog on top and goes on."""
-    return deed(closed(screen))
+def wishing(kind: str) -> Deed:
+    return lambda screen: (screen, MenuWish(kind))
 
 
 def chosen(screen: Screen, item: Item) -> Answer:
-    """Does what an item says, or says why not."""
+    """Does what an item says, or says why not; only the main menu and the table stay open."""
     if item.why_not:
         return screen._replace(status=f"{item.label}: {item.why_not}"), None
-    return item.deed(screen)
+    page = top(screen)
+    stays = page.whole if isinstance(page, Picker) else isinstance(page, Roster)
+    return item.deed(screen if stays else closed(screen))
 
 
 def matching(screen: Screen, roster: Roster) -> tuple[Seen, ...]:
@@ -6435,7 +6440,7 @@ def main_items() -> tuple[Item, ...]:
         Item("u", "Update All Clones", update_all, "pin the installed Codex in all of them"),
         Item("d", "Diagnostics", diagnostics, "what is wrong, and what mends it"),
         Item("p", "Shell PATH Setup", shell_path_setup, "so that the shell finds the clones"),
-        Item("s", "Star on GitHub", lambda screen: (screen, MenuWish("browse")), "say that you like it"),
+        Item("s", "Star on GitHub", wishing("browse"), "say that you like it"),
         Item("a", "About", about, "version, places, license"),
         *more,
         Item("x", "Exit", leaving),
@@ -6503,7 +6508,7 @@ def begun(
     asks = command.confirm and not confirmed and not (command.handler is login and is_first_login(screen, typed))
     kind = "ask" if asks else "hand over" if takes_the_terminal(command) else "do"
     wish = MenuWish(kind, command.words, typed, fed=fed)
-    return (screen, wish) if kind == "hand over" else working(screen, wish, title_of(wish), typed)
+    return (screen, wish) if kind == "hand over" else working(screen, wish)
 
 
 def is_first_login(screen: Screen, typed: Sequence[str]) -> bool:
@@ -6520,10 +6525,10 @@ def title_of(wish: MenuWish) -> str:
     return " ".join((*wish.words, *wish.options, *wish.typed))
 
 
-def working(screen: Screen, wish: MenuWish, title: str, typed: tuple[str, ...]) -> Answer:
+def working(screen: Screen, wish: MenuWish) -> Answer:
     """The screen that waits for a job, and the wish for it."""
     number = screen.started + 1
-    job = Job(number, title, typed[0] if typed else "")
+    job = Job(number, title_of(wish), wish.typed[0] if wish.typed else "")
     screen = screen._replace(started=number, jobs=(*screen.jobs, job))
     return opened(screen, Busy(number)), wish._replace(job=number)
 
@@ -6533,11 +6538,7 @@ def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: 
 
     def go_on(screen: Screen, text: str) -> Answer:
         words = (*typed, text.strip())
-        return (
-            ask_for_name(closed(screen), command, words)
-            if names_a_clone(command)
-            else begun(closed(screen), command, words)
-        )
+        return ask_for_name(screen, command, words) if names_a_clone(command) else begun(screen, command, words)
 
     return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
 
@@ -6560,10 +6561,10 @@ def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer
 
     def go_on(screen: Screen, text: str, flag: str) -> Answer:
         wish = MenuWish("do", command.words, (str(clone.name),), (f"{flag}={text.strip()}",))
-        return working(closed(screen), wish, title_of(wish), wish.typed)
+        return working(screen, wish)
 
     def ask(screen: Screen, argument: Argument) -> Answer:
-        return value_dialog(closed(screen), title, argument, partial(go_on, flag=argument.flags[0])), None
+        return value_dialog(screen, title, argument, partial(go_on, flag=argument.flags[0])), None
 
     title = f"{command.label} of {clone.name}"
     now = {"home": [clone.home], "shares": clone.shared, "may see": clone.keep_env}
@@ -6588,7 +6589,7 @@ def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> An
 
     def go_on(screen: Screen, text: str) -> Answer:
         wish = MenuWish("do", command.words, typed, ("--name", text.strip()) if text.strip() else ())
-        return working(closed(screen), wish, title_of(wish), ())
+        return working(screen, wish)
 
     intro = ("an export brings its own name: Enter alone keeps it",)
     return opened(screen, Field(f"{command.label} {typed[0]}", "name", complaint, go_on, intro)), None
@@ -6606,7 +6607,7 @@ def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
         return ""
 
     def go_on(screen: Screen, text: str) -> Answer:
-        return begun(closed(screen), command, (name, *shlex.split(text)))
+        return begun(screen, command, (name, *shlex.split(text)))
 
     return opened(screen, Field(f"{command.label} {name}", "arguments", complaint, go_on)), None
 
@@ -6615,7 +6616,7 @@ def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> 
     """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal (seen with 0.169)."""
 
     def go_on(screen: Screen, text: str) -> Answer:
-        return begun(closed(screen), command, typed, fed=text.strip())
+        return begun(screen, command, typed, fed=text.strip())
 
     label = "access token" if "--with-access-token" in typed else "API key"
     intro = ("it goes to Codex, and nowhere else",)
@@ -6641,11 +6642,11 @@ def quick_clone(screen: Screen) -> Answer:
 
     def confirm(screen: Screen, text: str) -> Answer:
         name = text.strip()
-        go = partial(replaced_by, deed=partial(begun, command=command_called("create"), typed=(name,)))
+        go = partial(begun, command=command_called("create"), typed=(name,))
         codex = f"Codex {screen.installed}, as installed" if screen.installed else "the installed Codex"
         intro = (f"pins {codex}", f"command  {os.path.join(screen.places.bin_dir, name)}")
-        items = (Item("y", "Create it", go), Item("n", "Not now", back))
-        return turned(screen, Picker(f"Create '{name}'?", items, intro)), None
+        items = (Item("y", "Create it", go), Item("n", "Not now"))
+        return opened(screen, Picker(f"Create '{name}'?", items, intro)), None
 
     return opened(screen, Field("Quick Clone", "name", complaint_about_new_name, confirm)), None
 
@@ -6654,8 +6655,7 @@ def update_all(screen: Screen) -> Answer:
     if not screen.rows:
         return screen._replace(status="Update All Clones: there are no clones yet"), None
     wish = MenuWish("do", ("update",), options=("--all",))
-    go = partial(replaced_by, deed=lambda screen: working(screen, wish, title_of(wish), ()))
-    items = (Item("y", "Update them", go), Item("n", "Not now", back))
+    items = (Item("y", "Update them", partial(working, wish=wish)), Item("n", "Not now"))
     to = f" to Codex {screen.installed}" if screen.installed else ""
     intro = ("each keeps the Codex of before, so that it can be rolled back",)
     return opened(screen, Picker(f"Update {count_text(len(screen.rows), 'clone')}{to}?", items, intro)), None
@@ -6663,9 +6663,9 @@ def update_all(screen: Screen) -> Answer:
 
 def diagnostics(screen: Screen) -> Answer:
     doctor_row = command_called("doctor")
-    items = [Item("a", "All clones", partial(replaced_by, deed=partial(begun, command=doctor_row)))]
+    items = [Item("a", "All clones", partial(begun, command=doctor_row))]
     for seen in screen.rows:
-        deed = partial(replaced_by, deed=partial(begun, command=doctor_row, typed=(str(seen.clone.name),)))
+        deed = partial(begun, command=doctor_row, typed=(str(seen.clone.name),))
         items.append(Item("", seen.clone.name, deed))
     return opened(screen, Picker("Diagnostics", tuple(items))), None
 
@@ -6673,8 +6673,8 @@ def diagnostics(screen: Screen) -> Answer:
 def shell_path_setup(screen: Screen) -> Answer:
     setup = command_called("path", "setup")
     items = (
-        Item("y", "Set it up", partial(replaced_by, deed=partial(begun, command=setup))),
-        Item("n", "Not now", back),
+        Item("y", "Set it up", partial(begun, command=setup)),
+        Item("n", "Not now"),
     )
     state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[screen.on_path]
     intro = (f"puts {screen.places.bin_dir} on PATH, in your shell's rc file", state)
@@ -6702,9 +6702,9 @@ def leaving(screen: Screen) -> Answer:
     if screen.asked_to_stay and not screen.jobs:
         return screen, MenuWish("leave")
     items = (
-        Item("s", "Star and Exit", lambda screen: (closed(screen), MenuWish("star and leave"))),
-        Item("x", "Skip and Exit", lambda screen: (closed(screen), MenuWish("leave"))),
-        Item("b", "Back", back),
+        Item("s", "Star and Exit", wishing("star and leave")),
+        Item("x", "Skip and Exit", wishing("leave")),
+        Item("b", "Back"),
     )
     jobs = tuple(f"{job.title} is still under way" for job in screen.jobs)
     intro = (*jobs, "Leaving stops it; the next command tidies up.") if jobs else ("Do you like codex-mirror?",)
@@ -6778,11 +6778,9 @@ def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
         return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
     if command.handler is create and outcome.code == DONE:
         return offered_login(screen, wish.typed[0], lines)
-    mend = None
-    if command.handler is doctor and outcome.code != DONE and not wish.options:
-        mending = wish._replace(options=("--fix",))
-        mend = partial(replaced_by, deed=lambda screen: working(screen, mending, title_of(mending), wish.typed))
-    return opened(screen, Report(title_of(wish), lines, mend=mend))
+    mend = Item("f", "mend", partial(working, wish=wish._replace(options=("--fix",))))
+    can_mend = command.handler is doctor and outcome.code != DONE and not wish.options
+    return opened(screen, Report(title_of(wish), lines, (mend,) if can_mend else ()))
 
 
 def shown_lines(outcome: Outcome) -> tuple[str, ...]:
@@ -6793,9 +6791,9 @@ def shown_lines(outcome: Outcome) -> tuple[str, ...]:
 def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
     """What was created, and the way on to its login."""
     row = command_called("login")
-    go = partial(replaced_by, deed=partial(begun, command=row, typed=(name,)))
-    with_key = partial(replaced_by, deed=partial(begun, command=row, typed=(name, WITH_KEY)))
-    items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later", back))
+    go = partial(begun, command=row, typed=(name,))
+    with_key = partial(begun, command=row, typed=(name, WITH_KEY))
+    items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later"))
     return opened(screen, Picker("Created", items, lines, 2))
 
 
@@ -6805,11 +6803,11 @@ def questioned(screen: Screen, wish: MenuWish, question: Question | None) -> Scr
     if not waited:
         return screen
     command = command_called(*wish.words)
-    go = partial(replaced_by, deed=partial(begun, command=command, typed=wish.typed, confirmed=True))
+    go = partial(begun, command=command, typed=wish.typed, confirmed=True)
     question = question or Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
     intro = tuple(for_eyes(screen, loss) for loss in question.losses)
     if not question.word:
-        items = (Item("n", "No", back), Item("y", f"Yes, {command.label.lower()}", go))
+        items = (Item("n", "No"), Item("y", f"Yes, {command.label.lower()}", go))
         return opened(screen, Picker(question.text, items, intro))
 
     def complaint(screen: Screen, text: str) -> str:
@@ -6824,7 +6822,7 @@ def failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
     """A command has failed: a dialog says why, and what to do."""
     screen, _, _ = without_job(screen, wish.job)
     lines = [for_eyes(screen, line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
-    return opened(screen, Picker(f"{title_of(wish)} failed".strip(), (Item("o", "OK", back),), tuple(lines)))
+    return opened(screen, Picker(f"{title_of(wish)} failed".strip(), (Item("o", "OK"),), tuple(lines)))
 
 
 def handed_back(screen: Screen, wish: MenuWish, code: int, notes: tuple[str, ...]) -> Screen:
@@ -6838,7 +6836,7 @@ def browsed(screen: Screen, shown: bool) -> Screen:
     if shown:
         return screen._replace(status=f"thank you: {REPOSITORY} is open in the browser")
     intro = ("no browser could be opened; the address is", REPOSITORY)
-    return opened(screen, Picker("Star on GitHub", (Item("o", "OK", back),), intro))
+    return opened(screen, Picker("Star on GitHub", (Item("o", "OK"),), intro))
 
 
 # --- Keys -----------------------------------------------------------------------------------------
@@ -6981,7 +6979,7 @@ def enter_field(screen: Screen) -> Answer:
         return screen, None
     if refused := page.complaint(screen, page.line.text):
         return turned(screen, page._replace(refused=refused)), None
-    return page.then(screen, page.line.text)
+    return page.then(closed(screen), page.line.text)
 
 
 def enter_row(screen: Screen) -> Answer:
@@ -6990,8 +6988,7 @@ def enter_row(screen: Screen) -> Answer:
     seen = selected_row(screen, page) if isinstance(page, Roster) else None
     if not seen:
         return screen, None
-    items = tuple(item._replace(deed=partial(replaced_by, deed=item.deed)) for item in actions_on(screen, seen))
-    return opened(screen, Picker(str(seen.clone.name), items)), None
+    return opened(screen, Picker(str(seen.clone.name), actions_on(screen, seen))), None
 
 
 def with_roster(screen: Screen, **changes: Any) -> Answer:
@@ -7021,25 +7018,16 @@ def help_here(screen: Screen) -> Answer:
 def items_here(screen: Screen) -> tuple[Item, ...]:
     """What can be chosen by its own key on this screen."""
     page = top(screen)
-    if isinstance(page, Picker):
+    if isinstance(page, (Picker, Report)):
         return page.items
     if isinstance(page, Roster) and not page.typing and (seen := selected_row(screen, page)):
         return actions_on(screen, seen)
     return ()
 
 
-def mend_report(screen: Screen) -> Answer:
-    page = top(screen)
-    return page.mend(screen) if isinstance(page, Report) and page.mend else (screen, None)
-
-
 def stop_waiting(screen: Screen) -> Answer:
     """Leaves a job to itself; what was typed for its result is not for anything else."""
     return closed(screen)._replace(held=()), None
-
-
-def wishing(kind: str) -> Callable[[Screen], Answer]:
-    return lambda screen: (screen, MenuWish(kind))
 
 
 MOVES = (
@@ -7088,13 +7076,6 @@ KEYS: Mapping[str, tuple[Binding, ...]] = {
         HELP,
         Binding(("esc", "q", "enter"), "q back", "go back", back),
     ),
-    "report to mend": (
-        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(moved, by=-1)),
-        *MOVES[1:],
-        Binding(("f",), "f mend", "mend what can be mended without losing anything", mend_report),
-        HELP,
-        Binding(("esc", "q", "enter"), "q back", "go back", back),
-    ),
     "wait": (Binding(("esc",), "Esc go on in the background", "stop waiting; the work goes on", stop_waiting),),
 }
 
@@ -7106,9 +7087,7 @@ def mode_of(screen: Screen) -> str:
         return "menu" if page.whole else "list"
     if isinstance(page, Roster):
         return "filter" if page.typing else "table"
-    if isinstance(page, Report):
-        return "report to mend" if page.mend else "report"
-    return "line" if isinstance(page, Field) else "wait"
+    return "report" if isinstance(page, Report) else "line" if isinstance(page, Field) else "wait"
 
 
 def bindings_of(screen: Screen) -> tuple[Binding, ...]:
@@ -7462,7 +7441,8 @@ def footer(screen: Screen, size: Size) -> list[Row]:
     """What happened, and the keys; a small terminal has room for one of them."""
     status = [*[status_of_job(screen, job) for job in screen.jobs[-1:]], *([screen.status] if screen.status else [])]
     said: Row = (Span(" " + fit(status[-1], size.columns - 2), "accent"),) if status else ()
-    words = [binding.word for binding in bindings_of(screen) if binding.word]
+    page, words = top(screen), [binding.word for binding in bindings_of(screen) if binding.word]
+    words[1:1] = [f"{item.key} {item.label}" for item in page.items] if isinstance(page, Report) else []
     while len(words) > 1 and cells("  ".join(words)) > size.columns - 2:
         words.pop(0)
     keys: Row = (Span(" " + fit("  ".join(words), size.columns - 2), "dim"),)
@@ -7657,23 +7637,39 @@ Event: TypeAlias = "Callable[[Screen], Screen]"
 
 
 class World(NamedTuple):
-    """What granting a wish needs: the caller, where events go, how work is begun, and how a browser is."""
+    """What granting a wish needs: the caller, where events go, how work gets a thread, and how a browser is opened."""
 
     caller: Caller
     post: Callable[[Event], None]
-    begin: Callable[[Callable[[], None]], None]
+    spawn: Callable[[Callable[[], None]], None]
     browse: Callable[[str], bool]
 
+    def begin(self, wish: MenuWish, work: Callable[[], None]) -> None:
+        """Begins work for a wish in the background."""
+        self.spawn(partial(self.perform, wish, work))
 
-def granted(screen: Screen, wish: MenuWish, world: World) -> Screen:
+    def perform(self, wish: MenuWish, work: Callable[[], None]) -> None:
+        """Does work for a wish; an error is an event like any other, since a traceback would lie across the screen."""
+        try:
+            work()
+        except MirrorError as error:
+            self.post(partial(failed, wish=wish, error=error))
+        except OSError as error:
+            self.post(partial(failed, wish=wish, error=MirrorError(explained(error), way_out_of(error))))
+        except Exception as error:
+            hint = f"please report it: {REPOSITORY}/issues"
+            bug = MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
+            self.post(partial(failed, wish=wish, error=bug))
+
+
+def grant(screen: Screen, wish: MenuWish, world: World) -> None:
     """Begins what was asked for; what comes of it arrives as events. Nothing here waits."""
     if wish.kind == "browse":
-        world.begin(lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
+        world.begin(wish, lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
     elif wish.kind == "ask":
-        world.begin(lambda: world.post(explained_event(wish, partial(question_asked, wish, world))))
+        world.begin(wish, partial(ask_first, wish, world))
     else:
-        world.begin(partial(do_in_background, wish, world, known_besides(screen, wish)))
-    return screen
+        world.begin(wish, partial(do_in_background, wish, world, known_besides(screen, wish)))
 
 
 def known_besides(screen: Screen, wish: MenuWish) -> dict[str, Clone]:
@@ -7689,10 +7685,11 @@ def values_of(wish: MenuWish) -> tuple[Command, dict[str, Any]]:
     return command, parsed(command, (*wish.options, *words), "codex-mirror")[0]
 
 
-def question_asked(wish: MenuWish, world: World) -> Event:
+def ask_first(wish: MenuWish, world: World) -> None:
     """Finds out what would be lost."""
     command, values = values_of(wish)
-    return partial(questioned, wish=wish, question=command.confirm(world.caller, **values) if command.confirm else None)
+    question = command.confirm(world.caller, **values) if command.confirm else None
+    world.post(partial(questioned, wish=wish, question=question))
 
 
 def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -> None:
@@ -7701,51 +7698,22 @@ def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -
     def report(what: str, done: int, total: int) -> None:
         world.post(partial(progressed, number=wish.job, what=what, done=done, total=total))
 
-    def work() -> Event:
-        command, values = values_of(wish)
-        return partial(ended, wish=wish, outcome=command.handler(world.caller._replace(report=report), **values))
-
-    event = explained_event(wish, work)
-    look_around(world, known)
-    world.post(event)
-
-
-def explained_event(wish: MenuWish, work: Callable[[], Event]) -> Event:
-    """What became of the work; an error is an event like any other."""
+    command, values = values_of(wish)
     try:
-        return work()
-    except MirrorError as error:
-        return partial(failed, wish=wish, error=error)
-    except OSError as error:
-        return partial(failed, wish=wish, error=MirrorError(explained(error), way_out_of(error)))
-    except Exception as error:
-        return partial(failed, wish=wish, error=bug_as_error(error))
+        outcome = command.handler(world.caller._replace(report=report), **values)
+    finally:
+        look_around(world, known)
+    world.post(partial(ended, wish=wish, outcome=outcome))
 
 
-def bug_as_error(error: Exception) -> MirrorError:
-    hint = f"please report it: {REPOSITORY}/issues"
-    return MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
-
-
-def without_a_traceback(work: Callable[[], None], post: Callable[[Event], None]) -> None:
-    """Does a worker's work; a bug in it is a dialog too, since a traceback would be written across the screen."""
-    try:
-        work()
-    except Exception as error:
-        post(partial(failed, wish=MenuWish("do"), error=bug_as_error(error)))
-
-
-def carried_out_here(screen: Screen, wish: MenuWish, world: World) -> Screen:
+def carry_out_here(wish: MenuWish, world: World) -> None:
     """Runs a command that has the terminal to itself, and waits for it; its exit code goes to the status line."""
-
-    def work() -> Event:
-        command, values = values_of(wish)
-        with stdin_of(wish.fed):
-            outcome = command.handler(world.caller, **values)
-        code = run_child(outcome.program) if outcome.program else outcome.code
-        return partial(handed_back, wish=wish, code=code, notes=() if outcome.program else outcome.notes)
-
-    return explained_event(wish, work)(screen)
+    command, values = values_of(wish)
+    with stdin_of(wish.fed):
+        outcome = command.handler(world.caller, **values)
+    code = run_child(outcome.program) if outcome.program else outcome.code
+    notes = () if outcome.program else outcome.notes
+    world.post(partial(handed_back, wish=wish, code=code, notes=notes))
 
 
 @contextlib.contextmanager
@@ -7794,7 +7762,7 @@ def look_around(world: World, known: Mapping[str, Clone]) -> None:
     around = surroundings_of(book, installed)
     lanes = min(len(clones), (os.cpu_count() or 1) + 2)
     for lane in range(lanes):
-        world.begin(partial(check_health, clones[lane::lanes], around, world))
+        world.begin(MenuWish("look"), partial(check_health, clones[lane::lanes], around, world))
 
 
 def check_health(clones: Sequence[Clone], around: Surroundings, world: World) -> None:
@@ -7876,11 +7844,9 @@ def show_menu(caller: Caller, browse: Callable[[str], bool], redact: bool) -> Ou
     os.set_blocking(voice, False)
     inbox = Inbox(collections.deque(), ear, voice)
     silent = caller._replace(report=lambda what, done, total: None)
-    world = World(
-        silent, inbox.post, lambda work: in_background(partial(without_a_traceback, work, inbox.post)), browse
-    )
+    world = World(silent, inbox.post, in_background, browse)
     watch = looked_at(Watch(registry_file(caller.places)))
-    world.begin(partial(look_around, world, {}))
+    world.begin(MenuWish("look"), partial(look_around, world, {}))
     with terminal_of_menu(voice, caller.env) as painter:
         screen = first_screen(caller, terminal_size(), not shows_unicode(painter), redact, time.time())
         over = looped(screen, inbox, world, watch, painter)
@@ -8017,7 +7983,8 @@ def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Pa
         if time.monotonic() - watch.looked >= STAT_SECONDS:
             before, watch = watch, looked_at(watch)
             if before.stamp != watch.stamp:
-                world.begin(partial(look_around, world, {seen.clone.id: seen.clone for seen in screen.rows}))
+                known = {seen.clone.id: seen.clone for seen in screen.rows}
+                world.begin(MenuWish("look"), partial(look_around, world, known))
         screen = screen._replace(beat=screen.beat + 1) if screen.jobs else screen
         screen = folded(screen, keys, grant)
         if screen.over:
@@ -8095,10 +8062,11 @@ def fulfilled(screen: Screen, wish: MenuWish, inbox: Inbox, world: World, painte
         painter.window.clear()
         return screen._replace(beat=screen.beat + 1)
     if wish.kind != "hand over":
-        return granted(screen, wish, world)
+        grant(screen, wish, world)
+        return screen
     with lent(painter):
-        screen = carried_out_here(screen, wish, world)
-    world.begin(partial(look_around, world, known_besides(screen, wish)))
+        world.perform(wish, partial(carry_out_here, wish, world))
+    world.begin(wish, partial(look_around, world, known_besides(screen, wish)))
     return screen._replace(size=terminal_size(), now=time.time())
 
 

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -94,10 +95,10 @@ class Pure:
         if wish.kind in ("leave", "star and leave"):
             self.screen = self.screen._replace(over=wish.kind)
         elif wish.kind == "hand over":
-            self.screen = cm.carried_out_here(self.screen, wish, self.world)
+            self.world.perform(wish, partial(cm.carry_out_here, wish, self.world))
             self.look()
         elif wish.kind in ("browse", "ask", "do"):
-            self.screen = cm.granted(self.screen, wish, self.world)
+            cm.grant(self.screen, wish, self.world)
 
     def _fold(self) -> None:
         while self.events:

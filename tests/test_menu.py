@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import codex_mirror as cm
 from helpers import API_KEYS, Home, Mirror, fake_codex, npm_install, tree
 from terminal import Person, Pure, Tmux
 
@@ -92,6 +93,17 @@ def test_an_error_is_a_dialog_with_the_hint(opened: Open, home: Home) -> None:
     person.press("enter")
     person.expect_not("hint: ")
     person.expect("0 clones")
+
+
+def test_a_bug_in_a_worker_is_a_dialog_and_ends_the_job(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Pure(home)
+    with monkeypatch.context() as patched:
+        patched.setattr(cm, "read_book", lambda places: 1 // 0)
+        person.press("c", *"work", "enter", "enter")
+    person.expect("create work failed", "this is a bug in codex-mirror", "ZeroDivisionError")
+    assert person.screen.jobs == ()
 
 
 def test_manage_clones_shows_who_is_where(opened: Open, mirror: Mirror, home: Home) -> None:

@@ -239,6 +239,14 @@ def test_leaving_while_something_is_under_way_is_asked_every_time_and_stays_by_d
     assert cm.pressed(after(back, "q"), "x")[1] == cm.MenuWish("leave")
 
 
+@pytest.mark.parametrize("name", ["actions", "confirm", "created", "exit", "logging-out", "failed", "diagnosed"])
+def test_what_is_chosen_in_a_dialog_closes_it(name: str) -> None:
+    screen = SCREENS[name]
+    for item in cm.items_here(screen):
+        after_it, _ = cm.pressed(screen, item.key)
+        assert cm.top(screen) not in after_it.pages or item.why_not, item.label
+
+
 @pytest.mark.parametrize("name", ["removing", "logging-out"])
 def test_enter_alone_never_loses_anything(name: str) -> None:
     screen, wish = cm.pressed(SCREENS[name], "enter")
