@@ -6188,10 +6188,17 @@ class Seen(NamedTuple):
     health: Health | None = None
 
 
+class Stakes(NamedTuple):
+    """What a command would cost: the id of the clone that it is about, and the question to ask, if any."""
+
+    clone_id: str
+    question: Question | None
+
+
 class MenuWish(NamedTuple):
     """What a key press asks of the world; `words` name a command, `typed` and `options` follow them on its line.
 
-    `fed` is a secret for its stdin, which is kept nowhere else."""
+    `fed` is a secret for its stdin, which is kept nowhere else; `agreed` is what was said yes to."""
 
     kind: str
     words: tuple[str, ...] = ()
@@ -6199,6 +6206,7 @@ class MenuWish(NamedTuple):
     options: tuple[str, ...] = ()
     job: int = 0
     fed: str = ""
+    agreed: Stakes | None = None
 
 
 Answer = tuple["Screen", "MenuWish | None"]
@@ -6496,7 +6504,7 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
 
 
 def begun(
-    screen: Screen, command: Command, typed: tuple[str, ...] = (), confirmed: bool = False, fed: str = ""
+    screen: Screen, command: Command, typed: tuple[str, ...] = (), agreed: Stakes | None = None, fed: str = ""
 ) -> Answer:
     """A command on its way: first what is missing is asked for, then what would be lost, and then it is done."""
     wanted = [argument for argument in command.arguments if is_required(argument)]
@@ -6505,9 +6513,9 @@ def begun(
         return ask_for(screen, command, typed, wanted[given]), None
     if command.handler is login and not fed and FED_OPTIONS & set(typed):
         return ask_for_secret(screen, command, typed), None
-    asks = command.confirm and not confirmed and not (command.handler is login and is_first_login(screen, typed))
-    kind = "ask" if asks else "hand over" if takes_the_terminal(command) else "do"
-    wish = MenuWish(kind, command.words, typed, fed=fed)
+    costs = command.confirm and not (command.handler is login and is_first_login(screen, typed))
+    kind = "hand over" if takes_the_terminal(command) and (agreed or not costs) else "do"
+    wish = MenuWish(kind, command.words, typed, fed=fed, agreed=agreed)
     return (screen, wish) if kind == "hand over" else working(screen, wish)
 
 
@@ -6797,14 +6805,17 @@ def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
     return opened(screen, Picker("Created", items, lines, 2))
 
 
-def questioned(screen: Screen, wish: MenuWish, question: Question | None) -> Screen:
-    """What would be lost is known: the dialog that asks, with no as the default."""
+def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
+    """What would be lost is known: the dialog that asks, with no as the default, and asks again when that changed."""
     screen, _, waited = without_job(screen, wish.job)
-    if not waited:
+    if wish.agreed:
+        screen = screen._replace(status="nothing was done: what would be lost has changed")
+    elif not waited:
         return screen
     command = command_called(*wish.words)
-    go = partial(begun, command=command, typed=wish.typed, confirmed=True)
-    question = question or Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
+    go = partial(begun, command=command, typed=wish.typed, agreed=stakes)
+    nothing = Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
+    question = stakes.question or nothing
     intro = tuple(for_eyes(screen, loss) for loss in question.losses)
     if not question.word:
         items = (Item("n", "No"), Item("y", f"Yes, {command.label.lower()}", go))
@@ -7666,8 +7677,6 @@ def grant(screen: Screen, wish: MenuWish, world: World) -> None:
     """Begins what was asked for; what comes of it arrives as events. Nothing here waits."""
     if wish.kind == "browse":
         world.begin(wish, lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
-    elif wish.kind == "ask":
-        world.begin(wish, partial(ask_first, wish, world))
     else:
         world.begin(wish, partial(do_in_background, wish, world, known_besides(screen, wish)))
 
@@ -7685,11 +7694,16 @@ def values_of(wish: MenuWish) -> tuple[Command, dict[str, Any]]:
     return command, parsed(command, (*wish.options, *words), "codex-mirror")[0]
 
 
-def ask_first(wish: MenuWish, world: World) -> None:
-    """Finds out what would be lost."""
+def has_asked(wish: MenuWish, world: World) -> bool:
+    """Asks before something is lost, unless it is still just what was agreed to."""
     command, values = values_of(wish)
-    question = command.confirm(world.caller, **values) if command.confirm else None
-    world.post(partial(questioned, wish=wish, question=question))
+    if not command.confirm:
+        return False
+    clone = clone_named(read_book(world.caller.places), values["name"])
+    stakes = Stakes(clone.id, command.confirm(world.caller, **values))
+    if stakes != wish.agreed:
+        world.post(partial(questioned, wish=wish, stakes=stakes))
+    return stakes != wish.agreed
 
 
 def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -> None:
@@ -7698,6 +7712,8 @@ def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -
     def report(what: str, done: int, total: int) -> None:
         world.post(partial(progressed, number=wish.job, what=what, done=done, total=total))
 
+    if has_asked(wish, world):
+        return
     command, values = values_of(wish)
     try:
         outcome = command.handler(world.caller._replace(report=report), **values)
@@ -7708,6 +7724,8 @@ def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -
 
 def carry_out_here(wish: MenuWish, world: World) -> None:
     """Runs a command that has the terminal to itself, and waits for it; its exit code goes to the status line."""
+    if has_asked(wish, world):
+        return
     command, values = values_of(wish)
     with stdin_of(wish.fed):
         outcome = command.handler(world.caller, **values)

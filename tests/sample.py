@@ -101,15 +101,16 @@ def waiting() -> cm.Screen:
 def removing(name: str) -> cm.Screen:
     """The question before a clone with a login is removed."""
     screen = after(menu(), "m", "x")
-    wish = cm.MenuWish("ask", ("remove",), (name,), job=screen.started)
+    wish = cm.MenuWish("do", ("remove",), (name,), job=screen.started)
     losses = (f"removing '{name}' loses", "its login: ada@example.com (plus)", "12 sessions, 35 MB in /home/ada/…")
-    return cm.questioned(screen, wish, cm.Question(losses, f"remove '{name}'?", name))
+    return cm.questioned(screen, wish, cm.Stakes(f"id-{name}", cm.Question(losses, f"remove '{name}'?", name)))
 
 
 def logging_out() -> cm.Screen:
     screen = after(menu(), "m", "o")
-    wish = cm.MenuWish("ask", ("logout",), ("work",), job=screen.started)
-    return cm.questioned(screen, wish, cm.Question(("Codex will revoke the login of 'work'",), "log 'work' out?"))
+    wish = cm.MenuWish("do", ("logout",), ("work",), job=screen.started)
+    question = cm.Question(("Codex will revoke the login of 'work'",), "log 'work' out?")
+    return cm.questioned(screen, wish, cm.Stakes("id-work", question))
 
 
 def failing() -> cm.Screen:

@@ -97,7 +97,7 @@ class Pure:
         elif wish.kind == "hand over":
             self.world.perform(wish, partial(cm.carry_out_here, wish, self.world))
             self.look()
-        elif wish.kind in ("browse", "ask", "do"):
+        elif wish.kind in ("browse", "do"):
             cm.grant(self.screen, wish, self.world)
 
     def _fold(self) -> None:

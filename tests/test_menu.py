@@ -235,6 +235,37 @@ def test_a_clone_with_a_login_goes_when_its_name_is_typed(opened: Open, mirror: 
     assert mirror("list", "--json").json() == []
 
 
+def test_a_question_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("1 clone,")
+    person.press("m", "x")
+    person.expect("nothing of value would be lost")
+    log_in(home, "work")
+    person.press("y")
+    person.expect("its login: API key sk-…aaaa", "type work:", "what would be lost has changed")
+    person.write("work")
+    mirror("remove", "work", "--yes", check=True)
+    mirror("create", "work", check=True)
+    log_in(home, "work")
+    person.press("enter")
+    person.expect("type work:", "what would be lost has changed")
+    assert (home.clone_home("work") / ".codex" / "auth.json").exists()
+
+
+def test_a_logout_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    log_in(home, "work")
+    person = opened()
+    person.expect("1 of 1 logged in")
+    person.press("m", "o")
+    person.expect("sk-…aaaa) at the server")
+    log_in(home, "work", API_KEYS[1])
+    person.press("y")
+    person.expect("sk-…bbbb) at the server", "▸ 1 n  No", "what would be lost has changed")
+    assert (home.clone_home("work") / ".codex" / "auth.json").exists()
+
+
 def test_renaming_asks_for_the_new_name(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     person = opened()

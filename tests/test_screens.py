@@ -159,9 +159,8 @@ def test_where_that_is_wished_the_settings_show_no_address() -> None:
 def test_where_that_is_wished_no_address_is_shown() -> None:
     hidden = sample.menu()._replace(redact=True)
     table = after(hidden, "m")
-    asked = cm.questioned(
-        after(table, "x"), cm.MenuWish("ask", ("remove",), ("work",), job=1), cm.Question(("ada@example.com",), "?")
-    )
+    stakes = cm.Stakes("id-work", cm.Question(("ada@example.com",), "?"))
+    asked = cm.questioned(after(table, "x"), cm.MenuWish("do", ("remove",), ("work",), job=1), stakes)
     failed = cm.failed(hidden, cm.MenuWish("do", ("update",), ("x",)), cm.MirrorError("ada@example.com"))
     for screen in (hidden, table, after(table, "down"), asked, failed):
         assert "ada@" not in plain(screen, cm.Size(40, 200)) and "a…@…" in plain(screen, cm.Size(40, 200))
@@ -257,7 +256,8 @@ def test_a_clone_with_a_login_goes_only_when_its_name_is_typed() -> None:
     screen = after(SCREENS["removing"], *"wor", "enter")
     assert "type work to go on" in plain(screen)
     wish = cm.pressed(after(screen, "k"), "enter")[1]
-    assert wish == cm.MenuWish("do", ("remove",), ("work",), job=2)
+    assert wish and wish._replace(agreed=None) == cm.MenuWish("do", ("remove",), ("work",), job=2)
+    assert wish.agreed and wish.agreed.clone_id == "id-work"
 
 
 def test_what_cant_be_done_now_says_why() -> None:
@@ -400,20 +400,19 @@ def test_keys_that_arrive_in_pieces_are_the_same_keys(sent: bytes, keys: list[st
 
 def any_answer(screen: cm.Screen, wish: cm.MenuWish, dice: random.Random) -> cm.Screen:
     """What the world may answer to a wish, at once, or not at all."""
-    job = cm.MenuWish(wish.kind, wish.words, wish.typed, wish.options, wish.job)
     if wish.kind == "browse":
         return cm.browsed(screen, dice.random() < 0.5)
-    if wish.kind == "hand over":
-        return cm.handed_back(screen, wish, dice.randrange(256), ())
-    if wish.kind == "ask":
+    if wish.words in (("remove",), ("logout",)) and (not wish.agreed or dice.random() < 0.3):
         word = wish.typed[0] if dice.random() < 0.5 else ""
         question = dice.choice([None, cm.Question(("a loss",), "really?", word)])
-        return cm.questioned(screen, job, question)
+        return cm.questioned(screen, wish, cm.Stakes("id", question))
+    if wish.kind == "hand over":
+        return cm.handed_back(screen, wish, dice.randrange(256), ())
     if wish.kind == "do" and dice.random() < 0.3:
-        return cm.failed(screen, job, cm.MirrorError("no", "do this", cm.FAILED))
+        return cm.failed(screen, wish, cm.MirrorError("no", "do this", cm.FAILED))
     if wish.kind == "do" and dice.random() < 0.5:
         lines = tuple("line " * dice.randrange(30) for _ in range(dice.randrange(40)))
-        return cm.ended(screen, job, cm.Outcome(dice.choice([0, 1]), lines))
+        return cm.ended(screen, wish, cm.Outcome(dice.choice([0, 1]), lines))
     return screen
 
 
