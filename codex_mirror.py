@@ -6853,51 +6853,46 @@ def browsed(screen: Screen, shown: bool) -> Screen:
 # --- Keys -----------------------------------------------------------------------------------------
 
 PASTED = "pasted:"
-PASTE_START, PASTE_END = b"\x1b[200~", b"\x1b[201~"
-SEQUENCE = rb"\x1b(?:\[[0-9;?<>=]*[@-~]|O[ -~])"
-SEQUENCE_BEGUN = rb"\x1b(?:\[[0-9;?<>=]*|O)?\Z"
+# What a terminal sends: a paste, no key at all (F1 of Linux, a mouse, an answer), a sequence, or a character.
+TOKEN = (
+    rb"(?s)\x1b\[200~(?P<paste>.*?)(?:\x1b\[201~|\Z)"
+    rb"|\x1b(?:\[\[.|\[M.{0,3}|[]P_][^\x07\x1b]+(?:\x07|\x1b\\)?)"
+    rb"|\x1b[\[O](?P<sequence>[0-9;?<>=]*[@-~])"
+    rb"|(?P<alt>\x1b(?![\x00-\x07\x09-\x1f]))?"
+    rb"(?P<key>[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})|."
+)
+TOKEN_BEGUN = (
+    rb"(?s)(?:\x1b(?:\[200~(?!.*\x1b\[201~).*|[\[O][0-9;?<>=]*|\[\[|\[M.{0,2}|[]P_][^\x07\x1b]*\x1b?)?"
+    rb"|\x1b?(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}))\Z"
+)
+LONG_BEGUN = rb"\x1b(?:\[200~|[]P_].)"
 SEQUENCES = {
     **{b"A": "up", b"B": "down", b"C": "right", b"D": "left", b"H": "home", b"F": "end", b"M": "enter", b"Z": "up"},
     **{b"1~": "home", b"7~": "home", b"4~": "end", b"8~": "end", b"3~": "delete", b"5~": "pgup", b"6~": "pgdn"},
 }
-CONTROLS = {b"\r": "enter", b"\n": "enter", b"\t": "tab", b"\x7f": "backspace", b"\x08": "backspace", b"\x1b": "esc"}
+CONTROLS = {"\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "esc"}
 
 
 def keys_in(data: bytes, final: bool) -> tuple[list[str], bytes]:
     """What a terminal sent, as words, and the rest that isn't a whole key yet; with `final` nothing more will come."""
     keys: list[str] = []
-    while data:
-        if data.startswith(PASTE_START):
-            pasted, end, rest = data[len(PASTE_START) :].partition(PASTE_END)
-            if not end and not final:
-                return keys, data
-            keys, data = [*keys, PASTED + pasted.decode("utf-8", "ignore")], rest
-        elif found := re.match(SEQUENCE, data):
-            tail = re.sub(rb"\A(?:1;\d+|([1-8]);\d+)(?=.\Z)", rb"\1", found.group()[2:])
-            keys, data = [*keys, *filter(None, [SEQUENCES.get(tail, "")])], data[found.end() :]
-        elif re.match(SEQUENCE_BEGUN, data) and not final:
-            return keys, data
-        else:
-            key, data = first_key(data, final)
-            if key is None:
-                return keys, data
-            keys += [key] if key else []
+    begun = re.compile(TOKEN_BEGUN)
+    for found in re.compile(TOKEN).finditer(data):
+        if not final and begun.match(data, found.start()):
+            return keys, data[found.start() :]
+        keys += [key] if (key := key_of(found)) else []
     return keys, b""
 
 
-def first_key(data: bytes, final: bool) -> tuple[str | None, bytes]:
-    """The first key of bytes that begin with no sequence: None while a character is incomplete, empty for none."""
-    if data[:1] in CONTROLS:
-        return CONTROLS[data[:1]], data[1:]
-    if data[0] < 0x20:
-        return f"ctrl-{chr(data[0] + 96)}", data[1:]
-    length = 1 if data[0] < 0x80 else 2 if data[0] < 0xE0 else 3 if data[0] < 0xF0 else 4
-    if len(data) < length and not final:
-        return None, data
-    try:
-        return data[:length].decode(), data[length:]
-    except UnicodeDecodeError:
-        return "", data[1:]
+def key_of(found: re.Match[bytes]) -> str:
+    """The word for what a terminal sent; nothing for what isn't a key."""
+    if found["paste"] is not None:
+        return PASTED + found["paste"].decode("utf-8", "ignore")
+    if found["sequence"]:
+        return SEQUENCES.get(re.sub(rb"\A(?:1;\d+|([1-8]);\d+)(?=.\Z)", rb"\1", found["sequence"]), "")
+    key = (found["key"] or b"").decode("utf-8", "ignore")
+    key = CONTROLS.get(key) or (f"ctrl-{chr(ord(key) + 96)}" if key and key < " " else key)
+    return f"alt-{key}" if found["alt"] and key else key
 
 
 PAGE_STEP = 10
@@ -6928,6 +6923,17 @@ def place_after(line: TypedLine) -> int:
     return at
 
 
+WORD = r"\A[\s/.,:=-]*[^\s/.,:=-]*"
+
+
+def word_before(line: TypedLine) -> int:
+    return len(re.sub(WORD, "", line.text[: line.at][::-1]))
+
+
+def word_after(line: TypedLine) -> int:
+    return len(line.text) - len(re.sub(WORD, "", line.text[line.at :]))
+
+
 def without_part(line: TypedLine, start: int, end: int) -> TypedLine:
     return TypedLine(line.text[:start] + line.text[end:], start)
 
@@ -6950,6 +6956,10 @@ EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
     "ctrl-u": lambda line: without_part(line, 0, line.at),
     "ctrl-k": lambda line: without_part(line, line.at, len(line.text)),
     "ctrl-w": lambda line: without_part(line, len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
+    "alt-b": lambda line: line._replace(at=word_before(line)),
+    "alt-f": lambda line: line._replace(at=word_after(line)),
+    "alt-backspace": lambda line: without_part(line, word_before(line), line.at),
+    "alt-d": lambda line: without_part(line, line.at, word_after(line)),
 }
 
 
@@ -7106,7 +7116,12 @@ def bindings_of(screen: Screen) -> tuple[Binding, ...]:
 
 
 def pressed(screen: Screen, key: str) -> Answer:
-    """What a key means here: the screen after it, and what it asks of the world. Pure."""
+    """What a key means here: the screen after it, and what it asks of the world. Pure.
+
+    Esc and a letter that come together are Alt and the letter where one types, and one after the other elsewhere."""
+    if key.startswith("alt-") and mode_of(screen) not in ("line", "filter"):
+        screen, wish = pressed(screen, "esc")
+        return screen._replace(held=(key.removeprefix("alt-"), *screen.held)), wish
     screen, unseen = screen._replace(status=""), is_too_small(screen.size)
     for binding in bindings_of(screen):
         if key in binding.keys and not (unseen and binding not in EVERYWHERE and "esc" not in binding.keys):
@@ -7797,6 +7812,7 @@ STAT_SECONDS = 1.0
 BEAT_SECONDS = 0.12
 FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that it needn't be drawn twice.
 ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
+LONG_SECONDS = 1.0  # And the rest of a paste, or of an answer: one whose end never comes must not keep all keys.
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
 
 
@@ -7985,11 +8001,10 @@ def paint(painter: Painter, rows: Sequence[Row]) -> None:
 def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Painter) -> str:
     """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
     painted: Screen | None = None
-    rest = b""
     grant = partial(fulfilled, inbox=inbox, world=world, painter=painter)
     while True:
         came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, watch))
-        keys, rest = read_keys(rest) if came else ([], rest)
+        keys = read_keys() if came else []
         signals = inbox.signals()
         for event in inbox.taken():
             screen = event(screen)
@@ -8047,11 +8062,12 @@ def waited(inbox: Inbox, seconds: float) -> bool:
     return 0 in select.select([0, inbox.ear], [], [], seconds)[0]
 
 
-def read_keys(rest: bytes) -> tuple[list[str], bytes]:
+def read_keys() -> list[str]:
     """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
     import select
 
     keys: list[str] = []
+    rest = b""
     while True:
         try:
             data = os.read(0, 1 << 16)
@@ -8061,11 +8077,9 @@ def read_keys(rest: bytes) -> tuple[list[str], bytes]:
             raise SystemExit(128 + signal.SIGHUP)
         found, rest = keys_in(rest + data, final=False)
         keys += found
-        if not rest or rest.startswith(PASTE_START):
-            return keys, rest
-        if not select.select([0], [], [], ESCAPE_SECONDS)[0]:
-            found, rest = keys_in(rest, final=True)
-            return [*keys, *found], rest
+        seconds = LONG_SECONDS if re.match(LONG_BEGUN, rest) else ESCAPE_SECONDS
+        if not rest or not select.select([0], [], [], seconds)[0]:
+            return [*keys, *keys_in(rest, final=True)[0]]
 
 
 def fulfilled(screen: Screen, wish: MenuWish, inbox: Inbox, world: World, painter: Painter) -> Screen:

@@ -342,7 +342,11 @@ def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
         ([*"ae\u0301b", "left", "left", "x"], "axe\u0301b", 2),
         ([*"ae\u0301b", "left", "backspace"], "ab", 1),
         ([*"a", "pasted:b\tc\r\nd\x1b[2J\x00"], "ab c d[2J", 9),
-        ([*"a", "pgup", "ctrl-g", "tab"], "a", 1),
+        ([*"a", "pgup", "ctrl-g", "tab", "alt-x", "alt-é"], "a", 1),
+        ([*"ab ~/c-e\u0301f", "alt-b", "x"], "ab ~/c-xe\u0301f", 8),
+        ([*"ab ~/cd/ef", "alt-b", "alt-b", "alt-b", "alt-b", "alt-b", "alt-f", "x"], "abx ~/cd/ef", 3),
+        ([*"ab ~/cd/ef", "alt-backspace", "alt-backspace"], "ab ~/", 5),
+        ([*"ab cd", "home", "alt-d", "alt-d", "alt-d"], "", 0),
         ([*"a", "pasted:" + "x" * 9999], "a" + "x" * 4095, 4096),
     ],
 )
@@ -350,6 +354,17 @@ def test_a_line_is_edited(keys: list[str], text: str, at: int) -> None:
     page = cm.top(after(sample.menu(), "c", *keys))
     assert isinstance(page, cm.Field)
     assert page.line == cm.TypedLine(text, at)
+
+
+@pytest.mark.parametrize("keys", [[], ["m", "/", "w"], ["m"], ["m", "enter"], ["a"], ["c", "x", "enter"], ["q"]])
+def test_alt_and_a_letter_is_for_typing_and_elsewhere_one_key_after_the_other(keys: list[str]) -> None:
+    screen = after(sample.menu(), *keys)
+    both, wish = cm.pressed(screen, "alt-u")
+    if cm.mode_of(screen) == "filter":
+        assert both == screen
+    else:
+        first, then = cm.pressed(screen, "esc")
+        assert (plain(both), both.held, wish) == (plain(first), ("u",), then)
 
 
 def test_the_cursor_of_a_long_line_is_in_sight() -> None:
@@ -362,7 +377,9 @@ KEYS_SENT = [
     (b"a", ["a"]),
     (b"q?/", ["q", "?", "/"]),
     (b"\x1b", ["esc"]),
-    (b"\x1bq", ["esc", "q"]),
+    (b"\x1bq", ["alt-q"]),
+    (b"\x1bb\x1b\x7f\x1b\x08\x1b\xc3\xa9", ["alt-b", "alt-backspace", "alt-backspace", "alt-é"]),
+    (b"\x1b\rx\x1b\t", ["esc", "enter", "x", "esc", "tab"]),
     (b"\x1b\x1b", ["esc", "esc"]),
     (b"\x1b[A\x1bOB\x1b[C\x1bOD", ["up", "down", "right", "left"]),
     (b"\x1b\x1b[A", ["esc", "up"]),
@@ -377,6 +394,14 @@ KEYS_SENT = [
     (b"\xff\x80a", ["a"]),
     (b"\x1b[?1;2c\x1b[999~", []),
     (b"\x1bOM", ["enter"]),
+    (b"\x1b[200~cut off", ["pasted:cut off"]),
+    (b"\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\q\x1b]0;x\x07q", ["q", "q"]),
+    (b"\x1bP1$r0m\x1b\\\x1b_Gi=1;OK\x1b\\a\x1b]11;rgb:1e", ["a"]),
+    (b"\x1b]11\x1b[A", ["up"]),
+    (b"\x1b]\x1b[", ["alt-]", "alt-["]),
+    (b"\x1b[[A\x1b[[Ex", ["x"]),
+    (b"\x1b[M !!\x1b[M#\xff\xffa\x1b[<0;3;4M\x1b[<0;3;4mb", ["a", "b"]),
+    (b"\xe2ab\xc3", ["a", "b"]),
 ]
 
 
@@ -386,7 +411,7 @@ def test_bytes_of_a_terminal_become_keys(sent: bytes, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "keys"), [row for row in KEYS_SENT if b"\x1bq" not in row[0] and row[1] != ["esc"] * 2]
+    ("sent", "keys"), [row for row in KEYS_SENT if row[1] != ["esc"] * 2 and b"\x1b]\x1b" not in row[0]]
 )
 def test_keys_that_arrive_in_pieces_are_the_same_keys(sent: bytes, keys: list[str]) -> None:
     for cut in range(len(sent) + 1):

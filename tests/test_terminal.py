@@ -156,6 +156,34 @@ def test_a_paste_is_text_whatever_is_in_it(terminal: Open) -> None:
     tmux.expect("name: wo rk?本")
 
 
+def test_a_paste_without_an_end_doesnt_take_all_keys(terminal: Open) -> None:
+    tmux = terminal().open()
+    tmux.expect("0 clones")
+    tmux.press("c")
+    tmux.write("\x1b[200~wo")
+    tmux.write("rk")
+    tmux.expect("name: work")
+    tmux.press("esc")
+    tmux.expect_not("name:")
+
+
+def test_alt_and_a_letter_never_leaves_a_field_nor_acts_on_the_clone_below(terminal: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    tmux = terminal().open()
+    tmux.expect("✓ 1 ok")
+    tmux.press("m", "n")
+    tmux.write("one two")
+    tmux.write("\x1bb\x1bu\x1bx")
+    tmux.write("-")
+    tmux.expect("one -two")
+    tmux.write("\x7f\x7f\x1bdq")
+    tmux.expect("new name: oneq")
+    tmux.press("esc")
+    tmux.expect_not("new name:")
+    tmux.write("\x1bq")
+    tmux.expect("Star and Exit")
+
+
 @pytest.mark.parametrize("keys", [["c", "x"], ["m", "enter"]], ids=["field", "actions"])
 def test_it_may_be_resized_at_any_moment(terminal: Open, mirror: Mirror, keys: list[str]) -> None:
     mirror("create", "work", check=True)
@@ -167,7 +195,9 @@ def test_it_may_be_resized_at_any_moment(terminal: Open, mirror: Mirror, keys: l
         wanted = " back" if rows >= 10 and columns >= 40 else "cod" if columns > 10 else ""
         frame = tmux.expect(wanted)
         assert max(len(line) for line in frame.splitlines() or [""]) <= columns
-    tmux.press(*["esc"] * sum(key in ("m", "c", "enter") for key in keys), "q")
+    tmux.press(*["esc"] * sum(key in ("m", "c", "enter") for key in keys))
+    tmux.expect("q leave")
+    tmux.press("q")
     tmux.expect("Star and Exit")
 
 
