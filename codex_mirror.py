@@ -6777,17 +6777,18 @@ def without_job(screen: Screen, number: int) -> tuple[Screen, Job | None, bool]:
 
 
 def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
-    """A command has ended: what it did is shown, or when nobody waits for it any more, said in the status line."""
+    """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone."""
     screen, _, waited = without_job(screen, wish.job)
-    lines = tuple(for_eyes(screen, line) for line in (*shown_lines(outcome), *outcome.notes))
-    command = command_called(*wish.words)
-    is_short = len(lines) <= 1 and outcome.code == DONE and command.handler is not doctor
-    if not waited or is_short:
+    is_done, command = outcome.code == DONE, command_called(*wish.words)
+    wrong = () if is_done else tuple(f"✗ {note}" for note in outcome.notes)
+    lines = (*wrong, *shown_lines(outcome), *(outcome.notes if is_done else ()))
+    lines = tuple(for_eyes(screen, line) for line in lines)
+    if is_done and (not waited or (len(lines) <= 1 and command.handler is not doctor)):
         return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
-    if command.handler is create and outcome.code == DONE:
+    if command.handler is create and is_done:
         return offered_login(screen, wish.typed[0], lines)
     mend = Item("f", "mend", partial(working, wish=wish._replace(options=("--fix",))))
-    can_mend = command.handler is doctor and outcome.code != DONE and not wish.options
+    can_mend = command.handler is doctor and not is_done and not wish.options
     return opened(screen, Report(title_of(wish), lines, (mend,) if can_mend else ()))
 
 
@@ -7768,8 +7769,10 @@ def stdin_of(text: str) -> Iterator[None]:
 
 
 def glance_at(clone: Clone) -> dict[str, Any]:
-    sessions = rollouts_of(codex_home_of(clone))
-    return {"account": account_of(clone), "usage": usage_of(clone), "used": sessions[0][0] if sessions else 0.0}
+    """What a clone's own files tell; limits that sessions of before a logout had are nobody's now."""
+    account, sessions = account_of(clone), rollouts_of(codex_home_of(clone))
+    usage = Usage() if account.kind == "none" else usage_of(clone)
+    return {"account": account, "usage": usage, "used": sessions[0][0] if sessions else 0.0}
 
 
 def look_around(world: World, known: Mapping[str, Clone]) -> None:
@@ -8036,6 +8039,9 @@ def folded(screen: Screen, keys: Sequence[str], grant: Callable[[Screen, MenuWis
             break
         screen, wish = pressed(screen, key or todo.pop(0))
         screen = grant(screen, wish) if wish else screen
+        if wish and wish.kind == "hand over":
+            # What was typed behind it was meant for the program that had the terminal.
+            screen, todo = screen._replace(held=()), []
     return screen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,6 +118,26 @@ def test_manage_clones_shows_who_is_where(opened: Open, mirror: Mirror, home: Ho
     person.expect("NAME", "API key sk-…aaaa", "not logged in", "0.169.0", "✓ ok", "✗ broken", "never")
     person.press("down")
     person.expect("its Codex is incomplete", "runtime/0.169.0-", "update spare", "directories are missing", "--fix")
+
+
+def test_a_clone_that_is_logged_out_shows_no_plan_and_no_limits(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    log_in(home, "work")
+    window = {"used_percent": 38.0, "window_minutes": 300, "resets_at": int(time.time()) + 9000}
+    limits = {"limit_id": "codex", "primary": window, "secondary": None, "plan_type": "plus"}
+    line = {"timestamp": cm.iso_text(time.time()), "type": "event_msg"}
+    session = home.clone_home("work") / ".codex/sessions/2026/11/22/rollout-a.jsonl"
+    session.parent.mkdir(parents=True)
+    session.write_text(json.dumps({**line, "payload": {"type": "token_count", "rate_limits": limits}}) + "\n")
+    person = opened()
+    person.expect("62 % left")
+    (home.clone_home("work") / ".codex" / "auth.json").unlink()
+    person = opened()
+    person.expect("work  not logged in")
+    person.expect_not("62 %")
+    person.press("m")
+    person.expect("not logged in", "last used")
+    person.expect_not("62 %", "plus")
 
 
 def test_how_a_clone_lives_is_changed(opened: Open, mirror: Mirror, home: Home) -> None:

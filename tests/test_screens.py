@@ -301,6 +301,31 @@ def test_keys_typed_while_a_job_runs_come_after_it() -> None:
     assert after(screen, "esc").held == ()
 
 
+def test_a_failure_is_shown_though_nobody_waits_for_it_any_more() -> None:
+    screen = after(sample.menu(), "u", "y", "esc", "m")
+    wish = cm.MenuWish("do", ("update",), options=("--all",), job=screen.started)
+    done = cm.Outcome(cm.DONE, ("work: 0.157.0 → 0.169.0", "client: 0.157.0 → 0.169.0"))
+    assert cm.ended(screen, wish, done).status == "work: 0.157.0 → 0.169.0"
+    broken = done._replace(code=cm.FAILED, notes=("spare: no space left on device",))
+    page = cm.top(cm.ended(screen, wish, broken))
+    assert isinstance(page, cm.Report) and page.lines == ("✗ spare: no space left on device", *done.lines)
+
+
+def test_what_was_typed_for_codex_is_not_for_the_menu() -> None:
+    granted: list[str] = []
+
+    def grant(screen: cm.Screen, wish: cm.MenuWish) -> cm.Screen:
+        granted.append(wish.kind)
+        return screen
+
+    screen = cm.folded(after(sample.menu(), "m"), [*"rxxu"], grant)
+    assert granted == ["hand over"] and cm.mode_of(screen) == "table" and not screen.jobs
+    waiting = after(sample.waiting(), *"lu")
+    created = cm.ended(waiting, cm.MenuWish("do", ("create",), ("new",), job=1), cm.Outcome(lines=("a", "b")))
+    screen = cm.folded(created, [*"mx"], grant)
+    assert granted == ["hand over"] * 2 and cm.mode_of(screen) == "menu" and not screen.held
+
+
 def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
     def registry(*names: str) -> cm.Book:
         return cm.Book(tuple(sample.clone(name) for name in names))
