@@ -7217,6 +7217,21 @@ def fit(text: str, width: int) -> str:
     return fitted(visible(text), width)
 
 
+def ending_in_dots(row: Row, width: int) -> Row:
+    """The row in at most this many cells, with an ellipsis where it is cut."""
+    return row if width_of(row) <= width else (*cut(row, 0, width - 1), Span("…", "dim"))
+
+
+def in_lines(texts: Sequence[str], width: int, height: int) -> list[str]:
+    """The texts wrapped into at most so many lines: where that is too few the longest text is cut, and so on."""
+    parts = [wrapped(text, width) for text in texts]
+    while sum(map(len, parts)) > max(height, 0):
+        longest = max(reversed(parts), key=len)
+        rest = longest.pop()
+        longest[-1:] = [fitted(f"{line} {rest.lstrip()}", width) for line in longest[-1:]]
+    return [line for part in parts for line in part]
+
+
 def shortened(path: str, home: str) -> str:
     return "~" + path[len(home) :] if is_below(path, home) else path
 
@@ -7329,7 +7344,8 @@ def texts_in(screen: Screen, rows: Sequence[Seen], column: Column) -> Iterator[s
 def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
     """The filter, the table of clones, and the selected one's details where there is room."""
     rows, here = matching(screen, page), selected_row(screen, page)
-    above = filter_row(page) if page.typing or page.sought.text else []
+    above = complaint_of_registry(screen, size.columns - 2, size.rows // 6)
+    above = [*[(Span(" "), *row) for row in above], *(filter_row(page) if page.typing or page.sought.text else [])]
     if not rows:
         return [*above, (), (Span("  " + fit(nothing_to_show(screen), size.columns - 3)),)]
     beside = size.columns >= 110
@@ -7350,11 +7366,17 @@ def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
     return table
 
 
+def complaint_of_registry(screen: Screen, width: int, height: int) -> list[Row]:
+    """What is wrong with the registry and what helps, if anything is."""
+    texts = [for_eyes(screen, f"✗ {screen.broken}")] if screen.broken else []
+    return [(Span(line, "bad"),) for line in in_lines(texts, width, max(height, 1))]
+
+
 def nothing_to_show(screen: Screen) -> str:
-    if screen.broken:
-        return screen.broken
     if not screen.known:
         return "… being read"
+    if screen.broken and not screen.rows:
+        return ""
     return "no clone matches; Esc clears the filter" if screen.rows else "there are no clones yet: q, then Quick Clone"
 
 
@@ -7499,7 +7521,7 @@ def body(screen: Screen, page: Page, size: Size) -> list[Row]:
 def main_rows(screen: Screen, page: Picker, size: Size) -> list[Row]:
     """The dashboard, the menu, and where there is room how the accounts stand."""
     roomy = size.rows >= len(page.items) + 7
-    above = [(), *dashboard(screen), ()] if roomy else [dashboard_line(screen)]
+    above = [(), *dashboard(screen, size.columns), ()] if roomy else dashboard_lines(screen, size.columns)
     rows = [*above, *item_rows(page, size.columns, max(size.rows - len(above), 1), size.columns >= 60)]
     left = size.rows - len(rows) - 1
     if roomy and left >= 2 and screen.rows:
@@ -7529,25 +7551,34 @@ def path_text(screen: Screen) -> str:
     return words[screen.on_path]
 
 
-def dashboard(screen: Screen) -> list[Row]:
-    """Clones, health, logins and PATH, a line each."""
-    clones = count_text(len(screen.rows), "clone") if screen.known else "… being read"
+def clones_text(screen: Screen) -> str:
+    if not screen.known:
+        return "… being read"
+    return "-" if screen.broken and not screen.rows else count_text(len(screen.rows), "clone")
+
+
+def dashboard(screen: Screen, width: int) -> list[Row]:
+    """Clones, what is wrong with their registry, health, logins and PATH, a line each."""
     newest = f", Codex {screen.installed} is installed" if screen.installed else ""
     lines: list[tuple[str, Row]] = [
-        ("Clones", (Span(visible(screen.broken), "bad"),) if screen.broken else (Span(clones + newest),)),
+        ("Clones", (Span(clones_text(screen) + newest),)),
+        *[("", row) for row in complaint_of_registry(screen, width - 12, 3)],
         ("Health", health_counts(screen)),
         ("Logins", (Span(logins_text(screen) if screen.rows else "-"),)),
         ("PATH", (Span(visible(path_text(screen)), "accent" if screen.on_path is False else "plain"),)),
     ]
-    return [(Span(f"  {label:<9}", "dim"), *row) for label, row in lines]
+    return [ending_in_dots((Span(f"  {label:<9}", "dim"), *row), width) for label, row in lines]
 
 
-def dashboard_line(screen: Screen) -> Row:
-    """The same in one line."""
-    if screen.broken:
-        return (Span(f" ✗ {visible(screen.broken)}", "bad"),)
+def dashboard_lines(screen: Screen, width: int) -> list[Row]:
+    """The same in as few lines as can be."""
     path = {True: "PATH ✓", False: "PATH !", None: "PATH …"}[screen.on_path]
-    return (Span(f" {count_text(len(screen.rows), 'clone')}   ", "bold"), *health_counts(screen), Span(path))
+    line = (
+        Span(f" {clones_text(screen)}   ", "bold"),
+        Span(f"{path}   "),
+        *(health_counts(screen) if screen.rows else ()),
+    )
+    return [ending_in_dots(line, width), *[(Span(" "), *row) for row in complaint_of_registry(screen, width - 2, 1)]]
 
 
 def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
@@ -7620,11 +7651,9 @@ def field_rows(page: Field, width: int, height: int) -> list[Row]:
 
 
 def intro_rows(intro: Sequence[str], width: int, height: int) -> list[Row]:
-    """What a dialog says first, and a gap; where there is too little room for all of it, that is to be seen."""
-    lines = [line for text in intro for line in wrapped(text, width)]
-    if len(lines) > height > 0:
-        lines = [*lines[: height - 1], fitted(lines[height - 1] + " " * width, width - 1).rstrip() + "…"]
-    return [*[(Span(line),) for line in lines[: max(height, 0)]], *([()] if lines else [])]
+    """What a dialog says first, and a gap."""
+    lines = in_lines(intro, width, height)
+    return [*[(Span(line),) for line in lines], *([()] if lines else [])]
 
 
 def busy_rows(screen: Screen, job: Job | None, width: int) -> list[Row]:

@@ -102,7 +102,12 @@ def removing(name: str) -> cm.Screen:
     """The question before a clone with a login is removed."""
     screen = after(menu(), "m", "x")
     wish = cm.MenuWish("do", ("remove",), (name,), job=screen.started)
-    losses = (f"removing '{name}' loses", "its login: ada@example.com (plus)", "12 sessions, 35 MB in /home/ada/…")
+    losses = (
+        f"removing '{name}' loses",
+        "its login: ada.king.countess.of.lovelace@analytical-engine.example.com (business)",
+        f"12 sessions, 35 MB in {PLACES.mirror_home}/clones/{name}/home",
+        f"3 files of its own, 12 kB, such as {PLACES.mirror_home}/clones/{name}/home/notes.md",
+    )
     return cm.questioned(screen, wish, cm.Stakes(f"id-{name}", cm.Question(losses, f"remove '{name}'?", name)))
 
 
@@ -133,6 +138,12 @@ def created() -> cm.Screen:
     return cm.ended(screen, wish, cm.Outcome(lines=lines))
 
 
+UNREADABLE = (
+    f"the registry {PLACES.mirror_home}/registry.json is not JSON: Expecting value: line 1 column 1 (char 0); "
+    "codex-mirror doctor --fix makes it again from the clones"
+)
+
+
 def every_screen() -> dict[str, cm.Screen]:
     """One of each kind of screen and dialog, by name."""
     table = after(menu(), "m")
@@ -154,6 +165,8 @@ def every_screen() -> dict[str, cm.Screen]:
         "diagnosed": diagnosed(),
         "keys": after(table, "?"),
         "exit": after(menu(), "x"),
+        "broken": menu()._replace(broken=UNREADABLE),
+        "table-broken": after(menu()._replace(broken=UNREADABLE), "m", "j"),
         "path": after(menu(), "p"),
         "rename": after(table, "n"),
         "settings": after(table, "t"),

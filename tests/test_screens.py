@@ -166,6 +166,32 @@ def test_where_that_is_wished_no_address_is_shown() -> None:
         assert "ada@" not in plain(screen, cm.Size(40, 200)) and "a…@…" in plain(screen, cm.Size(40, 200))
 
 
+def test_the_smallest_question_tells_of_every_loss() -> None:
+    frame = plain(SCREENS["removing"], cm.Size(10, 40))
+    assert all(loss in frame for loss in ("its login: ada.king", "12 sessions, 35 MB", "3 files of its own, 12 kB"))
+
+
+@pytest.mark.parametrize(
+    ("height", "lines"),
+    [
+        (9, ["one", "two two", "two", "three"]),
+        (3, ["one", "two tw…", "three"]),
+        (2, ["one", "two tw…"]),
+        (1, ["one"]),
+        (0, []),
+    ],
+)
+def test_what_must_be_short_is_cut_where_it_is_longest(height: int, lines: list[str]) -> None:
+    assert cm.in_lines(["one", "two two two", "three"], 7, height) == lines
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_registry_that_breaks_while_its_clones_are_shown_is_told_beside_them(size: cm.Size) -> None:
+    for name, clones in (("broken", "5 clones"), ("table-broken", "client")):
+        frame = plain(SCREENS[name], size)
+        assert ("✗ the registry" in frame and clones in frame and "…" in frame) or "doctor --fix" in frame
+
+
 @pytest.mark.parametrize("count", [1, 7, 300])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_selection_is_always_in_sight(count: int, size: cm.Size) -> None:
