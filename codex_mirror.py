@@ -7693,12 +7693,14 @@ Event: TypeAlias = "Callable[[Screen], Screen]"
 
 
 class World(NamedTuple):
-    """What granting a wish needs: the caller, where events go, how work gets a thread, and how a browser is opened."""
+    """What granting a wish needs: the caller, whose reports are seen where the terminal isn't the menu's, where events
+    go, how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
 
     caller: Caller
     post: Callable[[Event], None]
     spawn: Callable[[Callable[[], None]], None]
     browse: Callable[[str], bool]
+    after_exit: Callable[[int], None]
 
     def begin(self, wish: MenuWish, work: Callable[[], None]) -> None:
         """Begins work for a wish in the background."""
@@ -7775,6 +7777,7 @@ def carry_out_here(wish: MenuWish, world: World) -> None:
     with stdin_of(wish.fed):
         outcome = command.handler(world.caller, **values)
     code = run_child(outcome.program) if outcome.program else outcome.code
+    world.after_exit(code)
     notes = () if outcome.program else outcome.notes
     world.post(partial(handed_back, wish=wish, code=code, notes=notes))
 
@@ -7846,6 +7849,7 @@ FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that
 ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
 LONG_SECONDS = 1.0  # And the rest of a paste, or of an answer: one whose end never comes must not keep all keys.
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
+UNDONE = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[<u"  # No mouse, and keys as they were.
 
 
 class Inbox(NamedTuple):
@@ -7909,8 +7913,7 @@ def show_menu(caller: Caller, browse: Callable[[str], bool], redact: bool) -> Ou
     os.set_blocking(ear, False)
     os.set_blocking(voice, False)
     inbox = Inbox(collections.deque(), ear, voice)
-    silent = caller._replace(report=lambda what, done, total: None)
-    world = World(silent, inbox.post, in_background, browse)
+    world = World(caller, inbox.post, in_background, browse, tidy_after)
     watch = looked_at(Watch(registry_file(caller.places)))
     world.begin(MenuWish("look"), partial(look_around, world, {}))
     with terminal_of_menu(voice, caller.env) as painter:
@@ -8009,11 +8012,23 @@ def take(painter: Painter) -> None:
 
 
 def give_back(curses: Any) -> None:
-    """Gives the terminal back as it was."""
+    """Gives the terminal back as it was; one without an alternate screen is wiped, so that no menu is left on it."""
     with contextlib.suppress(OSError):
         os.write(1, PASTE_OFF)
     if not curses.isendwin():
+        if not curses.tigetstr("smcup"):
+            curses.putp(curses.tigetstr("clear"))
         curses.endwin()
+
+
+def tidy_after(code: int) -> None:
+    """After a program's exit: what a killed one left set is undone, and what a failed one said can be read."""
+    if code > 128:
+        os.write(1, UNDONE)
+    if code not in (DONE, INTERRUPTED):
+        os.write(1, b"\npress Enter to go back to the menu ")
+        with contextlib.suppress(KeyboardInterrupt):
+            os.read(0, 1 << 10)
 
 
 def paint(painter: Painter, rows: Sequence[Row]) -> None:
@@ -8335,7 +8350,7 @@ def menu_or_help(voice: Voice) -> int:
         voice.say_lines(help_text(voice.program), to_stderr=True)
         voice.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
         return USAGE
-    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal=True)
+    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal=True, report=voice.report)
     settle_first(caller)
     outcome = show_menu(caller, shown_in_browser, voice.redact)
     voice.render(outcome, False, True, caller.width)

@@ -38,6 +38,8 @@ class Person(Protocol):
 
     def expect_not(self, *texts: str) -> str: ...
 
+    def read_on(self) -> None: ...
+
 
 class Pure:
     """The screen as values: wishes are granted by the real handlers, but at once and in this process."""
@@ -46,7 +48,7 @@ class Pure:
         self.caller = cm.Caller(cm.places_from(home.env), home.env, terminal=True)
         self.events: list[cm.Event] = []
         self.opened: list[str] = []
-        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse)
+        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse, lambda code: None)
         self.screen = cm.first_screen(self.caller, cm.Size(24, 80), False, False, time.time())
         self.look()
 
@@ -86,6 +88,9 @@ class Pure:
         shown = [text for text in texts if text in frame]
         assert not shown, f"{shown} in\n{frame}"
         return frame
+
+    def read_on(self) -> None:
+        """Nothing is said here that could be read."""
 
     def _browse(self, address: str) -> bool:
         self.opened.append(address)
@@ -167,6 +172,11 @@ class Tmux:
 
     def expect_not(self, *texts: str) -> str:
         return self.until(lambda frame: not any(text in frame for text in texts), f"none of {texts}")
+
+    def read_on(self) -> None:
+        """Goes back to the menu, once what a failed program said has been read."""
+        self.expect("press Enter to go back")
+        self.press("enter")
 
     def until(self, holds: Callable[[str], bool], what: str, seconds: float = PATIENCE) -> str:
         """The first frame of which it holds."""

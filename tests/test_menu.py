@@ -328,12 +328,14 @@ def test_codex_gets_the_arguments_and_its_exit_status_is_shown(opened: Open, mir
     person.press("backspace")
     person.write("'7'")
     person.press("enter")
+    person.read_on()
     person.expect("work: Codex ended with exit status 7")
     person.press("r")
     person.expect("work: Codex ended with exit status 0")
     person.press("S")
     person.write("sh -c 'exit 9'")
     person.press("enter")
+    person.read_on()
     person.expect("work: the program ended with exit status 9")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import Home, Mirror, run, wait_until
+from helpers import API_KEYS, Home, Mirror, run, wait_until
 from terminal import Tmux
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
@@ -310,6 +312,49 @@ def test_while_codex_runs_the_whole_terminal_is_its_own(terminal: Open, mirror: 
     tmux.expect("work: Codex ended with exit status 0")
     tmux.press("esc", "q", "enter")
     tmux.expect("spoken to Codex")
+
+
+def test_what_a_killed_program_left_set_is_undone_and_its_last_words_are_seen(terminal: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    tmux = terminal().open()
+    tmux.expect("1 clone,")
+    before = modes(tmux)
+    tmux.press("m", "S")
+    tmux.write("sh -c 'echo last words; printf \"\\033[?1003h\\033[?1006h\"; kill -9 $$'")
+    tmux.press("enter")
+    tmux.expect("last words")
+    tmux.read_on()
+    tmux.expect("work: the program ended with exit status 137", "NAME")
+    tmux.press("q")
+    tmux.expect("Quick Clone")
+    assert modes(tmux) == before
+
+
+def test_a_wait_for_the_lock_is_said_where_the_terminal_is_handed_over(
+    terminal: Open, mirror: Mirror, home: Home
+) -> None:
+    mirror("create", "work", check=True)
+    auth = home.base / "login.json"
+    auth.write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    tmux = terminal(env={"FAKE_CODEX_AUTH": str(auth)}).open()
+    tmux.expect("1 clone,")
+    tmux.press("m")
+    tmux.expect("✓ ok")
+    with (home.mirror / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tmux.press("l")
+        tmux.expect("waiting for")
+    tmux.expect("work: login ended with exit status", "NAME")
+
+
+def test_a_terminal_without_an_alternate_screen_is_left_clean(terminal: Open) -> None:
+    tmux = terminal(env={"TERM": "vt100"}).open()
+    tmux.expect("0 clones", "Exit")
+    tmux.press("q", "enter")
+    tmux.expect_not("Quick Clone", "codex-mirror 1", "Exit")
+    tmux.command("echo ready")
+    tmux.until(lambda frame: frame.count("ready") == 2, "the shell")
+    assert len(tmux.frame().split("\n\n")[-1].splitlines()) <= 4
 
 
 def test_the_star_opens_the_repository_in_the_browser(terminal: Open, home: Home) -> None:
