@@ -7257,6 +7257,11 @@ def scrolled(count: int, selected: int, height: int) -> range:
     return range(first, min(first + height, count))
 
 
+def sign_of_more(index: int, seen: range, count: int) -> str:
+    """What the first and the last row that is seen begin with, where more rows come before or after it."""
+    return "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
+
+
 def line_spans(line: TypedLine, width: int) -> Row:
     """A line being typed, so much of it that the cursor is in sight."""
     before, under, after = line.text[: line.at], line.text[line.at : place_after(line)], line.text[place_after(line) :]
@@ -7270,12 +7275,11 @@ MEASURED_ROWS = 200  # A column is as wide as these want it; measuring thousands
 
 
 class Column(NamedTuple):
-    """A column of the table of clones: the lower its rank, the longer it stays; it takes `least` to `most` cells."""
+    """A column of the table of clones: the lower its rank, the longer it stays; from `least` cells it can be read."""
 
     heading: str
     rank: int
     least: int
-    most: int
     cell: Callable[[Screen, Seen], str]
 
 
@@ -7307,33 +7311,30 @@ def used_cell(screen: Screen, seen: Seen) -> str:
 
 
 COLUMNS = (
-    Column("NAME", 0, 10, 24, lambda screen, seen: seen.clone.name),
-    Column("ACCOUNT", 3, 12, 34, account_cell),
-    Column("PLAN", 5, 8, 12, plan_cell),
-    Column("LEFT", 2, 20, 20, left_cell),
-    Column("CODEX", 4, 20, 28, version_cell),
-    Column("STATE", 1, 12, 12, lambda screen, seen: state_of(seen)),
-    Column("USED", 6, 10, 12, used_cell),
+    Column("NAME", 0, 10, lambda screen, seen: seen.clone.name),
+    Column("ACCOUNT", 3, 8, account_cell),
+    Column("PLAN", 5, 8, plan_cell),
+    Column("LEFT", 2, 16, left_cell),
+    Column("CODEX", 4, 20, version_cell),
+    Column("STATE", 1, 12, lambda screen, seen: state_of(seen)),
+    Column("USED", 6, 10, used_cell),
 )
 
 
 def columns_for(screen: Screen, rows: Sequence[Seen], width: int) -> list[tuple[Column, int]]:
-    """The columns that fit, each with its width: first come the most important ones, then each gets what it wants."""
-    wanted = {
-        column: min(max(cells(text) for text in (column.heading, *texts_in(screen, rows, column))), column.most)
-        for column in COLUMNS
-    }
+    """The most important columns, as many as fit, each with its width: what is left goes to the narrowest first."""
     kept: dict[Column, int] = {}
-    room = width - 3
+    wanted: dict[Column, int] = {}
+    room = width - 1
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        size = min(wanted[column], column.least)
-        if size <= room:
-            kept[column] = size
-            room -= size + 2
-    for column in sorted(kept, key=lambda column: column.rank):
-        more = min(wanted[column] - kept[column], max(room + 2, 0))
-        kept[column] += more
-        room -= more
+        want = max(cells(text) for text in (column.heading, *texts_in(screen, rows, column)))
+        size = min(want, column.least)
+        if size + 2 > room:
+            break
+        wanted[column], kept[column], room = want, size, room - size - 2
+    while room > 0 and (hungry := [column for column in kept if kept[column] < wanted[column]]):
+        kept[min(hungry, key=lambda column: kept[column])] += 1
+        room -= 1
     return [(column, kept[column]) for column in COLUMNS if column in kept]
 
 
@@ -7348,8 +7349,9 @@ def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
     above = [*[(Span(" "), *row) for row in above], *(filter_row(page) if page.typing or page.sought.text else [])]
     if not rows:
         return [*above, (), (Span("  " + fit(nothing_to_show(screen), size.columns - 3)),)]
-    beside = size.columns >= 110
-    width = size.columns * 3 // 5 if beside else size.columns
+    part = size.columns * 3 // 5
+    beside = size.columns >= 110 and len(columns_for(screen, rows, part)) == len(COLUMNS)
+    width = part if beside else size.columns
     below = 0 if beside else min(max(size.rows - len(rows) - len(above) - 3, 0), 14)
     height = max(size.rows - len(above) - 1 - (below + 2 if below >= 5 else 0), 1)
     table = [*above, *table_rows(screen, rows, here, Size(height, width))]
@@ -7390,14 +7392,16 @@ def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen | None, size: Si
     heading = "  ".join(fit(column.heading, width) for column, width in columns)
     found: list[Row] = [(Span("   " + heading, "dim"),)]
     ids = [seen.clone.id for seen in rows]
-    for index in scrolled(len(rows), ids.index(here.clone.id) if here else 0, size.rows):
+    shown = scrolled(len(rows), ids.index(here.clone.id) if here else 0, size.rows)
+    for index in shown:
         seen, spans = rows[index], []
         is_here = here is not None and seen.clone.id == here.clone.id
         for column, width in columns:
             text = column.cell(screen, seen)
             style = style_of_state(text) if column.heading == "STATE" else "plain" if not column.rank else "dim"
             spans.append(Span(fit(text, width) + "  ", "chosen" if is_here else style))
-        found.append((Span(" ▸ " if is_here else "   ", "chosen" if is_here else "plain"), *spans))
+        sign = f"{sign_of_more(index, shown, len(rows))}{'▸' if is_here else ' '} "
+        found.append((Span(sign, "chosen" if is_here else "dim"), *spans))
     return found
 
 
@@ -7585,12 +7589,14 @@ def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
     """As many lines of a list as there is room for, with the selected one in sight."""
     label_width = max((cells(visible(item.label)) for item in page.items), default=0)
     rows: list[Row] = []
-    for index in scrolled(len(page.items), page.selected, height):
+    shown = scrolled(len(page.items), page.selected, height)
+    for index in shown:
         item, here = page.items[index], index == page.selected
         number = digit_of(index) or " "
         style = "chosen" if here else "dim" if item.why_not else "plain"
         note = visible(item.why_not or item.note) if noted or item.why_not else ""
-        text = f" {'▸' if here else ' '} {number} {item.key or ' '}  {fit(item.label, label_width)} "
+        more = sign_of_more(index, shown, len(page.items))
+        text = f"{more}{'▸' if here else ' '} {number} {item.key or ' '}  {fit(item.label, label_width)} "
         row: Row = (Span(text, style), Span(f" {note} " if note else "", style if here else "dim"))
         if width_of(row) > width:
             row = (row[0], Span(fit(row[1].text, max(width - cells(text), 0)), row[1].style))

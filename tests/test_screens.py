@@ -123,6 +123,39 @@ def test_columns_go_by_their_importance(columns: int, shown: list[str]) -> None:
     assert heading == [word for word in COLUMNS if word in heading]
 
 
+def heading_of(screen: cm.Screen, columns: int) -> list[str]:
+    lines = plain(screen._replace(size=cm.Size(24, columns))).splitlines()
+    return next(line for line in lines if "NAME" in line).partition("│")[0].split()
+
+
+@pytest.mark.parametrize("rows", [sample.ROWS, sample.many(9)], ids=["few", "wide"])
+def test_a_wider_terminal_shows_every_column_that_a_narrower_one_does(rows: tuple[cm.Seen, ...]) -> None:
+    table, before = after(sample.menu(rows=rows), "m"), 0
+    ranks = {column.heading: column.rank for column in cm.COLUMNS}
+    for columns in range(40, 301):
+        heading = heading_of(table, columns)
+        assert sorted(ranks[word] for word in heading) == list(range(len(heading))), columns
+        assert len(heading) >= before, columns
+        before = len(heading)
+    assert before == len(COLUMNS)
+
+
+def test_names_and_accounts_share_the_room_and_are_whole_where_there_is_enough() -> None:
+    one = sample.seen(sample.clone("n" * 40), sample.chatgpt("a" * 50, "plus"), sample.limits(1, 1), sample.NOW)
+    table = after(sample.menu(rows=(one,)), "m")
+    narrow, wide = (plain(table._replace(size=cm.Size(24, columns))) for columns in (80, 300))
+    assert f" {'n' * 18}…  {'a' * 18}…  " in narrow
+    assert "n" * 40 in wide and "a" * 50 in wide
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_where_more_follows_there_is_a_sign(size: cm.Size) -> None:
+    table = after(sample.menu(rows=sample.many(100))._replace(size=size), "m")
+    first, middle, last = (plain(after(table, *keys)) for keys in ([], ["pgdn", "pgdn", "pgdn"], ["G"]))
+    assert ["\n↑" in frame for frame in (first, middle, last)] == [False, True, True]
+    assert ["\n↓" in frame for frame in (first, middle, last)] == [True, True, False]
+
+
 def test_states_are_told_by_sign_and_word() -> None:
     states = [cm.state_of(row) for row in sample.ROWS]
     assert states == ["✓ ok", "! update", "✓ ok", "! warning", "✗ broken"]
