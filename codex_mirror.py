@@ -5261,7 +5261,7 @@ def question_of_logout(caller: Caller, *, name: str, local: bool = False, force:
         return Question(losses, f"drop the login of '{name}'?", only_on_terminal=True)
     revoked = (
         f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
-        "this may end other logins of the same account; --local drops only this one",
+        f"this may end other logins of the same account; codex-mirror logout {name} --local drops only this one",
     )
     return Question(revoked, f"log '{name}' out?", only_on_terminal=True)
 
@@ -5417,10 +5417,8 @@ def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Qu
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_book(caller.places), name)
     name, account, sessions = clone.name, account_of(clone), len(rollouts_of(codex_home_of(clone)))
-    losses = []
     has_login = account.kind not in ("none", "keyring")
-    if has_login:
-        losses.append(f"its login: {account_text(account)}")
+    losses = [f"its login: {account_text(account)}"] if has_login else []
     if sessions:
         losses.append(f"{count_text(sessions, 'session')}, {size_text(tree_size(home_of(clone)))} in {home_of(clone)}")
     if own := own_files(clone):
@@ -6228,13 +6226,15 @@ class Item(NamedTuple):
 
 
 class Picker(NamedTuple):
-    """Something to choose from; `whole` is the main menu, which fills the screen, and others are dialogs."""
+    """Something to choose from; `whole` is the main menu, which fills the screen, and others are dialogs, of which
+    the actions on a clone know its id."""
 
     title: str
     items: tuple[Item, ...]
     intro: tuple[str, ...] = ()
     selected: int = 0
     whole: bool = False
+    clone_id: str = ""
 
 
 class TypedLine(NamedTuple):
@@ -6503,6 +6503,10 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
     return tuple(items)
 
 
+def actions_page(screen: Screen, seen: Seen) -> Picker:
+    return Picker(str(seen.clone.name), actions_on(screen, seen), clone_id=seen.clone.id)
+
+
 def begun(
     screen: Screen, command: Command, typed: tuple[str, ...] = (), agreed: Stakes | None = None, fed: str = ""
 ) -> Answer:
@@ -6557,7 +6561,7 @@ def value_dialog(screen: Screen, title: str, argument: Argument, go_on: Callable
         items = tuple(Item("", str(choice), partial(picked, str(choice), go_on)) for choice in choices)
         return opened(screen, Picker(title, items, (argument.help,)))
     complaint = complaint_about_new_name if argument.flags[0] == "new_name" else wants_something
-    return opened(screen, Field(title, argument.help, complaint, go_on))
+    return opened(screen, Field(title, argument.help.replace("- for stdin, ", ""), complaint, go_on))
 
 
 def picked(text: str, go_on: Callable[[Screen, str], Answer], screen: Screen) -> Answer:
@@ -6632,6 +6636,8 @@ def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> 
 
 
 def wants_something(screen: Screen, text: str) -> str:
+    if text.strip() == "-":
+        return "nothing can be piped into the menu"
     return "" if text.strip() else "type something, or Esc to go back"
 
 
@@ -6729,7 +6735,7 @@ def arrived(screen: Screen, book: Book | None, *, broken: str, on_path: bool, at
     before = {seen.clone.id: seen for seen in screen.rows}
     rows = [before.get(clone.id, Seen(clone))._replace(clone=clone) for clone in book.clones]
     bad = row_complaint(book.bad_rows[0]) if book.bad_rows else ""
-    pages = tuple(reselected(screen, page, rows) if isinstance(page, Roster) else page for page in screen.pages)
+    pages = tuple(found for page in screen.pages if (found := renewed(screen, page, rows)))
     screen = screen._replace(known=True, pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
     return compared(screen, screen.installed)
 
@@ -6742,6 +6748,16 @@ def compared(screen: Screen, installed: str) -> Screen:
 
     rows = tuple(seen._replace(newer=newer(seen)) for seen in screen.rows)
     return screen._replace(installed=installed, rows=rows)
+
+
+def renewed(screen: Screen, page: Page, rows: Sequence[Seen]) -> Page | None:
+    """A page with these clones: actions go by the clone's name of now, and go away with it."""
+    if isinstance(page, Roster):
+        return reselected(screen, page, rows)
+    if isinstance(page, Picker) and page.clone_id:
+        found = [seen for seen in rows if seen.clone.id == page.clone_id]
+        return actions_page(screen, found[0])._replace(selected=page.selected) if found else None
+    return page
 
 
 def reselected(screen: Screen, page: Roster, rows: Sequence[Seen]) -> Roster:
@@ -7010,7 +7026,7 @@ def enter_row(screen: Screen) -> Answer:
     seen = selected_row(screen, page) if isinstance(page, Roster) else None
     if not seen:
         return screen, None
-    return opened(screen, Picker(str(seen.clone.name), actions_on(screen, seen))), None
+    return opened(screen, actions_page(screen, seen)), None
 
 
 def with_roster(screen: Screen, **changes: Any) -> Answer:
@@ -7633,27 +7649,30 @@ def dialog(screen: Screen, page: Page, size: Size) -> list[Row]:
     """A dialog's rows, framed."""
     width, height = min(size.columns, 76) - 4, size.rows - 3
     if isinstance(page, Picker):
-        rows = picker_rows(page, width, height)
-        return framed(page.title, rows, width)
+        noted = width >= 60 and len(page.items) > 4
+        widest = max(map(width_of, item_rows(page, 1 << 10, len(page.items), noted)))
+        width = max(width, min(widest, size.columns - 8))
+        return framed(page.title, picker_rows(page, width, height, noted), width)
     if isinstance(page, Field):
         return framed(page.title, field_rows(page, width, height), width)
     job = next((job for job in screen.jobs if isinstance(page, Busy) and job.number == page.job), None)
     return framed(job.title if job else "", busy_rows(screen, job, width), width)
 
 
-def picker_rows(page: Picker, width: int, height: int) -> list[Row]:
+def picker_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
     above = intro_rows(page.intro, width, height - min(len(page.items), 3) - 1)
-    noted = width >= 60 and len(page.items) > 4
     return [*above, *item_rows(page, width, max(height - len(above), 1), noted)]
 
 
 def field_rows(page: Field, width: int, height: int) -> list[Row]:
-    above = intro_rows(page.intro, width, height - 3)
-    label = fit(page.label, min(cells(visible(page.label)), width // 2))
+    label, intro = f"{visible(page.label)}: ", page.intro
+    if cells(label) > width // 2:
+        label, intro = "▸ ", (*intro, page.label)
+    above = intro_rows(intro, width, height - 3)
     line = page.line._replace(text=re.sub(".", "•", page.line.text)) if page.secret else page.line
-    typed = line_spans(line, max(width - cells(label) - 2, 4))
+    typed = line_spans(line, max(width - cells(label), 4))
     refused = [(Span(line, "bad"),) for line in wrapped(f"! {page.refused}", width)[:2]] if page.refused else [()]
-    return [*above, (Span(label + ": ", "dim"), *typed), *refused]
+    return [*above, (Span(label, "dim"), *typed), *refused]
 
 
 def intro_rows(intro: Sequence[str], width: int, height: int) -> list[Row]:

@@ -405,6 +405,32 @@ def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
     assert selected(arrived(table)) == ""
 
 
+def test_open_actions_follow_their_clone() -> None:
+    def arrived(screen: cm.Screen, *clones: cm.Clone) -> cm.Screen:
+        return cm.arrived(screen, cm.Book(clones), broken="", on_path=True, at=sample.NOW)
+
+    actions = after(sample.menu(), "m", "down", "enter", "down")
+    work, client = sample.clone("work"), sample.clone("client")
+    renamed = arrived(actions, work, client._replace(name=cm.CloneName("office")))
+    assert "┌─ office ─" in plain(renamed) and "▸ 2 R" in plain(renamed)
+    wish = cm.pressed(renamed, "u")[1]
+    assert wish and wish.typed == ("office",)
+    assert cm.mode_of(arrived(actions, work)) == "table"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_to_be_typed_is_told_in_full(size: cm.Size) -> None:
+    asked = plain(after(sample.menu(), "i"), size)
+    assert "an export, or a Codex home" in asked and "stdin" not in asked
+    assert "x" * 30 in plain(after(sample.menu(), "i", *"x" * 30), size)
+    assert "piped" in plain(after(sample.menu(), "i", "-", "enter"), size)
+
+
+def test_where_there_is_room_every_summary_of_the_actions_is_whole() -> None:
+    frame = plain(after(sample.menu(), "m", "enter"), cm.Size(60, 300))
+    assert all(item.note in frame for item in cm.items_here(after(sample.menu(), "m", "enter")) if not item.why_not)
+
+
 # --- typing ---
 
 
