@@ -6524,9 +6524,9 @@ def begun(
 
 
 def is_first_login(screen: Screen, typed: Sequence[str]) -> bool:
-    """Is there no login yet that a new one could cost, or does it only replace a key?"""
+    """Is no login known that a new one could cost, or does it only replace a key? It is looked at again before that."""
     account = next((seen.account for seen in screen.rows if seen.clone.name == typed[0]), None)
-    return bool(FED_OPTIONS & set(typed)) or (account is not None and account.kind == "none")
+    return bool(FED_OPTIONS & set(typed)) or account is None or account.kind == "none"
 
 
 def is_required(argument: Argument) -> bool:
@@ -6827,7 +6827,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
     screen, _, waited = without_job(screen, wish.job)
     if wish.agreed:
         screen = screen._replace(status="nothing was done: what would be lost has changed")
-    elif not waited:
+    elif not waited and wish.kind != "hand over":
         return screen
     command = command_called(*wish.words)
     go = partial(begun, command=command, typed=wish.typed, agreed=stakes)
@@ -7773,6 +7773,8 @@ def has_asked(wish: MenuWish, world: World) -> bool:
         return False
     clone = clone_named(read_book(world.caller.places), values["name"])
     stakes = Stakes(clone.id, command.confirm(world.caller, **values))
+    if stakes.question is None and wish.kind == "hand over":
+        return False  # A login where nobody is logged in costs nothing.
     if stakes != wish.agreed:
         world.post(partial(questioned, wish=wish, stakes=stakes))
     return stakes != wish.agreed

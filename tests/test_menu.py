@@ -355,6 +355,18 @@ def test_login_and_logout_hand_the_terminal_over(opened: Open, mirror: Mirror, h
     person.expect("work: logout ended with exit status 0", "not logged in")
 
 
+def test_a_second_login_is_asked_for_also_when_the_first_came_since(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("1 clone,", "0 of 1 logged in")
+    log_in(home, "work")
+    person.press("m", "l")
+    person.expect("'work' is logged in (API key sk-…aaaa)", "drops that login at once", "▸ 1 n  No")
+    person.press("enter")
+    person.expect("sk-…aaaa")
+    assert (home.clone_home("work") / ".codex" / "auth.json").exists()
+
+
 def test_a_registry_changed_elsewhere_shows_with_the_selection_on_the_same_clone(opened: Open, mirror: Mirror) -> None:
     for name in ("alpha", "bravo"):
         mirror("create", name, check=True)

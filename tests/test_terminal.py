@@ -265,7 +265,7 @@ def test_it_is_fit_for_the_terminals_there_are(
     ["TERM=dumb {}", "TERM=nothing-known {}", "env -u TERM {}", "{} </dev/null", "{} | cat"],
 )
 def test_where_no_menu_can_be_shown_there_is_help(terminal: Open, line: str) -> None:
-    tmux = terminal(rows=60)
+    tmux = terminal(rows=90)
     tmux.command(line.format(tmux.program) + "; echo code=$?")
     frame = tmux.expect("\ncode=")
     assert "usage: " in frame and "hint: the menu needs a terminal" in frame
