@@ -19,9 +19,8 @@ STAMP_SHA256=""
 REPOSITORY="https://github.com/Mohit-Patil/codex-mirror"
 RAW_FILES="https://raw.githubusercontent.com/Mohit-Patil/codex-mirror/main"
 PYTHONS="python3 python3.14 python3.13 python3.12 python3.11 python3.10"
-LAUNCHER_MARK="# codex-mirror's launcher: written by its install.sh, which replaces and removes it."
-RECEIPT_MARK="# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall."
-COMPLETION_MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
+# A line of each file that it writes, but for the program, which the receipt stands for.
+MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
 # How the program is started. It is imported, not run, so that Python keeps its bytecode; its directory comes last, so
 # that nothing in it can stand in for a part of Python. The garbage collector would search what is imported at the start
 # and again at the end, and find nothing, for more than half of the time that Python itself needs to start; `main` has
@@ -98,7 +97,7 @@ understand() {
 }
 
 choose_places() {
-    for tool in cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort tail uname; do need_cmd "$tool"; done
+    for tool in cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort uname; do need_cmd "$tool"; done
     choose_home
     case $prefix in
         "") prefix=$HOME/.local ;;
@@ -170,12 +169,8 @@ find_python() {
         try_python "$candidate"
         [ -z "$python" ] || return 0
     done
-    case $(uname -s) in
-        Darwin) advice="brew install python, or https://www.python.org/downloads/" ;;
-        *) advice="your system's python3 package (apt, dnf, apk, pacman install it)" ;;
-    esac
     err "no Python 3.10 or newer was found${too_old:+; too old:$too_old}" \
-        "$advice; for one that isn't on PATH, set CODEX_MIRROR_PYTHON"
+        "install python3 (apt, dnf, apk, pacman, brew have it); for one that isn't on PATH, set CODEX_MIRROR_PYTHON"
 }
 
 try_python() {
@@ -243,7 +238,7 @@ find_completions() {
 }
 
 has_completion() {
-    is_completion "$1" && receipt_lines completion | grep -qxF "completion $1"
+    is_ours "$1" && receipt_lines completion | grep -qxF "completion $1"
 }
 
 # Where each shell looks for what a user installs; zsh has no such place, and is told of this one.
@@ -261,18 +256,18 @@ each_completion() {
 }
 
 refuse_strangers() {
-    if is_there "$launcher" && ! is_launcher "$launcher"; then refuse "$launcher"; fi
-    if is_there "$program" && ! has_receipt; then refuse "$program"; fi
-    if is_there "$receipt" && ! has_receipt; then refuse "$receipt"; fi
+    if is_there "$launcher" && ! is_ours "$launcher"; then refuse "$launcher"; fi
+    if is_there "$program" && ! is_ours "$receipt"; then refuse "$program"; fi
+    if is_there "$receipt" && ! is_ours "$receipt"; then refuse "$receipt"; fi
     each_completion refuse_completion
 }
 
 refuse_completion() {
-    if is_there "$2" && ! is_completion "$2"; then refuse "$2"; fi
+    if is_there "$2" && ! is_ours "$2"; then refuse "$2" "leave --completions out"; fi
 }
 
 refuse() {
-    err "$1 is not ours, so it isn't replaced" "move it away, or choose another place with --prefix" 5
+    err "$1 is not ours, so it isn't replaced" "move it away, or ${2:-choose another place with --prefix}" 5
 }
 
 tell_plan() {
@@ -365,13 +360,13 @@ except (SyntaxError, ValueError) as error:
 }
 
 write_launcher() {
-    printf '%s\n' "#!/bin/sh" "$LAUNCHER_MARK" "python=$(quoted "$python")" "library=$(quoted "$library")" \
+    printf '%s\n' "#!/bin/sh" "$MARK" "python=$(quoted "$python")" "library=$(quoted "$library")" \
         "start='$START'" "pythons='$PYTHONS'" &&
         cat <<'END'
 
 # From here on it is the same on every machine. -I -S: nothing from the environment, the current directory or site
 # packages gets in.
-[ -x "$python" ] && exec "$python" -I -S -c "$start" "$library" "$0" "$@"
+[ -f "$python" ] && [ -x "$python" ] && exec "$python" -I -S -c "$start" "$library" "$0" "$@"
 
 # That Python is gone: any other will do. macOS has one that only offers to install the developer tools.
 for name in "${CODEX_MIRROR_PYTHON:-python3}" $pythons; do
@@ -395,7 +390,7 @@ stage_completion() {
 # The program writes them for the name that it is found by on PATH.
 write_completion() {
     PATH=$staged:$PATH "$python" -I -S -c "$START" "$staged" "$staged/codex-mirror" completion "$shell" </dev/null &&
-        printf '%s\n' "$COMPLETION_MARK"
+        printf '%s\n' "$MARK"
 }
 
 # Beside the directories of now it names those of earlier installs: who made a directory may remove it.
@@ -406,7 +401,7 @@ write_receipt() {
         printf '%s' "$made" | sed 's/^/made /'
         each_completion note_completion
     } | LC_ALL=C sort -u >"$staged/lines" &&
-        printf '%s\n' "$RECEIPT_MARK" "version $version" && cat "$staged/lines"
+        printf '%s\n' "$MARK" "version $version" && cat "$staged/lines"
 }
 
 note_completion() {
@@ -433,7 +428,7 @@ put_in_place() {
         no,*) say "codex-mirror $version is up to date: $launcher" ;;
         *,"") say "Installed codex-mirror $version: $launcher" ;;
         *,"$version") say "Installed codex-mirror $version again: $launcher" ;;
-        *) say "Upgraded codex-mirror from $old_version to $version: $launcher" ;;
+        *) say "Replaced codex-mirror $old_version by $version: $launcher" ;;
     esac
 }
 
@@ -469,7 +464,7 @@ advise_completion() {
 # --- Uninstall ---------------------------------------------------------------------------------------
 
 uninstall() {
-    if ! has_receipt && ! is_launcher "$launcher"; then
+    if ! is_ours "$receipt" && ! is_ours "$launcher"; then
         say "codex-mirror is not installed below $prefix."
         [ "$purge" = no ] || err "without it the clones can't be removed" "install it first, or give its --prefix"
         return
@@ -492,7 +487,7 @@ uninstall() {
 # Sets `works`, whether the program still runs, and `clones`, a name a line, if they can be `listed`.
 find_clones() {
     works=no listed=no clones=""
-    is_launcher "$launcher" && "$launcher" --version >/dev/null 2>&1 </dev/null && works=yes
+    is_ours "$launcher" && "$launcher" --version >/dev/null 2>&1 </dev/null && works=yes
     [ "$works" = yes ] && clones=$("$launcher" list </dev/null) && listed=yes
     clones=$(printf '%s\n' "$clones" | cut -f 1)
 }
@@ -538,12 +533,12 @@ remove_path_block() {
 remove_files() {
     directories=$(receipt_lines made | sed 's/^made //')
     receipt_lines completion | while IFS= read -r line; do remove_completion "${line#completion }"; done || exit
-    if is_launcher "$launcher"; then
+    if is_ours "$launcher"; then
         ensure rm -f "$launcher"
     elif is_there "$launcher"; then
         say "$launcher is not ours, so it stays."
     fi
-    if has_receipt; then
+    if is_ours "$receipt"; then
         ensure rm -f "$program" "$library"/__pycache__/codex_mirror.*.pyc
         rmdir "$library/__pycache__" 2>/dev/null
         sweep "$library/stage"
@@ -554,32 +549,25 @@ remove_files() {
 }
 
 remove_completion() {
-    if is_completion "$1"; then
+    if is_ours "$1"; then
         ensure rm -f "$1"
     elif is_there "$1"; then
         say "$1 is not ours, so it stays."
     fi
 }
 
-# Without clones a mirror home holds only what the program needs for itself. With anything else in it, it stays.
+# Without clones and changes under way the program needs nothing of what it keeps for itself. All else stays.
 remove_mirror_home() {
     if [ ! -d "$mirror_home" ]; then return; fi
-    if grep -q -e '"id"' -e '"name"' "$mirror_home/registry.json" 2>/dev/null; then
-        say "$mirror_home stays, because its registry names a clone."
-        return
-    fi
     ignore rmdir "$mirror_home/clones"
-    for entry in "$mirror_home"/* "$mirror_home"/.*; do
-        case ${entry##*/} in
-            . | .. | "*" | ".*" | lock | login.lock | reserve | registry.json | registry.json.previous) ;;
-            *)
-                say "$mirror_home stays, with what else is in it."
-                return
-                ;;
-        esac
-    done
-    for name in lock login.lock reserve registry.json registry.json.previous; do ignore rm -f "$mirror_home/$name"; done
-    ignore rmdir "$mirror_home"
+    if ! is_there "$mirror_home/clones" && ! is_there "$mirror_home/journal.json" &&
+        ! grep -q -e '"id"' -e '"name"' "$mirror_home/registry.json" 2>/dev/null; then
+        for name in lock login.lock reserve registry.json registry.json.previous; do
+            ignore rm -f "$mirror_home/$name"
+        done
+        ignore rmdir "$mirror_home"
+    fi
+    if is_there "$mirror_home"; then say "$mirror_home stays, with what is in it."; fi
 }
 
 tell_clones() {
@@ -597,21 +585,13 @@ is_there() {
     [ -e "$1" ] || [ -L "$1" ]
 }
 
-is_launcher() {
-    [ -f "$1" ] && [ ! -L "$1" ] && [ "$(sed -n 2p "$1")" = "$LAUNCHER_MARK" ]
-}
-
-is_completion() {
-    [ -f "$1" ] && [ ! -L "$1" ] && [ "$(tail -n 1 "$1")" = "$COMPLETION_MARK" ]
-}
-
-has_receipt() {
-    [ -f "$receipt" ] && [ ! -L "$receipt" ] && [ "$(sed -n 1p "$receipt")" = "$RECEIPT_MARK" ]
+is_ours() {
+    [ -f "$1" ] && [ ! -L "$1" ] && grep -qxF "$MARK" "$1"
 }
 
 # The receipt's lines of one kind: version, made (a directory), completion (a file).
 receipt_lines() {
-    if has_receipt; then sed -n "/^$1 /p" "$receipt"; fi
+    if is_ours "$receipt"; then sed -n "/^$1 /p" "$receipt"; fi
 }
 
 # --- Files -------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ SHELLS = {"dash": ["dash"], "bash": ["bash"], "zsh": ["zsh", "--emulate", "sh"],
 # A directory name in which everything that is written without quotes goes wrong.
 AWKWARD = 'it\'s a "home" $(touch oops) *'
 # What install.sh says it needs, and the shell that it and its launcher name.
-NEEDED = "cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort tail uname sh".split()
+NEEDED = "cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort uname sh".split()
 OLD = "0.0.1"
 
 # A program that is quickly started and tells how: for what is the installer's and the launcher's alone. As the real
@@ -566,7 +566,7 @@ def test_a_newer_program_replaces_the_older_and_its_completions(telltale: Machin
     telltale.install("--completions", check=True)
     telltale.offer(aged(TELLTALE, "0.0.2"))
     result = telltale.install(check=True)
-    assert "Upgraded codex-mirror from 0.0.1 to 0.0.2" in result.out
+    assert "Replaced codex-mirror 0.0.1 by 0.0.2" in result.out
     assert telltale.codex_mirror("--version").out == "codex-mirror 0.0.2\n"
     completion = telltale.home / STRANGERS["completion"]
     assert "0.0.2" in completion.read_text()
@@ -596,13 +596,14 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["file", "empty", "directory", "link", "dangling"])
+@pytest.mark.parametrize("kind", ["file", "binary", "empty", "directory", "link", "dangling"])
 @pytest.mark.parametrize("what", STRANGERS)
 def test_a_strangers_file_is_refused(machine: Machine, what: str, kind: str) -> None:
     path = machine.home / STRANGERS[what]
     path.parent.mkdir(parents=True)
     make: dict[str, Callable[[], object]] = {
         "file": lambda: script(path, "echo mine"),
+        "binary": lambda: path.write_bytes(b"\x7fELF\0\n\xff\0\n\0"),
         "empty": path.touch,
         "directory": path.mkdir,
         "link": lambda: path.symlink_to(machine.checkout / "codex_mirror.py"),
@@ -610,9 +611,10 @@ def test_a_strangers_file_is_refused(machine: Machine, what: str, kind: str) -> 
     }
     make[kind]()
     before = tree(machine.home)
-    result = machine.install("--completions")
+    result = machine.install("--completions", shell="bash")
     assert (result.code, tree(machine.home)) == (5, before)
-    assert f"{path} is not ours" in result.err and "--prefix" in result.err
+    assert f"{path} is not ours" in result.err and result.err.count("\n") == 2
+    assert ("leave --completions out" if what == "completion" else "choose another place with --prefix") in result.err
 
 
 def test_what_became_a_strangers_file_outlives_the_uninstall(telltale: Machine) -> None:
@@ -782,17 +784,30 @@ def test_an_uninstall_of_nothing_changes_nothing(machine: Machine) -> None:
     assert tree(machine.home) == before
 
 
-def test_an_uninstall_leaves_a_registry_that_names_a_clone(machine: Machine) -> None:
-    # A row that isn't whole is not listed, but it may be all that leads to a clone somewhere else.
-    machine.install(check=True)
-    mirror = machine.home / ".codex-mirror"
+EMPTY = '{"version": 1, "clones": []}'
+# A row that isn't whole is not listed, but it may be all that leads to a clone somewhere else.
+HALF = '{"version": 1, "clones": [{"id": "1", "name": "half"}]}'
+STAYING: dict[str, dict[str, str]] = {
+    "a row": {"registry.json": HALF, "registry.json.previous": EMPTY},
+    "a clone without a row": {"registry.json": EMPTY, "registry.json.previous": HALF, "clones/half/x": "x"},
+    "a change under way": {"registry.json": EMPTY, "registry.json.previous": EMPTY, "journal.json": "{"},
+}
+
+
+@pytest.mark.parametrize("what", STAYING)
+def test_an_uninstall_leaves_a_mirror_home_that_knows_of_more_than_is_listed(telltale: Machine, what: str) -> None:
+    # The telltale lists nothing, and settles nothing, as the program doesn't while another one holds the lock.
+    telltale.install(check=True)
+    mirror = telltale.home / ".codex-mirror"
     mirror.mkdir(mode=0o700)
-    registry = mirror / "registry.json"
-    registry.write_text('{"version": 1, "clones": [{"id": "1", "name": "half"}]}')
-    registry.chmod(0o600)
-    machine.install("--uninstall", check=True)
-    assert not machine.command.exists()
-    assert "half" in registry.read_text()
+    for name, text in STAYING[what].items():
+        (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / name).write_text(text)
+        (mirror / name).chmod(0o600)
+    result = telltale.install("--uninstall", check=True)
+    assert not telltale.command.exists()
+    assert {name: (mirror / name).read_text() for name in STAYING[what]} == STAYING[what]
+    assert f"{mirror} stays" in result.out
 
 
 def test_an_uninstall_works_when_the_program_does_not(telltale: Machine) -> None:
@@ -1206,6 +1221,15 @@ def test_when_its_python_is_gone_any_other_will_do(telltale: Machine) -> None:
     assert "no Python 3.10 or newer was found" in result.err
     named = {**telltale.env, **few, "CODEX_MIRROR_PYTHON": own_python()}
     assert run([telltale.command, "tell"], env=named, check=True).json()["python"] == own_python()
+
+
+def test_a_directory_in_the_place_of_its_python_is_no_python(telltale: Machine) -> None:
+    python = telltale.base / "fleeting"
+    python.symlink_to(own_python())
+    telltale.install(env={"CODEX_MIRROR_PYTHON": str(python)}, check=True)
+    python.unlink()
+    python.mkdir()
+    assert told(telltale, "tell", "x")["argv"] == [str(telltale.command), "tell", "x"]
 
 
 @pytest.mark.parametrize("name", SHELLS)
