@@ -6060,9 +6060,9 @@ FILES = "files: ~/.codex-mirror/registry.json, ~/.codex-mirror/clones/<name>, ~/
 
 
 def named_for(text: str, program: str) -> str:
-    """The text with the command lines in it as this caller would type them."""
+    """The text with the command lines in it as this caller would type them, here and not on another machine."""
     firsts = "|".join(dict.fromkeys(["--help", "--version", *(command.words[0] for command in COMMANDS)]))
-    return re.sub(rf"(?<![\w./-])codex-mirror(?= ({firsts})\b)", lambda _: program, text)
+    return re.sub(rf"(?<![\w./-])(?<!ssh host )codex-mirror(?= ({firsts})\b)", lambda _: program, text)
 
 
 def parser_of(command: Command, program: str) -> Any:

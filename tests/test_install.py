@@ -1309,6 +1309,12 @@ def test_the_file_speaks_under_the_name_it_was_called_by(alone: Machine, lying: 
     assert f"{name}: " in run([file, "remove", "wrok"], env=env).err
 
 
+def test_the_command_on_another_machine_has_its_plain_name(alone: Machine) -> None:
+    file = lay(alone, alone.base / "dotfiles/cm")
+    shown = run([file, "export", "--help"], env=alone.env, check=True).out
+    assert f"{file} export work -o - | ssh host codex-mirror import -\n" in shown
+
+
 @pytest.mark.parametrize("lying", LYINGS)
 def test_off_the_path_the_file_names_a_command_line_that_works(alone: Machine, lying: str) -> None:
     file = lay(alone, alone.base / LYINGS[lying][0])

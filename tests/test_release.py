@@ -222,6 +222,13 @@ def test_the_release_workflow_checks_the_tag_before_it_builds_and_builds_before_
     assert re.search(r"tags: \[\"v\*\"\]", text)
 
 
+def test_every_run_of_the_tests_on_ubuntu_has_the_same_commands() -> None:
+    texts = {name: (WORKFLOWS / name).read_text() for name in ("ci.yml", "release.yml")}
+    installed = [line for text in texts.values() for line in re.findall(r"apt-get install .*", text)]
+    assert len(installed) == 3 and len(set(installed)) == 1
+    assert texts["release.yml"].index(installed[0]) < texts["release.yml"].index("make check test")
+
+
 @pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
 def test_a_workflow_is_plain_text_with_least_rights(name: str) -> None:
     text = (WORKFLOWS / name).read_bytes().decode("ascii")
