@@ -5573,8 +5573,8 @@ def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: s
     paths = rc_paths(caller, shell, rc_file)
 
     def put_in_front(present: dict[str, str]) -> list[str]:
-        kept = [line for one, line in present.items() if one != directory and os.path.isdir(one)]
-        return [*kept, path_line(directory, shell)]
+        # Those that aren't there stay as well: a bin directory is made with the first clone.
+        return [*(line for one, line in present.items() if one != directory), path_line(directory, shell)]
 
     changed, refused = edit_rc_files(caller, "path setup", paths, put_in_front)
     lines = [f"{path} now puts {directory} on PATH" for path in changed]

@@ -171,13 +171,10 @@ def test_a_setup_keeps_what_the_block_puts_on_path_and_puts_its_own_in_front(hom
     assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == set()
 
 
-def test_a_setup_drops_a_directory_that_is_gone(home: Home) -> None:
-    gone = home.base / "gone"
-    gone.mkdir()
-    assert ask(home, "path", "setup", "--bin-dir", gone, "--shell", "sh").code == 0
-    gone.rmdir()
+def test_a_setup_keeps_a_directory_that_is_not_there_yet(home: Home) -> None:
+    assert ask(home, "path", "setup", "--bin-dir", home.base / "later", "--shell", "sh").code == 0
     assert ask(home, "path", "setup", "--shell", "sh").code == 0
-    assert list(cm.path_lines((home.home / ".profile").read_bytes())) == [str(home.bin)]
+    assert list(cm.path_lines((home.home / ".profile").read_bytes())) == [str(home.base / "later"), str(home.bin)]
 
 
 def test_the_last_directory_takes_the_block_with_it_and_a_block_that_is_not_of_these_lines_stays(home: Home) -> None:
