@@ -6038,25 +6038,25 @@ COMMANDS = (
 # --- Command line ---------------------------------------------------------------------------------
 
 EXIT_CODES = (
-    "exit codes: 0 done, 1 failed or problems found, 2 usage, 3 no such clone, 5 refused,\n"
-    "            6 busy, 70 a bug, 130 interrupted; run, exec and login end as their program does"
+    "exit codes: 0 done, 1 failed or problems found, 2 usage, 3 no such clone,\n"
+    "            5 refused, 6 busy, 70 a bug, 130 interrupted;\n"
+    "            run, exec and login end as their program does"
 )
 VARIABLES = (
-    "environment: CODEX_MIRROR_HOME (~/.codex-mirror), CODEX_MIRROR_BIN_DIR (~/.local/bin),\n"
-    "             CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR,\n"
-    "             CODEX_MIRROR_CLI (a program that the clones' commands hand over to),\n"
-    "             CODEX_MIRROR_PYTHON (for the installer, and its command when the old one is gone);\n"
-    "             set in a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME (your home)"
+    "environment:\n"
+    "  CODEX_MIRROR_HOME (~/.codex-mirror), CODEX_MIRROR_BIN_DIR (~/.local/bin),\n"
+    "  CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR,\n"
+    "  CODEX_MIRROR_CLI (what the clones' commands hand over to),\n"
+    "  CODEX_MIRROR_PYTHON (for the installer, and when the command's own is gone);\n"
+    "  set in a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME"
 )
 EXAMPLES = (
-    ("codex-mirror create work", "make a clone"),
-    ("codex-mirror login work", "log it in"),
-    ("work", "start its Codex; what follows goes to Codex"),
-    ("codex-mirror list", "see all clones, their accounts and what is left of their limits"),
-    ("codex-mirror update --all", "pin the Codex that is installed now"),
-    ("codex-mirror doctor --fix", "find what is wrong, and mend it"),
+    "codex-mirror create work",
+    "codex-mirror login work",
+    'work "explain this repository"',
+    "codex-mirror doctor --fix",
 )
-FILES = "files: ~/.codex-mirror/registry.json, ~/.codex-mirror/clones/<name>, ~/.local/bin/<name>"
+FILES = "files: ~/.codex-mirror/registry.json, its clones/<name>, ~/.local/bin/<name>"
 
 
 def named_for(text: str, program: str) -> str:
@@ -6117,16 +6117,14 @@ def help_text(program: str, word: str = "") -> str:
     lines = [
         f"usage: {program} [-h] [-V] [COMMAND …]",
         "",
-        "Clones of the official Codex CLI, each with its own login, HOME, sessions and pinned program.",
+        "Clones of the official Codex CLI, each with its own login, HOME and program.",
         "",
         *lines,
     ]
-    lines += ["", "Without a command it opens a menu.", f"`{program} COMMAND --help` tells more about a command."]
+    lines += ["", f"Without a command it opens a menu; `{program} COMMAND --help` tells more."]
     lines += ["", "every command takes:"]
     lines += [f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON]
-    examples = [(named_for(line, program), what) for line, what in EXAMPLES]
-    width = max(len(line) for line, _ in examples)
-    lines += ["", "examples:", *(f"  {line:<{width}}  {what}" for line, what in examples)]
+    lines += ["", "examples:", *(f"  {named_for(line, program)}" for line in EXAMPLES)]
     return "\n".join([*lines, "", EXIT_CODES, VARIABLES, FILES, f"more: {REPOSITORY}"])
 
 
@@ -6698,7 +6696,7 @@ def shell_path_setup(screen: Screen) -> Answer:
 def about(screen: Screen) -> Answer:
     lines = (
         f"codex-mirror {__version__}",
-        "Clones of the official Codex CLI, each with its own login, HOME, sessions and pinned program.",
+        "Clones of the official Codex CLI, each with its own login, HOME and program.",
         "",
         f"mirror home  {screen.places.mirror_home}",
         f"commands     {screen.places.bin_dir}",
