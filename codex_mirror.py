@@ -5559,12 +5559,8 @@ def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: 
         has = BLOCK_START.encode() in (read_or_none(os.path.realpath(path)) or b"")
         data["files"][path] = has
         lines.append(f"{path} {'has' if has else 'has not'} the block of codex-mirror")
-    return Outcome(
-        DONE if on_path else FAILED,
-        tuple(lines),
-        data=data,
-        notes=() if on_path else ("to add it: codex-mirror path setup",),
-    )
+    setup = "to add it: codex-mirror path setup" + (f" --bin-dir {quoted(directory)}" if bin_dir else "")
+    return Outcome(DONE if on_path else FAILED, tuple(lines), data=data, notes=() if on_path else (setup,))
 
 
 def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
@@ -8276,7 +8272,7 @@ class Voice:
 
     def render(self, outcome: Outcome, as_json: bool, terminal: bool, width: int) -> None:
         """Says what a command did."""
-        if as_json and not outcome.program:
+        if as_json and not outcome.program and (outcome.data is not None or not outcome.stream):
             said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
             data = outcome.data() if callable(outcome.data) else outcome.data
             data = said if data is None else data

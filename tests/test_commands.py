@@ -1817,6 +1817,11 @@ def test_completions_as_json_are_the_lines_of_the_script(cm: Launched, shell: st
     assert "\n".join([*lines, ""]) == cm("completion", shell, check=True).out
 
 
+def test_an_export_to_stdout_is_the_export_also_with_json(cm: Launched) -> None:
+    plain, asked = (cm("export", "work", "-o", "-", *more, check=True).out for more in ([], ["--json"]))
+    assert asked == plain != ""
+
+
 def test_json_leaves_stdout_empty_when_there_is_nothing_but_an_error(cm: Launched, house: Home) -> None:
     not_json(house, Path())
     for words in ("list", "usage", "update --all"):
