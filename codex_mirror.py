@@ -2274,11 +2274,12 @@ class Change:
         return os.path.join(self.places.mirror_home, f"scratch-{self.id}")
 
     def scratch(self) -> str:
-        """An empty private directory that is gone when the change ends."""
+        """A new, empty, private directory that is gone when the change ends."""
         if self.scratch_name not in self.written.made:
             self.plan(made=[self.scratch_name])
-        make_directories(self.scratch_name, synced=False)
-        return self.scratch_name
+        directory = os.path.join(self.scratch_name, fresh_id())
+        make_directories(directory, synced=False)
+        return directory
 
     def commit(self, book: Book) -> None:
         """Writes the registry with this change's id: from here on it is finished, never taken back."""
@@ -2515,7 +2516,7 @@ def is_script(path: str) -> bool:
 def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
     """Finds the native binary behind any shim by starting it: with an empty CODEX_HOME outside of TMPDIR, Codex leaves
     a link to its own executable in there (tested with 0.120, 0.154 and 0.169). Raises MirrorError when it fails."""
-    home, elsewhere = os.path.join(scratch, f"asked-{fresh_id()}"), os.path.join(scratch, "tmp")
+    home, elsewhere = os.path.join(scratch, "home"), os.path.join(scratch, "tmp")
     for directory in (home, elsewhere):
         make_directories(directory)
     answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
@@ -2580,14 +2581,7 @@ def find_source(change: Change, env: Mapping[str, str], wanted: str, allow_incom
         )
     if found.version:
         return found
-    return found._replace(version=version_of(os.path.join(found.package, found.entry), env, empty_home(change)))
-
-
-def empty_home(change: Change) -> str:
-    """A CODEX_HOME for one start, gone with the change: Codex writes into it even to tell its version."""
-    home = os.path.join(change.scratch(), f"home-{fresh_id()}")
-    os.mkdir(home, 0o700)
-    return home
+    return found._replace(version=version_of(os.path.join(found.package, found.entry), env, change.scratch()))
 
 
 def source_installed(change: Change, env: Mapping[str, str]) -> Source:
@@ -2623,8 +2617,7 @@ def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
     if os.path.isdir(path):
         found = package_in(path) or lone_binary_in(path)
     elif path.endswith((".tar.gz", ".tgz")) and os.path.isfile(path):
-        directory = os.path.join(change.scratch(), "unpacked")
-        os.mkdir(directory, 0o700)
+        directory = change.scratch()
         with open(path, "rb") as archive:
             unpack(archive, directory, 4 << 30)
         found = package_in(directory) or lone_binary_in(directory)
@@ -2946,7 +2939,7 @@ def pin_runtime(
         record_pin(path, source, files)
         meanwhile()
 
-    home, again = empty_home(change), f"install it again: {INSTALL_ADVICE}"
+    home, again = change.scratch(), f"install it again: {INSTALL_ADVICE}"
     said = version_of(runtime.entry, env, home, keep)
     if said != source.version:
         raise MirrorError(f"the Codex in {source.package} says {said}, but its package says {source.version}", again)
@@ -3539,8 +3532,7 @@ def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, 
     """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
 
     Raises MirrorError when Codex can't read them."""
-    home = os.path.join(change.scratch(), f"settings-{fresh_id()}")
-    os.mkdir(home, 0o700)
+    home = change.scratch()
     path = config_file(home)
     held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
     forced = [name for name, _ in settings_in(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
@@ -4154,8 +4146,7 @@ def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> No
 
 def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, Any]]:
     """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
-    directory = os.path.join(change.scratch(), "import")
-    os.mkdir(directory, 0o700)
+    directory = change.scratch()
     unpack(archive, directory, min(IMPORT_LIMIT, free_bytes(directory) * 9 // 10))
     about = json_in(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
