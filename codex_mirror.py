@@ -769,10 +769,19 @@ def identity_of(path: str) -> Identity:
     return Identity(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
+@contextlib.contextmanager
+def descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
+    """The descriptor of an open file or directory, for as long as it is needed; no child of ours gets it."""
+    file = os.open(path, flags, mode)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
 def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
     """The bytes of a regular file; never waits for a FIFO, never reads more than `limit` bytes. Raises OSError."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
+    with descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", path)
@@ -784,8 +793,6 @@ def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
             if (limit := limit - len(part)) < 0:
                 raise OSError(errno.EFBIG, "grew while it was read", path)
         return b"".join(parts)
-    finally:
-        os.close(file)
 
 
 def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
@@ -872,6 +879,7 @@ def free_bytes(path: str) -> int:
 
 FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
 COPY_STEP = 64 << 20
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 def fresh_id() -> str:
@@ -901,23 +909,18 @@ def sync_file(file: int) -> None:
 
 def sync_directory(path: str) -> None:
     """Waits until the names in the directory are on the disk."""
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(file)
+    with descriptor(path, os.O_RDONLY | os.O_DIRECTORY) as file:
+        try:
+            os.fsync(file)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
 
 
 def sync_path(path: str) -> None:
     """Waits until the bytes of a finished file are on the disk."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with descriptor(path, os.O_RDONLY) as file:
         sync_file(file)
-    finally:
-        os.close(file)
 
 
 def sync_tree(path: str) -> None:
@@ -928,15 +931,12 @@ def sync_tree(path: str) -> None:
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
     """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
+    with descriptor(path, NEW_FILE, mode) as file:
         os.fchmod(file, mode)
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
         sync_file(file)
-    finally:
-        os.close(file)
 
 
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -987,7 +987,7 @@ def discard(path: str) -> None:
     if kind_of(path) != "directory":
         remove_file(path)
         return
-    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     inside: list[str] = []
     above: list[os.stat_result] = []
     patience = 4
@@ -1034,7 +1034,7 @@ def emptied(directory: int) -> list[str]:
 
 def moved_to(directory: int, name: str) -> int:
     """Opens a directory next to an open one, which is closed: a tree may be deeper than a path can be long."""
-    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
     os.close(directory)
     return there
 
@@ -1078,8 +1078,7 @@ def copy_file(
     import fcntl
     import shutil
 
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(source, "rb", buffering=0) as reader, open(os.open(target, flags, mode), "wb", buffering=0) as writer:
+    with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb", buffering=0) as writer:
         os.fchmod(writer.fileno(), mode)
         size = os.fstat(reader.fileno()).st_size
         try:
@@ -1122,7 +1121,7 @@ def locked(path: str, what: str, seconds: float, waiting: Callable[[str], None])
 
     deadline, told = time.monotonic() + seconds, False
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path)):
@@ -1156,17 +1155,10 @@ def is_locked(path: str) -> bool:
     import fcntl
 
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(file)
+        with descriptor(path, os.O_RDWR | os.O_NOFOLLOW) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 
@@ -3371,8 +3363,7 @@ def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
 
 def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, int]:
     """The limits nearest to the end of a session file, read backwards, and how many bytes that took, `most` or less."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
+    with descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
         facts = os.fstat(file)
         end = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
         start, limit = end, max(end - most, 0)
@@ -3391,8 +3382,6 @@ def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, in
                 if b'"rate_limits"' in line and (usage := limits_from(line)).windows:
                     return usage, end - start
         return Usage(), end - start
-    finally:
-        os.close(file)
 
 
 def limits_from(line: bytes) -> Usage:
@@ -4136,7 +4125,7 @@ def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> No
             raise MirrorError(f"{path} is there already", "choose another file with -o", REFUSED)
         temporary = staged_name(path, change.id)
         change.plan(made=[temporary])
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
             pack(file, exported_members(clone, with_login))
             file.flush()
             sync_file(file.fileno())
