@@ -3656,13 +3656,13 @@ def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -
 
 
 class Wish(NamedTuple):
-    """How a new clone should be."""
+    """How a new clone should be; without any `shares` it gets those of every new clone."""
 
     name: CloneName
     root: str = ""
     source: str = ""
     home: str = "isolated"
-    shares: tuple[str, ...] | None = None
+    shares: tuple[str, ...] = ()
     keep_env: tuple[str, ...] = ()
     settings_from: str = ""
     allow_incomplete: bool = False
@@ -3723,12 +3723,9 @@ def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
     places, codex_home = caller.places, caller.env.get("CODEX_HOME", "")
     if wish.home != "isolated":
         return ()
-    if wish.shares is None:
-        return tuple(
-            share
-            for share in default_shares(os.uname().sysname)
-            if os.path.lexists(os.path.join(places.user_home, share))
-        )
+    if not wish.shares:
+        defaults = default_shares(os.uname().sysname)
+        return tuple(share for share in defaults if os.path.lexists(os.path.join(places.user_home, share)))
     shares = dict.fromkeys(checked_share(share, places, book, codex_home) for share in wish.shares if share != "none")
     return tuple(share for share in shares if not any(is_below(share, other) for other in shares))
 
@@ -5265,14 +5262,13 @@ def create(
     root: str = "",
     source: str = "",
     home: str = "isolated",
-    share: Sequence[str] | None = None,
+    share: Sequence[str] = (),
     keep_env: Sequence[str] = (),
     settings_from: str = "",
     allow_incomplete: bool = False,
 ) -> Outcome:
     checked = new_clone_name(refuse_name_twice(name, name_option))
-    shares = tuple(share) if share is not None else None
-    wish = Wish(checked, root, source, home, shares, tuple(keep_env), settings_from, allow_incomplete)
+    wish = Wish(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
     clone, left = create_clone(caller, wish)
     return Outcome(
         code=FAILED if left else DONE,
@@ -5597,9 +5593,9 @@ def flag(*flags: str, help: str, **more: Any) -> Argument:
     return Argument(flags, help, {"action": "store_true", **more})
 
 
-def option(*flags: str, value: str, help: str, **more: Any) -> Argument:
-    """An option with one value."""
-    return Argument(flags, help, {"metavar": value, "default": "", **more})
+def option(*flags: str, help: str, value: str = "", **more: Any) -> Argument:
+    """An option with one value; without a placeholder its choices are shown."""
+    return Argument(flags, help, {**({"metavar": value} if value else {}), "default": "", **more})
 
 
 def many(*flags: str, value: str, help: str) -> Argument:
@@ -5769,14 +5765,11 @@ FROM = option(
 INCOMPLETE = flag("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag("--force", help="also while its Codex is running")
 BIN_DIR = option("--bin-dir", value="DIR", help="the wrapper directory")
-SHELL = Argument(
-    ("--shell",), "for this shell instead of $SHELL", {"choices": ("bash", "zsh", "fish", "sh"), "default": ""}
-)
+SHELLS = ("bash", "zsh", "fish", "sh")
+SHELL = option("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
 RC_FILE = option("--rc-file", value="FILE", help="this file instead of the shell's own")
-HOME_KIND = Argument(("--home",), "a HOME of its own, or the real one", {"choices": HOMES, "default": "isolated"})
-SHARE = Argument(
-    ("--share",), "an entry of the real home that the clone shares, or 'none'", {"action": "append", "metavar": "ENTRY"}
-)
+HOME_KIND = option("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
+SHARE = many("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
 KEEP_ENV = many("--keep-env", value="VAR", help="a hidden variable that this clone may see")
 SETTINGS = option("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
 
@@ -5827,14 +5820,7 @@ COMMANDS = (
         ("env",),
         "print a clone's environment for eval",
         env_lines,
-        (
-            NAME_OF_CLONE,
-            Argument(
-                ("--shell",),
-                "for this shell instead of $SHELL",
-                {"choices": ("bash", "zsh", "fish", "sh", "json"), "default": ""},
-            ),
-        ),
+        (NAME_OF_CLONE, option("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
         ('eval "$(codex-mirror env work)"',),
         asks=True,
     ),
@@ -5853,11 +5839,7 @@ COMMANDS = (
         ("logout",),
         "log a clone out",
         logout,
-        (
-            NAME_OF_CLONE,
-            flag("--local", help="only drop the login here; don't revoke it"),
-            FORCE,
-        ),
+        (NAME_OF_CLONE, flag("--local", help="only drop the login here; don't revoke it"), FORCE),
         ("codex-mirror logout work --local",),
         confirm=question_of_logout,
         label="Log out",
@@ -5922,7 +5904,7 @@ COMMANDS = (
         set_clone,
         (
             NAME_OF_CLONE,
-            Argument(("--home",), "a HOME of its own, or the real one", {"choices": HOMES, "default": ""}),
+            option("--home", choices=HOMES, help=HOME_KIND.help),
             many("--share", value="ENTRY", help="share this entry of the real home"),
             many("--unshare", value="SHARED", help="share it no more"),
             KEEP_ENV,
