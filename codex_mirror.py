@@ -1681,9 +1681,33 @@ def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     return Runtime(path, entry, kind, version)
 
 
+def json_in(path: str) -> dict[str, Any]:
+    """The JSON object in a file; an empty one when there is none, or it can't be read."""
+    try:
+        return json_object(read_or_none(path))
+    except OSError:
+        return {}
+
+
+def json_object(content: bytes | None) -> dict[str, Any]:
+    """The JSON object in these bytes; an empty one when they are none."""
+    try:
+        document = json.loads(content or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def text_in(document: Any, key: str) -> str:
     value = document.get(key) if isinstance(document, dict) else None
     return value if isinstance(value, str) else ""
+
+
+def number_in(document: Any, key: str) -> float | None:
+    """The number under a key, if there is one that any of ours could be."""
+    value: Any = document.get(key) if isinstance(document, dict) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e12 else None
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -1695,9 +1719,7 @@ def account_from(value: Any) -> Account | None:
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return None
     known = {key: value[key] for key in Account._fields[:-1] if isinstance(value.get(key), str)}
-    since = value.get("since")
-    known_since = int(since) if isinstance(since, (int, float)) and since is not True and 0 <= since < 1e12 else 0
-    return Account(**known, since=known_since)
+    return Account(**known, since=max(int(number_in(value, "since") or 0), 0))
 
 
 def row_of(clone: Clone) -> dict[str, Any]:
@@ -2144,11 +2166,7 @@ def log_event(clone: Clone, plan: Plan, limit: int = 256 << 10) -> None:
 
 def base_id(base: str) -> str:
     """The id in a clone directory's own `clone.json`, or nothing."""
-    try:
-        row = json.loads(read_or_none(os.path.join(base, "clone.json")) or b"{}")
-    except (OSError, ValueError, RecursionError):
-        return ""
-    return str(row.get("id", "")) if isinstance(row, dict) else ""
+    return text_in(json_in(os.path.join(base, "clone.json")), "id")
 
 
 def is_ours(path: str, plan: Plan) -> bool:
@@ -2384,23 +2402,6 @@ def platform_names() -> tuple[str, str]:
     """What npm and the release call this machine: `linux-x64` and `x86_64-unknown-linux-musl`."""
     facts = os.uname()
     return MACHINES.get((facts.sysname, facts.machine), (f"{facts.sysname.lower()}-{facts.machine}", facts.machine))
-
-
-def json_in(path: str) -> dict[str, Any]:
-    """The JSON object in a file; an empty one when there is none, or it can't be read."""
-    try:
-        return json_object(read_or_none(path, 1 << 20))
-    except OSError:
-        return {}
-
-
-def json_object(content: bytes | None) -> dict[str, Any]:
-    """The JSON object in these bytes; an empty one when they are none."""
-    try:
-        document = json.loads(content or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def version_in(document: Mapping[str, Any]) -> str:
@@ -2703,15 +2704,13 @@ class Known(NamedTuple):
 def manifest_of(runtime_path: str) -> tuple[PinnedFile, ...] | None:
     """The files of a pinned runtime, or None when it has no manifest that makes sense (an earlier program's)."""
     rows = json_in(os.path.join(runtime_path, MANIFEST)).get("files")
+    if not isinstance(rows, list):
+        return None
     try:
-        files = (
-            tuple(PinnedFile(row[0], row[1], row[2], row[3], row[4], Identity(*row[5])) for row in rows)
-            if isinstance(rows, list)
-            else None
-        )
+        files = tuple(PinnedFile(row[0], row[1], row[2], row[3], row[4], Identity(*row[5])) for row in rows)
     except (TypeError, ValueError, IndexError, KeyError):
         return None
-    return files if files is not None and all(map(makes_sense, files)) else None
+    return files if all(map(makes_sense, files)) else None
 
 
 def makes_sense(file: PinnedFile) -> bool:
@@ -3141,13 +3140,8 @@ def account_in(path: str) -> Account:
     """The account in a login file. Codex up to 0.154 doesn't replace it at one stroke, so a torn one is read again."""
     for patience in (0.02, 0.05, 0):
         try:
-            content = read_or_none(path, LOGIN_LIMIT)
-            return (
-                account_from_login(json.loads(content), os.stat(path).st_mtime)
-                if content is not None
-                else Account("none")
-            )
-        except FileNotFoundError:
+            return account_from_login(json.loads(read_whole(path, LOGIN_LIMIT)), os.stat(path).st_mtime)
+        except (FileNotFoundError, NotADirectoryError):
             return Account("none")
         except (ValueError, RecursionError):
             time.sleep(patience)
@@ -3162,12 +3156,9 @@ def account_from_login(login: Any, written: float) -> Account:
         return Account("unknown")
     since = int(moment_from(text_in(login, "last_refresh")) or written)
     tokens, key = login.get("tokens"), text_in(login, "OPENAI_API_KEY")
-    if isinstance(tokens, dict) and any(
-        text_in(tokens, name) for name in ("id_token", "access_token", "refresh_token")
-    ):
+    if any(text_in(tokens, name) for name in ("id_token", "access_token", "refresh_token")):
         claims = claims_in(text_in(tokens, "id_token"))
         profile, details = claims.get(OPENAI_CLAIM + "profile"), claims.get(OPENAI_CLAIM + "auth")
-        details = details if isinstance(details, dict) else {}
         return Account(
             kind="chatgpt",
             email=text_in(claims, "email") or text_in(profile, "email"),
@@ -3190,10 +3181,9 @@ def claims_in(token: str) -> dict[str, Any]:
 
     payload = token.split(".")[1] if token.count(".") == 2 else ""
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, RecursionError):
+        return json_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
         return {}
-    return claims if isinstance(claims, dict) else {}
 
 
 def masked(key: str) -> str:
@@ -3386,17 +3376,12 @@ def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, in
 
 def limits_from(line: bytes) -> Usage:
     """The limits in one line of a session file (Codex 0.120 to 0.169); no windows when it has none of ours."""
-    try:
-        record = json.loads(line)
-        payload = record["payload"]
-        limits = payload["rate_limits"]
-        if (
-            record["type"] != "event_msg"
-            or payload["type"] != "token_count"
-            or limits.get("limit_id") not in (None, "codex")
-        ):
-            return Usage()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    record = json_object(line)
+    payload = record.get("payload")
+    limits = payload.get("rate_limits") if isinstance(payload, dict) else None
+    if not isinstance(limits, dict) or limits.get("limit_id") not in (None, "codex"):
+        return Usage()
+    if (text_in(record, "type"), text_in(payload, "type")) != ("event_msg", "token_count"):
         return Usage()
     as_of = moment_from(text_in(record, "timestamp"))
     windows = [window_from(limits.get(slot), as_of) for slot in ("primary", "secondary")]
@@ -3405,18 +3390,8 @@ def limits_from(line: bytes) -> Usage:
 
 def window_from(slot: Any, as_of: float) -> Window | None:
     """One window, known by its length and not by its slot."""
-
-    def number(key: str) -> float | None:
-        value = slot.get(key) if isinstance(slot, dict) else None
-        return (
-            float(value)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
-            else None
-        )
-
-    used, minutes, resets, wait = (
-        number(key) for key in ("used_percent", "window_minutes", "resets_at", "resets_in_seconds")
-    )
+    keys = ("used_percent", "window_minutes", "resets_at", "resets_in_seconds")
+    used, minutes, resets, wait = (number_in(slot, key) for key in keys)
     if used is None or minutes is None:
         return None
     resets_at = resets if resets is not None else as_of + (wait if wait is not None else minutes * 60)
