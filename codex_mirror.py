@@ -357,6 +357,11 @@ def journal_file(places: Places) -> str:
     return os.path.join(places.mirror_home, "journal.json")
 
 
+def clones_in(places: Places) -> str:
+    """The directory of the clones that have no `--root` of their own."""
+    return os.path.join(places.mirror_home, "clones")
+
+
 def base_below(root: str) -> str:
     """The directory inside a clone's root that is ours."""
     return f"{root.rstrip('/')}/.codex-mirror"
@@ -398,7 +403,7 @@ def complaint_about_root(root: str, places: Places) -> str:
         return f"its directory would be {base}, which is not a clone's"
     if root == places.mirror_home:
         return "its root is the mirror home itself"
-    if is_below(root, places.mirror_home) and not is_below(root, os.path.join(places.mirror_home, "clones")):
+    if is_below(root, places.mirror_home) and not is_below(root, clones_in(places)):
         return "its root lies inside the mirror home, but not below clones/"
     return ""
 
@@ -832,6 +837,11 @@ def entries_of(directory: str) -> list[str]:
         return sorted(os.listdir(directory))
     except OSError:
         return []
+
+
+def paths_in(directory: str) -> list[str]:
+    """The sorted paths of all that is in a directory; none where there is no such directory, or we may not look."""
+    return [os.path.join(directory, name) for name in entries_of(directory)]
 
 
 def missing_directories(path: str) -> list[str]:
@@ -1649,8 +1659,7 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         shared=texts(row.get("shared")),
         keep_env=texts(row.get("keepEnv")),
         account=account_from(row.get("account")),
-        made_root=row.get("madeRoot") is True
-        or row["rootPath"] == os.path.join(places.mirror_home, "clones", row["name"]),
+        made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_in(places), row["name"]),
         row=row,
     )
 
@@ -2066,8 +2075,8 @@ def unreadable_name(places: Places) -> str:
 def unsettled(places: Places) -> list[str]:
     """The plans that are not carried out to the end, in the order of the changes: what earlier ones left, then the
     journal."""
-    names = [name for name in entries_of(places.mirror_home) if re.fullmatch(r"(finish|clear)-[0-9a-f]+\.json", name)]
-    left = sorted((os.path.join(places.mirror_home, name) for name in names), key=lambda path: os.lstat(path).st_mtime)
+    left = [path for path in paths_in(places.mirror_home) if re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path)]
+    left.sort(key=lambda path: os.lstat(path).st_mtime)
     return [path for path in (*left, journal_file(places)) if kind_of(path)]
 
 
@@ -2521,10 +2530,10 @@ def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
 
 def binary_started_in(home: str) -> str:
     """The native binary behind the Codex that was started with this CODEX_HOME, or nothing where it left no link."""
-    for arg0 in entries_of(os.path.join(home, "tmp")):
-        for name in entries_of(os.path.join(home, "tmp", arg0)):
-            link = os.path.join(home, "tmp", arg0, name, "apply_patch")
-            if arg0.startswith("arg0") and os.path.islink(link):
+    for arg0 in paths_in(os.path.join(home, "tmp")):
+        for directory in paths_in(arg0):
+            link = os.path.join(directory, "apply_patch")
+            if os.path.basename(arg0).startswith("arg0") and os.path.islink(link):
                 return os.path.realpath(link)
     return ""
 
@@ -3335,9 +3344,7 @@ def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
     days = [os.path.join(codex_home, "archived_sessions")]
     level = [os.path.join(codex_home, "sessions")]
     for _ in range(3):
-        level = [
-            os.path.join(directory, name) for directory in level for name in entries_of(directory) if name.isdigit()
-        ]
+        level = [path for directory in level for path in paths_in(directory) if os.path.basename(path).isdigit()]
     for directory in days + level:
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
@@ -3718,7 +3725,7 @@ def refuse_taken_name(book: Book, name: str) -> None:
 def root_for(wish: Wish, clone_id: str, book: Book, places: Places) -> str:
     """Where the clone will live; a free place. Raises MirrorError."""
     if not wish.root:
-        root = os.path.join(places.mirror_home, "clones", wish.name)
+        root = os.path.join(clones_in(places), wish.name)
         return f"{root}-{clone_id[:8]}" if kind_of(root) and entries_of(root) else root
     root = os.path.realpath(path_from(wish.root, places))
     complaint = complaint_about_root(root, places._replace(mirror_home=os.path.realpath(places.mirror_home)))
@@ -3821,8 +3828,7 @@ def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
 
 def daemon_files(clone: Clone) -> list[str]:
     """The pid files of the background server and its updater; JSON with `pid` (Codex 0.169)."""
-    directory = os.path.join(codex_home_of(clone), "app-server-daemon")
-    return [os.path.join(directory, name) for name in entries_of(directory) if name.endswith(".pid")]
+    return [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
 
 
 def refuse_running(clone: Clone, deed: str) -> None:
@@ -3885,9 +3891,9 @@ def unused_runtimes(clone: Clone) -> list[str]:
     kept = [runtime.path for runtime in runtimes_kept(clone)]
     keeps_legacy = runtimes_of(clone) in kept
     unused = []
-    for name in entries_of(runtimes_of(clone)):
-        path = os.path.join(runtimes_of(clone), name)
-        if path not in kept and (re.match(RUNTIME_NAME, name) or not keeps_legacy) and not running_in(path, ""):
+    for path in paths_in(runtimes_of(clone)):
+        is_pin = re.match(RUNTIME_NAME, os.path.basename(path))
+        if path not in kept and (is_pin or not keeps_legacy) and not running_in(path, ""):
             unused.append(path)
     return unused
 
@@ -4339,24 +4345,18 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
         book = read_book(places)
     except MirrorError as error:
         broken = error
-    names = entries_of(places.mirror_home)
-    clones = os.path.join(places.mirror_home, "clones")
-    roots = sorted(
-        {*(os.path.join(clones, name) for name in entries_of(clones)), *(clone.root for clone in book.clones)}
-    )
-    wrappers = [os.path.join(places.bin_dir, name) for name in entries_of(places.bin_dir)]
-    led_to = (wrapper_base(path, places) for path in wrappers)
-    bases = sorted(base for base in {*map(base_below, roots), *led_to} if base and kind_of(base) == "directory")
+    led_to = {*bases_led_to(places), *map(base_of, book.clones)}
+    bases = sorted(base for base in led_to if kind_of(base) == "directory")
     known = {base_below(root) for root in claimed(book, "rootPath")}
     house = Household(
         broken=broken,
         bad_rows=book.bad_rows,
         unsettled=tuple(unsettled(places)),
-        leftovers=tuple(leftovers(places, names, roots, book)),
-        legacy_leftovers=tuple(legacy_leftovers(places, names, bases)),
+        leftovers=tuple(leftovers(places, book)),
+        legacy_leftovers=tuple(legacy_leftovers(places, bases)),
         orphans=tuple(base for base in bases if base not in known and not broken and base_id(base)),
         nameless=tuple(base for base in bases if base not in known and not broken and not base_id(base)),
-        orphan_wrappers=tuple(w for w in wrappers if not broken and is_orphan_wrapper(w, claimed(book, "id"), places)),
+        orphan_wrappers=() if broken else tuple(orphan_wrappers(places, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
         on_path=is_on_path(places.bin_dir, caller.env),
@@ -4381,13 +4381,14 @@ def claimed(book: Book, key: str) -> set[str]:
     return {text_in(row, key) for row in rows}
 
 
-def leftovers(places: Places, home_names: Sequence[str], roots: Sequence[str], book: Book) -> Iterator[str]:
+def leftovers(places: Places, book: Book) -> Iterator[str]:
     """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
     people's directories only with our mark inside."""
     in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
     in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
     ours = [directory for clone in book.clones for directory in (base_of(clone), runtimes_of(clone))]
+    roots = sorted({*paths_in(clones_in(places)), *(clone.root for clone in book.clones)})
     bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in book.clones)])
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unsettled(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
@@ -4397,24 +4398,32 @@ def leftovers(places: Places, home_names: Sequence[str], roots: Sequence[str], b
         *((directory, in_clone, wrapper_owner) for directory in bins),
     ]
     for directory, names, proof in looked:
-        for name in home_names if directory == places.mirror_home else entries_of(directory):
-            if names.fullmatch(name) and not name.endswith(busy) and proof(path := os.path.join(directory, name)):
+        for path in paths_in(directory):
+            if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
                 yield path
 
 
-def legacy_leftovers(places: Places, home_names: Sequence[str], bases: Sequence[str]) -> Iterator[str]:
+def legacy_leftovers(places: Places, bases: Sequence[str]) -> Iterator[str]:
     """What the earlier program may leave behind."""
-    for name in home_names:
-        if name == "registry.json.lock" or name.startswith("registry.json.tmp-"):
-            yield os.path.join(places.mirror_home, name)
+    for path in paths_in(places.mirror_home):
+        if re.match(r"registry\.json\.(lock\Z|tmp-)", os.path.basename(path)):
+            yield path
     for base in bases:
         yield from (os.path.join(base, name) for name in entries_of(base) if name.startswith("runtime.backup-"))
 
 
-def is_orphan_wrapper(path: str, ids: Collection[str], places: Places) -> bool:
-    """Is this a wrapper that we wrote for this mirror home, for a clone that isn't there any more?"""
-    owner, base = wrapper_owner(path), wrapper_base(path, places)
-    return bool(base) and owner not in ids and not kind_of(base)
+def orphan_wrappers(places: Places, ids: Collection[str]) -> Iterator[str]:
+    """The wrappers that we wrote for this mirror home, for clones that aren't there any more."""
+    for path in paths_in(places.bin_dir):
+        base = wrapper_base(path, places)
+        if base and wrapper_owner(path) not in ids and not kind_of(base):
+            yield path
+
+
+def bases_led_to(places: Places) -> list[str]:
+    """Where clones are or were, going by the mirror home's own directory and by the wrappers."""
+    wrappers = (wrapper_base(path, places) for path in paths_in(places.bin_dir))
+    return [*map(base_below, paths_in(clones_in(places))), *filter(None, wrappers)]
 
 
 def wrapper_base(path: str, places: Places) -> str:
@@ -4859,11 +4868,8 @@ def may_be_there(clone: Clone) -> bool:
 
 def own_rows(places: Places) -> dict[str, Any]:
     """The rows that the clones' own directories hold, by id."""
-    clones = os.path.join(places.mirror_home, "clones")
-    bases = [base_below(os.path.join(clones, name)) for name in entries_of(clones)]
-    bases += [wrapper_base(os.path.join(places.bin_dir, name), places) for name in entries_of(places.bin_dir)]
     found: dict[str, Any] = {}
-    for base in filter(None, dict.fromkeys(bases)):
+    for base in dict.fromkeys(bases_led_to(places)):
         row = json_in(os.path.join(base, "clone.json"))
         if base_below(text_in(row, "rootPath")) == base:
             found[text_in(row, "id")] = row
