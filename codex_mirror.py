@@ -2466,15 +2466,11 @@ def behind_script(script: str) -> Source | None:
     """The native package that a `codex.js` would start, found as Node would; else the JavaScript package itself."""
     names, triple = platform_names()
     package = os.path.dirname(os.path.dirname(script))
-    for above in directories_above(package):
-        if os.path.basename(above) != "node_modules":
-            found = native_package(
-                os.path.realpath(os.path.join(above, f"node_modules/@openai/codex-{names}/vendor/{triple}"))
-            )
-            if found:
-                return found
-    if found := native_package(os.path.realpath(os.path.join(package, "vendor", triple))):
-        return found
+    parents = [above for above in directories_above(package) if os.path.basename(above) != "node_modules"]
+    places = [f"{above.rstrip('/')}/node_modules/@openai/codex-{names}" for above in parents]
+    for place in (*places, package):
+        if found := native_package(os.path.realpath(os.path.join(place, "vendor", triple))):
+            return found
     described = json_in(os.path.join(package, "package.json"))
     if described.get("name") != "@openai/codex":
         return None
@@ -2638,25 +2634,19 @@ def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
 
 def lone_binary_in(directory: str) -> Source | None:
     """A binary without its package, as one of the release's archives holds it."""
-    names = ["bin/codex", "codex/codex", *(name for name in entries_of(directory) if name.startswith("codex"))]
+    names = [*LAYOUTS, *(name for name in entries_of(directory) if name.startswith("codex"))]
     paths = [os.path.join(directory, name) for name in names]
     return next((around(path) for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
 def source_of(clone: Clone) -> Source:
     """A clone's pinned runtime as the source of another."""
-    package = clone.runtime.path
-    entry = os.path.relpath(clone.runtime.entry, package)
-    if clone.runtime.kind == "npm-package":
-        return Source(
-            os.path.join(package, "package"), os.path.relpath(entry, "package"), "npm-package", clone.runtime.version
-        )
-    found = native_package(package)
-    return (
-        found._replace(version=clone.runtime.version)
-        if found
-        else Source(package, entry, "binary", clone.runtime.version)
-    )
+    package, entry, kind, version = clone.runtime
+    if kind == "npm-package":
+        package = os.path.join(package, "package")
+    elif found := native_package(package):
+        return found._replace(version=version)
+    return Source(package, os.path.relpath(entry, package), kind, version)
 
 
 def version_of(path: str, env: Mapping[str, str], codex_home: str, meanwhile: Callable[[], None] = lambda: None) -> str:
