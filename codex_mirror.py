@@ -2821,21 +2821,25 @@ def refuse_full_disk(directory: str, needed: int) -> None:
 
 def pin_files(source: Source, target: str, known: Known, report: Callable[[str, int, int], None]) -> list[PinnedFile]:
     """Fills a new directory with the source's files, each linked to a known one or copied."""
-    parts, name = parts_of(source), f"copying Codex {source.version}"
-    total, done = sum(os.stat(part.path).st_size for part in parts if not part.leads_to), 0
-    pinned = []
+    parts, done, pinned = parts_of(source), 0, []
+    total = sum(os.stat(part.path).st_size for part in parts if not part.leads_to)
+
+    def copied(count: int) -> None:
+        nonlocal done
+        done += count
+        report(f"copying Codex {source.version}", done, total)
+
     for path, inside, leads_to in parts:
         place = os.path.join(target, inside)
         make_directories(os.path.dirname(place), synced=False)
         if leads_to:
             os.symlink(leads_to, place)
             continue
-        file = linked_file(path, place, known)
-        if not file:
+        if file := linked_file(path, place, known):
+            copied(file.size)
+        else:
             refuse_full_disk(target, os.stat(path).st_size)
-            file = copied_file(path, place, partial(report_part, report, name, done, total))
-        done += file.size
-        report(name, done, total)
+            file = copied_file(path, place, copied)
         pinned.append(file._replace(path=inside))
     digested = with_digests(target, pinned)
     is_npm = source.kind == "npm-package"
@@ -2863,10 +2867,6 @@ def refuse_changed_pins(before: Sequence[PinnedFile] | None, now: Sequence[Pinne
         raise MirrorError(f"{changed[0]} is not what was pinned", "codex-mirror doctor --deep --fix mends it", REFUSED)
 
 
-def report_part(report: Callable[[str, int, int], None], name: str, before: int, total: int, count: int) -> None:
-    report(name, before + count, total)
-
-
 def linked_file(source: str, target: str, known: Known) -> PinnedFile | None:
     """Links a pinned file with the same bytes: by the source's recorded identity, or by its digest; never by size."""
     identity = identity_of(source)
@@ -2889,14 +2889,7 @@ def copied_file(source: str, target: str, copied: Callable[[int], None]) -> Pinn
     real = os.path.realpath(source)
     identity = identity_of(real)
     mode = 0o555 if os.stat(real).st_mode & 0o111 else 0o444
-    counted = 0
-
-    def count(more: int) -> None:
-        nonlocal counted
-        counted += more
-        copied(counted)
-
-    copy_file(real, target, mode, count, synced=False)
+    copy_file(real, target, mode, copied, synced=False)
     if identity_of(real) != identity:
         raise MirrorError(f"{source} changed while it was being copied", "try again when its update has ended")
     facts = os.stat(target)
