@@ -3803,15 +3803,12 @@ def changing(caller: Caller, what: str, name: str, removes: bool = False) -> Ite
 
 
 def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
-    """The pids of the clone's Codex: those that someone works with, and its background servers."""
-    background = {pid for path in daemon_files(clone) if isinstance(pid := json_in(path).get("pid"), int)}
+    """The pids of the clone's Codex: those that someone works with, and those in the background, the server and its
+    updater, which leave theirs in JSON files (Codex 0.169)."""
+    files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
+    background = {pid for path in files if isinstance(pid := json_in(path).get("pid"), int)}
     pids = running_in(base_of(clone), codex_home_of(clone))
     return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
-
-
-def daemon_files(clone: Clone) -> list[str]:
-    """The pid files of the background server and its updater; JSON with `pid` (Codex 0.169)."""
-    return [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
 
 
 def refuse_running(clone: Clone, deed: str) -> None:
