@@ -2194,25 +2194,21 @@ def is_inside_ours(path: str, plan: Plan) -> bool:
     base = next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
     if not base or base_id(base) not in plan.owners:
         return False
-    for directory in directories_above(path if path == base else os.path.dirname(path)):
-        if kind_of(directory) != "directory":
-            return False
-        if directory == base:
-            break
-    return True
+    inside = (above for above in directories_above(os.path.dirname(path)) if is_below(above, base))
+    return all(kind_of(directory) == "directory" for directory in (base, *inside))
 
 
 def discard_made(plan: Plan, path: str) -> None:
     """Clears away what an uncommitted change made, and nothing that came in its place."""
     if kind_of(path) and is_ours(path, plan):
         discard_ours(plan, path)
-    elif plan.id not in os.path.basename(path) and kind_of(gone_name(path, plan)):
+    elif kind_of(gone_name(path, plan)):
         discard(gone_name(path, plan))
 
 
 def discard_ours(plan: Plan, path: str) -> None:
     """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it."""
-    gone = path if plan.id in os.path.basename(path) else gone_name(path, plan)
+    gone = gone_name(path, plan)
     if gone != path and kind_of(path):
         if not is_ours(path, plan):
             raise MirrorError(f"{path} isn't ours, and was left as it is")
@@ -2224,8 +2220,8 @@ def discard_ours(plan: Plan, path: str) -> None:
 
 
 def gone_name(path: str, plan: Plan) -> str:
-    """The name that something doomed has while it is being discarded."""
-    return f"{path}.gone-{plan.id}"
+    """The name that something doomed has while it is being discarded: its own, when the change's id is in that."""
+    return path if plan.id in os.path.basename(path) else f"{path}.gone-{plan.id}"
 
 
 # --- Journal --------------------------------------------------------------------------------------
