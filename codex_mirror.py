@@ -1268,7 +1268,7 @@ def become(program: Program) -> NoReturn:
     os.execvpe(program.argv[0], program.argv, dict(program.env))
 
 
-def run_child(program: Program, cwd: str | None = None) -> int:
+def run_child(program: Program) -> int:
     """Runs a program on our terminal and waits for it: Ctrl-C is its own; its exit code, 128 + n for signal n."""
     import subprocess
 
@@ -1279,7 +1279,7 @@ def run_child(program: Program, cwd: str | None = None) -> int:
     child = None
     try:
         with signals_held():
-            child = subprocess.Popen(list(program.argv), env=dict(program.env), cwd=cwd)
+            child = subprocess.Popen(list(program.argv), env=dict(program.env))
         code = child.wait()
         return code if code >= 0 else 128 - code
     finally:
@@ -2590,16 +2590,12 @@ def source_installed(change: Change, env: Mapping[str, str]) -> Source:
         nameless += [] if found else [path]
     if scripts:
         return scripts[0]
-    if nameless:
-        raise nowhere(nameless[0])
+    if nameless:  # It answers as a Codex does, and doesn't show where its program is.
+        what = f"where the Codex behind {nameless[0]} is could not be found"
+        raise MirrorError(what, "name its package with --from")
     raise MirrorError(
         "no installed Codex was found on PATH", f"install it ({INSTALL_ADVICE}), or name one with --from PATH"
     )
-
-
-def nowhere(path: str) -> MirrorError:
-    """A command that answers as a Codex does, and doesn't show where its program is."""
-    return MirrorError(f"where the Codex behind {path} is could not be found", "name its package with --from")
 
 
 def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
@@ -3327,11 +3323,8 @@ def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
     for directory in days + level:
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
-                if (
-                    entry.name.startswith("rollout-")
-                    and entry.name.endswith(".jsonl")
-                    and entry.is_file(follow_symlinks=False)
-                ):
+                named = entry.name.startswith("rollout-") and entry.name.endswith(".jsonl")
+                if named and entry.is_file(follow_symlinks=False):
                     found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
     found.sort(reverse=True)
     return found
@@ -3951,12 +3944,6 @@ def move_wrapper(caller: Caller, name: str, directory: str) -> tuple[Clone, str]
             raise MirrorError(change.left[0], "move that file away first", REFUSED)
         change.commit(with_clone(change.book, moved))
     return moved, "; ".join(change.left)
-
-
-def note_account(caller: Caller, clone: Clone, account: Account | None) -> None:
-    """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is."""
-    with changing(caller, "note the account of", clone.name) as (change, current):
-        change.commit(with_clone(change.book, current._replace(account=account)))
 
 
 class Amendment(NamedTuple):
@@ -4996,10 +4983,6 @@ def problem_lines(problems: Sequence[Problem], everything: bool = True) -> list[
     return lines
 
 
-def problem_rows(problems: Sequence[Problem]) -> dict[str, Any]:
-    return {"errors": [p.what for p in problems if p.severity == "error"], "problems": [p._asdict() for p in problems]}
-
-
 def health_row(health: Health) -> dict[str, Any]:
     return {
         "name": health.name,
@@ -5008,7 +4991,8 @@ def health_row(health: Health) -> dict[str, Any]:
         "wrapperPath": health.wrapper_path,
         "authStatus": health.auth_status,
         "writable": health.writable,
-        **problem_rows(health.problems),
+        "errors": [problem.what for problem in health.problems if problem.severity == "error"],
+        "problems": [problem._asdict() for problem in health.problems],
         "account": {key: value for key, value in health.account._asdict().items() if value},
     }
 
@@ -5131,9 +5115,11 @@ def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcom
 
 
 def noted_account(caller: Caller, clone: Clone, account: Account | None) -> tuple[str, ...]:
-    """Remembers who is logged in, or that nobody is any more; why that failed, in words."""
+    """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is; why that
+    failed, in words."""
     try:
-        note_account(caller, clone, account)
+        with changing(caller, "note the account of", clone.name) as (change, current):
+            change.commit(with_clone(change.book, current._replace(account=account)))
     except (MirrorError, OSError) as error:
         return (f"the account could not be noted: {explained(error)}",)
     return ()
@@ -5155,10 +5141,9 @@ def question_of_login(caller: Caller, *, name: str, arguments: Sequence[str] = (
 @contextlib.contextmanager
 def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
     """The turn for a login in the browser: Codex always listens on port 1455, and a second login cancels the first."""
+    lock = os.path.join(caller.places.mirror_home, "login.lock")
     try:
-        with locked(
-            os.path.join(caller.places.mirror_home, "login.lock"), f"login {clone.name}", 0, lambda holder: None
-        ):
+        with locked(lock, f"login {clone.name}", 0, lambda holder: None):
             yield
     except MirrorError as error:
         if error.code != BUSY:
@@ -5244,27 +5229,22 @@ def login_command(clone: Clone, caller: Caller) -> str:
 
 def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
     book = read_book(caller.places)
-    notes = [row_complaint(bad) for bad in book.bad_rows]
-
-    def data() -> list[dict[str, Any]]:
-        return [row_of(clone) for clone in book.clones]
-
+    lines: list[str] = []
+    table = None
     if full:
         installed = installed_at_a_glance(caller.env)
         lines = [line for clone in book.clones for line in described(clone, caller.places, installed)]
-        return Outcome(lines=tuple(lines), data=data, notes=tuple(notes))
-    if not caller.terminal:
-        rows: tuple[tuple[str, ...], ...] = tuple(
-            (clone.name, clone.runtime.version, clone.root) for clone in book.clones
-        )
-        return Outcome(table=Table(("NAME", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes))
-    if not book.entries:
-        return Outcome(lines=("there are no clones yet; to make one: codex-mirror create work",), data=data)
-    installed, now = installed_at_a_glance(caller.env), time.time()
-    rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
-    return Outcome(
-        table=Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows), data=data, notes=tuple(notes)
-    )
+    elif not caller.terminal:
+        short = tuple((clone.name, clone.runtime.version, clone.root) for clone in book.clones)
+        table = Table(("NAME", "CODEX", "ROOT"), short)
+    elif book.entries:
+        installed, now = installed_at_a_glance(caller.env), time.time()
+        rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
+        table = Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows)
+    else:
+        lines = ["there are no clones yet; to make one: codex-mirror create work"]
+    notes = tuple(map(row_complaint, book.bad_rows))
+    return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(row_of, book.clones)), notes=notes)
 
 
 def set_clone(
