@@ -1830,11 +1830,9 @@ def check_mirror_home(places: Places) -> None:
     """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
     try:
         facts = os.stat(places.mirror_home)
-    except FileNotFoundError:
-        if not os.path.islink(places.mirror_home):
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not os.path.islink(places.mirror_home):
             return
-        facts = None
-    except OSError:
         facts = None
     if facts is None or not stat.S_ISDIR(facts.st_mode):
         what = "is not a directory" if facts else "is a link to nothing"
@@ -3434,7 +3432,6 @@ def build_home(clone: Clone, places: Places) -> None:
     for directory in home_directories(clone):
         make_directories(directory, synced=False)
     write_new(config_file(codex_home_of(clone)), NEW_CONFIG.encode())
-    make_directories(os.path.dirname(updater_file(clone)), synced=False)
     write_new(updater_file(clone), UPDATER_SETTINGS.encode())
 
 
@@ -4165,7 +4162,6 @@ class Facts(NamedTuple):
     """What is so about one clone, without judgement."""
 
     clone: Clone
-    codex_home: str
     strange: str
     recorded: bool
     missing: tuple[str, ...]
@@ -4228,7 +4224,6 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
     found = next(found_on_path(clone.name, caller.env.get("PATH", "")), "")
     return Facts(
         clone=clone,
-        codex_home=codex_home,
         strange=complaint_about_base(clone),
         recorded=manifest is not None,
         missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
@@ -4288,12 +4283,11 @@ def wrapper_state(clone: Clone, places: Places) -> str:
 
 def login_status(clone: Clone, caller: Caller) -> Captured:
     """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours."""
-    ours = is_wrapper_of(clone, clone.wrapper) and not wrapper_owner(clone.wrapper).startswith("legacy:")
     env = {name: value for name, value in caller.env.items() if name != "CODEX_MIRROR_CLI"}
     program = launch(clone, caller.places, env, ("login", "status"))
     if not os.path.isdir(codex_home_of(clone)):
         return Captured(126, b"", b"its CODEX_HOME is missing")
-    if ours and os.access(clone.wrapper, os.X_OK):
+    if wrapper_owner(clone.wrapper) == clone.id and os.access(clone.wrapper, os.X_OK):
         program = Program((clone.wrapper, "login", "status"), env)
     return capture(program.argv, program.env, codex_home_of(clone), STATUS_SECONDS)
 
@@ -4627,7 +4621,7 @@ def mends_of(facts: Facts) -> list[Callable[[Caller, Clone], list[str]]]:
     mends = (
         (facts.absent or facts.open_to_others or facts.read_only, mend_directories),
         (facts.missing or facts.damaged, mend_runtime),
-        (facts.loose and os.path.isdir(facts.codex_home), mend_pin),
+        (facts.loose and os.path.isdir(codex_home_of(facts.clone)), mend_pin),
         (facts.wrapper in ("missing", "outdated", "not executable"), mend_wrapper),
         (facts.unused, discard_unused),
     )

@@ -52,7 +52,7 @@ FINE = {
 def facts(home: Home, **changes: Any) -> Any:
     """The facts about a clone with which nothing is wrong, but for these."""
     clone = clone_like(home, account=changes.pop("noted", None))
-    return cm.Facts(**{"clone": clone, "codex_home": cm.codex_home_of(clone), **FINE, **changes})
+    return cm.Facts(**{"clone": clone, **FINE, **changes})
 
 
 def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
