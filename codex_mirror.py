@@ -2529,10 +2529,11 @@ def binary_started_in(home: str) -> str:
 
 
 def what_it_said(answer: Captured) -> str:
-    """How a program that should have told its version failed, for a message."""
+    """How a program failed that should have told something, for a message; Codex's warnings say nothing of that."""
     if answer.code is None:
         return "did not answer in time"
-    lines = [line for line in (answer.err + answer.out).decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = (answer.err + answer.out).decode("utf-8", "replace").splitlines()
+    lines = [line for line in lines if line.strip() and not line.startswith("WARNING")]
     said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
     return f"{how}: {said[:200]}" if said else how
@@ -4464,20 +4465,9 @@ def changed_complaint(facts: Facts) -> str:
 
 def start_complaint(facts: Facts) -> str:
     """What went wrong when the clone was started, unless a missing part says why."""
-    complaint = "" if facts.missing or facts.absent else status_complaint(facts)
-    return f"its Codex doesn't start well: {complaint}" if complaint else ""
-
-
-def status_complaint(facts: Facts) -> str:
-    """What went wrong when the clone was started, or nothing."""
-    if auth_status(facts) != "unknown":
+    if facts.missing or facts.absent or auth_status(facts) != "unknown":
         return ""
-    lines = [
-        line
-        for line in (facts.status.err + facts.status.out).decode("utf-8", "replace").splitlines()
-        if not line.startswith("WARNING")
-    ]
-    return what_it_said(facts.status._replace(err="\n".join(lines).encode(), out=b""))
+    return f"its Codex doesn't start well: {what_it_said(facts.status)}"
 
 
 def changed_account(facts: Facts) -> bool:
