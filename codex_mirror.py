@@ -1547,6 +1547,10 @@ class Book(NamedTuple):
     def bad_rows(self) -> tuple[BadRow, ...]:
         return tuple(entry for entry in self.entries if isinstance(entry, BadRow))
 
+    @property
+    def rows(self) -> list[Any]:
+        return [row_of(entry) if isinstance(entry, Clone) else entry.row for entry in self.entries]
+
 
 class RegistryError(MirrorError):
     """The registry can't be read as a whole; nothing writes over it but `doctor --fix`."""
@@ -1762,9 +1766,8 @@ def clone_row_text(clone: Clone) -> bytes:
 def write_book(places: Places, book: Book, keep_previous: bool = True) -> None:
     """Replaces the registry, durably: its new bytes, the old one's second name, then the name, then the directory."""
     path = registry_file(places)
-    rows = [json.dumps(row_of(entry) if isinstance(entry, Clone) else entry.row) for entry in book.entries]
     head = json.dumps({"version": 1, **book.extra, "lastChange": book.last_change})[:-1]
-    content = head + ', "clones": [' + ",".join("\n" + row for row in rows) + "\n]}\n"
+    content = head + ', "clones": [' + ",".join("\n" + json.dumps(row) for row in book.rows) + "\n]}\n"
     previous = path + ".previous"
     remove_file(path + ".new")
     write_new(path + ".new", content.encode())
@@ -2417,9 +2420,8 @@ def native_package(directory: str) -> Source | None:
     """The native package in this very directory, which describes itself, or up to 0.120 has `path/` beside `codex/`."""
     described = json_object(read_or_none(os.path.join(directory, "codex-package.json"), 1 << 20))
     entry = "bin/codex" if described else "codex/codex"
-    if not os.path.isfile(os.path.join(directory, entry)) or not (
-        described or os.path.isdir(os.path.join(directory, "path"))
-    ):
+    is_package = described or os.path.isdir(os.path.join(directory, "path"))
+    if not is_package or not os.path.isfile(os.path.join(directory, entry)):
         return None
     wanted = [
         helper for helper in LAYOUTS[entry] if platform_names()[0].startswith("linux") or not helper.endswith("bwrap")
@@ -2442,16 +2444,13 @@ def around(binary: str) -> Source:
 def package_in(directory: str, deeper: bool = True) -> Source | None:
     """The Codex in a directory that someone named: a native package, an npm package, or one directory with either."""
     _, triple = platform_names()
-    below = [
-        *("", f"vendor/{triple}", "packages/standalone/current"),
-        *(f"{prefix}node_modules/@openai/codex" for prefix in ("", "lib/")),
-    ]
-    for tail in below:
+    npm = "node_modules/@openai/codex"
+    for tail in ("", f"vendor/{triple}", "packages/standalone/current", npm, f"lib/{npm}"):
         inside = os.path.realpath(os.path.join(directory, tail))
         if found := native_package(inside):
             return found
-        if os.path.isfile(os.path.join(inside, "bin", "codex.js")):
-            return behind_script(os.path.join(inside, "bin", "codex.js"))
+        if os.path.isfile(script := os.path.join(inside, "bin", "codex.js")):
+            return behind_script(script)
     only = entries_of(directory)
     return package_in(os.path.join(directory, only[0]), deeper=False) if deeper and len(only) == 1 else None
 
@@ -4011,11 +4010,10 @@ def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) ->
     target = codex_home_of(clone)
     own = [tail for tail in setting_files(source) if kind_of(os.path.join(target, tail))]
     missing = [tail for tail in setting_files(source) if tail not in own]
-    for directory in dict.fromkeys(os.path.dirname(os.path.join(target, tail)) for tail in missing):
+    paths = [os.path.join(target, tail) for tail in missing]
+    for directory in dict.fromkeys(map(os.path.dirname, paths)):
         change.make_room(directory, 0o700)
-    staged = [
-        Staged(staged_name(path, change.id), path, False) for tail in missing for path in [os.path.join(target, tail)]
-    ]
+    staged = [Staged(staged_name(path, change.id), path, False) for path in paths]
     change.plan(staged=staged)
     for tail, one in zip(missing, staged, strict=True):
         copy_file(os.path.join(source, tail), one.temporary, 0o600)
@@ -4047,11 +4045,8 @@ def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | by
     codex_home = codex_home_of(clone)
     about = {"version": 1, "name": clone.name, "codex": clone.runtime.version, "home": clone.home}
     tails = [*setting_files(codex_home), *(tail for name in SESSIONS for tail in plain_files(codex_home, name))]
-    tails += [
-        name
-        for name in ("config.toml", *(["auth.json"] if with_login else []))
-        if os.path.isfile(os.path.join(codex_home, name))
-    ]
+    single = ("config.toml", "auth.json") if with_login else ("config.toml",)
+    tails += [name for name in single if os.path.isfile(os.path.join(codex_home, name))]
     files: list[tuple[str, str | bytes]] = [(f"codex/{tail}", os.path.join(codex_home, tail)) for tail in sorted(tails)]
     return [("codex-mirror.json", json.dumps(about, indent=2).encode() + b"\n"), *files]
 
@@ -4698,12 +4693,11 @@ def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: S
     if not good:
         hint = f"codex-mirror update {sharing[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
-    targets = [target for _, target in sharing]
-    staged = [Staged(staged_name(target, change.id), target, True) for target in targets]
+    staged = [Staged(staged_name(target, change.id), target, True) for _, target in sharing]
     change.plan(clones=[clone for clone, _ in sharing], staged=staged)
-    for target in targets:
-        change.make_room(os.path.dirname(target), 0o700)
-    first, *rest = [staged_name(target, change.id) for target in targets]
+    for half in staged:
+        change.make_room(os.path.dirname(half.target), 0o700)
+    first, *rest = [half.temporary for half in staged]
     copy_file(good, first, file.mode)
     os.utime(first, ns=(file.mtime_ns, file.mtime_ns))
     for temporary in rest:
@@ -4755,17 +4749,13 @@ def adopt(change: Change, bases: Sequence[str]) -> list[str]:
     book, done = change.book, []
     for base in bases:
         row = json_in(os.path.join(base, "clone.json"))
-        entries = entries_from(
-            [*(row_of(entry) if isinstance(entry, Clone) else entry.row for entry in book.entries), row], change.places
-        )
-        last = entries[-1]
+        last = entries_from([*book.rows, row], change.places)[-1]
         if isinstance(last, Clone) and base_of(last) == base:
             book = with_clone(book, last)
             done.append(f"{last.name}: took the clone in {base} back into the registry")
         else:
-            done.append(
-                f"left {base} as it is: {last.why if isinstance(last, BadRow) else 'its clone.json is of elsewhere'}"
-            )
+            why = last.why if isinstance(last, BadRow) else "its clone.json is of elsewhere"
+            done.append(f"left {base} as it is: {why}")
     if book != change.book:
         change.commit(book)
     return done
@@ -5039,9 +5029,8 @@ def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
 def exec_program(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
     clone = ready(caller, name)
     words = tuple(arguments) or (caller.env.get("SHELL") or "/bin/sh",)
-    return Outcome(
-        program=Program(words, launch_environment(clone, caller.places, caller.env)), notes=hiding(clone, caller)
-    )
+    program = Program(words, launch_environment(clone, caller.places, caller.env))
+    return Outcome(program=program, notes=hiding(clone, caller))
 
 
 def ready(caller: Caller, name: str) -> Clone:
@@ -5385,19 +5374,17 @@ def doctor(caller: Caller, *, name: str = "", fix: bool = False, deep: bool = Fa
     if fix and not name:
         notes += attempted(partial(mend_household, caller, house))
         house = examine_household(caller)
-    book = read_book(caller.places) if not house.broken else Book()
     if house.broken and name:
         raise house.broken
+    book = Book() if house.broken else read_book(caller.places)
     clones = [clone_named(book, name)] if name else list(book.clones)
     facts = examined(clones, book, caller, deep)
-    if fix:
+    if fix and facts:
         for one in facts:
             for mend in mends_of(one):
                 notes += attempted(partial(mend, caller, one.clone))
-        book = read_book(caller.places) if not house.broken else book
-        facts = examined(
-            [clone for clone in book.clones if clone.id in {one.clone.id for one in facts}], book, caller, deep
-        )
+        book, ids = read_book(caller.places), {one.clone.id for one in facts}
+        facts = examined([clone for clone in book.clones if clone.id in ids], book, caller, deep)
     healths = [health_of(one) for one in facts]
     household = () if name else diagnose_household(house, caller.places)
     return report_of_doctor(healths, household, notes)
