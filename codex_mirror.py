@@ -3387,8 +3387,9 @@ def left_now(usage: Usage, now: float) -> float | None:
 
 # --- Homes ----------------------------------------------------------------------------------------
 
+UPDATE_PROMPT = "check_for_update_on_startup"
 PIN_SETTINGS = {
-    "check_for_update_on_startup": "false",
+    UPDATE_PROMPT: "false",
     "cli_auth_credentials_store": '"file"',
     "mcp_oauth_credentials_store": '"file"',
 }
@@ -3442,9 +3443,7 @@ def updater_file(clone: Clone) -> str:
 def complaints_about_pin(clone: Clone) -> list[str]:
     """The settings that would let this clone's Codex slip its pin."""
     settings = dict(settings_in(config_text(codex_home_of(clone))))
-    loose = [key for key, value in PIN_SETTINGS.items() if key.startswith("check") and settings.get(key) != value]
-    if settings.get(f"features.{PIN_FEATURE}") != "false":
-        loose.append(f"features.{PIN_FEATURE}")
+    loose = [key for key in (UPDATE_PROMPT, f"features.{PIN_FEATURE}") if settings.get(key) != "false"]
     updater = json_in(updater_file(clone)).get("updater")
     if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
         loose.append("app-server-daemon/settings.json")
@@ -3456,7 +3455,7 @@ def with_pin_settings(config: str, foreign: bool) -> str:
 
     From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
     those that name the places of databases and logs, which two homes must not share."""
-    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {next(iter(PIN_SETTINGS))}
+    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {UPDATE_PROMPT}
     statements = statements_in(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
     kept, there = [], set()
     for one in statements:
