@@ -1346,13 +1346,10 @@ def running_in(directory: str, codex_home: str) -> list[int]:
     """The pids of Codex processes whose program lies in the directory, or whose CODEX_HOME is this one, if any."""
     directory = os.path.realpath(directory)
     if os.path.isdir("/proc/self"):
-        return sorted(
-            pid for pid in map(int, filter(str.isdigit, entries_of("/proc"))) if is_codex(pid, directory, codex_home)
-        )
-    listing = capture(["ps", "-axwwE", "-o", "pid=,command="], os.environ, "/", 5).out.decode(
-        "utf-8", "surrogateescape"
-    )
-    return codex_in_listing(listing, directory, codex_home)
+        pids = map(int, filter(str.isdigit, entries_of("/proc")))
+        return sorted(pid for pid in pids if is_codex(pid, directory, codex_home))
+    listing = capture(["ps", "-axwwE", "-o", "pid=,command="], os.environ, "/", 5)
+    return codex_in_listing(listing.out.decode("utf-8", "surrogateescape"), directory, codex_home)
 
 
 def is_codex(pid: int, directory: str, codex_home: str) -> bool:
@@ -4300,14 +4297,15 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
     led_to = {*bases_led_to(places), *map(base_of, book.clones)}
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
     known = {base_below(root) for root in claimed(book, "rootPath")}
+    strange = [base for base in bases if base not in known and not broken]
     house = Household(
         broken=broken,
         bad_rows=book.bad_rows,
         unsettled=tuple(unsettled(places)),
         leftovers=tuple(leftovers(places, book)),
         legacy_leftovers=tuple(legacy_leftovers(places, bases)),
-        orphans=tuple(base for base in bases if base not in known and not broken and base_id(base)),
-        nameless=tuple(base for base in bases if base not in known and not broken and not base_id(base)),
+        orphans=tuple(base for base in strange if base_id(base)),
+        nameless=tuple(base for base in strange if not base_id(base)),
         orphan_wrappers=() if broken else tuple(orphan_wrappers(places, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
@@ -4911,6 +4909,11 @@ def explained(error: MirrorError | OSError) -> str:
     return f"{path}: {error.strerror}"
 
 
+def explained_with_hint(error: MirrorError | OSError) -> str:
+    hint = error.hint if isinstance(error, MirrorError) else ""
+    return f"{explained(error)} ({hint})" if hint else explained(error)
+
+
 def way_out_of(error: OSError) -> str:
     """What to do about an error that the system reports."""
     first = {
@@ -5338,8 +5341,7 @@ def update(
             if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
                 continue  # Somebody removed it meanwhile.
             failed = FAILED
-            hint = f" ({error.hint})" if isinstance(error, MirrorError) and error.hint else ""
-            notes.append(f"{name}: {explained(error)}{hint}")
+            notes.append(f"{name}: {explained_with_hint(error)}")
             data.append({"name": name, "ok": False, "error": explained(error)})
             continue
         lines.append(update_text(updated))
@@ -5408,10 +5410,8 @@ def attempted(deed: Callable[[], list[str]]) -> list[str]:
     """What was mended, or why it could not be, in words."""
     try:
         return deed()
-    except MirrorError as error:
-        return [f"{error.message} ({error.hint})" if error.hint else error.message]
-    except OSError as error:
-        return [explained(error)]
+    except (MirrorError, OSError) as error:
+        return [explained_with_hint(error)]
 
 
 def usage(caller: Caller, *, name: str = "") -> Outcome:
