@@ -1788,10 +1788,8 @@ def put_in_place_of_previous(path: str, previous: str) -> None:
 
 def with_clone(book: Book, clone: Clone) -> Book:
     """The book with this clone in the place of the one with its id, or at the end."""
-    if any(entry.id == clone.id for entry in book.clones):
-        kept = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in book.entries)
-        return book._replace(entries=kept)
-    return book._replace(entries=(*book.entries, clone))
+    entries = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in book.entries)
+    return book._replace(entries=entries if clone in entries else (*entries, clone))
 
 
 def without_clone(book: Book, clone: Clone) -> Book:
@@ -4378,7 +4376,8 @@ def bases_led_to(places: Places) -> list[str]:
 
 def wrapper_base(path: str, places: Places) -> str:
     """The clone directory that a wrapper of this mirror home leads to, or nothing."""
-    if not wrapper_owner(path) or wrapper_owner(path).startswith("legacy:"):
+    owner = wrapper_owner(path)
+    if not owner or owner.startswith("legacy:"):
         return ""
     text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
     home = re.search(r"^cm_codex_home='(/[^'\n]*)/home/\.codex'$", text, re.MULTILINE)
@@ -4728,9 +4727,8 @@ def mend_household(caller: Caller, house: Household) -> list[str]:
 def mend_rows(caller: Caller) -> list[str]:
     """Puts the clones' own rows in the place of broken ones with the same id; what was done, in words."""
     with writing(caller, "doctor --fix") as change:
-        good = {entry.id: entry for entry in found_book(caller.places).entries if isinstance(entry, Clone)}
         taken = {clone.id for clone in change.book.clones}
-        mends = {id: clone for id, clone in good.items() if id not in taken}
+        mends = {clone.id: clone for clone in found_book(caller.places).clones if clone.id not in taken}
         entries = tuple(
             mends.get(text_in(entry.row, "id"), entry) if isinstance(entry, BadRow) else entry
             for entry in change.book.entries
@@ -5245,9 +5243,8 @@ def export_clone(caller: Caller, *, name: str, output: str = "", with_login: boo
     if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
         what = f"the login of '{name}' can't be exported: {account_text(account)}"
         raise MirrorError(what, "leave --with-login out", REFUSED)
-    warning = (
-        ("the export holds the login: it works in one place only, so don't use it here any more",) if with_login else ()
-    )
+    doubled = "the export holds the login: it works in one place only, so don't use it here any more"
+    warning = (doubled,) if with_login else ()
     if output == "-":
         if caller.terminal:
             raise MirrorError(
@@ -5363,9 +5360,8 @@ def roll_back(caller: Caller, *, name: str) -> Outcome:
 
 def rename(caller: Caller, *, name: str, new_name: str) -> Outcome:
     clone, left = rename_clone(caller, name, new_name)
-    return Outcome(
-        FAILED if left else DONE, (f"'{name}' is now '{clone.name}', and its command {clone.wrapper}",), tuple(left)
-    )
+    renamed = f"'{name}' is now '{clone.name}', and its command {clone.wrapper}"
+    return Outcome(FAILED if left else DONE, (renamed,), tuple(left))
 
 
 def doctor(caller: Caller, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:
