@@ -1455,17 +1455,22 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
                 tar.addfile(info, source)
 
 
-def unpack(archive: BinaryIO, directory: str, limit: int) -> None:
-    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `limit` bytes in all at most, which
-    leaves some room on its disk.
+def unpack(archive: BinaryIO, directory: str, most: int) -> None:
+    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `most` bytes in all, and no more
+    than leaves some room on its disk.
 
     Reads to the very end, where gzip keeps its checksum. Raises MirrorError."""
     import gzip
     import tarfile
     import zlib
 
-    hint = "make room, or if that is more than it can hold, don't use this file"
-    too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, REFUSED)
+    room = free_bytes(directory) * 9 // 10
+    limit = min(most, room)
+    hint = (
+        "don't use this file" if room > most else "make room, or if that is more than it can hold, don't use this file"
+    )
+    code = REFUSED if room > most else FAILED
+    too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, code)
 
     class Member(tarfile.TarInfo):
         """A member whose name and the like, which tarfile reads at one go, have no more than a bearable length."""
@@ -4064,7 +4069,7 @@ def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> No
 def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, Any]]:
     """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
     directory = change.scratch()
-    unpack(archive, directory, min(IMPORT_LIMIT, free_bytes(directory) * 9 // 10))
+    unpack(archive, directory, IMPORT_LIMIT)
     about = json_in(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
         raise MirrorError("this is not an export of codex-mirror", "codex-mirror export NAME makes one", REFUSED)
@@ -8137,7 +8142,8 @@ class Voice:
 
     def render(self, outcome: Outcome, as_json: bool, terminal: bool, width: int) -> None:
         """Says what a command did."""
-        if as_json and not outcome.program and (outcome.data is not None or not outcome.stream):
+        is_bytes = outcome.stream is not None and outcome.data is None and not outcome.lines
+        if as_json and not outcome.program and not is_bytes:
             said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
             data = outcome.data() if callable(outcome.data) else outcome.data
             data = said if data is None else data

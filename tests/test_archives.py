@@ -163,3 +163,12 @@ def test_a_fifo_is_never_waited_for_when_packing(tmp_path: Path) -> None:
     except (OSError, cm.MirrorError):
         return
     assert unpacked(file.getvalue(), tmp_path)["a"][2] == tree(tmp_path / "target")["a"][2]
+
+
+def test_where_the_disk_has_less_room_than_is_reasonable_the_disk_is_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cm, "free_bytes", lambda path: 1000)
+    with pytest.raises(cm.MirrorError, match="unpacks to more than 900 B") as caught:
+        unpacked(archive_of(member("a", b"x" * 950)), tmp_path)
+    assert caught.value.code == cm.FAILED and "make room" in caught.value.hint
