@@ -6742,6 +6742,7 @@ TOKEN = (
     rb"|(?P<alt>\x1b(?![\x00-\x07\x09-\x1f]))?"
     rb"(?P<key>[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})|."
 )
+# The beginning of one of them that isn't whole yet, up to the end of what came; and those that may take long.
 TOKEN_BEGUN = (
     rb"(?s)(?:\x1b(?:\[200~(?!.*\x1b\[201~).*|[\[O][0-9;?<>=]*|\[\[|\[M.{0,2}|[]P_][^\x07\x1b]*\x1b?)?"
     rb"|\x1b?(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}))\Z"
