@@ -80,7 +80,7 @@ import signal
 import stat
 import time
 from collections import namedtuple
-from functools import partial
+from functools import lru_cache, partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -3200,7 +3200,8 @@ def account_text(account: Account) -> str:
 
 def keeps_login_in_keyring(codex_home: str) -> bool:
     """Does this home's config.toml keep the login in the system's keyring?"""
-    return setting_in(config_text(codex_home), "cli_auth_credentials_store").strip("\"'") in ("keyring", "auto")
+    store = settings_in(config_text(codex_home)).get("cli_auth_credentials_store", "")
+    return store.strip("\"'") in ("keyring", "auto")
 
 
 def config_file(codex_home: str) -> str:
@@ -3220,23 +3221,19 @@ def config_text(codex_home: str) -> str:
         return ""
 
 
-def setting_in(config: str, key: str) -> str:
-    """The value, as written, of a plain `key` or `table.key` in a config.toml; nothing when it isn't there."""
-    for name, value in settings_in(config):
-        if name == key:
-            return value
-    return ""
-
-
-def settings_in(config: str) -> Iterator[tuple[str, str]]:
-    """Every setting as (`table.key`, value as written), also those inside `{}`. `tomllib` came with 3.11."""
+@lru_cache(maxsize=8)
+def settings_in(config: str) -> Mapping[str, str]:
+    """The values in a config.toml, as written, by `key` or `table.key`, also those inside `{}`; doctor asks for them
+    twice. `tomllib` came with 3.11."""
+    settings: dict[str, str] = {}
     for setting in statements_in(config):
         if setting.key:
             name = ".".join((*setting.table, *setting.key))
-            yield name, setting.value
+            settings[name] = setting.value
             if setting.value.startswith("{"):
                 parts = (part.partition("=") for part in setting.value.strip("{} ").split(","))
-                yield from ((".".join((name, *key_parts(key))), value.strip()) for key, _, value in parts)
+                settings |= {".".join((name, *key_parts(key))): value.strip() for key, _, value in parts}
+    return settings
 
 
 class Statement(NamedTuple):
@@ -3442,7 +3439,7 @@ def updater_file(clone: Clone) -> str:
 
 def complaints_about_pin(clone: Clone) -> list[str]:
     """The settings that would let this clone's Codex slip its pin."""
-    settings = dict(settings_in(config_text(codex_home_of(clone))))
+    settings = settings_in(config_text(codex_home_of(clone)))
     loose = [key for key in (UPDATE_PROMPT, f"features.{PIN_FEATURE}") if settings.get(key) != "false"]
     updater = json_in(updater_file(clone)).get("updater")
     if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
@@ -3474,7 +3471,7 @@ def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, 
     home = change.scratch()
     path = config_file(home)
     held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
-    forced = [name for name, _ in settings_in(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
+    forced = [name for name in settings_in(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:
         what = f"these settings have {forced[0]}, which can log a clone out"
         raise MirrorError(what, "take it out of them", REFUSED)
@@ -3500,8 +3497,7 @@ def with_feature_off(config: bytes) -> bytes:
     """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
     text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
     texts = [with_feature_turned(one) for one in statements_in(text)]
-    settings = dict(settings_in("".join(texts)))
-    if settings.get(f"features.{PIN_FEATURE}") != "false":
+    if settings_in("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
         named = [(*one.table, *one.key)[:1] == ("features",) and one for one in statements_in("".join(texts))]
         header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
         inline = next((n for n, one in enumerate(named) if one and one.key == ("features",)), -1)

@@ -43,7 +43,7 @@ def test_a_new_home_is_private_and_holds_the_pin(home: Home, clone: Any) -> None
     config = Path(cm.codex_home_of(clone), "config.toml").read_text()
     assert "# Written by codex-mirror" in config and not cm.keeps_login_in_keyring(cm.codex_home_of(clone))
     for key in ("check_for_update_on_startup", "cli_auth_credentials_store", "mcp_oauth_credentials_store"):
-        assert cm.setting_in(config, key) in ("false", '"file"')
+        assert cm.settings_in(config)[key] in ("false", '"file"')
     settings = json.loads(Path(cm.updater_file(clone)).read_text())
     assert settings == {"updater": {"autoUpdateEnabled": False}}
 
@@ -196,8 +196,8 @@ def test_the_pinned_codex_reads_the_settings_that_it_gets(home: Home, version: s
     before = tree(home.base)
     with cm.writing(caller_in(home), "test") as change:
         held = cm.settled_config(change, clone, caller_in(home), b'model = "x"\n[features]\napps = true\n')
-    assert cm.setting_in(held.decode(), "features.daemon_auto_start") == "false"
-    assert cm.setting_in(held.decode(), "model") == '"x"' and cm.setting_in(held.decode(), "features.apps") == "true"
+    assert cm.settings_in(held.decode())["features.daemon_auto_start"] == "false"
+    assert cm.settings_in(held.decode())["model"] == '"x"' and cm.settings_in(held.decode())["features.apps"] == "true"
     after = {path: what for path, what in tree(home.base).items() if path != "m/lock"}
     assert after == {path: what for path, what in before.items() if path != "m/lock"}
 
