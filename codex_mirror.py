@@ -1644,8 +1644,9 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         text = row.get(key)
         if not isinstance(text, str) or not text:
             raise ValueError(f"its {key} is missing or not a text")
-        if not fits_a_file_name(text):
-            raise ValueError(f"its {key} has a character that can't be in a file's name")
+    if not fits_a_file_name("".join([row[key] for key in REQUIRED])):
+        odd = next(key for key in REQUIRED if not fits_a_file_name(row[key]))
+        raise ValueError(f"its {odd} has a character that can't be in a file's name")
     complaint = complaint_about_name(row["name"]) or complaint_about_root(row["rootPath"], places)
     if complaint or not CLONE_ID.match(row["id"]):
         raise ValueError(complaint or "its id is not one")
@@ -1683,7 +1684,7 @@ def fits_a_file_name(text: str) -> bool:
 def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     """A runtime that lies inside the clone. Raises ValueError."""
     values = [text_in(row, key) for key in keys]
-    if not all(values) or not all(map(fits_a_file_name, values)):
+    if not all(values) or not fits_a_file_name("".join(values)):
         raise ValueError("its previousRuntime is not one")
     path, entry, kind, version = values
     inside = base + "/runtime"
