@@ -2041,8 +2041,9 @@ def plan_from(content: bytes) -> Plan:
     return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, **lists)
 
 
-def settle(places: Places) -> list[str]:
+def settle(places: Places, written: Book | None = None) -> list[str]:
     """Finishes the committed change in the journal, or clears away the uncommitted one; what it could not do, in words.
+    `written` is the registry on the disk, where the caller has just written it whole; else it is read.
 
     Every step may be interrupted and run again. What the disk refuses now is kept as `finish-<id>.json` or
     `clear-<id>.json`, which doctor shows and each later change tries again: it never blocks the next change."""
@@ -2058,7 +2059,7 @@ def settle(places: Places) -> list[str]:
             continue
         verb = os.path.basename(path).partition("-")[0]
         is_open = verb not in ("finish", "clear")
-        book = read_book(places) if is_open or (verb == "finish" and plan.owners) else Book()
+        book = (written or read_book(places)) if is_open or (verb == "finish" and plan.owners) else Book()
         committed = book.last_change == plan.id if is_open else verb == "finish"
         refused, failed = carried_out(plan, committed, book)
         if failed:
@@ -2239,6 +2240,7 @@ class Change:
         self.places, self.written = places, Plan(fresh_id(), what)
         self.left: list[str] = []
         self.known: Book | None = None
+        self.committed: Book | None = None
 
     @property
     def id(self) -> str:
@@ -2304,6 +2306,7 @@ class Change:
             sync_directory(os.path.dirname(staged.temporary))
         self.known = book._replace(last_change=self.id)
         write_book(self.places, self.known)
+        self.committed = self.known
 
 
 @contextlib.contextmanager
@@ -2328,7 +2331,7 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
         try:
             yield change
         finally:
-            change.left += settle(places)
+            change.left += settle(places, change.committed)
             keep_reserve(places)
 
 
