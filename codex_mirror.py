@@ -2796,11 +2796,11 @@ def files_of(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Itera
     above = (*above, os.path.realpath(here))
     for name in sorted(os.listdir(here)):
         path = os.path.join(here, name)
-        if name == MANIFEST or os.path.realpath(path) in above:
+        if name == MANIFEST:
             continue
         if os.path.isfile(path) or is_link_inside(path, package):
             yield os.path.join(tail, name)
-        elif os.path.isdir(path):
+        elif os.path.isdir(path) and os.path.realpath(path) not in above:
             yield from files_of(package, os.path.join(tail, name), above)
 
 
