@@ -4160,7 +4160,6 @@ class Facts(NamedTuple):
     strange: str
     recorded: bool
     missing: tuple[str, ...]
-    damaged: tuple[str, ...]
     package_version: str
     absent: tuple[str, ...]
     open_to_others: tuple[str, ...]
@@ -4168,7 +4167,6 @@ class Facts(NamedTuple):
     wrapper: str
     shadow: str
     on_path: bool
-    status: Captured
     account: Account
     loose: tuple[str, ...]
     overrides: tuple[str, ...]
@@ -4176,6 +4174,8 @@ class Facts(NamedTuple):
     unused: tuple[str, ...]
     twins: tuple[str, ...]
     newer: str
+    status: Captured = Captured(None, b"", b"")
+    damaged: tuple[str, ...] = ()
 
 
 class Household(NamedTuple):
@@ -4208,8 +4208,22 @@ def surroundings_of(book: Book, installed: Source | None, deep: bool = False) ->
     return Surroundings(book.clones, accounts, installed, deep)
 
 
-def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
-    """Collects the facts about a clone; starts its wrapper once, and changes nothing."""
+def examine(clones: Sequence[Clone], around: Surroundings, caller: Caller) -> list[Facts]:
+    """Collects the facts about clones, and changes nothing: what is at hand here, while all those are waited for side
+    by side that Codex tells, started once in each clone, or the bytes of its files."""
+    at_hand: list[Facts] = []
+
+    def waited_for(clone: Clone) -> tuple[Captured, tuple[str, ...]]:
+        return login_status(clone, caller), tuple(damages_of(clone, around.clones)) if around.deep else ()
+
+    found = side_by_side(waited_for, clones, lambda: at_hand.extend(seen(one, around, caller) for one in clones))
+    return [
+        facts._replace(status=status, damaged=damaged) for facts, (status, damaged) in zip(at_hand, found, strict=True)
+    ]
+
+
+def seen(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
+    """The facts about a clone that are at hand: what its files show."""
     codex_home, account = codex_home_of(clone), around.accounts[clone.id]
     others = [other for other in around.clones if other.id != clone.id]
     installed, manifest = around.installed, manifest_of(clone.runtime.path)
@@ -4222,7 +4236,6 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
         strange=complaint_about_base(clone),
         recorded=manifest is not None,
         missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
-        damaged=tuple(damages_of(clone, others)) if around.deep else (),
         package_version=package_version(clone.runtime),
         absent=tuple(path for path in directories if not os.path.isdir(path)),
         open_to_others=tuple(private),
@@ -4230,7 +4243,6 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
         wrapper=wrapper_state(clone, caller.places),
         shadow=found if found and not is_same_file(found, clone.wrapper) and not is_wrapper_of(clone, found) else "",
         on_path=is_on_path(os.path.dirname(clone.wrapper), caller.env),
-        status=login_status(clone, caller),
         account=account,
         loose=tuple(complaints_about_pin(clone)),
         overrides=tuple(logins_hidden(clone, caller.env)),
@@ -4241,8 +4253,9 @@ def examine(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
     )
 
 
-def damages_of(clone: Clone, others: Sequence[Clone]) -> Iterator[str]:
-    """Every file of a clone's runtimes that differs from its manifest, with the clones that share it."""
+def damages_of(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
+    """Every file of a clone's runtimes that differs from its manifest, with the other clones that share it."""
+    others = [other for other in clones if other.id != clone.id]
     for runtime in runtimes_kept(clone):
         for path, file in damaged_files(runtime, manifest_of(runtime.path)):
             yield f"{path}{shared_with(path, file, others)}"
@@ -4277,14 +4290,18 @@ def wrapper_state(clone: Clone, places: Places) -> str:
 
 
 def login_status(clone: Clone, caller: Caller) -> Captured:
-    """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours."""
+    """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours.
+
+    In `/`, since anywhere else Codex (0.169) looks for a `.git` in all directories above, and takes settings that lie
+    beside one for a project's."""
     env = {name: value for name, value in caller.env.items() if name != "CODEX_MIRROR_CLI"}
-    program = launch(clone, caller.places, env, ("login", "status"))
     if not os.path.isdir(codex_home_of(clone)):
         return Captured(126, b"", b"its CODEX_HOME is missing")
     if wrapper_owner(clone.wrapper) == clone.id and os.access(clone.wrapper, os.X_OK):
         program = Program((clone.wrapper, "login", "status"), env)
-    return capture(program.argv, program.env, codex_home_of(clone), STATUS_SECONDS)
+    else:
+        program = launch(clone, caller.places, env, ("login", "status"))
+    return capture(program.argv, program.env, "/", STATUS_SECONDS)
 
 
 def examine_household(caller: Caller, alone: bool = False) -> Household:
@@ -5397,8 +5414,7 @@ def examined(clones: Sequence[Clone], book: Book, caller: Caller, deep: bool) ->
     facts: list[Facts] = []
     for _ in range(3 if clones else 0):
         around = surroundings_of(book, installed_at_a_glance(caller.env), deep)
-        look = partial(examine, around=around, caller=caller)
-        facts = side_by_side(look, clones)
+        facts = examine(clones, around, caller)
         book = read_book(caller.places)
         now = {clone.id: clone for clone in book.clones}
         clones = [now[clone.id] for clone in clones if clone.id in now]
@@ -7729,8 +7745,8 @@ def check_health(clones: Sequence[Clone], around: Surroundings, world: World) ->
     """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
     for clone in clones:
         with contextlib.suppress(OSError, MirrorError):
-            health = health_of(examine(clone, around, world.caller))
-            world.post(partial(learned, clone_id=clone.id, health=health))
+            [facts] = examine([clone], around, world.caller)
+            world.post(partial(learned, clone_id=clone.id, health=health_of(facts)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------

@@ -421,4 +421,8 @@ def test_the_program_itself_is_examined_with_its_wrapper(home: Home, codex: Path
     assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
     os.unlink(clone.wrapper)
     assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
+    Path(clone.wrapper).write_text(f"#!/bin/sh\n{cm.WRAPPER_MARK}{clone.id} (codex-mirror)\npwd\n")
+    os.chmod(clone.wrapper, 0o755)
+    assert cm.login_status(clone, caller) == cm.Captured(0, b"/\n", b"")
+    os.unlink(clone.wrapper)
     assert tree(home.home).keys() == {"."}
