@@ -2696,7 +2696,16 @@ class Known(NamedTuple):
 
 def manifest_of(runtime_path: str) -> tuple[PinnedFile, ...] | None:
     """The files of a pinned runtime, or None when it has no manifest that makes sense (an earlier program's)."""
-    rows = json_in(os.path.join(runtime_path, MANIFEST)).get("files")
+    try:
+        return manifest_in(read_or_none(os.path.join(runtime_path, MANIFEST)))
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def manifest_in(content: bytes | None) -> tuple[PinnedFile, ...] | None:
+    """The files in a manifest, if it makes sense; the clones of one version mostly have the same."""
+    rows = json_object(content).get("files")
     if not isinstance(rows, list):
         return None
     try:
@@ -4314,7 +4323,8 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
         book = read_book(places)
     except MirrorError as error:
         broken = error
-    led_to = {*bases_led_to(places), *map(base_of, book.clones)}
+    wrappers = wrapper_bases(places)
+    led_to = {*bases_led_to(places, wrappers), *map(base_of, book.clones)}
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
     known = {base_below(root) for root in claimed(book, "rootPath")}
     strange = [base for base in bases if base not in known and not broken]
@@ -4326,7 +4336,7 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
         legacy_leftovers=tuple(legacy_leftovers(places, bases)),
         orphans=tuple(base for base in strange if base_id(base)),
         nameless=tuple(base for base in strange if not base_id(base)),
-        orphan_wrappers=() if broken else tuple(orphan_wrappers(places, claimed(book, "id"))),
+        orphan_wrappers=() if broken else tuple(orphan_wrappers(wrappers, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
         on_path=is_on_path(places.bin_dir, caller.env),
@@ -4382,18 +4392,20 @@ def legacy_leftovers(places: Places, bases: Sequence[str]) -> Iterator[str]:
         yield from (os.path.join(base, name) for name in entries_of(base) if name.startswith("runtime.backup-"))
 
 
-def orphan_wrappers(places: Places, ids: Collection[str]) -> Iterator[str]:
-    """The wrappers that we wrote for this mirror home, for clones that aren't there any more."""
-    for path in paths_in(places.bin_dir):
-        base = wrapper_base(path, places)
-        if base and wrapper_owner(path) not in ids and not kind_of(base):
-            yield path
+def orphan_wrappers(bases: Mapping[str, str], ids: Collection[str]) -> Iterator[str]:
+    """Of these wrappers of ours, those of clones that aren't there any more."""
+    return (path for path, base in bases.items() if wrapper_owner(path) not in ids and not kind_of(base))
 
 
-def bases_led_to(places: Places) -> list[str]:
+def wrapper_bases(places: Places) -> dict[str, str]:
+    """The wrappers that we wrote for this mirror home, in its wrapper directory, and where their clones are or were."""
+    bases = {path: wrapper_base(path, places) for path in paths_in(places.bin_dir)}
+    return {path: base for path, base in bases.items() if base}
+
+
+def bases_led_to(places: Places, wrappers: Mapping[str, str]) -> list[str]:
     """Where clones are or were, going by the mirror home's own directory and by the wrappers."""
-    wrappers = (wrapper_base(path, places) for path in paths_in(places.bin_dir))
-    return [*map(base_below, paths_in(clones_in(places))), *filter(None, wrappers)]
+    return [*map(base_below, paths_in(clones_in(places))), *wrappers.values()]
 
 
 def wrapper_base(path: str, places: Places) -> str:
@@ -4823,7 +4835,7 @@ def may_be_there(clone: Clone) -> bool:
 def own_rows(places: Places) -> dict[str, Any]:
     """The rows that the clones' own directories hold, by id."""
     found: dict[str, Any] = {}
-    for base in dict.fromkeys(bases_led_to(places)):
+    for base in dict.fromkeys(bases_led_to(places, wrapper_bases(places))):
         row = json_in(os.path.join(base, "clone.json"))
         if base_below(text_in(row, "rootPath")) == base:
             found[text_in(row, "id")] = row
