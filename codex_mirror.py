@@ -1131,33 +1131,29 @@ def locked(path: str, what: str, seconds: float, waiting: Callable[[str], None])
 
     deadline, told = time.monotonic() + seconds, False
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(path) and os.path.samestat(os.fstat(file), os.stat(path)):
-                break
-        except BlockingIOError:
-            holder = visible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
-            if time.monotonic() >= deadline:
-                os.close(file)
-                raise MirrorError(f"{holder} is still running", "try again when it has ended", BUSY) from None
-            if not told:
-                waiting(holder)
-                told = True
-            time.sleep(0.02)
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-    try:
-        with contextlib.suppress(OSError):
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"'{what}' (pid {os.getpid()})".encode("utf-8", "replace"), 0)
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.ftruncate(file, 0)
-        os.close(file)
+        with descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = visible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
+                if time.monotonic() >= deadline:
+                    raise MirrorError(f"{holder} is still running", "try again when it has ended", BUSY) from None
+                if not told:
+                    waiting(holder)
+                    told = True
+                time.sleep(0.02)
+                continue
+            if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
+                continue
+            try:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, f"'{what}' (pid {os.getpid()})".encode("utf-8", "replace"), 0)
+                yield
+                return
+            finally:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, 0)
 
 
 def is_locked(path: str) -> bool:
