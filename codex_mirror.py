@@ -907,14 +907,11 @@ def sync_file(file: int) -> None:
     """Waits until the bytes are on the disk itself; on macOS fsync alone would leave them in its cache."""
     import fcntl
 
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fsync(file)
-        return
-    try:
-        fcntl.fcntl(file, full)
-    except OSError:
-        os.fsync(file)
+    if full := getattr(fcntl, "F_FULLFSYNC", None):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file, full)
+            return
+    os.fsync(file)
 
 
 def sync_directory(path: str) -> None:
