@@ -793,7 +793,7 @@ def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
         if facts.st_size > limit:
             raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
         parts = []
-        while part := os.read(file, limit + 1):
+        while part := os.read(file, min(limit + 1, 1 << 20)):  # Memory for all 32 MB takes longer than the reading.
             parts.append(part)
             if (limit := limit - len(part)) < 0:
                 raise OSError(errno.EFBIG, "grew while it was read", path)
