@@ -1350,10 +1350,8 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
     try:
         if is_below(os.readlink(f"/proc/{pid}/exe"), directory):
             return pid != os.getpid()
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            settings = os.fsdecode(file.read()).split("\0")
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = os.fsdecode(file.read()).split("\0")
+        settings = os.fsdecode(read_whole(f"/proc/{pid}/environ")).split("\0")
+        words = os.fsdecode(read_whole(f"/proc/{pid}/cmdline")).split("\0")
     except OSError:
         return False
     return is_codex_command(words) and (is_below(script_in(words), directory) or is_home_of(settings, codex_home))
