@@ -1097,9 +1097,9 @@ def copy_file(
             except (OSError, AttributeError) as error:
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                     raise
-                already = reader.seek(writer.tell())
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                copied(size - already)
+            already = reader.seek(writer.tell())  # The kernel may give up, or copy nothing and say that is all.
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            copied(size - already)
         else:
             copied(size)
         if synced:

@@ -328,17 +328,20 @@ def test_a_copy_is_new_durable_and_has_its_mode(place: Path) -> None:
         (place / "target").unlink()
 
 
-@pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM])
+@pytest.mark.parametrize("number", [0, errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_copy_is_whole_also_where_the_kernel_doesn_t_help(
     place: Path, monkeypatch: pytest.MonkeyPatch, number: int, after: int
 ) -> None:
+    """On some file systems it says that it is done when it has copied nothing."""
     content = os.urandom(500_000)
     (place / "source").write_bytes(content)
     calls = iter(range(100))
 
     def copy_some(source: int, target: int, count: int) -> int:
         if next(calls) == after:
+            if not number:
+                return 0
             raise OSError(number, os.strerror(number))
         return os.write(target, os.read(source, 100_000))
 
