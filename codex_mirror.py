@@ -1085,7 +1085,7 @@ def copy_file(
     import fcntl
     import shutil
 
-    with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb", buffering=0) as writer:
+    with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb") as writer:
         os.fchmod(writer.fileno(), mode)
         size = os.fstat(reader.fileno()).st_size
         try:
@@ -1099,6 +1099,7 @@ def copy_file(
                     raise
             already = reader.seek(writer.tell())  # The kernel may give up, or copy nothing and say that is all.
             shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
             copied(size - already)
         else:
             copied(size)

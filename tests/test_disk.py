@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -361,6 +362,20 @@ def test_a_copy_that_can_t_be_written_says_so(place: Path, monkeypatch: pytest.M
     with pytest.raises(OSError) as caught:
         cm.copy_file("source", "target", 0o444, lambda count: None)
     assert caught.value.errno == number
+
+
+def test_a_copy_by_hand_whose_end_finds_no_room_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that meets the end of the room writes what fits, and only the next one would be told."""
+    monkeypatch.delattr(os, "copy_file_range", raising=False)
+    (place / "source").write_bytes(bytes(1_500_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            cm.copy_file("source", "target", 0o444, lambda count: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
 
 
 @taken
