@@ -2515,12 +2515,9 @@ def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
 
 def binary_started_in(home: str) -> str:
     """The native binary behind the Codex that was started with this CODEX_HOME, or nothing where it left no link."""
-    for arg0 in paths_in(os.path.join(home, "tmp")):
-        for directory in paths_in(arg0):
-            link = os.path.join(directory, "apply_patch")
-            if os.path.basename(arg0).startswith("arg0") and os.path.islink(link):
-                return os.path.realpath(link)
-    return ""
+    tops = (path for path in paths_in(os.path.join(home, "tmp")) if os.path.basename(path).startswith("arg0"))
+    links = (os.path.join(directory, "apply_patch") for top in tops for directory in paths_in(top))
+    return next((os.path.realpath(link) for link in links if os.path.islink(link)), "")
 
 
 def what_it_said(answer: Captured) -> str:
@@ -2536,10 +2533,8 @@ def what_it_said(answer: Captured) -> str:
 
 def is_in_a_clone(path: str) -> bool:
     """Does this file lie in some clone's runtime or home?"""
-    for directory in directories_above(os.path.realpath(path)):
-        if os.path.basename(directory) == ".codex-mirror" and kind_of(os.path.join(directory, "clone.json")):
-            return True
-    return False
+    bases = (one for one in directories_above(os.path.realpath(path)) if os.path.basename(one) == ".codex-mirror")
+    return any(kind_of(os.path.join(base, "clone.json")) for base in bases)
 
 
 def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
