@@ -697,24 +697,23 @@ def with_block(text: bytes | None, block: Sequence[str], directories: int = 0) -
     to that end the block remembers how it found the file, and how many directories were made for it.
     Raises ValueError when the markers don't pair up."""
     lines = re.findall(rb"[^\n]*\n|[^\n]+", text or b"")
-    starts = [i for i, line in enumerate(lines) if line.strip() == BLOCK_START.encode()]
-    ends = [i for i, line in enumerate(lines) if line.strip() == BLOCK_END.encode()]
-    if len(starts) != len(ends) or len(starts) > 1 or (starts and starts[0] > ends[0]):
+    pair = [BLOCK_START.encode(), BLOCK_END.encode()]
+    marks = [i for i, line in enumerate(lines) if line.strip() in pair]
+    if marks and [lines[i].strip() for i in marks] != pair:
         raise ValueError("its codex-mirror markers don't pair up")
-    model = lines[starts[0]] if starts else lines[0] if lines else b""
-    newline = b"\r\n" if model.endswith(b"\r\n") else b"\n"
-    start, end = (starts[0], ends[0] + 1) if starts else (len(lines), len(lines))
-    before, after = lines[:start], lines[end:]
-    ours = [line.strip().decode("utf-8", "replace") for line in lines[start:end]]
-    memory = [line for line in ours if line.startswith((BLOCK_TORN, BLOCK_ALONE))]
-    if not starts and text is None:
+    start, end = (marks[0], marks[1] + 1) if marks else (len(lines), len(lines))
+    before, ours, after = lines[:start], lines[start:end], lines[end:]
+    newline = b"\r\n" if (ours or lines or [b""])[0].endswith(b"\r\n") else b"\n"
+    plain = [line.strip().decode("utf-8", "replace") for line in ours]
+    memory = [line for line in plain if line.startswith((BLOCK_TORN, BLOCK_ALONE))]
+    if not ours and text is None:
         memory = [f"{BLOCK_ALONE}{directories}"]
-    elif not starts and before and not before[-1].endswith(b"\n"):
+    elif not ours and before and not before[-1].endswith(b"\n"):
         memory, before = [BLOCK_TORN], [*before[:-1], before[-1] + newline]
     if block:
         written = [os.fsencode(line) + newline for line in (block[0], *memory, *block[1:])]
         return b"".join(before + written + after)
-    if not starts:
+    if not ours:
         return text
     if BLOCK_TORN in memory and before and not after:
         before[-1] = before[-1].removesuffix(newline)
