@@ -923,12 +923,6 @@ def sync_directory(path: str) -> None:
                 raise
 
 
-def sync_path(path: str) -> None:
-    """Waits until the bytes of a finished file are on the disk."""
-    with descriptor(path, os.O_RDONLY) as file:
-        sync_file(file)
-
-
 def sync_tree(path: str) -> None:
     """Waits until the names in a directory and in all below it are on the disk."""
     for top, _, _ in os.walk(path, topdown=False):
@@ -2843,7 +2837,8 @@ def with_digests(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]:
 
     def sync_fresh() -> None:
         for path in fresh:
-            sync_path(path)
+            with descriptor(path, os.O_RDONLY) as file:
+                sync_file(file)
 
     done = dict(zip(fresh, side_by_side(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
     return [file if file.sha256 else file._replace(sha256=done[os.path.join(target, file.path)]) for file in pinned]
