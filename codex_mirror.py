@@ -1817,16 +1817,16 @@ def refuse_unsafe(path: str) -> None:
 
 def check_mirror_home(places: Places) -> None:
     """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
+    home = places.mirror_home
     try:
-        facts = os.stat(places.mirror_home)
+        what = "" if stat.S_ISDIR(os.stat(home).st_mode) else "is not a directory"
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not os.path.islink(places.mirror_home):
+        if isinstance(error, FileNotFoundError) and not os.path.islink(home):
             return
-        facts = None
-    if facts is None or not stat.S_ISDIR(facts.st_mode):
-        what = "is not a directory" if facts else "is a link to nothing"
-        raise MirrorError(f"{places.mirror_home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
-    refuse_unsafe(places.mirror_home)
+        what = "is a link to nothing" if os.path.islink(home) else f"can't be looked at: {error.strerror}"
+    if what:
+        raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
+    refuse_unsafe(home)
 
 
 # --- Launch ---------------------------------------------------------------------------------------

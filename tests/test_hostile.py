@@ -694,6 +694,13 @@ def test_a_mirror_home_that_is_no_directory_is_refused(
     assert changes(before, at_rest(home)) == {}
 
 
+def test_a_mirror_home_that_can_t_be_looked_at_is_refused_with_the_reason(home: Home) -> None:
+    (home.base / "file").write_text("a stranger's\n")
+    result = ask(home, "list", env={"CODEX_MIRROR_HOME": str(home.base / "file" / "m")})
+    assert (result.code, result.out) == (5, "")
+    assert f"{home.base}/file/m can't be looked at: Not a directory" in result.err
+
+
 def test_a_missing_wrapper_directory_is_made_and_goes_with_a_create_that_fails(home: Home, codex: Path) -> None:
     home.bin.rmdir()
     env = {"CODEX_MIRROR_BIN_DIR": str(home.bin / "a" / "b")}
