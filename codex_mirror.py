@@ -1478,8 +1478,8 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
                 limit -= len(part)
                 if limit < 0:
                     raise too_much
-    except (tarfile.TarError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
-        raise MirrorError(f"this is not a whole .tar.gz archive: {error}", "get it again", FAILED) from None
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, gzip.BadGzipFile) as why:
+        raise MirrorError(f"this is not a whole .tar.gz archive: {why}", "get it again", FAILED) from None
 
 
 def unpack_member(tar: Any, member: Any, directory: str) -> None:

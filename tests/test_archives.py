@@ -111,6 +111,14 @@ def test_a_name_of_a_gigabyte_is_refused_before_it_is_read(tmp_path: Path, kind:
         unpacked(packed, tmp_path)
 
 
+def headers(kind: bytes, content: bytes, times: int) -> bytes:
+    """An archive of a member with so many headers of this kind before its own."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(content)
+    each = header.tobuf(tarfile.GNU_FORMAT) + content.ljust(512, b"\0")
+    return gzip.compress(each * times + tarfile.TarInfo("a").tobuf() + bytes(1024))
+
+
 WHOLE = archive_of(member("a", bytes(range(256)) * 2000), member("b", b"y" * 1000))
 BROKEN: list[tuple[str, bytes]] = [
     ("empty", b""),
@@ -122,6 +130,9 @@ BROKEN: list[tuple[str, bytes]] = [
     ("with a wrong checksum", WHOLE[:-8] + bytes(4) + WHOLE[-4:]),
     ("spoiled inside", WHOLE[:200] + b"\xff" * 20 + WHOLE[220:]),
     ("a header spoiled", gzip.compress(b"\xff" * 512 + gzip.decompress(WHOLE)[512:])),
+    ("headers of headers", headers(tarfile.XHDTYPE, b"11 foo=bar\n", 3000)),
+    ("names of names", headers(tarfile.GNUTYPE_LONGNAME, b"abc\0", 3000)),
+    ("a length of thirty digits", headers(tarfile.XHDTYPE, b"9" * 30 + b" a=b\n", 1)),
     ("a size spoiled", gzip.compress(gzip.decompress(WHOLE)[:124] + b"zzzzzzzzzzz\0" + gzip.decompress(WHOLE)[136:])),
 ]
 
