@@ -2650,6 +2650,7 @@ def is_newer(one: str, other: str) -> bool:
 # --- Pins -----------------------------------------------------------------------------------------
 
 MANIFEST = ".manifest.json"
+PINNED_MODES = (0o444, 0o555)  # Of a file, and of a program.
 PINS_ASKED = 3  # How many clones of one version are asked for a file before it is copied.
 
 
@@ -2696,9 +2697,12 @@ def manifest_in(content: bytes | None) -> tuple[PinnedFile, ...] | None:
 
 
 def makes_sense(file: PinnedFile) -> bool:
-    """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers?"""
+    """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers? Mending will give
+    a file this mode and time."""
     numbers = (file.mode, file.size, file.mtime_ns, *file.source)
     if {*map(type, numbers)} != {int} or {type(file.path), type(file.sha256)} != {str}:
+        return False
+    if file.mode not in PINNED_MODES or not 0 <= file.mtime_ns < 1 << 63:
         return False
     inside = not file.path.startswith(("/", "../")) and file.path != ".."
     return inside and os.path.normpath(file.path) == file.path and fits_a_file_name(file.path)
@@ -2872,7 +2876,7 @@ def copied_file(source: str, target: str, copied: Callable[[int], None]) -> Pinn
     """A read-only copy, not yet digested and synced. Raises MirrorError when the source changes under our hands."""
     real = os.path.realpath(source)
     identity = identity_of(real)
-    mode = 0o555 if os.stat(real).st_mode & 0o111 else 0o444
+    mode = PINNED_MODES[bool(os.stat(real).st_mode & 0o111)]
     copy_file(real, target, mode, copied, synced=False)
     if identity_of(real) != identity:
         raise MirrorError(f"{source} changed while it was being copied", "try again when its update has ended")

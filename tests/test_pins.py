@@ -419,6 +419,26 @@ def test_a_manifest_that_is_none_hinders_nobody(home: Home, package: Path, kind:
     assert ask(home, "doctor", "work", "--deep", "--fix").code in (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [(1, 10**30), (1, 0o4555), (1, -1), (3, 10**30), (4, 10**30), (4, -(10**30))]
+)
+def test_a_manifest_with_numbers_that_we_don_t_write_hinders_nobody(
+    home: Home, package: Path, field: int, value: int
+) -> None:
+    make_clone(home, "work", source=str(package))
+    home.put_on_path(package / "bin")
+    runtime = runtime_of(home, "work")
+    manifest = json.loads((runtime / cm.MANIFEST).read_bytes())
+    for row in manifest["files"]:
+        row[field] = value
+    (runtime / cm.MANIFEST).write_text(json.dumps(manifest))
+    spoil(runtime / HOST)
+    assert ask(home, "doctor", "work", "--deep", "--fix").code in (0, 1)
+    make_clone(home, "play", source=str(package))
+    assert complaints_about(clone_in(home, "play").runtime) == []
+    assert all(path.stat().st_mode & 0o7000 == 0 for path in runtime.rglob("*") if path.is_file())
+
+
 def test_a_link_inside_a_package_stays_a_link_inside_it(home: Home, package: Path) -> None:
     (package / "codex").symlink_to("bin/codex")
     (package / "absolute").symlink_to(package / "bin" / "codex")
