@@ -659,11 +659,9 @@ def fish_quoted(text: str) -> str:
 
 def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
     """The wrapper script: the owner's mark, the quoted data, and the code that is the same for all."""
-    lines = [
-        "#!/bin/sh",
-        WRAPPER_MARK + clone_id + " (made by codex-mirror; change the clone with codex-mirror, not here)",
-    ]
-    return "\n".join([*lines, *(f"cm_{key}={quoted(value)}" for key, value in data.items())]) + WRAPPER_CODE
+    mark = f"{WRAPPER_MARK}{clone_id} (made by codex-mirror; change the clone with codex-mirror, not here)"
+    settings = (f"cm_{key}={quoted(value)}" for key, value in data.items())
+    return "\n".join(["#!/bin/sh", mark, *settings]) + WRAPPER_CODE
 
 
 def path_line(directory: str, shell: str) -> str:
