@@ -1448,11 +1448,9 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
     import zlib
 
     room = free_bytes(directory) * 9 // 10
-    limit = min(most, room)
-    hint = (
-        "don't use this file" if room > most else "make room, or if that is more than it can hold, don't use this file"
-    )
-    code = REFUSED if room > most else FAILED
+    limit, hint, code = most, "don't use this file", REFUSED
+    if room <= most:
+        limit, hint, code = room, f"make room, or if that is more than it can hold, {hint}", FAILED
     too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, code)
 
     class Member(tarfile.TarInfo):
