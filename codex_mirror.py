@@ -1567,7 +1567,7 @@ def read_book(places: Places) -> Book:
 def book_from(content: bytes, places: Places, path: str) -> Book:
     """The registry in these bytes. Raises RegistryError."""
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise RegistryError(path, "is empty" if not content.strip() else f"is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("clones"), list):
@@ -1581,6 +1581,12 @@ def book_from(content: bytes, places: Places, path: str) -> Book:
 
 def refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
+
+
+def finite(text: str) -> float | None:
+    """The number, or None for one that is no number, or beyond all: a registry with it would be refused ever after."""
+    number = float(text)
+    return number if abs(number) < float("inf") else None
 
 
 def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
@@ -1689,7 +1695,7 @@ def json_in(path: str) -> dict[str, Any]:
 def json_object(content: bytes | None) -> dict[str, Any]:
     """The JSON object in these bytes; an empty one when they are none."""
     try:
-        document = json.loads(content or b"{}")
+        document = json.loads(content or b"{}", parse_constant=finite, parse_float=finite)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

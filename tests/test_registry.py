@@ -98,6 +98,30 @@ def test_bad_rows_stay_where_they_are(home: Home, rows: dict[str, dict[str, Any]
     assert after == [bad[0], *bad[1:3], rows["play"], *bad[3:]]
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_beyond_all_numbers_spoils_no_registry(
+    home: Home, rows: dict[str, dict[str, Any]], number: str
+) -> None:
+    write_registry(home, [{**rows["work"], "x": "beyond"}, rows["play"]])
+    path = home.mirror / "registry.json"
+    path.write_text(path.read_text().replace('"beyond"', number))
+    book = cm.read_book(places_of(home))
+    cm.write_book(places_of(home), cm.without_clone(book, book.clones[1]))
+    [clone] = cm.read_book(places_of(home)).clones
+    assert cm.row_of(clone) == {**rows["work"], "x": None}
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_no_number_of_a_clone_s_own_row_spoils_the_registry_made_from_it(
+    home: Home, rows: dict[str, dict[str, Any]], word: str
+) -> None:
+    content = json.dumps({**rows["work"], "x": "odd"}).replace('"odd"', word)
+    [clone] = cm.entries_from([cm.json_object(content.encode())], places_of(home))
+    home.mirror.mkdir(mode=0o700, exist_ok=True)
+    cm.write_book(places_of(home), cm.Book((clone,)))
+    assert cm.read_book(places_of(home)).clones[0].row["x"] is None
+
+
 def test_a_clone_takes_its_own_place_in_the_book_or_the_last(home: Home) -> None:
     one, two, three = (clone_like(home, name) for name in ("one", "two", "three"))
     book = cm.with_clone(cm.with_clone(cm.Book(), one), two)
