@@ -6319,7 +6319,7 @@ def main_items() -> tuple[Item, ...]:
     more = [
         Item(command.key, command.label, partial(begun, command=command), command.summary)
         for command in COMMANDS
-        if command.label and not is_about_a_clone(command) and command.words not in (("create",), ("path", "setup"))
+        if command.label and not is_about_a_clone(command)
     ]
     return (
         Item("c", "Quick Clone", quick_clone, "a new clone with its own login"),
@@ -6340,8 +6340,7 @@ def command_called(*words: str) -> Command:
 
 def is_about_a_clone(command: Command) -> bool:
     """Is a clone's name the first argument of this command?"""
-    first = command.arguments[0].flags[0] if command.arguments else ""
-    return first in ("name", "names") and command.words != ("create",)
+    return command.arguments[0].options.get("metavar") == "NAME"
 
 
 def takes_the_terminal(command: Command) -> bool:
@@ -6390,10 +6389,9 @@ def begun(
     screen: Screen, command: Command, typed: tuple[str, ...] = (), agreed: Stakes | None = None, fed: str = ""
 ) -> Answer:
     """A command on its way: first what is missing is asked for, then what would be lost, and then it is done."""
-    wanted = [argument for argument in command.arguments if is_required(argument)]
-    given = len(typed) - (1 if typed and not is_required(command.arguments[0]) else 0)
-    if not command.passes_on and len(wanted) > given:
-        return ask_for(screen, command, typed, wanted[given]), None
+    wanted = [one for one in command.arguments if not one.flags[0].startswith("-") and "nargs" not in one.options]
+    if len(wanted) > len(typed):
+        return ask_for(screen, command, typed, wanted[len(typed)]), None
     if command.handler is login and not fed and FED_OPTIONS & set(typed):
         return ask_for_secret(screen, command, typed), None
     costs = command.confirm and not (command.handler is login and is_first_login(screen, typed))
@@ -6406,10 +6404,6 @@ def is_first_login(screen: Screen, typed: Sequence[str]) -> bool:
     """Is no login known that a new one could cost, or does it only replace a key? It is looked at again before that."""
     account = next((seen.account for seen in screen.rows if seen.clone.name == typed[0]), None)
     return bool(FED_OPTIONS & set(typed)) or account is None or account.kind == "none"
-
-
-def is_required(argument: Argument) -> bool:
-    return not argument.flags[0].startswith("-") and argument.options.get("nargs") not in ("?", "*", "...")
 
 
 def title_of(wish: MenuWish) -> str:
