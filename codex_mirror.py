@@ -6129,7 +6129,7 @@ class Field(NamedTuple):
     title: str
     label: str
     complaint: Callable[[Screen, str], str]
-    then: Callable[[Screen, str], Answer]
+    then: Callable[[str, Screen], Answer]
     intro: tuple[str, ...] = ()
     line: TypedLine = TypedLine()
     refused: str = ""
@@ -6367,7 +6367,7 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
     for command in COMMANDS:
         if not command.label or not is_about_a_clone(command):
             continue
-        why_not, name = why_not_now(screen, command, seen), str(seen.clone.name)
+        why_not, name = why_not_now(screen, command, seen), seen.clone.name
         ask = partial(ask_what_to_change, command=command, clone=seen.clone)
         deed = ask if command.handler is set_clone else partial(begun, command=command, typed=(name,))
         items.append(Item(command.key, command.label, deed, command.summary.split(";")[0], why_not))
@@ -6382,7 +6382,7 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
 
 
 def actions_page(screen: Screen, seen: Seen) -> Picker:
-    return Picker(str(seen.clone.name), actions_on(screen, seen), clone_id=seen.clone.id)
+    return Picker(seen.clone.name, actions_on(screen, seen), clone_id=seen.clone.id)
 
 
 def begun(
@@ -6421,32 +6421,27 @@ def working(screen: Screen, wish: MenuWish) -> Answer:
 def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: Argument) -> Screen:
     """The dialog for one more argument of a command."""
 
-    def go_on(screen: Screen, text: str) -> Answer:
+    def go_on(text: str, screen: Screen) -> Answer:
         words = (*typed, text.strip())
         return ask_for_name(screen, command, words) if names_a_clone(command) else begun(screen, command, words)
 
     return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
 
 
-def value_dialog(screen: Screen, title: str, argument: Argument, go_on: Callable[[Screen, str], Answer]) -> Screen:
+def value_dialog(screen: Screen, title: str, argument: Argument, go_on: Callable[[str, Screen], Answer]) -> Screen:
     """The dialog for the value of an argument: a list where there is a choice, else a line to type."""
     if choices := argument.options.get("choices"):
-        items = tuple(Item("", str(choice), partial(picked, str(choice), go_on)) for choice in choices)
+        items = tuple(Item("", choice, partial(go_on, choice)) for choice in choices)
         return opened(screen, Picker(title, items, (argument.help,)))
     complaint = complaint_about_new_name if argument.flags[0] == "new_name" else wants_something
     return opened(screen, Field(title, argument.help.replace("- for stdin, ", ""), complaint, go_on))
 
 
-def picked(text: str, go_on: Callable[[Screen, str], Answer], screen: Screen) -> Answer:
-    return go_on(screen, text)
-
-
 def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer:
     """The dialog for how a clone lives: what is so now, and the command's options, of which one is changed."""
 
-    def go_on(screen: Screen, text: str, flag: str) -> Answer:
-        wish = MenuWish("do", command.words, (str(clone.name),), (f"{flag}={text.strip()}",))
-        return working(screen, wish)
+    def go_on(text: str, screen: Screen, flag: str) -> Answer:
+        return working(screen, MenuWish("do", command.words, (clone.name,), (f"{flag}={text.strip()}",)))
 
     def ask(screen: Screen, argument: Argument) -> Answer:
         return value_dialog(screen, title, argument, partial(go_on, flag=argument.flags[0])), None
@@ -6472,7 +6467,7 @@ def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> An
     def complaint(screen: Screen, text: str) -> str:
         return complaint_about_new_name(screen, text) if text.strip() else ""
 
-    def go_on(screen: Screen, text: str) -> Answer:
+    def go_on(text: str, screen: Screen) -> Answer:
         wish = MenuWish("do", command.words, typed, ("--name", text.strip()) if text.strip() else ())
         return working(screen, wish)
 
@@ -6491,7 +6486,7 @@ def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
             return f"as a command line: {error}"
         return ""
 
-    def go_on(screen: Screen, text: str) -> Answer:
+    def go_on(text: str, screen: Screen) -> Answer:
         return begun(screen, command, (name, *shlex.split(text)))
 
     return opened(screen, Field(f"{command.label} {name}", "arguments", complaint, go_on)), None
@@ -6500,7 +6495,7 @@ def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
 def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> Screen:
     """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal (seen with 0.169)."""
 
-    def go_on(screen: Screen, text: str) -> Answer:
+    def go_on(text: str, screen: Screen) -> Answer:
         return begun(screen, command, typed, fed=text.strip())
 
     label = "access token" if "--with-access-token" in typed else "API key"
@@ -6527,7 +6522,7 @@ def complaint_about_new_name(screen: Screen, text: str) -> str:
 def quick_clone(screen: Screen) -> Answer:
     """Name, yes, progress, login, result."""
 
-    def confirm(screen: Screen, text: str) -> Answer:
+    def confirm(text: str, screen: Screen) -> Answer:
         name = text.strip()
         go = partial(begun, command=command_called("create"), typed=(name,))
         codex = f"Codex {screen.installed}, as installed" if screen.installed else "the installed Codex"
@@ -6552,7 +6547,7 @@ def diagnostics(screen: Screen) -> Answer:
     doctor_row = command_called("doctor")
     items = [Item("a", "All clones", partial(begun, command=doctor_row))]
     for seen in screen.rows:
-        deed = partial(begun, command=doctor_row, typed=(str(seen.clone.name),))
+        deed = partial(begun, command=doctor_row, typed=(seen.clone.name,))
         items.append(Item("", seen.clone.name, deed))
     return opened(screen, Picker("Diagnostics", tuple(items))), None
 
@@ -6715,7 +6710,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
         return "" if text.strip() == question.word else f"type {question.word} to go on, or Esc to go back"
 
     return opened(
-        screen, Field(question.text, f"type {question.word}", complaint, lambda screen, text: go(screen), intro)
+        screen, Field(question.text, f"type {question.word}", complaint, lambda text, screen: go(screen), intro)
     )
 
 
@@ -6891,7 +6886,7 @@ def enter_field(screen: Screen) -> Answer:
         return screen, None
     if refused := page.complaint(screen, page.line.text):
         return turned(screen, page._replace(refused=refused)), None
-    return page.then(closed(screen), page.line.text)
+    return page.then(page.line.text, closed(screen))
 
 
 def enter_row(screen: Screen) -> Answer:
