@@ -6421,9 +6421,11 @@ def working(screen: Screen, wish: MenuWish) -> Answer:
 def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: Argument) -> Screen:
     """The dialog for one more argument of a command."""
 
+    names_a_clone = any(option.flags[0] == "--name" for option in command.arguments)
+
     def go_on(text: str, screen: Screen) -> Answer:
         words = (*typed, text.strip())
-        return ask_for_name(screen, command, words) if names_a_clone(command) else begun(screen, command, words)
+        return ask_for_name(screen, command, words) if names_a_clone else begun(screen, command, words)
 
     return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
 
@@ -6454,11 +6456,6 @@ def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer
         for argument in command.arguments[1:]
     )
     return opened(screen, Picker(title, items, intro)), None
-
-
-def names_a_clone(command: Command) -> bool:
-    """May the new clone that this command makes be given a name?"""
-    return any(argument.flags[0] == "--name" for argument in command.arguments)
 
 
 def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> Answer:
@@ -6544,20 +6541,13 @@ def update_all(screen: Screen) -> Answer:
 
 
 def diagnostics(screen: Screen) -> Answer:
-    doctor_row = command_called("doctor")
-    items = [Item("a", "All clones", partial(begun, command=doctor_row))]
-    for seen in screen.rows:
-        deed = partial(begun, command=doctor_row, typed=(seen.clone.name,))
-        items.append(Item("", seen.clone.name, deed))
-    return opened(screen, Picker("Diagnostics", tuple(items))), None
+    go = partial(begun, command=command_called("doctor"))
+    each = (Item("", seen.clone.name, partial(go, typed=(seen.clone.name,))) for seen in screen.rows)
+    return opened(screen, Picker("Diagnostics", (Item("a", "All clones", go), *each))), None
 
 
 def shell_path_setup(screen: Screen) -> Answer:
-    setup = command_called("path", "setup")
-    items = (
-        Item("y", "Set it up", partial(begun, command=setup)),
-        Item("n", "Not now"),
-    )
+    items = (Item("y", "Set it up", partial(begun, command=command_called("path", "setup"))), Item("n", "Not now"))
     state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[screen.on_path]
     intro = (f"puts {screen.places.bin_dir} on PATH, in your shell's rc file", state)
     return opened(screen, Picker("Shell PATH Setup", items, tuple(filter(None, intro)))), None
@@ -6683,9 +6673,8 @@ def shown_lines(outcome: Outcome) -> tuple[str, ...]:
 
 def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
     """What was created, and the way on to its login."""
-    row = command_called("login")
-    go = partial(begun, command=row, typed=(name,))
-    with_key = partial(begun, command=row, typed=(name, WITH_KEY))
+    go = partial(begun, command=command_called("login"), typed=(name,))
+    with_key = partial(go, typed=(name, WITH_KEY))
     items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later"))
     return opened(screen, Picker("Created", items, lines, 2))
 
@@ -6709,9 +6698,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
     def complaint(screen: Screen, text: str) -> str:
         return "" if text.strip() == question.word else f"type {question.word} to go on, or Esc to go back"
 
-    return opened(
-        screen, Field(question.text, f"type {question.word}", complaint, lambda text, screen: go(screen), intro)
-    )
+    return opened(screen, Field(question.text, f"type {question.word}", complaint, lambda _, screen: go(screen), intro))
 
 
 def failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
