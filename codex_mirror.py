@@ -6306,8 +6306,6 @@ def report_height(size: Size) -> int:
 
 # --- Dialogs --------------------------------------------------------------------------------------
 
-ABOUT_LICENSE = "MIT"
-
 
 def first_screen(caller: Caller, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
     main = Picker("codex-mirror", main_items(), whole=True)
@@ -6562,7 +6560,7 @@ def about(screen: Screen) -> Answer:
         f"commands     {screen.places.bin_dir}",
         f"Codex        {screen.installed or 'not found on PATH'}",
         f"Python       {sys.version.split()[0]}",
-        f"license      {ABOUT_LICENSE}",
+        "license      MIT",
         "",
         REPOSITORY,
     )
@@ -6641,21 +6639,19 @@ def progressed(screen: Screen, number: int, what: str, done: int, total: int) ->
     return screen._replace(jobs=jobs)
 
 
-def without_job(screen: Screen, number: int) -> tuple[Screen, Job | None, bool]:
-    """The screen without a job that ended, the job, and whether the user waited for it."""
-    job = next((job for job in screen.jobs if job.number == number), None)
-    waited = Busy(number) in screen.pages
+def without_job(screen: Screen, number: int) -> tuple[Screen, bool]:
+    """The screen without a job that ended, and whether the user waited for it."""
     pages = tuple(page for page in screen.pages if page != Busy(number))
     jobs = tuple(job for job in screen.jobs if job.number != number)
-    return screen._replace(jobs=jobs, pages=pages), job, waited
+    return screen._replace(jobs=jobs, pages=pages), pages != screen.pages
 
 
 def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
     """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone."""
-    screen, _, waited = without_job(screen, wish.job)
+    screen, waited = without_job(screen, wish.job)
     is_done, command = outcome.code == DONE, command_called(*wish.words)
     wrong = () if is_done else tuple(f"✗ {note}" for note in outcome.notes)
-    lines = (*wrong, *shown_lines(outcome), *(outcome.notes if is_done else ()))
+    lines = (*wrong, *outcome.lines, *(outcome.notes if is_done else ()))
     lines = tuple(for_eyes(screen, line) for line in lines)
     if is_done and (not waited or (len(lines) <= 1 and command.handler is not doctor)):
         return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
@@ -6664,11 +6660,6 @@ def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
     mend = Item("f", "mend", partial(working, wish=wish._replace(options=("--fix",))))
     can_mend = command.handler is doctor and not is_done and not wish.options
     return opened(screen, Report(title_of(wish), lines, (mend,) if can_mend else ()))
-
-
-def shown_lines(outcome: Outcome) -> tuple[str, ...]:
-    """What a command says to people, as lines."""
-    return tuple(aligned(outcome.table)) if outcome.table is not None else outcome.lines
 
 
 def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
@@ -6681,7 +6672,7 @@ def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
 
 def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
     """What would be lost is known: the dialog that asks, with no as the default, and asks again when that changed."""
-    screen, _, waited = without_job(screen, wish.job)
+    screen, waited = without_job(screen, wish.job)
     if wish.agreed:
         screen = screen._replace(status="nothing was done: what would be lost has changed")
     elif not waited and wish.kind != "hand over":
@@ -6703,7 +6694,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
 
 def failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
     """A command has failed: a dialog says why, and what to do."""
-    screen, _, _ = without_job(screen, wish.job)
+    screen, _ = without_job(screen, wish.job)
     lines = [for_eyes(screen, line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
     return opened(screen, Picker(f"{title_of(wish)} failed".strip(), (Item("o", "OK"),), tuple(lines)))
 
