@@ -6853,27 +6853,18 @@ def moved(screen: Screen, by: int) -> Answer:
     return screen, None
 
 
-def enter_item(screen: Screen) -> Answer:
+def entered(screen: Screen) -> Answer:
+    """Does what is selected, goes on with what was typed, or opens the list of what can be done to a clone."""
     page = top(screen)
-    return chosen(screen, page.items[page.selected]) if isinstance(page, Picker) and page.items else (screen, None)
-
-
-def enter_field(screen: Screen) -> Answer:
-    page = top(screen)
-    if not isinstance(page, Field):
-        return screen, None
-    if refused := page.complaint(screen, page.line.text):
-        return turned(screen, page._replace(refused=refused)), None
-    return page.then(page.line.text, closed(screen))
-
-
-def enter_row(screen: Screen) -> Answer:
-    """Opens the list of what can be done to the selected clone."""
-    page = top(screen)
-    seen = selected_row(screen, page) if isinstance(page, Roster) else None
-    if not seen:
-        return screen, None
-    return opened(screen, actions_page(screen, seen)), None
+    if isinstance(page, Picker):
+        return chosen(screen, page.items[page.selected])
+    if isinstance(page, Field):
+        if refused := page.complaint(screen, page.line.text):
+            return turned(screen, page._replace(refused=refused)), None
+        return page.then(page.line.text, closed(screen))
+    if isinstance(page, Roster) and (seen := selected_row(screen, page)):
+        return opened(screen, actions_page(screen, seen)), None
+    return screen, None
 
 
 def with_roster(screen: Screen, **changes: Any) -> Answer:
@@ -6933,14 +6924,14 @@ BACK = Binding(("esc", "q"), "q back", "go back", back)
 KEYS: Mapping[str, tuple[Binding, ...]] = {
     "menu": (
         *MOVES,
-        Binding(("enter",), "Enter open", "open the selected entry", enter_item),
+        Binding(("enter",), "Enter open", "open the selected entry", entered),
         HELP,
         Binding(("esc", "q"), "q leave", "leave", leaving),
     ),
-    "list": (*MOVES, Binding(("enter",), "Enter choose", "do what is selected", enter_item), HELP, BACK),
+    "list": (*MOVES, Binding(("enter",), "Enter choose", "do what is selected", entered), HELP, BACK),
     "table": (
         *MOVES,
-        Binding(("enter",), "Enter actions", "what can be done to the selected clone", enter_row),
+        Binding(("enter",), "Enter actions", "what can be done to the selected clone", entered),
         Binding(("/",), "/ filter", "show only some clones", partial(with_roster, typing=True)),
         HELP,
         Binding(("esc", "q"), "q back", "clear the filter, or go back", back_from_roster),
@@ -6952,7 +6943,7 @@ KEYS: Mapping[str, tuple[Binding, ...]] = {
         Binding(("esc",), "Esc clear", "clear it", partial(with_roster, typing=False, sought=TypedLine())),
     ),
     "line": (
-        Binding(("enter",), "Enter go on", "go on with this", enter_field),
+        Binding(("enter",), "Enter go on", "go on with this", entered),
         Binding(("esc",), "Esc back", "go back", back),
     ),
     "report": (
