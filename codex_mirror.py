@@ -7181,7 +7181,8 @@ def columns_for(screen: Screen, rows: Sequence[Seen], width: int) -> list[tuple[
     wanted: dict[Column, int] = {}
     room = width - 1
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        want = max(cells(text) for text in (column.heading, *texts_in(screen, rows, column)))
+        texts = [column.heading, *(visible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])]
+        want = max(map(cells, texts))
         size = min(want, column.least)
         if size + 2 > room:
             break
@@ -7192,16 +7193,12 @@ def columns_for(screen: Screen, rows: Sequence[Seen], width: int) -> list[tuple[
     return [(column, kept[column]) for column in COLUMNS if column in kept]
 
 
-def texts_in(screen: Screen, rows: Sequence[Seen], column: Column) -> Iterator[str]:
-    return (visible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])
-
-
 def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
     """The filter, the table of clones, and the selected one's details where there is room."""
     rows, here = matching(screen, page), selected_row(screen, page)
     above = complaint_of_registry(screen, size.columns - 2, size.rows // 6)
     above = [*[(Span(" "), *row) for row in above], *(filter_row(page) if page.typing or page.sought.text else [])]
-    if not rows:
+    if not here:
         return [*above, (), (Span("  " + fit(nothing_to_show(screen), size.columns - 3)),)]
     part = size.columns * 3 // 5
     beside = size.columns >= 110 and len(columns_for(screen, rows, part)) == len(COLUMNS)
@@ -7209,12 +7206,12 @@ def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
     below = 0 if beside else min(max(size.rows - len(rows) - len(above) - 3, 0), 14)
     height = max(size.rows - len(above) - 1 - (below + 2 if below >= 5 else 0), 1)
     table = [*above, *table_rows(screen, rows, here, Size(height, width))]
-    if here and beside:
+    if beside:
         details = detail_rows(screen, here, Size(size.rows, size.columns - width - 4))
         table += [()] * (size.rows - len(table))
         pairs = zip(table, [*details, *[()] * size.rows][: size.rows], strict=True)
         return [(*filled(row, width), Span(" │ ", "dim"), *detail) for row, detail in pairs]
-    if here and below >= 5:
+    if below >= 5:
         rule = (Span("─" * size.columns, "dim"),)
         table += [()] * (height + len(above) + 1 - len(table))
         room = Size(size.rows - len(table) - 1, size.columns - 3)
@@ -7241,15 +7238,14 @@ def filter_row(page: Roster) -> list[Row]:
     return [(Span(" / ", "accent"), *line)]
 
 
-def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen | None, size: Size) -> list[Row]:
+def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen, size: Size) -> list[Row]:
     columns = columns_for(screen, rows, size.columns)
     heading = "  ".join(fit(column.heading, width) for column, width in columns)
     found: list[Row] = [(Span("   " + heading, "dim"),)]
-    ids = [seen.clone.id for seen in rows]
-    shown = scrolled(len(rows), ids.index(here.clone.id) if here else 0, size.rows)
+    shown = scrolled(len(rows), rows.index(here), size.rows)
     for index in shown:
         seen, spans = rows[index], []
-        is_here = here is not None and seen.clone.id == here.clone.id
+        is_here = seen.clone.id == here.clone.id
         for column, width in columns:
             text = column.cell(screen, seen)
             style = style_of_state(text) if column.heading == "STATE" else "plain" if not column.rank else "dim"
@@ -7346,8 +7342,8 @@ def header(screen: Screen, size: Size) -> list[Row]:
 
 def footer(screen: Screen, size: Size) -> list[Row]:
     """What happened, and the keys; a small terminal has room for one of them."""
-    status = [*[status_of_job(screen, job) for job in screen.jobs[-1:]], *([screen.status] if screen.status else [])]
-    said: Row = (Span(" " + fit(status[-1], size.columns - 2), "accent"),) if status else ()
+    status = screen.status or "".join(status_of_job(screen, job) for job in screen.jobs[-1:])
+    said: Row = (Span(" " + fit(status, size.columns - 2), "accent"),) if status else ()
     page, words = top(screen), [binding.word for binding in bindings_of(screen) if binding.word]
     words[1:1] = [f"{item.key} {item.label}" for item in page.items] if isinstance(page, Report) else []
     while len(words) > 1 and cells("  ".join(words)) > size.columns - 2:
@@ -7357,11 +7353,8 @@ def footer(screen: Screen, size: Size) -> list[Row]:
 
 
 def status_of_job(screen: Screen, job: Job) -> str:
-    return f"{SPINNER[screen.beat % len(SPINNER)]} {job.title}{amount_done(job)}"
-
-
-def amount_done(job: Job) -> str:
-    return f": {size_text(job.done)} of {size_text(job.total)}" if job.total else f": {job.what}" if job.what else ""
+    amount = f"{size_text(job.done)} of {size_text(job.total)}" if job.total else job.what
+    return f"{SPINNER[screen.beat % len(SPINNER)]} {': '.join(filter(None, (job.title, amount)))}"
 
 
 def body(screen: Screen, page: Page, size: Size) -> list[Row]:
@@ -7390,10 +7383,11 @@ def main_rows(screen: Screen, page: Picker, size: Size) -> list[Row]:
 def health_counts(screen: Screen) -> Row:
     """How many clones are in which state, by sign and word."""
     states = [state_of(seen) for seen in screen.rows]
-    counts = [(state, states.count(state)) for state in dict.fromkeys(states)]
-    order = ("✗ broken", "! warning", "! update", "✓ ok", "… checking")
-    counts.sort(key=lambda pair: order.index(pair[0]))
-    spans = [Span(f"{state[0]} {count} {state[2:]}   ", style_of_state(state)) for state, count in counts]
+    spans = [
+        Span(f"{state[0]} {states.count(state)} {state[2:]}   ", style_of_state(state))
+        for state in ("✗ broken", "! warning", "! update", "✓ ok", "… checking")
+        if state in states
+    ]
     return tuple(spans) or (Span("-", "dim"),)
 
 
@@ -7441,7 +7435,7 @@ def dashboard_lines(screen: Screen, width: int) -> list[Row]:
 
 def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
     """As many lines of a list as there is room for, with the selected one in sight."""
-    label_width = max((cells(visible(item.label)) for item in page.items), default=0)
+    label_width = max(cells(visible(item.label)) for item in page.items)
     rows: list[Row] = []
     shown = scrolled(len(page.items), page.selected, height)
     for index in shown:
@@ -7454,7 +7448,7 @@ def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
         row: Row = (Span(text, style), Span(f" {note} " if note else "", style if here else "dim"))
         if width_of(row) > width:
             row = (row[0], Span(fit(row[1].text, max(width - cells(text), 0)), row[1].style))
-        rows.append(filled(row, width)[:2] if not here else row)
+        rows.append(cut(row, 0, width))
     return rows
 
 
@@ -7493,8 +7487,8 @@ def dialog(screen: Screen, page: Page, size: Size) -> list[Row]:
         return framed(page.title, picker_rows(page, width, height, noted), width)
     if isinstance(page, Field):
         return framed(page.title, field_rows(page, width, height), width)
-    job = next((job for job in screen.jobs if isinstance(page, Busy) and job.number == page.job), None)
-    return framed(job.title if job else "", busy_rows(screen, job, width), width)
+    job = next(job for job in screen.jobs if Busy(job.number) == page)
+    return framed(job.title, busy_rows(screen, job, width), width)
 
 
 def picker_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
@@ -7519,9 +7513,7 @@ def intro_rows(intro: Sequence[str], width: int, height: int) -> list[Row]:
     return [*[(Span(line),) for line in lines], *([()] if lines else [])]
 
 
-def busy_rows(screen: Screen, job: Job | None, width: int) -> list[Row]:
-    if job is None:
-        return [()]
+def busy_rows(screen: Screen, job: Job, width: int) -> list[Row]:
     what = f"{SPINNER[screen.beat % len(SPINNER)]} {job.what or 'at work'}"
     rows: list[Row] = [(Span(fit(what, width)),), ()]
     if job.total:
