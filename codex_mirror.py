@@ -7307,9 +7307,9 @@ def view(screen: Screen, size: Size) -> tuple[Row, ...]:
     if is_too_small(size):
         rows = too_small(size)
     else:
-        index = max(number for number, page in enumerate(screen.pages) if is_whole(page))
-        rows = [*header(screen, size), *body(screen, screen.pages[index], size), *footer(screen, size)]
-        if index < len(screen.pages) - 1:
+        page = [page for page in screen.pages if is_whole(page)][-1]
+        rows = [*header(screen, page, size), *body(screen, page, size), *footer(screen, size)]
+        if page is not top(screen):
             rows = laid_over(rows, dialog(screen, top(screen), size), size)
     rows = [cut(row, 0, size.columns) for row in rows]
     return tuple(in_ascii(row) for row in rows) if screen.ascii else tuple(rows)
@@ -7326,12 +7326,11 @@ def too_small(size: Size) -> list[Row]:
     return [(Span(line),) for line in lines] + [()] * (size.rows - len(lines))
 
 
-def header(screen: Screen, size: Size) -> list[Row]:
+def header(screen: Screen, page: Page, size: Size) -> list[Row]:
     """The program, what is shown, and the mirror home."""
-    page = next(page for page in reversed(screen.pages) if is_whole(page))
     home = visible(shortened(screen.places.mirror_home, screen.places.user_home))
     left = f" codex-mirror {__version__}"
-    title = "" if isinstance(page, Picker) else " · Manage Clones" if isinstance(page, Roster) else f" · {page.title}"
+    title = f" · {page.title}" if isinstance(page, Report) else " · Manage Clones" if isinstance(page, Roster) else ""
     room = size.columns - cells(left) - 2
     title = fit(title, min(cells(visible(title)), max(room, 0)))
     right = fit(home, min(cells(home), max(room - cells(title), 0)))
