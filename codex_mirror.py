@@ -7727,10 +7727,6 @@ class Inbox(NamedTuple):
         except BlockingIOError:
             return b""
 
-    def taken(self) -> Iterator[Event]:
-        while self.events:
-            yield self.events.popleft()
-
 
 class Watch(NamedTuple):
     """The registry's state when it was last looked at, once a second."""
@@ -7858,13 +7854,19 @@ def terminal_size() -> Size:
 
 def take(painter: Painter) -> None:
     """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
-    size = terminal_size()
-    painter.curses.resizeterm(size.rows, size.columns)
+    resized(painter)
     with contextlib.suppress(painter.curses.error):
         painter.curses.curs_set(0)
-    painter.window.clear()
     painter.window.refresh()
     os.write(1, PASTE_ON)
+
+
+def resized(painter: Painter) -> Size:
+    """The size of now, for which everything is drawn anew."""
+    size = terminal_size()
+    painter.curses.resizeterm(size.rows, size.columns)
+    painter.window.clear()
+    return size
 
 
 def give_back(curses: Any) -> None:
@@ -7904,18 +7906,18 @@ def paint(painter: Painter, rows: Sequence[Row]) -> None:
 def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Painter) -> str:
     """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
     painted: Screen | None = None
-    grant = partial(fulfilled, inbox=inbox, world=world, painter=painter)
+    grant = partial(fulfilled, world=world, painter=painter)
     while True:
         came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, watch))
         keys = read_keys() if came else []
         signals = inbox.signals()
-        for event in inbox.taken():
-            screen = event(screen)
+        while inbox.events:
+            screen = inbox.events.popleft()(screen)
         screen = screen._replace(now=time.time()) if signals or keys else screen
         if signal.SIGTSTP in signals:
             screen = suspended(screen, painter)
         if signals and terminal_size() != screen.size:
-            screen = resized(screen, painter)
+            screen = screen._replace(size=resized(painter))
         if time.monotonic() - watch.looked >= STAT_SECONDS:
             before, watch = watch, looked_at(watch)
             if before.stamp != watch.stamp:
@@ -7988,7 +7990,7 @@ def read_keys() -> list[str]:
             return [*keys, *keys_in(rest, final=True)[0]]
 
 
-def fulfilled(screen: Screen, wish: MenuWish, inbox: Inbox, world: World, painter: Painter) -> Screen:
+def fulfilled(screen: Screen, wish: MenuWish, world: World, painter: Painter) -> Screen:
     """Grants a wish; those that need the terminal itself here, the others in the background."""
     if wish.kind == "interrupt":
         raise KeyboardInterrupt
@@ -8024,13 +8026,6 @@ def suspended(screen: Screen, painter: Painter) -> Screen:
     with lent(painter):
         os.kill(0, signal.SIGTSTP)
     return screen._replace(size=terminal_size(), beat=screen.beat + 1)
-
-
-def resized(screen: Screen, painter: Painter) -> Screen:
-    size = terminal_size()
-    painter.curses.resizeterm(size.rows, size.columns)
-    painter.window.clear()
-    return screen._replace(size=size)
 
 
 # --- Front door -----------------------------------------------------------------------------------
