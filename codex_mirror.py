@@ -7728,14 +7728,6 @@ class Inbox(NamedTuple):
             return b""
 
 
-class Watch(NamedTuple):
-    """The registry's state when it was last looked at, once a second."""
-
-    path: str
-    stamp: tuple[int, ...] = ()
-    looked: float = 0.0
-
-
 class Painter(NamedTuple):
     """The window of curses, and what each style looks like on it."""
 
@@ -7766,11 +7758,11 @@ def show_menu(caller: Caller, browse: Callable[[str], bool], redact: bool) -> Ou
     os.set_blocking(voice, False)
     inbox = Inbox(collections.deque(), ear, voice)
     world = World(caller, inbox.post, in_background, browse, tidy_after)
-    watch = looked_at(Watch(registry_file(caller.places)))
+    stamp = stamp_of_registry(caller.places)
     world.begin(MenuWish("look"), partial(look_around, world, {}))
     with terminal_of_menu(voice, caller.env) as painter:
         screen = first_screen(caller, terminal_size(), not shows_unicode(painter), redact, time.time())
-        over = looped(screen, inbox, world, watch, painter)
+        over = looped(screen, inbox, world, stamp, painter)
     if over == "star and leave" and not browse(REPOSITORY):
         return Outcome(lines=(f"the repository: {REPOSITORY}",))
     return Outcome()
@@ -7903,12 +7895,13 @@ def paint(painter: Painter, rows: Sequence[Row]) -> None:
     painter.window.refresh()
 
 
-def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Painter) -> str:
+def looped(screen: Screen, inbox: Inbox, world: World, stamp: Identity | None, painter: Painter) -> str:
     """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
     painted: Screen | None = None
+    looked = time.monotonic()
     grant = partial(fulfilled, world=world, painter=painter)
     while True:
-        came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, watch))
+        came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, looked))
         keys = read_keys() if came else []
         signals = inbox.signals()
         while inbox.events:
@@ -7918,9 +7911,9 @@ def looped(screen: Screen, inbox: Inbox, world: World, watch: Watch, painter: Pa
             screen = suspended(screen, painter)
         if signals and terminal_size() != screen.size:
             screen = screen._replace(size=resized(painter))
-        if time.monotonic() - watch.looked >= STAT_SECONDS:
-            before, watch = watch, looked_at(watch)
-            if before.stamp != watch.stamp:
+        if time.monotonic() - looked >= STAT_SECONDS:
+            before, stamp, looked = stamp, stamp_of_registry(world.caller.places), time.monotonic()
+            if before != stamp:
                 known = {seen.clone.id: seen.clone for seen in screen.rows}
                 world.begin(MenuWish("look"), partial(look_around, world, known))
         screen = screen._replace(beat=screen.beat + 1) if screen.jobs else screen
@@ -7947,19 +7940,17 @@ def folded(screen: Screen, keys: Sequence[str], grant: Callable[[Screen, MenuWis
     return screen
 
 
-def looked_at(watch: Watch) -> Watch:
-    """The one stat a second."""
+def stamp_of_registry(places: Places) -> Identity | None:
+    """The state of the registry: the one stat a second."""
     try:
-        facts = os.stat(watch.path)
-        stamp: tuple[int, ...] = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        return identity_of(registry_file(places))
     except OSError:
-        stamp = ()
-    return watch._replace(stamp=stamp, looked=time.monotonic())
+        return None
 
 
-def seconds_to_wait(screen: Screen, watch: Watch) -> float:
+def seconds_to_wait(screen: Screen, looked: float) -> float:
     """The time to the next look at the registry, or while something is under way to the next beat."""
-    seconds = max(watch.looked + STAT_SECONDS - time.monotonic(), 0)
+    seconds = max(looked + STAT_SECONDS - time.monotonic(), 0)
     return min(seconds, BEAT_SECONDS) if screen.jobs else seconds
 
 

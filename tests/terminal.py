@@ -54,7 +54,7 @@ class Pure:
 
     def look(self) -> None:
         """What the loop does when it starts, and when the registry has changed."""
-        self.watch = cm.looked_at(cm.Watch(cm.registry_file(self.caller.places)))
+        self.stamp = cm.stamp_of_registry(self.caller.places)
         cm.look_around(self.world, {})
         self._fold()
 
@@ -73,7 +73,7 @@ class Pure:
 
     def frame(self) -> str:
         """What is shown, with the registry as it is now."""
-        if cm.looked_at(self.watch).stamp != self.watch.stamp:
+        if cm.stamp_of_registry(self.caller.places) != self.stamp:
             self.look()
         return drawn(self.screen)
 
