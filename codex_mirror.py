@@ -7800,18 +7800,18 @@ def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
 
 def listen_while_open() -> None:
     """The signals of an open menu: a change of the size wakes the loop, SIGQUIT unwinds it."""
-
-    def leave(number: int, frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
     signal.signal(signal.SIGWINCH, lambda number, frame: None)
     signal.signal(signal.SIGTSTP, lambda number, frame: None)
-    signal.signal(signal.SIGQUIT, leave)
+    signal.signal(signal.SIGQUIT, interrupted_by)
+
+
+def interrupted_by(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def attributes_of(curses: Any, env: Mapping[str, str]) -> dict[str, int]:
     """What each style looks like: one accent colour, and without colours the same by weight alone."""
-    accent, bad = 0, curses.A_BOLD
+    accent = 0
     with contextlib.suppress(curses.error):
         if not env.get("NO_COLOR"):
             curses.start_color()
@@ -7824,7 +7824,7 @@ def attributes_of(curses: Any, env: Mapping[str, str]) -> dict[str, int]:
         "bold": curses.A_BOLD,
         "accent": accent,
         "title": accent | curses.A_BOLD,
-        "bad": bad,
+        "bad": curses.A_BOLD,
         "chosen": curses.A_REVERSE,
         "cursor": curses.A_REVERSE,
     }
@@ -8174,10 +8174,6 @@ def settle_first(caller: Caller) -> None:
         if unsettled(caller.places):
             with locked(lock_file(caller.places), "settle", 0, lambda holder: None):
                 settle(caller.places)
-
-
-def interrupted_by(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def listen_to_signals() -> None:
