@@ -8093,13 +8093,13 @@ class Voice:
 
     def render(self, outcome: Outcome, as_json: bool, terminal: bool, width: int) -> None:
         """Says what a command did."""
+        self.end_progress()
         is_bytes = outcome.stream is not None and outcome.data is None and not outcome.lines
         if as_json and not outcome.program and not is_bytes:
             said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
             data = outcome.data() if callable(outcome.data) else outcome.data
             data = said if data is None else data
-            for line in json.dumps(redacted_data(data) if self.redact else data, indent=2).splitlines():
-                print(line)
+            print(json.dumps(redacted_data(data) if self.redact else data, indent=2))
         elif outcome.stream and sys.stdout is not None:
             outcome.stream(sys.stdout.buffer)
         elif outcome.table is not None:

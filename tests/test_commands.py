@@ -445,6 +445,12 @@ def test_create_shows_progress_as_one_line_on_a_terminal(cm: Launched, house: Ho
     assert " of " not in result.out and "\r" not in result.out
 
 
+def test_the_line_of_progress_is_gone_before_a_json_document_on_the_same_terminal(cm: Launched, house: Home) -> None:
+    install_codex(house, "0.170.0")
+    shown = on_terminal(cm.argv("create", "new", "--json"), house).err
+    assert " of " in shown and "\r\x1b[K{\n" in shown
+
+
 @pytest.mark.parametrize("options", [["--quiet"], []])
 def test_there_is_no_progress_when_piped_or_quiet(cm: Launched, house: Home, options: list[str]) -> None:
     install_codex(house, "0.170.0")
