@@ -8025,12 +8025,10 @@ def suspended(screen: Screen, painter: Painter) -> Screen:
 def called_as(argv0: str) -> str:
     """How the user starts this program: its command's name, its path, or Python with its path."""
     name = os.path.basename(argv0)
-    if name in ("", "-", "-c") or argv0.startswith("/dev/fd/") or argv0.startswith("/proc/"):
+    if name in ("", "-", "-c") or argv0.startswith(("/dev/fd/", "/proc/")):
         return "codex-mirror"
-    if any(
-        is_same_file(os.path.realpath(found), os.path.realpath(argv0))
-        for found in found_on_path(name, os.environ.get("PATH", ""))
-    ):
+    real, found = os.path.realpath(argv0), found_on_path(name, os.environ.get("PATH", ""))
+    if any(is_same_file(os.path.realpath(path), real) for path in found):
         return quoted(name) if re.search(r"[^\w.-]", name) else name
     started_itself = not name.endswith(".py") or os.environ.get("_") == argv0
     if "/" in argv0 and os.access(argv0, os.X_OK) and started_itself:
@@ -8041,10 +8039,10 @@ def called_as(argv0: str) -> str:
 class Voice:
     """What is said to people: data on stdout, everything else on stderr, and no control character ever."""
 
-    def __init__(self, program: str, quiet: bool) -> None:
-        self.program, self.quiet, self.progress = program, quiet, False
+    def __init__(self, program: str) -> None:
+        self.program = program
         self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
-        self.debug = self.redact = False
+        self.quiet = self.debug = self.redact = self.progress = False
 
     def say(self, text: str, to_stderr: bool = False) -> None:
         """Says one line."""
@@ -8074,17 +8072,15 @@ class Voice:
             self.say(named_for(what, self.program), to_stderr=True)
         elif not self.quiet and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self.progress = True
-            print(
-                f"\r{visible(what)}: {size_text(done)} of {size_text(total)}\x1b[K", end="", file=sys.stderr, flush=True
-            )
+            line = f"\r{visible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
+            print(line, end="", file=sys.stderr, flush=True)
 
     def complain(self, error: MirrorError) -> None:
         """Says what is wrong and what to do; with --debug also where it was found."""
         if self.debug:
             import traceback
 
-            for line in "".join(traceback.format_tb(sys.exc_info()[2])).splitlines():
-                self.say(line, to_stderr=True)
+            self.say_lines("".join(traceback.format_tb(sys.exc_info()[2])), to_stderr=True)
         self.say(f"{self.name}: {error.message}", to_stderr=True)
         if error.hint:
             self.say(f"hint: {named_for(error.hint, self.program)}", to_stderr=True)
@@ -8239,19 +8235,16 @@ def answered(argv: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    voice = Voice(called_as(sys.argv[0]), False)
+    voice = Voice(called_as(sys.argv[0]))
     try:
         return answer(argv, voice)
-    except MirrorError as error:
-        leave_alone_from_now_on()
-        voice.complain(error)
-        return error.code
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    except OSError as error:
+    except (MirrorError, OSError) as error:
         leave_alone_from_now_on()
-        voice.complain(MirrorError(explained(error), way_out_of(error)))
-        return FAILED
+        told = error if isinstance(error, MirrorError) else MirrorError(explained(error), way_out_of(error))
+        voice.complain(told)
+        return told.code
     except KeyboardInterrupt:
         leave_alone_from_now_on()
         voice.say("interrupted", to_stderr=True)
