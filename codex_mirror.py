@@ -6213,7 +6213,7 @@ def turned(screen: Screen, page: Page) -> Screen:
 
 def closed(screen: Screen) -> Screen:
     """The screen without the page on top; the main menu stays."""
-    return screen._replace(pages=screen.pages[:-1] or screen.pages) if len(screen.pages) > 1 else screen
+    return screen._replace(pages=screen.pages[:-1] or screen.pages)
 
 
 def for_eyes(screen: Screen, text: str) -> str:
@@ -6769,7 +6769,7 @@ class Binding(NamedTuple):
     keys: tuple[str, ...]
     word: str
     help: str
-    deed: Callable[[Screen], Answer]
+    deed: Deed
 
 
 def place_before(line: TypedLine) -> int:
@@ -6844,12 +6844,10 @@ def moved(screen: Screen, by: int) -> Answer:
     if isinstance(page, Report):
         last = max(len(report_lines(page, screen.size)) - report_height(screen.size), 0)
         return turned(screen, page._replace(top=min(max(page.top + by, 0), last))), None
-    if isinstance(page, Roster):
-        ids = [seen.clone.id for seen in matching(screen, page)]
-        here = selected_row(screen, page)
-        if here:
-            index = min(max(ids.index(here.clone.id) + by, 0), len(ids) - 1)
-            return turned(screen, page._replace(selected=ids[index])), None
+    if isinstance(page, Roster) and (here := selected_row(screen, page)):
+        rows = matching(screen, page)
+        index = min(max(rows.index(here) + by, 0), len(rows) - 1)
+        return turned(screen, page._replace(selected=rows[index].clone.id)), None
     return screen, None
 
 
@@ -6882,12 +6880,11 @@ def back_from_roster(screen: Screen) -> Answer:
 def help_here(screen: Screen) -> Answer:
     """The keys of this screen, as a page to read."""
     shown = [(", ".join(binding.keys), binding.help) for binding in bindings_of(screen)]
-    listed_items = [
-        (" ".join(filter(None, (digit_of(index) if isinstance(top(screen), Picker) else "", item.key))), item.label)
-        for index, item in enumerate(items_here(screen))
-    ]
     width = max(cells(keys) for keys, _ in shown)
-    lines = [f"{keys:<{width}}  {meaning}" for keys, meaning in [*shown, *[row for row in listed_items if row[0]]]]
+    for index, item in enumerate(items_here(screen)):
+        digit = digit_of(index) if isinstance(top(screen), Picker) else ""
+        shown.append((f"{digit} {item.key}".strip(), item.label))
+    lines = [f"{keys:<{width}}  {meaning}" for keys, meaning in shown if keys]
     return opened(screen, Report("Keys of this screen", tuple(lines))), None
 
 
