@@ -2141,12 +2141,15 @@ def finish_staged(plan: Plan, staged: Staged) -> None:
 
 
 def write_derived(plan: Plan, clone: Clone) -> None:
-    """Writes `clone.json` again from the registry, and the change into the clone's log."""
+    """Writes `clone.json` again from the registry, and the change into the clone's log. Raises MirrorError."""
     base = base_of(clone)
     if kind_of(base) != "directory" or base_id(base) not in ("", clone.id):
         return
-    write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
     log_event(clone, plan)
+    try:
+        write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
+    except RecursionError:  # Reading goes deeper than writing.
+        raise MirrorError(f"the registry's row of '{clone.name}' is nested too deeply to be copied") from None
 
 
 def log_event(clone: Clone, plan: Plan, limit: int = 256 << 10) -> None:

@@ -199,6 +199,16 @@ def test_a_broken_registry_is_explained_never_overwritten_and_rebuilt_beside_the
             aside.unlink()
 
 
+def test_a_row_nested_as_deeply_as_can_be_read_leaves_no_change_half_done(couple: Home, registry: Path) -> None:
+    """Python 3.12 reads JSON that is nested 1,497 levels deep, and writes it 994 deep with an indent."""
+    document = json.loads(registry.read_bytes())
+    for depth in (900, 960, 990, 1400):
+        document["clones"][0]["x"] = "deep"
+        registry.write_text(json.dumps(document).replace('"deep"', "[" * depth + "]" * depth))
+        ask(couple, "set", "work", "--keep-env", "CODEX_API_KEY")
+        assert not (couple.mirror / "journal.json").exists() and not list(couple.mirror.glob("*-*.json"))
+
+
 UNSAFE = [
     ("a registry that anyone may write", "m/registry.json", lambda path: path.chmod(0o666), "may be written by anyone"),
     ("a mirror home that anyone may write", "m", lambda path: path.chmod(0o777), "may be written by anyone"),
