@@ -2503,7 +2503,7 @@ def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
     a link to its own executable in there (tested with 0.120, 0.154 and 0.169). Raises MirrorError when it fails."""
     home, elsewhere = os.path.join(scratch, "home"), os.path.join(scratch, "tmp")
     for directory in (home, elsewhere):
-        make_directories(directory)
+        make_directories(directory, synced=False)
     answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
     if answer.code != 0:
         raise MirrorError(f"{path} {what_it_said(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
