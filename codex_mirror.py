@@ -4404,8 +4404,9 @@ def wrapper_base(path: str, places: Places) -> str:
     if not owner or owner.startswith("legacy:"):
         return ""
     text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
-    home = re.search(r"^cm_codex_home='(/[^'\n]*)/home/\.codex'$", text, re.MULTILINE)
-    return home[1] if home and f"cm_mirror_home={quoted(places.mirror_home)}\n" in text else ""
+    home = re.search(r"^cm_codex_home='(/(?:[^']|'\\'')*)/home/\.codex'$", text, re.MULTILINE)
+    is_ours = home and f"cm_mirror_home={quoted(places.mirror_home)}\n" in text
+    return home[1].replace(r"'\''", "'") if home and is_ours else ""
 
 
 # --- Diagnosis ------------------------------------------------------------------------------------

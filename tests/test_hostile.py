@@ -661,6 +661,12 @@ def test_a_root_may_have_any_name(home: Home, codex: Path, kind: str, tail: str)
     assert line.split("\t") == ["play", "0.169.0", cm.visible(str(root))]
     assert ask(home, "doctor", "play", "--json").json()[0]["ok"]
     assert ask(home, "list", "--full").code == 0
+    for lost in home.mirror.glob("registry.json*"):
+        lost.write_bytes(b"")
+    assert "rebuilt the registry with 2 clones" in ask(home, "doctor", "--fix").err
+    assert str(root) in {row["rootPath"] for row in rows_of(home)}
+    [broken] = home.mirror.glob("registry.json.broken-*")
+    broken.unlink()
     assert ask(home, "remove", "play", "--yes").code == 0
     left = {home.base / path for path in changes(before, at_rest(home)) if not path.startswith("m/registry.json")}
     assert left <= set(root.parents) and not list(home.base.rglob("pwned"))
