@@ -2065,9 +2065,12 @@ def unreadable_name(places: Places) -> str:
 def unsettled(places: Places) -> list[str]:
     """The plans that are not carried out to the end, in the order of the changes: what earlier ones left, then the
     journal."""
-    left = [path for path in paths_in(places.mirror_home) if re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path)]
-    left.sort(key=lambda path: os.lstat(path).st_mtime)
-    return [path for path in (*left, journal_file(places)) if kind_of(path)]
+    left: dict[str, float] = {}
+    for path in paths_in(places.mirror_home):
+        if re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path):
+            with contextlib.suppress(FileNotFoundError):  # Who only reads may see how a writer finishes one.
+                left[path] = os.lstat(path).st_mtime
+    return [path for path in (*sorted(left, key=left.__getitem__), journal_file(places)) if kind_of(path)]
 
 
 def carried_out(plan: Plan, committed: bool, book: Book) -> tuple[list[str], list[str]]:
