@@ -3408,6 +3408,7 @@ NEW_CONFIG = (
 )
 UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
 SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
+SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
 NEVER_SHARED = (".codex", ".codex-mirror")
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
 FOREIGN_PLACES = ("sqlite_home", "log_dir")
@@ -3607,6 +3608,16 @@ def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -
 # --- Clones ---------------------------------------------------------------------------------------
 
 
+class Luggage(NamedTuple):
+    """What a new clone brings along from another Codex home besides its settings; a login that is moved is set `aside`
+    there."""
+
+    home: str
+    sessions: bool = False
+    login: bool = False
+    aside: str = ""
+
+
 class Wish(NamedTuple):
     """How a new clone should be; without any `shares` it gets those of every new clone."""
 
@@ -3618,6 +3629,7 @@ class Wish(NamedTuple):
     keep_env: tuple[str, ...] = ()
     settings_from: str = ""
     allow_incomplete: bool = False
+    luggage: Luggage | None = None
 
 
 def now_text() -> str:
@@ -3626,24 +3638,16 @@ def now_text() -> str:
 
 def create_clone(caller: Caller, wish: Wish) -> tuple[Clone, list[str]]:
     """Makes a clone; and what could not be finished after the commit, in words. Raises MirrorError."""
-
-    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None] | None]:
-        if not wish.settings_from:
-            return wish, None
-        source = settings_home(wish.settings_from, change.book, caller.places)
-        return wish, lambda clone: give_settings(change, clone, caller, source)
-
-    return make_clone(caller, f"create {wish.name}", prepared)
+    return make_clone(caller, f"create {wish.name}", lambda change: wish)
 
 
-def make_clone(
-    caller: Caller, what: str, prepared: Callable[[Change], tuple[Wish, Callable[[Clone], None] | None]]
-) -> tuple[Clone, list[str]]:
-    """Makes a clone as `prepared` wishes it, and lets it furnish the new home, if it wants to, before anyone can see
-    it."""
+def make_clone(caller: Caller, what: str, wished: Callable[[Change], Wish]) -> tuple[Clone, list[str]]:
+    """Makes a clone as it is wished once the change has begun, and furnishes its home, before anyone can see it."""
     places = caller.places
     with writing(caller, what) as change:
-        wish, furnished = prepared(change)
+        wish = wished(change)
+        given = wish.settings_from
+        luggage = Luggage(settings_home(given, change.book, places)) if given else wish.luggage
         refuse_taken_name(change.book, wish.name)
         refuse_taken_command(wish.name, places, caller.env.get("PATH", os.defpath))
         clone_id = fresh_uuid()
@@ -3660,14 +3664,32 @@ def make_clone(
         build_home(clone, places)
         keep_home = partial(sync_tree, home_of(clone))
         clone = clone._replace(runtime=pin_runtime(change, source, clone, caller, meanwhile=keep_home))
-        if furnished:
-            furnished(clone)
+        if luggage:
+            furnish(change, clone, caller, luggage)
             keep_home()
         write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
         change.make_room(places.bin_dir)
         change.stage(clone.wrapper, wrapper_of(clone, places), 0o755, replaces=False)
         change.commit(with_clone(change.book, clone))
     return clone, change.left
+
+
+def furnish(change: Change, clone: Clone, caller: Caller, luggage: Luggage) -> None:
+    """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
+    source, target = luggage.home, codex_home_of(clone)
+    copy_tree(source, target, setting_files(source))
+    config = read_config(source)
+    if config is not None:
+        write_whole(config_file(target), settled_config(change, clone, caller, config))
+    if luggage.sessions:
+        copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
+    login = os.path.join(source, "auth.json")
+    if luggage.login and os.path.isfile(login):
+        content, place = read_whole(login, LOGIN_LIMIT), os.path.join(target, "auth.json")
+        if luggage.aside:
+            moved = Moved(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
+            change.plan(moved=[moved])
+        change.stage(place, content, 0o600, replaces=False)
 
 
 def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
@@ -3836,15 +3858,6 @@ def rename_clone(caller: Caller, old: str, new: str) -> tuple[Clone, list[str]]:
         change.stage(wrapper, wrapper_of(renamed, caller.places), 0o755, replaces=False)
         change.commit(with_clone(change.book, renamed))
     return renamed, change.left
-
-
-def give_settings(change: Change, clone: Clone, caller: Caller, source: str) -> None:
-    """Copies the settings, and nothing but the settings, of another Codex home into a new clone."""
-    target = codex_home_of(clone)
-    copy_tree(source, target, setting_files(source))
-    config = read_config(source)
-    if config is not None:
-        write_whole(config_file(target), settled_config(change, clone, caller, config))
 
 
 # --- Upkeep ---------------------------------------------------------------------------------------
@@ -4037,7 +4050,6 @@ def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: byt
 
 # --- Export and import ----------------------------------------------------------------------------
 
-SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
 IMPORT_LIMIT = 64 << 30
 
 
@@ -4078,59 +4090,33 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     return os.path.join(directory, "codex"), about
 
 
-class Luggage(NamedTuple):
-    """What a new clone brings along from another Codex home, besides its settings."""
-
-    sessions: bool = False
-    login: bool = False
-    aside: str = ""
-
-
-def furnish(change: Change, clone: Clone, caller: Caller, source: str, luggage: Luggage) -> None:
-    """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
-    give_settings(change, clone, caller, source)
-    target = codex_home_of(clone)
-    if luggage.sessions:
-        copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
-    login = os.path.join(source, "auth.json")
-    if luggage.login and os.path.isfile(login):
-        content, place = read_whole(login, LOGIN_LIMIT), os.path.join(target, "auth.json")
-        if luggage.aside:
-            moved = Moved(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
-            change.plan(moved=[moved])
-        change.stage(place, content, 0o600, replaces=False)
-
-
 def import_export(caller: Caller, archive: BinaryIO, name: str, source: str) -> tuple[Clone, list[str]]:
     """Makes a clone from an export. Raises MirrorError."""
 
-    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None]]:
+    def wished(change: Change) -> Wish:
         home, about = unpacked_export(change, archive)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        wish = Wish(new_clone_name(name or about["name"]), source=source, home=kind)
-        return wish, lambda clone: furnish(change, clone, caller, home, Luggage(sessions=True, login=True))
+        luggage = Luggage(home, sessions=True, login=True)
+        return Wish(new_clone_name(name or about["name"]), source=source, home=kind, luggage=luggage)
 
-    return make_clone(caller, f"import {name}".rstrip(), prepared)
+    return make_clone(caller, f"import {name}".rstrip(), wished)
 
 
-def import_home(caller: Caller, path: str, name: str, source: str, luggage: Luggage) -> tuple[Clone, list[str]]:
+def import_home(caller: Caller, name: str, source: str, luggage: Luggage) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
-    home = os.path.realpath(path)
+    path, home = luggage.home, os.path.realpath(luggage.home)
     if pids := running_in(os.path.join(home, "packages"), home):
         raise MirrorError(f"Codex is running with {home} (pid {', '.join(map(str, pids))})", "quit it first", BUSY)
     if luggage.login:
         refuse_unmovable_login(home)
-        luggage = luggage._replace(aside=os.path.join(home, f"auth.json.moved-to-{name}-{fresh_id()}"))
     checked = new_clone_name(name)
     if not any(kind_of(os.path.join(home, mark)) for mark in ("config.toml", "auth.json", "sessions", "AGENTS.md")):
         raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
     if is_in_a_clone(home):
         raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
-
-    def prepared(change: Change) -> tuple[Wish, Callable[[Clone], None]]:
-        return Wish(checked, source=source), lambda clone: furnish(change, clone, caller, home, luggage)
-
-    return make_clone(caller, f"import {path}", prepared)
+    aside = os.path.join(home, f"auth.json.moved-to-{name}-{fresh_id()}")
+    wish = Wish(checked, source=source, luggage=luggage._replace(home=home, aside=aside))
+    return make_clone(caller, f"import {path}", lambda change: wish)
 
 
 def refuse_unmovable_login(home: str) -> None:
@@ -5306,7 +5292,7 @@ def import_clone(
     elif os.path.isdir(where):
         if not name:
             raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
-        clone, left = import_home(caller, where, name, source, Luggage(with_sessions, move_login))
+        clone, left = import_home(caller, name, source, Luggage(where, with_sessions, move_login))
         moved = move_login and not os.path.exists(os.path.join(where, "auth.json"))
         said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
     else:
