@@ -3668,8 +3668,7 @@ def make_clone(caller: Caller, what: str, wished: Callable[[Change], Wish]) -> t
             furnish(change, clone, caller, luggage)
             keep_home()
         write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
-        change.make_room(places.bin_dir)
-        change.stage(clone.wrapper, wrapper_of(clone, places), 0o755, replaces=False)
+        stage_wrapper(change, clone, replaces=False)
         change.commit(with_clone(change.book, clone))
     return clone, change.left
 
@@ -3790,13 +3789,13 @@ def tighten(clone: Clone) -> None:
             make_private(directory, 0o700)
 
 
-def stage_wrapper(change: Change, clone: Clone) -> None:
+def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     """Stages the clone's wrapper where it is ours to write; else it is left, and said."""
     if kind_of(clone.wrapper) and not is_wrapper_of(clone, clone.wrapper):
         change.left.append(f"{clone.wrapper} isn't ours, and was left as it is")
         return
     change.make_room(os.path.dirname(clone.wrapper))
-    change.stage(clone.wrapper, wrapper_of(clone, change.places), 0o755, replaces=True)
+    change.stage(clone.wrapper, wrapper_of(clone, change.places), 0o755, replaces)
 
 
 @contextlib.contextmanager
@@ -3854,8 +3853,7 @@ def rename_clone(caller: Caller, old: str, new: str) -> tuple[Clone, list[str]]:
             raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
         renamed = clone._replace(name=name, wrapper=wrapper, updated=now_text())
         change.plan(doomed=[clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])
-        change.make_room(os.path.dirname(wrapper))
-        change.stage(wrapper, wrapper_of(renamed, caller.places), 0o755, replaces=False)
+        stage_wrapper(change, renamed, replaces=False)
         change.commit(with_clone(change.book, renamed))
     return renamed, change.left
 
