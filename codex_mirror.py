@@ -4244,18 +4244,15 @@ def damages_of(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
     others = [other for other in clones if other.id != clone.id]
     for runtime in runtimes_kept(clone):
         for path, file in damaged_files(runtime, manifest_of(runtime.path)):
-            yield f"{path}{shared_with(path, file, others)}"
+            names = dict.fromkeys(other.name for other, _ in sharing(path, file, others))
+            yield f"{path} (the same file as in {', '.join(names)})" if names else path
 
 
-def shared_with(path: str, file: PinnedFile, others: Sequence[Clone]) -> str:
-    """The other clones whose runtime has the very same file, in words."""
-    names = [
-        other.name
-        for other in others
-        for runtime in runtimes_kept(other)
-        if is_same_file(os.path.join(runtime.path, file.path), path)
-    ]
-    return f" (the same file as in {', '.join(dict.fromkeys(names))})" if names else ""
+def sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> list[tuple[Clone, str]]:
+    """The clones with the very same file in a runtime, each with its path there; that path itself also when it is
+    gone."""
+    places = [(clone, os.path.join(one.path, file.path)) for clone in clones for one in runtimes_kept(clone)]
+    return [(clone, place) for clone, place in places if place == path or is_same_file(place, path)]
 
 
 def package_version(runtime: Runtime) -> str:
@@ -4687,22 +4684,17 @@ def mending_sources(change: Change, caller: Caller) -> list[Source]:
 def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: Sequence[str]) -> None:
     """Stages a new inode with the pinned bytes for every runtime that shares this file. Raises MirrorError."""
     path, tail = os.path.join(runtime.path, file.path), file.path.removeprefix("package/")
-    sharing = [
-        (clone, other)
-        for clone in change.book.clones
-        for other in (os.path.join(one.path, file.path) for one in runtimes_kept(clone))
-        if other == path or is_same_file(other, path)
-    ]
-    for clone, target in sharing:
+    shared = sharing(path, file, change.book.clones)
+    for clone, target in shared:
         inside = [one for one in directories_above(os.path.dirname(target)) if is_below(one, base_of(clone))]
         if strange := next((one for one in inside if kind_of(one) not in ("directory", "")), ""):
             raise MirrorError(f"{strange} is not a directory of the runtime", "move it away first", REFUSED)
     good = next((one for package in packages if has_bytes_of(one := os.path.join(package, tail), file)), "")
     if not good:
-        hint = f"codex-mirror update {sharing[0][0].name} --from PATH, where a Codex {runtime.version} is"
+        hint = f"codex-mirror update {shared[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
-    staged = [Staged(staged_name(target, change.id), target, True) for _, target in sharing]
-    change.plan(clones=[clone for clone, _ in sharing], staged=staged)
+    staged = [Staged(staged_name(target, change.id), target, True) for _, target in shared]
+    change.plan(clones=[clone for clone, _ in shared], staged=staged)
     for half in staged:
         change.make_room(os.path.dirname(half.target), 0o700)
     first, *rest = [half.temporary for half in staged]
