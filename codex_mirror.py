@@ -3005,11 +3005,7 @@ def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list
     if shell == "zsh":
         return [os.path.join(env.get("ZDOTDIR") or home, ".zshrc")]
     if shell == "fish":
-        config = (
-            os.path.join(home, ".config")
-            if env.get("CODEX_MIRROR_CLONE")
-            else env.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-        )
+        config = outside_environment(env).get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         return [os.path.join(config, "fish", "conf.d", "codex-mirror.fish")]
     if shell == "sh":
         return [os.path.join(home, ".profile")]

@@ -46,7 +46,8 @@ def test_the_shell_is_the_user_s_as_far_as_we_know_its_files() -> None:
     assert {path: cm.shell_of({"SHELL": path}) for path in shells} == shells and cm.shell_of({}) == "sh"
 
 
-IN_A_CLONE = {"XDG_CONFIG_HOME": "/x", "CODEX_MIRROR_CLONE": "w"}
+IN_A_CLONE = {"HOME": "/c", "XDG_CONFIG_HOME": "/c/.config", "CODEX_MIRROR_CLONE": "w", "CODEX_MIRROR_USER_HOME": "/u"}
+IN_A_SHARED_ONE = {**IN_A_CLONE, "HOME": "/u", "XDG_CONFIG_HOME": "/x"}
 FILES: list[tuple[str, Mapping[str, str], list[str], str, list[str]]] = [
     ("zsh", {}, [], "Linux", [".zshrc"]),
     ("zsh", {"ZDOTDIR": "/z"}, [], "Linux", ["/z/.zshrc"]),
@@ -54,6 +55,7 @@ FILES: list[tuple[str, Mapping[str, str], list[str], str, list[str]]] = [
     ("fish", {}, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
     ("fish", {"XDG_CONFIG_HOME": "/x"}, [], "Linux", ["/x/fish/conf.d/codex-mirror.fish"]),
     ("fish", IN_A_CLONE, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
+    ("fish", IN_A_SHARED_ONE, [], "Linux", ["/x/fish/conf.d/codex-mirror.fish"]),
     ("sh", {}, [".bashrc"], "Linux", [".profile"]),
     ("bash", {}, [], "Linux", [".bashrc"]),
     ("bash", {}, [], "Darwin", [".bashrc", ".bash_profile"]),
