@@ -5266,13 +5266,12 @@ def import_clone(
     with_sessions: bool = False,
 ) -> Outcome:
     where = path if path == "-" else path_from(path, caller.places)
-    if where == "-" and sys.stdin.isatty():
+    if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
         raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
     if where == "-" or os.path.isfile(where):
         if move_login or with_sessions:
             raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
-        with contextlib.ExitStack() as stack:
-            archive = sys.stdin.buffer if where == "-" else stack.enter_context(open(where, "rb"))
+        with open(0 if where == "-" else where, "rb", closefd=where != "-") as archive:
             clone, left = import_export(caller, archive, name, source)
         said = []
     elif os.path.isdir(where):

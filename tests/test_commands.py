@@ -1828,6 +1828,14 @@ def test_an_export_to_stdout_is_the_export_also_with_json(cm: Launched) -> None:
     assert asked == plain != ""
 
 
+def test_an_export_comes_in_through_a_pipe_and_is_asked_for_where_stdin_is_closed(cm: Launched, house: Home) -> None:
+    piped = cm("export", "work", "-o", "-", check=True).out
+    assert cm("import", "-", "--name", "new", stdin=os.fsencode(piped), check=True).out.startswith("imported 'new'")
+    argv = ["sh", "-c", 'exec "$@" <&-', "sh", *cm.argv("import", "-", "--name", "another")]
+    closed = run(argv, env=house.env)
+    assert closed.code == 2 and "can't be typed" in closed.err
+
+
 def test_json_leaves_stdout_empty_when_there_is_nothing_but_an_error(cm: Launched, house: Home) -> None:
     not_json(house, Path())
     for words in ("list", "usage", "update --all"):
