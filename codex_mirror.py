@@ -3763,7 +3763,7 @@ def complaint_about_base(clone: Clone) -> str:
 
 def prove(clone: Clone) -> None:
     """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now, and is
-    made private.
+    made private and writable.
 
     Raises MirrorError when it is a link, somebody else's, or gone: a change would begin another one in its place, and
     it may only be on a disk that isn't mounted."""
@@ -3773,16 +3773,11 @@ def prove(clone: Clone) -> None:
     if not kind_of(base):
         hint = f"mount its disk, restore it from a backup, or codex-mirror remove {clone.name}"
         raise MirrorError(f"{base} is gone, with the clone's login and sessions", hint, REFUSED)
-    tighten(clone)
-    if base_id(base) != clone.id:
-        write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
-
-
-def tighten(clone: Clone) -> None:
-    """Makes the clone's own directories private and writable, as an earlier program's are not."""
-    for directory in (base_of(clone), home_of(clone), codex_home_of(clone), runtimes_of(clone)):
+    for directory in (base, home_of(clone), codex_home_of(clone), runtimes_of(clone)):
         if kind_of(directory) == "directory":
             make_private(directory, 0o700)
+    if base_id(base) != clone.id:
+        write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
 
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
