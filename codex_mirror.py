@@ -4322,8 +4322,7 @@ def was_changed(places: Places, book: Book) -> bool:
 
 def claimed(book: Book, key: str) -> set[str]:
     """What the rows, good and bad, say under a key."""
-    rows = (entry.row for entry in book.entries)
-    return {text_in(row, key) for row in rows}
+    return {text_in(entry.row, key) for entry in book.entries}
 
 
 def leftovers(places: Places, book: Book) -> Iterator[str]:
@@ -4389,12 +4388,10 @@ def wrapper_base(path: str, places: Places) -> str:
 
 def auth_status(facts: Facts) -> str:
     """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
-    said = facts.status.err + facts.status.out
-    if facts.status.code == 0 and facts.account.kind == "none":
-        return "not_logged_in"
-    if facts.status.code == 0:
-        return "logged_in"
-    return "not_logged_in" if facts.status.code == 1 and b"Not logged in" in said else "unknown"
+    code, out, err = facts.status
+    if code == 0:
+        return "not_logged_in" if facts.account.kind == "none" else "logged_in"
+    return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
