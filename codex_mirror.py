@@ -5068,15 +5068,12 @@ def put(file: BinaryIO, text: str) -> None:
 def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
     clone = ready(caller, name)
     program = launch(clone, caller.places, caller.env, ("login", *arguments))
-    with contextlib.ExitStack() as stack:
-        if not {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments):
-            stack.enter_context(turn_for_login(caller, clone))
+    without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
+    with contextlib.nullcontext() if without_browser else turn_for_login(caller, clone):
         code = run_child(program)
     account = account_of(clone)
-    notes: tuple[str, ...] = ()
-    if code == DONE and is_known(account) and account != clone.account:
-        notes = noted_account(caller, clone, account)
-    return Outcome(code=code, notes=notes)
+    is_new = code == DONE and is_known(account) and account != clone.account
+    return Outcome(code, notes=noted_account(caller, clone, account) if is_new else ())
 
 
 def noted_account(caller: Caller, clone: Clone, account: Account | None) -> tuple[str, ...]:
