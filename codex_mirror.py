@@ -5150,14 +5150,6 @@ def question_of_logout(caller: Caller, *, name: str, local: bool = False, force:
 # --- Commands -------------------------------------------------------------------------------------
 
 
-def refuse_name_twice(name: str, name_option: str) -> str:
-    if name and name_option and name != name_option:
-        raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
-    if not (name or name_option):
-        raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
-    return name or name_option
-
-
 def create(
     caller: Caller,
     *,
@@ -5171,7 +5163,11 @@ def create(
     settings_from: str = "",
     allow_incomplete: bool = False,
 ) -> Outcome:
-    checked = new_clone_name(refuse_name_twice(name, name_option))
+    if name and name_option and name != name_option:
+        raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
+    if not (name or name_option):
+        raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
+    checked = new_clone_name(name or name_option)
     wish = Wish(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
     clone, left = create_clone(caller, wish)
     return Outcome(
