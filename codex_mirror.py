@@ -3577,6 +3577,13 @@ def own_files(clone: Clone) -> list[str]:
     return [path for path in found if not os.path.islink(path)]
 
 
+def checked_shares(wanted: Sequence[str], caller: Caller, book: Book) -> tuple[str, ...]:
+    """The entries of the real home that are meant, none inside another; `none` is no entry. Raises MirrorError."""
+    codex_home = caller.env.get("CODEX_HOME", "")
+    shares = [checked_share(text, caller.places, book, codex_home) for text in wanted if text != "none"]
+    return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
+
+
 def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -> str:
     """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login, also
     not to that of the `codex_home` in use.
@@ -3689,14 +3696,12 @@ def furnish(change: Change, clone: Clone, caller: Caller, luggage: Luggage) -> N
 
 def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
     """The entries of the real home that the new one shares."""
-    places, codex_home = caller.places, caller.env.get("CODEX_HOME", "")
     if wish.home != "isolated":
         return ()
-    if not wish.shares:
-        defaults = default_shares(os.uname().sysname)
-        return tuple(share for share in defaults if os.path.lexists(os.path.join(places.user_home, share)))
-    shares = dict.fromkeys(checked_share(share, places, book, codex_home) for share in wish.shares if share != "none")
-    return tuple(share for share in shares if not any(is_below(share, other) for other in shares))
+    if wish.shares:
+        return checked_shares(wish.shares, caller, book)
+    defaults = default_shares(os.uname().sysname)
+    return tuple(share for share in defaults if os.path.lexists(os.path.join(caller.places.user_home, share)))
 
 
 def refuse_taken_name(book: Book, name: str) -> None:
@@ -3961,17 +3966,17 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
     """Changes how a clone lives, as one change; what it keeps of its own, and what could not be finished, in words."""
     places = caller.places
     with changing(caller, "set", name) as (change, clone):
-        dropped = [share for share in clone.shared if share in wish.unshare or "none" in wish.share]
         if unknown := [share for share in wish.unshare if share not in clone.shared]:
             hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
             raise MirrorError(f"'{name}' doesn't share {unknown[0]}", hint)
         if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
             hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
             raise MirrorError(f"'{name}' doesn't see {unknown[0]}", hint)
-        codex_home = caller.env.get("CODEX_HOME", "")
-        added = [checked_share(share, places, change.book, codex_home) for share in wish.share if share != "none"]
-        own = [share for share in added if share not in clone.shared and kind_of(os.path.join(home_of(clone), share))]
-        added = [share for share in dict.fromkeys(added) if share not in (*clone.shared, *own)]
+        wanted = checked_shares(wish.share, caller, change.book)
+        dropped = [one for one in clone.shared if one in wish.unshare or ("none" in wish.share and one not in wanted)]
+        new = [share for share in wanted if share not in clone.shared]
+        own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
+        added = [share for share in new if share not in own]
         kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
         changed = clone._replace(
             home=wish.home or clone.home,

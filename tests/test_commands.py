@@ -856,6 +856,18 @@ def test_a_login_that_the_keyring_may_have_is_not_moved_and_a_linked_config_not_
     assert refused.code == 5 and f"{config} is a link" in refused.err and household_tree(house) == before
 
 
+def test_set_shares_what_create_would_share(cm: Launched, house: Home) -> None:
+    (house.home / ".npmrc").touch()
+    (house.home / ".a" / "b").mkdir(parents=True)
+    for entries in ([".npmrc"], ["none", ".npmrc"], ["none", ".a", ".a/b"], ["none"]):
+        result = cm("set", "work", *(word for entry in entries for word in ("--share", entry)))
+        assert result == Result(0, "changed 'work'\n", "")
+        shared = [entry for entry in entries if entry not in ("none", ".a/b")]
+        assert rows(cm)["work"]["shared"] == shared
+        links = {path.name for path in house.clone_home("work").iterdir() if path.is_symlink()}
+        assert links == {*shared}
+
+
 def test_what_is_taken_back_must_have_been_given(cm: Launched) -> None:
     for option, what in (("--unshare", "share .npmrc"), ("--no-keep-env", "see NOPE")):
         result = cm("set", "work", option, what.split()[1])
