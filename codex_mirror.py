@@ -5481,7 +5481,7 @@ class Argument(NamedTuple):
 
 def flag(*flags: str, help: str, **more: Any) -> Argument:
     """An option without a value."""
-    return Argument(flags, help, {"action": "store_true", **more})
+    return Argument(flags, help, {"action": "store_true", "default": False, **more})
 
 
 def option(*flags: str, help: str, value: str = "", **more: Any) -> Argument:
@@ -5949,9 +5949,7 @@ def plain_values(command: Command, words: Sequence[str]) -> dict[str, Any] | Non
     values: dict[str, Any] = {}
     for argument in (*command.arguments, *COMMON):
         name = argument.options.get("dest") or argument.flags[-1].lstrip("-").replace("-", "_")
-        values[name] = argument.options.get(
-            "default", False if argument.options.get("action") == "store_true" else None
-        )
+        values[name] = argument.options.get("default")
     return {**values, **{argument.flags[0]: word for argument, word in zip(due, words, strict=False)}}
 
 
