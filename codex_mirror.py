@@ -3108,16 +3108,15 @@ OTHER_LOGINS = ("personal_access_token", "agent_identity", "bedrock_api_key", "b
 OPENAI_CLAIM = "https://api.openai.com/"
 
 
-def login_file(clone: Clone) -> str:
-    return os.path.join(codex_home_of(clone), "auth.json")
+def login_file(codex_home: str) -> str:
+    return os.path.join(codex_home, "auth.json")
 
 
 def account_of(clone: Clone) -> Account:
     """Who the clone's `auth.json` says is logged in; `unknown` for a torn, huge or odd file."""
-    account = account_in(login_file(clone))
-    if account.kind == "none" and keeps_login_in_keyring(codex_home_of(clone)):
-        return Account("keyring")
-    return account
+    codex_home = codex_home_of(clone)
+    account = account_in(login_file(codex_home))
+    return Account("keyring") if account.kind == "none" and keeps_login_in_keyring(codex_home) else account
 
 
 def account_in(path: str) -> Account:
@@ -3684,9 +3683,9 @@ def furnish(change: Change, clone: Clone, caller: Caller, luggage: Luggage) -> N
         write_whole(config_file(target), settled_config(change, clone, caller, config))
     if luggage.sessions:
         copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
-    login = os.path.join(source, "auth.json")
+    login = login_file(source)
     if luggage.login and os.path.isfile(login):
-        content, place = read_whole(login, LOGIN_LIMIT), os.path.join(target, "auth.json")
+        content, place = read_whole(login, LOGIN_LIMIT), login_file(target)
         if luggage.aside:
             moved = Moved(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
             change.plan(moved=[moved])
@@ -4114,7 +4113,7 @@ def import_home(caller: Caller, name: str, source: str, luggage: Luggage) -> tup
 
 def refuse_unmovable_login(home: str) -> None:
     """Refuses to move a login that isn't there, or is in a keyring. Raises MirrorError."""
-    login = os.path.join(home, "auth.json")
+    login = login_file(home)
     if kind_of(login) == "link":
         raise MirrorError(f"{login} is a link to a login that others may use", "log in to the clone instead", REFUSED)
     if not os.access(home, os.W_OK):
@@ -5128,7 +5127,7 @@ def logout(caller: Caller, *, name: str, local: bool = False, force: bool = Fals
         )
     if local:
         prove(clone)
-        remove_file(login_file(clone))
+        remove_file(login_file(codex_home_of(clone)))
     code = DONE if local else run_child(launch(clone, caller.places, caller.env, ("logout",)))
     lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()
     notes = noted_account(caller, clone, None) if clone.account and account_of(clone).kind == "none" else ()
@@ -5267,7 +5266,7 @@ def import_clone(
         if not name:
             raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
         clone, left = import_home(caller, name, source, Luggage(where, with_sessions, move_login))
-        moved = move_login and not os.path.exists(os.path.join(where, "auth.json"))
+        moved = move_login and not os.path.exists(login_file(where))
         said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
     else:
         raise MirrorError(
