@@ -3862,12 +3862,9 @@ def unused_runtimes(clone: Clone) -> list[str]:
         return []
     kept = [runtime.path for runtime in runtimes_kept(clone)]
     keeps_legacy = runtimes_of(clone) in kept
-    unused = []
-    for path in paths_in(runtimes_of(clone)):
-        is_pin = re.match(RUNTIME_NAME, os.path.basename(path))
-        if path not in kept and (is_pin or not keeps_legacy) and not running_in(path, ""):
-            unused.append(path)
-    return unused
+    others = [path for path in paths_in(runtimes_of(clone)) if path not in kept]
+    unneeded = [path for path in others if not keeps_legacy or re.match(RUNTIME_NAME, os.path.basename(path))]
+    return [path for path in unneeded if not running_in(path, "")]
 
 
 def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
