@@ -4347,13 +4347,10 @@ def leftovers(places: Places, book: Book) -> Iterator[str]:
                 yield path
 
 
-def legacy_leftovers(places: Places, bases: Sequence[str]) -> Iterator[str]:
+def legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
     """What the earlier program may leave behind."""
-    for path in paths_in(places.mirror_home):
-        if re.match(r"registry\.json\.(lock\Z|tmp-)", os.path.basename(path)):
-            yield path
-    for base in bases:
-        yield from (os.path.join(base, name) for name in entries_of(base) if name.startswith("runtime.backup-"))
+    looked = [(places.mirror_home, r"registry\.json\.(lock\Z|tmp-)"), *((base, r"runtime\.backup-") for base in bases)]
+    return [path for place, names in looked for path in paths_in(place) if re.match(names, os.path.basename(path))]
 
 
 def orphan_wrappers(bases: Mapping[str, str], ids: Collection[str]) -> Iterator[str]:
