@@ -4718,10 +4718,7 @@ def mend_rows(caller: Caller) -> list[str]:
     with writing(caller, "doctor --fix") as change:
         taken = {clone.id for clone in change.book.clones}
         mends = {clone.id: clone for clone in found_book(caller.places).clones if clone.id not in taken}
-        entries = tuple(
-            mends.get(text_in(entry.row, "id"), entry) if isinstance(entry, BadRow) else entry
-            for entry in change.book.entries
-        )
+        entries = tuple(mends.get(text_in(entry.row, "id"), entry) for entry in change.book.entries)
         if entries == change.book.entries:
             return ["the broken rows stay: no clone's own row was found for them"]
         change.commit(change.book._replace(entries=entries))
