@@ -5306,7 +5306,6 @@ def update(
     lines: list[str] = []
     notes = [row_complaint(bad) for bad in book.bad_rows if everything]
     data: list[dict[str, object]] = []
-    failed = FAILED if notes else DONE
     for name in names or [clone.name for clone in book.clones]:
         try:
             updated = update_clone(caller, name, source, allow_incomplete)
@@ -5315,7 +5314,6 @@ def update(
                 raise
             if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
                 continue  # Somebody removed it meanwhile.
-            failed = FAILED
             notes.append(f"{name}: {explained_with_hint(error)}")
             data.append({"name": name, "ok": False, "error": explained(error)})
             continue
@@ -5323,12 +5321,12 @@ def update(
         before, after = updated.before.runtime.version, updated.after.runtime.version
         data.append({"name": name, "ok": not updated.left, "before": before, "after": after})
         notes += [*updated.left, *staying(updated)]
-        failed = FAILED if updated.left else failed
         if updated.changed and not source and not installed_at_a_glance(caller.env):
             source = updated.after.name
     if not data:
         lines.append("there are no clones to update")
-    return Outcome(failed, tuple(lines), tuple(notes), data=data)
+    whole = all(one["ok"] for one in data) and not (everything and book.bad_rows)
+    return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
 
 
 def roll_back(caller: Caller, *, name: str) -> Outcome:
