@@ -3792,6 +3792,15 @@ def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     change.stage(clone.wrapper, wrapper_of(clone, change.places), 0o755, replaces)
 
 
+def halves_of(change: Change, targets: Sequence[str], replaces: bool = False) -> list[str]:
+    """Plans to put files of a clone in place after the commit, with room for them; where to write each till then."""
+    for directory in dict.fromkeys(map(os.path.dirname, targets)):
+        change.make_room(directory, 0o700)
+    staged = [Staged(staged_name(target, change.id), target, replaces) for target in targets]
+    change.plan(staged=staged)
+    return [half.temporary for half in staged]
+
+
 @contextlib.contextmanager
 def changing(caller: Caller, what: str, name: str, removes: bool = False) -> Iterator[tuple[Change, Clone]]:
     """A change to one clone, whose directory is proved to be its own, unless it is gone and is to go. Raises
@@ -3980,7 +3989,9 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
             updated=now_text(),
         )
         change.plan(doomed=[link for share in dropped if (link := own_link(clone, share, places))])
-        stage_shares(change, changed, added)
+        links = halves_of(change, [os.path.join(home_of(clone), share) for share in added])
+        for share, link in zip(added, links, strict=True):
+            os.symlink(os.path.join(places.user_home, share), link)
         if wish.settings_from:
             own += stage_settings(change, changed, caller, settings_home(wish.settings_from, change.book, places))
         stage_wrapper(change, changed)
@@ -3997,29 +4008,15 @@ def own_link(clone: Clone, share: str, places: Places) -> str:
     return link if ours else ""
 
 
-def stage_shares(change: Change, clone: Clone, shares: Sequence[str]) -> None:
-    """Stages the links of newly shared entries."""
-    for share in shares:
-        link = os.path.join(home_of(clone), share)
-        change.make_room(os.path.dirname(link), 0o700)
-        staged = Staged(staged_name(link, change.id), link, False)
-        change.plan(staged=[staged])
-        os.symlink(os.path.join(change.places.user_home, share), staged.temporary)
-
-
 def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) -> list[str]:
     """Stages the settings of another Codex home; which the clone has of its own and keeps. The config.toml of before
     is kept beside the new one."""
     target = codex_home_of(clone)
     own = [tail for tail in setting_files(source) if kind_of(os.path.join(target, tail))]
     missing = [tail for tail in setting_files(source) if tail not in own]
-    paths = [os.path.join(target, tail) for tail in missing]
-    for directory in dict.fromkeys(map(os.path.dirname, paths)):
-        change.make_room(directory, 0o700)
-    staged = [Staged(staged_name(path, change.id), path, False) for path in paths]
-    change.plan(staged=staged)
-    for tail, one in zip(missing, staged, strict=True):
-        copy_file(os.path.join(source, tail), one.temporary, 0o600)
+    halves = halves_of(change, [os.path.join(target, tail) for tail in missing])
+    for tail, half in zip(missing, halves, strict=True):
+        copy_file(os.path.join(source, tail), half, 0o600)
     config = read_config(source)
     if config is not None:
         if kind_of(config_file(target)) == "link":
@@ -4678,11 +4675,8 @@ def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: S
     if not good:
         hint = f"codex-mirror update {shared[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
-    staged = [Staged(staged_name(target, change.id), target, True) for _, target in shared]
-    change.plan(clones=[clone for clone, _ in shared], staged=staged)
-    for half in staged:
-        change.make_room(os.path.dirname(half.target), 0o700)
-    first, *rest = [half.temporary for half in staged]
+    change.plan(clones=[clone for clone, _ in shared])
+    first, *rest = halves_of(change, [target for _, target in shared], replaces=True)
     copy_file(good, first, file.mode)
     os.utime(first, ns=(file.mtime_ns, file.mtime_ns))
     for temporary in rest:
