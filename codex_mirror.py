@@ -1453,18 +1453,9 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
         limit, hint, code = room, f"make room, or if that is more than it can hold, {hint}", FAILED
     too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, code)
 
-    class Member(tarfile.TarInfo):
-        """A member whose name and the like, which tarfile reads at one go, have no more than a bearable length."""
-
-        @classmethod
-        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Member:
-            member = super().frombuf(buf, encoding, errors)
-            if member.size > HEADER_LIMIT and not member.isreg():
-                raise too_much
-            return member
-
+    members = members_refusing(too_much)
     try:
-        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=Member) as tar:
+        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=members) as tar:
             for number, member in enumerate(tar):
                 limit -= max(member.size, 0)
                 if limit < 0 or number >= MEMBERS_LIMIT:
@@ -1476,6 +1467,25 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
                     raise too_much
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, gzip.BadGzipFile) as why:
         raise MirrorError(f"this is not a whole .tar.gz archive: {why}", "get it again", FAILED) from None
+
+
+def members_refusing(too_much: MirrorError) -> Any:
+    """The type of members without what tarfile reads at one go whatever its length: a name and the like that are too
+    long, and the map of a file's holes."""
+    import tarfile
+
+    class Member(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Member:
+            member = super().frombuf(buf, encoding, errors)
+            if member.size > HEADER_LIMIT and not member.isreg():
+                raise too_much
+            return member
+
+        def _proc_gnusparse_10(self, *rest: object) -> NoReturn:
+            raise MirrorError("the archive has a file with holes", "don't use this file", REFUSED)
+
+    return Member
 
 
 def unpack_member(tar: Any, member: Any, directory: str) -> None:

@@ -111,6 +111,15 @@ def test_a_name_of_a_gigabyte_is_refused_before_it_is_read(tmp_path: Path, kind:
         unpacked(packed, tmp_path)
 
 
+def test_a_file_with_holes_is_refused_before_the_map_of_them_is_read(tmp_path: Path) -> None:
+    """The map says how long it is, and may be as long as the archive."""
+    holes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1", "GNU.sparse.name": "x"}
+    content = b"1000000\n" + b"0\n" * 2_000_000
+    with pytest.raises(cm.MirrorError, match="has a file with holes") as caught:
+        unpacked(archive_of(member("x", content, pax_headers=holes)), tmp_path, 1 << 30)
+    assert caught.value.code == cm.REFUSED and list((tmp_path / "target").iterdir()) == []
+
+
 def headers(kind: bytes, content: bytes, times: int) -> bytes:
     """An archive of a member with so many headers of this kind before its own."""
     header = tarfile.TarInfo("x")
