@@ -2319,6 +2319,7 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
     A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
     places = caller.places
     check_mirror_home(places)
+    refuse_home_of_others(places.mirror_home)
     make_directories(places.mirror_home)
     make_private(places.mirror_home)
     complaint, fix = complaint_about_writing(places)
@@ -2336,6 +2337,15 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
         finally:
             change.left += settle(places, change.committed)
             keep_reserve(places)
+
+
+def refuse_home_of_others(home: str) -> None:
+    """Refuses to begin a mirror home as root in another user's directory, as below `sudo -E`: it would be locked to
+    them. Raises MirrorError."""
+    above = next(one for one in directories_above(home) if os.path.isdir(one))
+    if above != home and os.geteuid() == 0 != os.stat(above).st_uid:
+        what = f"{above} belongs to another user, who could do nothing with what root makes there"
+        raise MirrorError(what, "run it as that user, or set CODEX_MIRROR_HOME to a directory of root's", REFUSED)
 
 
 def complaint_about_writing(places: Places) -> tuple[str, str]:

@@ -710,6 +710,17 @@ def test_a_mirror_home_that_is_no_directory_is_refused(
     assert changes(before, at_rest(home)) == {}
 
 
+@needs_root
+def test_root_begins_no_mirror_home_in_another_user_s_home(home: Home, codex: Path) -> None:
+    os.chown(home.base, SOMEBODY_ELSE, -1)
+    before = at_rest(home)
+    result = ask(home, "create", "work")
+    assert result.code == 5 and f"{home.base} belongs to another user" in result.err
+    assert ask(home, "list").code == 0 and changes(before, at_rest(home)) == {}
+    os.chown(home.base, os.getuid(), -1)
+    assert ask(home, "create", "work").code == 0
+
+
 def test_a_mirror_home_that_can_t_be_looked_at_is_refused_with_the_reason(home: Home) -> None:
     (home.base / "file").write_text("a stranger's\n")
     result = ask(home, "list", env={"CODEX_MIRROR_HOME": str(home.base / "file" / "m")})
