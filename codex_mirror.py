@@ -1957,6 +1957,27 @@ def wrapper_owner(path: str) -> str:
     return f"legacy:{legacy[1]}" if legacy and re.match(r"#!.*\b(ba)?sh\b", content) else ""
 
 
+def told_by_wrapper(text: str, key: str) -> str:
+    """What a wrapper of ours says under `cm_<key>`, or nothing."""
+    told = re.search(rf"^cm_{key}='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
+    return told[1].replace(r"'\''", "'") if told else ""
+
+
+def is_same_directory(one: str, other: str) -> bool:
+    """Do two names lead to one directory? A home may be reached through a link, and without it."""
+    return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
+
+
+def is_up_to_date(clone: Clone, places: Places) -> bool:
+    """Is the clone's wrapper as it would be written now, though maybe with other names of the same directories?"""
+    content = read_or_none(clone.wrapper, WRAPPER_LIMIT) or b""
+    if content == wrapper_of(clone, places):
+        return True
+    told = {key: told_by_wrapper(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
+    same = all(is_same_directory(name, getattr(places, key)) for key, name in told.items())
+    return same and content == wrapper_of(clone, places._replace(**told))
+
+
 def wrapper_ids(clone: Clone) -> tuple[str, ...]:
     """The owners that make a wrapper this clone's."""
     return (clone.id, f"legacy:{clone.name}")
@@ -4277,7 +4298,7 @@ def wrapper_state(clone: Clone, places: Places) -> str:
         return "foreign"
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
-    return "ok" if read_or_none(clone.wrapper, WRAPPER_LIMIT) == wrapper_of(clone, places) else "outdated"
+    return "ok" if is_up_to_date(clone, places) else "outdated"
 
 
 def login_status(clone: Clone, caller: Caller) -> Captured:
@@ -4392,9 +4413,9 @@ def wrapper_base(path: str, places: Places) -> str:
     if not owner or owner.startswith("legacy:"):
         return ""
     text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
-    home = re.search(r"^cm_codex_home='(/(?:[^']|'\\'')*)/home/\.codex'$", text, re.MULTILINE)
-    is_ours = home and f"cm_mirror_home={quoted(places.mirror_home)}\n" in text
-    return home[1].replace(r"'\''", "'") if home and is_ours else ""
+    home, tail = told_by_wrapper(text, "codex_home"), "/home/.codex"
+    is_ours = is_same_directory(told_by_wrapper(text, "mirror_home"), places.mirror_home)
+    return home.removesuffix(tail) if is_ours and os.path.isabs(home) and home.endswith(tail) else ""
 
 
 # --- Diagnosis ------------------------------------------------------------------------------------
