@@ -2205,6 +2205,11 @@ def base_id(base: str) -> str:
     return text_in(json_in(os.path.join(base, "clone.json")), "id")
 
 
+def root_in(base: str) -> str:
+    """Where the clone lies whose directory this is, or was copied from, going by its own `clone.json`; or nothing."""
+    return text_in(json_in(os.path.join(base, "clone.json")), "rootPath")
+
+
 def is_ours(path: str, plan: Plan) -> bool:
     """The proof before anything is discarded or replaced: the change's id in its name, a wrapper's mark, or a place
     inside a clone directory whose `clone.json` has the id, reached through no link; in a home only links are ours."""
@@ -2573,16 +2578,16 @@ def what_it_said(answer: Captured) -> str:
     return f"{how}: {said[:200]}" if said else how
 
 
-def is_in_a_clone(path: str) -> bool:
-    """Does this file lie in some clone's runtime or home?"""
+def clone_around(path: str) -> str:
+    """The directory of the clone in whose runtime or home this file lies, or nothing."""
     bases = (one for one in directories_above(os.path.realpath(path)) if os.path.basename(one) == ".codex-mirror")
-    return any(kind_of(os.path.join(base, "clone.json")) for base in bases)
+    return next((base for base in bases if kind_of(os.path.join(base, "clone.json"))), "")
 
 
 def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
     """Every `codex` on PATH that isn't one of our wrappers and doesn't lead into a clone."""
     for path in found_on_path("codex", env.get("PATH", os.defpath)):
-        if not wrapper_owner(os.path.realpath(path)) and not is_in_a_clone(path):
+        if not wrapper_owner(os.path.realpath(path)) and not clone_around(path):
             yield path
 
 
@@ -2615,7 +2620,7 @@ def source_installed(change: Change, env: Mapping[str, str]) -> Source:
     nameless: list[str] = []
     for path in installed_commands(env):
         found = behind(path) or asked(path, env, change.scratch())
-        if found and found.kind == "binary" and not is_in_a_clone(found.package):
+        if found and found.kind == "binary" and not clone_around(found.package):
             return found
         scripts += [found] if found and found.kind == "npm-package" else []
         nameless += [] if found else [path]
@@ -4139,7 +4144,8 @@ def import_home(caller: Caller, name: str, source: str, luggage: Luggage) -> tup
     checked = new_clone_name(name)
     if not any(kind_of(os.path.join(home, mark)) for mark in ("config.toml", "auth.json", "sessions", "AGENTS.md")):
         raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
-    if is_in_a_clone(home):
+    base = clone_around(home)
+    if base and os.path.realpath(base_below(root_in(base))) == base:
         raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
     aside = os.path.join(home, f"auth.json.moved-to-{name}-{fresh_id()}")
     wish = Wish(checked, source=source, luggage=luggage._replace(home=home, aside=aside))
@@ -4202,7 +4208,7 @@ class Household(NamedTuple):
     leftovers: tuple[str, ...]
     legacy_leftovers: tuple[str, ...]
     orphans: tuple[str, ...]
-    nameless: tuple[str, ...]
+    astray: tuple[str, ...]
     orphan_wrappers: tuple[str, ...]
     open_to_others: bool
     unwritable: tuple[str, str]
@@ -4331,14 +4337,16 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
     known = {base_below(root) for root in claimed(book, "rootPath")}
     strange = [base for base in bases if base not in known and not broken]
+    known = set(map(os.path.realpath, known if strange else ()))
+    astray = {base: why_astray(base, claimed(book, "id")) for base in strange if os.path.realpath(base) not in known}
     house = Household(
         broken=broken,
         bad_rows=book.bad_rows,
         unsettled=tuple(unsettled(places)),
         leftovers=tuple(leftovers(places, book)),
         legacy_leftovers=tuple(legacy_leftovers(places, bases)),
-        orphans=tuple(base for base in strange if base_id(base)),
-        nameless=tuple(base for base in strange if not base_id(base)),
+        orphans=tuple(base for base, why in astray.items() if not why),
+        astray=tuple(f"{base} ({why})" for base, why in astray.items() if why),
         orphan_wrappers=() if broken else tuple(orphan_wrappers(wrappers, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
@@ -4346,8 +4354,17 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
     )
     busy = busy or (not alone and is_locked(lock_file(places))) or (not broken and was_changed(places, book))
     if busy:
-        return house._replace(unsettled=(), leftovers=(), orphans=(), nameless=(), orphan_wrappers=())
+        return house._replace(unsettled=(), leftovers=(), orphans=(), astray=(), orphan_wrappers=())
     return house
+
+
+def why_astray(base: str, ids: Collection[str]) -> str:
+    """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
+    if not base_id(base) or not root_in(base):
+        return "no clone.json in it names a clone"
+    if base_below(root_in(base)) != base:
+        return f"it belongs in {root_in(base)}"
+    return "another clone has its id" if base_id(base) in ids else ""
 
 
 def was_changed(places: Places, book: Book) -> bool:
@@ -4531,8 +4548,8 @@ def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
         (
             "orphan-clone",
             "warning",
-            told("no clone of the registry's, and without a clone.json that names one", house.nameless),
-            "move it away, unless you know whose it is",
+            told("clones that can't be taken into the registry as they lie there", house.astray),
+            "put it back where it belongs; or codex-mirror import DIR/home/.codex --name NEW, then move it away",
         ),
         ("orphan-wrapper", "warning", told("commands of clones that aren't there", house.orphan_wrappers), fix),
         ("mirror-home-open", "warning", told("others may look into it", exposed), fix),
@@ -4743,7 +4760,8 @@ def mend_household(caller: Caller, house: Household) -> list[str]:
             strays = examine_household(caller, alone=True).orphan_wrappers
             for path in strays:
                 remove_file(path)
-            done += [f"removed {path}" for path in (*house.leftovers, *strays)] + adopted
+            removed = dict.fromkeys((*house.leftovers, *fresh.leftovers, *strays))
+            done += [f"removed {path}" for path in removed] + adopted
         done += [f"finished or cleared {path}" for path in house.unsettled if not kind_of(path)]
     return done
 

@@ -188,7 +188,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unsettled": ("/m/journal.json",)}, "unsettled", WARNING, "/m/journal.json"),
     ({"leftovers": ("/m/scratch-abcdef12",)}, "leftovers", WARNING, "scratch-abcdef12"),
     ({"orphans": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "clones/x"),
-    ({"nameless": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "without a clone.json that names one"),
+    ({"astray": ("/m/clones/x/.codex-mirror (why)",)}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
     ({"orphan_wrappers": ("/b/x",)}, "orphan-wrapper", WARNING, "/b/x"),
     ({"open_to_others": True}, "mirror-home-open", WARNING, "others may look into it"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
@@ -360,6 +360,34 @@ def test_removing_a_clone_that_isn_t_there_says_what_stays(home: Home, codex: Pa
     removed = ask(home, "remove", "work")
     assert removed.code == 0 and "its login and sessions stay" in removed.err and rows_of(home) == []
     assert (home.base / "away" / "work" / ".codex-mirror" / "home").is_dir()
+
+
+def test_a_clone_that_lies_elsewhere_is_named_with_its_place_and_its_home_can_be_imported(
+    home: Home, codex: Path
+) -> None:
+    make_clone(home, "work")
+    login = home.clone_home("work") / ".codex" / "auth.json"
+    login.write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+    refused = ask(home, "import", login.parent, "--name", "anew")
+    assert refused.code == 5 and "is a clone already" in refused.err
+    moved = home.mirror.rename(home.base / "m2")
+    env = {"CODEX_MIRROR_HOME": str(moved)}
+    base = moved / "clones" / "work" / ".codex-mirror"
+    for words in (("doctor",), ("doctor", "--fix")):
+        result = ask(home, *words, env=env)
+        assert result.code == 1 and f"{base} (it belongs in {home.mirror}/clones/work)" in result.out
+    words = ("import", base / "home" / ".codex", "--name", "anew", "--move-login", "--with-sessions")
+    assert ask(home, *words, env=env).code == 0
+    rows = {row["name"]: row["authStatus"] for row in ask(home, "doctor", "--json", env=env).json()}
+    assert rows["anew"] == "logged_in" and not (base / "home" / ".codex" / "auth.json").exists()
+
+
+def test_a_clone_of_a_mirror_home_with_two_names_is_no_orphan_under_either(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    other = home.base / "m2"
+    other.symlink_to(home.mirror)
+    found = ask(home, "doctor", env={"CODEX_MIRROR_HOME": str(other)})
+    assert found.code == 0 and "clones that" not in found.out, found
 
 
 def test_a_rebuilt_registry_has_everything_of_the_one_before_in_its_order(home: Home, codex: Path) -> None:

@@ -295,7 +295,7 @@ def test_a_wrapper_of_ours_and_a_clone_s_own_codex_are_passed_by(home: Home, cod
     shutil.copy(clone.wrapper, write(home.base / "z" / "codex", ""))
     home.put_on_path(*(home.base / name for name in "xyz"))
     assert [*cm.installed_commands(home.env)] == [str(codex)]
-    assert not cm.is_in_a_clone(str(codex)) and cm.is_in_a_clone(clone.runtime.entry)
+    assert not cm.clone_around(str(codex)) and cm.clone_around(clone.runtime.entry)
     with cm.writing(caller_in(home), "test") as change:
         for wanted in ("work", clone.wrapper):
             assert cm.find_source(change, home.env, wanted).package == clone.runtime.path
