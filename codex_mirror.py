@@ -4549,7 +4549,7 @@ def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
             "orphan-clone",
             "warning",
             told("clones that can't be taken into the registry as they lie there", house.astray),
-            "put it back where it belongs; or codex-mirror import DIR/home/.codex --name NEW, then move it away",
+            "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login",
         ),
         ("orphan-wrapper", "warning", told("commands of clones that aren't there", house.orphan_wrappers), fix),
         ("mirror-home-open", "warning", told("others may look into it", exposed), fix),
