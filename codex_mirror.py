@@ -7557,7 +7557,7 @@ class World(NamedTuple):
     post: Callable[[Event], None]
     spawn: Callable[[Callable[[], None]], None]
     browse: Callable[[str], bool]
-    after_exit: Callable[[int], None]
+    after_exit: Callable[[int, bool], None]
 
     def begin(self, wish: MenuWish, work: Callable[[], None]) -> None:
         """Begins work for a wish in the background."""
@@ -7636,7 +7636,7 @@ def carry_out_here(wish: MenuWish, world: World) -> None:
     with stdin_of(wish.fed):
         outcome = command.handler(world.caller, **values)
     code = run_child(outcome.program) if outcome.program else outcome.code
-    world.after_exit(code)
+    world.after_exit(code, len(wish.typed) > 1 and not wish.fed)  # What is fed goes with an argument of the menu's own.
     notes = () if outcome.program else outcome.notes
     world.post(partial(handed_back, wish=wish, code=code, notes=notes))
 
@@ -7874,11 +7874,12 @@ def give_back(curses: Any) -> None:
         curses.endwin()
 
 
-def tidy_after(code: int) -> None:
-    """After a program's exit: what a killed one left set is undone, and what a failed one said can be read."""
+def tidy_after(code: int, had_arguments: bool) -> None:
+    """After a program's exit: what a killed one left set is undone, and what was said by one that failed, or that was
+    given arguments, can be read."""
     if code > 128:
         os.write(1, UNDONE)
-    if code not in (DONE, INTERRUPTED):
+    if had_arguments or code not in (DONE, INTERRUPTED):
         os.write(1, b"\npress Enter to go back to the menu ")
         with contextlib.suppress(KeyboardInterrupt):
             os.read(0, 1 << 10)

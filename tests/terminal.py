@@ -48,7 +48,7 @@ class Pure:
         self.caller = cm.Caller(cm.places_from(home.env), home.env, terminal=True)
         self.events: list[cm.Event] = []
         self.opened: list[str] = []
-        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse, lambda code: None)
+        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse, lambda *ending: None)
         self.screen = cm.first_screen(self.caller, cm.Size(24, 80), False, False, time.time())
         self.look()
 
@@ -174,7 +174,7 @@ class Tmux:
         return self.until(lambda frame: not any(text in frame for text in texts), f"none of {texts}")
 
     def read_on(self) -> None:
-        """Goes back to the menu, once what a failed program said has been read."""
+        """Goes back to the menu, once what a program said has been read."""
         self.expect("press Enter to go back")
         self.press("enter")
 

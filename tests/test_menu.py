@@ -337,6 +337,11 @@ def test_codex_gets_the_arguments_and_its_exit_status_is_shown(opened: Open, mir
     person.press("enter")
     person.read_on()
     person.expect("work: the program ended with exit status 9")
+    person.press("S")
+    person.write("echo hi there")
+    person.press("enter")
+    person.read_on()
+    person.expect("work: the program ended with exit status 0")
 
 
 def test_login_and_logout_hand_the_terminal_over(opened: Open, mirror: Mirror, home: Home) -> None:

@@ -307,6 +307,7 @@ def test_while_codex_runs_the_whole_terminal_is_its_own(terminal: Open, mirror: 
     tmux.until(lambda frame: frame.count("spoken to Codex") == 2, "the echo and the answer")
     assert modes(tmux) == before
     tmux.press("ctrl-c")
+    tmux.read_on()
     tmux.expect("work: Codex ended with exit status 130", "NAME")
     tmux.press("r")
     tmux.expect("work: Codex ended with exit status 0")

@@ -37,6 +37,7 @@ def test_a_clone_is_made_logged_in_shown_and_removed(home: Home, mirror: Mirror,
         tmux.press("R")
         tmux.write("login status")
         tmux.press("enter")
+        tmux.read_on()
         tmux.expect("work: Codex ended with exit status 0")
         tmux.press("x")
         tmux.expect("its login: API key", "type work:")
