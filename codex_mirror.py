@@ -6112,7 +6112,7 @@ class Item(NamedTuple):
 
 class Picker(NamedTuple):
     """Something to choose from; `whole` is the main menu, which fills the screen, and others are dialogs, of which
-    the actions on a clone know its id."""
+    the actions on a clone know its id. `before` is the dialog that it was opened from, to which one goes back."""
 
     title: str
     items: tuple[Item, ...]
@@ -6120,6 +6120,7 @@ class Picker(NamedTuple):
     selected: int = 0
     whole: bool = False
     clone_id: str = ""
+    before: Page | None = None
 
 
 class TypedLine(NamedTuple):
@@ -6130,7 +6131,8 @@ class TypedLine(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on without it."""
+    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on without it;
+    `before` is the dialog that it was opened from, to which one goes back."""
 
     title: str
     label: str
@@ -6140,6 +6142,7 @@ class Field(NamedTuple):
     line: TypedLine = TypedLine()
     refused: str = ""
     secret: bool = False
+    before: Page | None = None
 
 
 class Roster(NamedTuple):
@@ -6229,7 +6232,10 @@ def for_eyes(screen: Screen, text: str) -> str:
 
 
 def back(screen: Screen) -> Answer:
-    return closed(screen), None
+    """Leaves the page on top for the dialog that it was opened from, or else for the page below."""
+    page = top(screen)
+    before = page.before if isinstance(page, (Picker, Field)) else None
+    return turned(screen, before) if before else closed(screen), None
 
 
 def wishing(kind: str) -> Deed:
@@ -6242,7 +6248,16 @@ def chosen(screen: Screen, item: Item) -> Answer:
         return screen._replace(status=f"{item.label}: {item.why_not}"), None
     page = top(screen)
     stays = page.whole if isinstance(page, Picker) else isinstance(page, Roster)
-    return item.deed(screen if stays else closed(screen))
+    return item.deed(screen) if stays else left_for(screen, item.deed)
+
+
+def left_for(screen: Screen, deed: Deed) -> Answer:
+    """Closes the page on top and does this; from a dialog that this opens in its place one can go back to it."""
+    after, wish = deed(closed(screen))
+    page = top(after)
+    if len(after.pages) == len(screen.pages) and isinstance(page, (Picker, Field)):
+        after = turned(after, page._replace(before=top(screen)))
+    return after, wish
 
 
 def matching(screen: Screen, roster: Roster) -> tuple[Seen, ...]:
@@ -6616,6 +6631,8 @@ def renewed(screen: Screen, page: Page, rows: Sequence[Seen]) -> Page | None:
     """A page with these clones: actions go by the clone's name of now, and go away with it."""
     if isinstance(page, Roster):
         return reselected(screen, page, rows)
+    if isinstance(page, (Picker, Field)) and page.before:
+        return page._replace(before=renewed(screen, page.before, rows))
     if isinstance(page, Picker) and page.clone_id:
         found = [seen for seen in rows if seen.clone.id == page.clone_id]
         return actions_page(screen, found[0])._replace(selected=page.selected) if found else None
@@ -6865,7 +6882,7 @@ def entered(screen: Screen) -> Answer:
     if isinstance(page, Field):
         if refused := page.complaint(screen, page.line.text):
             return turned(screen, page._replace(refused=refused)), None
-        return page.then(page.line.text, closed(screen))
+        return left_for(screen, partial(page.then, page.line.text))
     if isinstance(page, Roster) and (seen := selected_row(screen, page)):
         return opened(screen, actions_page(screen, seen)), None
     return screen, None
