@@ -4096,6 +4096,11 @@ def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | by
     return [("codex-mirror.json", json.dumps(about, indent=2).encode() + b"\n"), *files]
 
 
+def usual_export(name: str) -> str:
+    """The file of an export when none is named."""
+    return f"{name}.codex-mirror.tar.gz"
+
+
 def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> None:
     """Writes the export as a new private file; half of one never has its name. Raises MirrorError."""
     with writing(caller, f"export {name}") as change:
@@ -5283,7 +5288,7 @@ def export_clone(caller: Caller, *, name: str, output: str = "", with_login: boo
                 "an export can't be shown on a terminal", f"codex-mirror export {name} -o FILE, or a pipe", USAGE
             )
         return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
-    path = path_from(output or f"{name}.codex-mirror.tar.gz", caller.places)
+    path = path_from(output or usual_export(name), caller.places)
     export_to_file(caller, name, path, with_login)
     return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
 
@@ -6387,8 +6392,9 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
         if not command.label or not is_about_a_clone(command):
             continue
         why_not, name = why_not_now(screen, command, seen), seen.clone.name
-        ask = partial(ask_what_to_change, command=command, clone=seen.clone)
-        deed = ask if command.handler is set_clone else partial(begun, command=command, typed=(name,))
+        deed = partial(begun, command=command, typed=(name,))
+        if ask := {set_clone: ask_what_to_change, export_clone: ask_for_file}.get(command.handler):
+            deed = partial(ask, command=command, clone=seen.clone)
         items.append(Item(command.key, command.label, deed, command.summary.split(";")[0], why_not))
         if command.passes_on:
             label = f"{command.label} with arguments"
@@ -6449,32 +6455,42 @@ def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: 
     return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
 
 
-def value_dialog(screen: Screen, title: str, argument: Argument, go_on: Callable[[str, Screen], Answer]) -> Screen:
+def value_dialog(
+    screen: Screen, title: str, argument: Argument, go_on: Callable[[str, Screen], Answer], usual: str = ""
+) -> Screen:
     """The dialog for the value of an argument: a list where there is a choice, else a line to type."""
     if choices := argument.options.get("choices"):
         items = tuple(Item("", choice, partial(go_on, choice)) for choice in choices)
         return opened(screen, Picker(title, items, (argument.help,)))
     complaint = complaint_about_new_name if argument.flags[0] == "new_name" else wants_something
-    return opened(screen, Field(title, argument.help.replace("- for stdin, ", ""), complaint, go_on))
+    label, line = re.sub(r",( or)? - for std(in|out)", "", argument.help), TypedLine(usual, len(usual))
+    return opened(screen, Field(title, label, complaint, go_on, line=line))
 
 
 def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer:
     """The dialog for how a clone lives: what is so now, and the command's options, of which one is changed."""
-
-    def go_on(text: str, screen: Screen, flag: str) -> Answer:
-        return working(screen, MenuWish("do", command.words, (clone.name,), (f"{flag}={text.strip()}",)))
-
-    def ask(screen: Screen, argument: Argument) -> Answer:
-        return value_dialog(screen, title, argument, partial(go_on, flag=argument.flags[0])), None
-
-    title = f"{command.label} of {clone.name}"
+    ask = partial(ask_for_option, command=command, clone=clone)
     now = {"home": [clone.home], "shares": clone.shared, "may see": clone.keep_env}
     intro = tuple(for_eyes(screen, f"{key:<8} {', '.join(values) or '-'}") for key, values in now.items())
     items = tuple(
         Item("", argument.flags[0].removeprefix("--"), partial(ask, argument=argument), argument.help)
         for argument in command.arguments[1:]
     )
-    return opened(screen, Picker(title, items, intro)), None
+    return opened(screen, Picker(f"{command.label} of {clone.name}", items, intro)), None
+
+
+def ask_for_file(screen: Screen, command: Command, clone: Clone) -> Answer:
+    """The dialog for the file that a clone is written to."""
+    return ask_for_option(screen, command, clone, command.arguments[1], usual_export(clone.name))
+
+
+def ask_for_option(screen: Screen, command: Command, clone: Clone, argument: Argument, usual: str = "") -> Answer:
+    """The dialog for the value of an option; the command is done with this one alone."""
+
+    def go_on(text: str, screen: Screen) -> Answer:
+        return working(screen, MenuWish("do", command.words, (clone.name,), (f"{argument.flags[-1]}={text.strip()}",)))
+
+    return value_dialog(screen, f"{command.label} of {clone.name}", argument, go_on, usual), None
 
 
 def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> Answer:
@@ -6521,7 +6537,7 @@ def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> 
 
 def wants_something(screen: Screen, text: str) -> str:
     if text.strip() == "-":
-        return "nothing can be piped into the menu"
+        return "nothing can be piped into the menu or out of it"
     return "" if text.strip() else "type something, or Esc to go back"
 
 

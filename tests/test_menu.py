@@ -304,8 +304,16 @@ def test_a_clone_goes_into_one_file_and_comes_back_from_it(opened: Open, mirror:
     person = opened()
     person.expect("✓ 1 ok")
     person.press("m", "e")
+    person.expect("the file: work.codex-mirror.tar.gz")
+    person.press("enter")
     person.expect("exported 'work' to")
-    [file] = [*Path.cwd().glob("work.codex-mirror.tar.gz"), *home.home.glob("work.codex-mirror.tar.gz")]
+    person.press("e", "enter")
+    person.expect("work.codex-mirror.tar.gz is there already", "choose another file")
+    person.press("enter", "e", "home", *"again-", "enter")
+    person.expect("exported 'work' to", "again-work.codex-mirror.tar.gz")
+    found = [path for where in (Path.cwd(), home.home) for path in where.glob("*work.codex-mirror.tar.gz")]
+    again, file = sorted(found)
+    again.unlink()
     person.press("esc", "i")
     person.write(str(file))
     person.press("enter")

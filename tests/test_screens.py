@@ -310,6 +310,7 @@ NESTED = [
     (["t", "enter"], ["Settings of work", ""]),
     (["enter", "t", "down", "enter", *".npmrc"], ["Settings of work", "┌─ work ─", ""]),
     (["enter", "n", *"office"], ["┌─ work ─", ""]),
+    (["enter", "e"], ["┌─ work ─", ""]),
     (["L", *"--with-api-key", "enter"], ["arguments: --with-api-key", ""]),
     (["esc", "c", *"new", "enter"], ["name: new", ""]),
     (["esc", "i", *"a.gz", "enter"], ["a Codex home: a.gz", ""]),
@@ -462,6 +463,9 @@ def test_what_is_to_be_typed_is_told_in_full(size: cm.Size) -> None:
     assert "an export, or a Codex home" in asked and "stdin" not in asked
     assert "x" * 30 in plain(after(sample.menu(), "i", *"x" * 30), size)
     assert "piped" in plain(after(sample.menu(), "i", "-", "enter"), size)
+    asked = plain(after(sample.menu(), "m", "e"), size)
+    assert "the file: work.codex-mirror.tar.gz" in asked and "stdout" not in asked
+    assert "piped" in plain(after(sample.menu(), "m", "e", "ctrl-u", "-", "enter"), size)
 
 
 def test_where_there_is_room_every_summary_of_the_actions_is_whole() -> None:
