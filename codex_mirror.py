@@ -6188,7 +6188,8 @@ class Job(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """Everything that the menu shows, and all that decides what a key means. `pages` is a pile, the last on top."""
+    """Everything that the menu shows, and all that decides what a key means. `pages` is a pile, the last on top;
+    `selected` is the clone that was selected in the table when that was left."""
 
     places: Places
     pages: tuple[Page, ...]
@@ -6201,6 +6202,7 @@ class Screen(NamedTuple):
     broken: str = ""
     installed: str = ""
     on_path: bool | None = None
+    selected: str = ""
     jobs: tuple[Job, ...] = ()
     started: int = 0
     held: tuple[str, ...] = ()
@@ -6347,7 +6349,7 @@ def main_items() -> tuple[Item, ...]:
     ]
     return (
         Item("c", "Quick Clone", quick_clone, "a new clone with its own login"),
-        Item("m", "Manage Clones", lambda screen: (opened(screen, Roster()), None), "accounts, limits, versions"),
+        Item("m", "Manage Clones", manage_clones, "accounts, limits, versions"),
         Item("u", "Update All Clones", update_all, "pin the installed Codex in all of them"),
         Item("d", "Diagnostics", diagnostics, "what is wrong, and what mends it"),
         Item("p", "Shell PATH Setup", shell_path_setup, "so that the shell finds the clones"),
@@ -6563,6 +6565,10 @@ def quick_clone(screen: Screen) -> Answer:
         return opened(screen, Picker(f"Create '{name}'?", items, intro)), None
 
     return opened(screen, Field("Quick Clone", "name", complaint_about_new_name, confirm)), None
+
+
+def manage_clones(screen: Screen) -> Answer:
+    return opened(screen, Roster(screen.selected)), None
 
 
 def update_all(screen: Screen) -> Answer:
@@ -6905,15 +6911,20 @@ def entered(screen: Screen) -> Answer:
 
 
 def with_roster(screen: Screen, **changes: Any) -> Answer:
+    """The table changed, but with the selection on the clone where it is seen now."""
     page = top(screen)
-    return (turned(screen, page._replace(**changes)), None) if isinstance(page, Roster) else (screen, None)
+    if not isinstance(page, Roster):
+        return screen, None
+    here = selected_row(screen, page)
+    return turned(screen, page._replace(selected=here.clone.id if here else page.selected, **changes)), None
 
 
 def back_from_roster(screen: Screen) -> Answer:
-    """First the filter goes, then the table."""
+    """First the filter goes, then the table, whose selection is kept for the next time."""
     page = top(screen)
-    filtered = isinstance(page, Roster) and bool(page.sought.text)
-    return with_roster(screen, sought=TypedLine()) if filtered else back(screen)
+    if isinstance(page, Roster) and not page.sought.text:
+        return back(screen._replace(selected=page.selected))
+    return with_roster(screen, sought=TypedLine())
 
 
 def help_here(screen: Screen) -> Answer:

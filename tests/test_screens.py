@@ -388,6 +388,20 @@ def test_the_filter_goes_by_name_and_account_and_esc_clears_it() -> None:
     assert "no clone matches" in plain(after(sample.menu(), "m", "/", *"nobody"))
 
 
+@pytest.mark.parametrize(
+    "keys", [["esc"], ["enter", "esc"], ["enter", "esc", "esc", "m"], ["enter", "enter", "q", "q"]]
+)
+def test_the_selection_stays_on_what_the_filter_found(keys: list[str]) -> None:
+    assert "▸ client" in plain(after(sample.menu(), "m", "/", *"clien", *keys))
+
+
+def test_a_filter_that_finds_nothing_moves_no_selection_and_neither_does_leaving_the_table() -> None:
+    for keys in (["/", "~", "enter", "esc"], ["/", "esc"], ["q", "m"], ["q", "q", "b", "m"]):
+        assert "▸ client" in plain(after(sample.menu(), "m", "j", *keys))
+    gone = after(sample.menu(), "m", "j", "q")._replace(rows=sample.ROWS[2:])
+    assert "▸ ci" in plain(after(gone, "m"))
+
+
 def test_keys_typed_while_a_job_runs_come_after_it() -> None:
     screen = after(sample.waiting(), "l", "x")
     assert (screen.held, cm.released(screen)) == (("l", "x"), (screen, ""))
