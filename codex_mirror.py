@@ -6692,12 +6692,13 @@ def without_job(screen: Screen, number: int) -> tuple[Screen, bool]:
 
 
 def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
-    """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone."""
+    """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone.
+
+    What went wrong is among the notes, which come first then; they may explain as well, and nothing tells which."""
     screen, waited = without_job(screen, wish.job)
     is_done, command = outcome.code == DONE, command_called(*wish.words)
-    wrong = () if is_done else tuple(f"✗ {note}" for note in outcome.notes)
-    lines = (*wrong, *outcome.lines, *(outcome.notes if is_done else ()))
-    lines = tuple(for_eyes(screen, line) for line in lines)
+    parts = (outcome.lines, outcome.notes) if is_done else (outcome.notes, outcome.lines)
+    lines = tuple(for_eyes(screen, line) for part in parts for line in part)
     if is_done and (not waited or (len(lines) <= 1 and command.handler is not doctor)):
         return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
     if command.handler is create and is_done:

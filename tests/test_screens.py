@@ -415,9 +415,10 @@ def test_a_failure_is_shown_though_nobody_waits_for_it_any_more() -> None:
     wish = cm.MenuWish("do", ("update",), options=("--all",), job=screen.started)
     done = cm.Outcome(cm.DONE, ("work: 0.157.0 → 0.169.0", "client: 0.157.0 → 0.169.0"))
     assert cm.ended(screen, wish, done).status == "work: 0.157.0 → 0.169.0"
-    broken = done._replace(code=cm.FAILED, notes=("spare: no space left on device",))
+    notes = ("spare: no space left on device", "work: the running Codex (pid 42) stays on 0.157.0")
+    broken = done._replace(code=cm.FAILED, notes=notes)
     page = cm.top(cm.ended(screen, wish, broken))
-    assert isinstance(page, cm.Report) and page.lines == ("✗ spare: no space left on device", *done.lines)
+    assert isinstance(page, cm.Report) and page.lines == (*broken.notes, *done.lines)
 
 
 def test_what_was_typed_for_codex_is_not_for_the_menu() -> None:
