@@ -3028,6 +3028,15 @@ def is_on_path(directory: str, env: Mapping[str, str]) -> bool:
     return directory in [os.path.normpath(entry) for entry in env.get("PATH", "").split(os.pathsep) if entry]
 
 
+def off_path_text(directory: str) -> str:
+    return f"{directory} is not on PATH, so the shell won't find the commands there"
+
+
+def path_setup_line(directory: str, places: Places) -> str:
+    """The command that puts a directory on PATH; only one that isn't the environment's has to be named."""
+    return "codex-mirror path setup" + (f" --bin-dir {quoted(directory)}" if directory != places.bin_dir else "")
+
+
 def checked_bin_dir(bin_dir: str, places: Places) -> str:
     """The wrapper directory that is meant, fit to stand in PATH. Raises MirrorError."""
     directory = path_from(bin_dir, places) if bin_dir else places.bin_dir
@@ -4217,7 +4226,7 @@ class Household(NamedTuple):
     orphan_wrappers: tuple[str, ...]
     open_to_others: bool
     unwritable: tuple[str, str]
-    on_path: bool
+    off_path: tuple[str, ...]
 
 
 class Surroundings(NamedTuple):
@@ -4257,6 +4266,7 @@ def seen(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
     private = [path for path in directories[:3] if os.path.isdir(path) and os.stat(path).st_mode & 0o077]
     socket_limit = SOCKET_LIMITS.get(os.uname().sysname, SOCKET_LIMIT)
     found = next(found_on_path(clone.name, caller.env.get("PATH", "")), "")
+    is_ours = bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
     return Facts(
         clone=clone,
         strange=complaint_about_base(clone),
@@ -4267,8 +4277,8 @@ def seen(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
         open_to_others=tuple(private),
         read_only=tuple(path for path in directories if os.path.isdir(path) and not is_writable(path)),
         wrapper=wrapper_state(clone, caller.places),
-        shadow=found if found and not is_same_file(found, clone.wrapper) and not is_wrapper_of(clone, found) else "",
-        on_path=is_on_path(os.path.dirname(clone.wrapper), caller.env),
+        shadow="" if is_ours else found,
+        on_path=is_ours or is_on_path(os.path.dirname(clone.wrapper), caller.env),
         account=account,
         loose=tuple(complaints_about_pin(clone)),
         overrides=tuple(logins_hidden(clone, caller.env)),
@@ -4355,7 +4365,7 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
         orphan_wrappers=() if broken else tuple(orphan_wrappers(wrappers, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
-        on_path=is_on_path(places.bin_dir, caller.env),
+        off_path=tuple(directories_off_path(book.clones, caller)),
     )
     busy = busy or (not alone and is_locked(lock_file(places))) or (not broken and was_changed(places, book))
     if busy:
@@ -4370,6 +4380,13 @@ def why_astray(base: str, ids: Collection[str]) -> str:
     if base_below(root_in(base)) != base:
         return f"it belongs in {root_in(base)}"
     return "another clone has its id" if base_id(base) in ids else ""
+
+
+def directories_off_path(clones: Sequence[Clone], caller: Caller) -> list[str]:
+    """Where new commands go and where those are that the shell doesn't find, unless it would look there."""
+    unfound = [clone for clone in clones if not any(found_on_path(clone.name, caller.env.get("PATH", "")))]
+    directories = [caller.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
+    return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, caller.env)]
 
 
 def was_changed(places: Places, book: Book) -> bool:
@@ -4451,16 +4468,18 @@ def auth_status(facts: Facts) -> str:
     return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
 
 
-def diagnose(facts: Facts) -> tuple[Problem, ...]:
+def diagnose(facts: Facts, places: Places) -> tuple[Problem, ...]:
     """What is wrong with a clone, worst first. Pure."""
     clone = facts.clone
+    path_fix = path_setup_line(os.path.dirname(clone.wrapper), places)
     doctor_fix = DOCTOR_FIX.format(name=clone.name)
     rename = f"codex-mirror rename {clone.name} {clone.name}-2, or put {os.path.dirname(clone.wrapper)} first on PATH"
     words = {
         "name": clone.name,
         "wrapper_fix": ("move that file away, then " if facts.wrapper == "foreign" else "") + doctor_fix,
         "runtime_fix": doctor_fix if facts.recorded else f"codex-mirror update {clone.name}",
-        "shadow_fix": rename if facts.on_path else "codex-mirror path setup",
+        "shadow_fix": rename if facts.on_path else path_fix,
+        "path_fix": path_fix,
         "start_fix": f"install Node, or codex-mirror update {clone.name}"
         if clone.runtime.kind == "npm-package" and facts.status.code in (126, 127)
         else f"codex-mirror run {clone.name} -- login status",
@@ -4485,6 +4504,10 @@ def wrapper_complaint(facts: Facts) -> str:
         "not executable": "its command {} can't be executed",
     }
     return complaints.get(facts.wrapper, "").format(facts.clone.wrapper)
+
+
+def path_complaint(facts: Facts) -> str:
+    return "" if facts.on_path or facts.shadow else off_path_text(os.path.dirname(facts.clone.wrapper))
 
 
 def socket_complaint(facts: Facts) -> str:
@@ -4528,7 +4551,7 @@ def listed(items: Sequence[str], most: int = 3) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def health_of(facts: Facts) -> Health:
+def health_of(facts: Facts, places: Places) -> Health:
     clone = facts.clone
     return Health(
         clone.name,
@@ -4537,13 +4560,13 @@ def health_of(facts: Facts) -> Health:
         clone.runtime.path,
         clone.wrapper,
         facts.account,
-        diagnose(facts),
+        diagnose(facts, places),
     )
 
 
 def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
     """What is wrong with what belongs to no single clone. Pure."""
-    fix, off_path = "codex-mirror doctor --fix", [] if house.on_path else [places.bin_dir]
+    fix = "codex-mirror doctor --fix"
     exposed = [places.mirror_home] if house.open_to_others else []
     findings = (
         ("mirror-home-read-only", "error", *house.unwritable),
@@ -4564,12 +4587,7 @@ def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
             told("left by the earlier program", house.legacy_leftovers),
             "remove them by hand when it isn't running",
         ),
-        (
-            "path",
-            "info",
-            told("not on PATH, so the shell doesn't find the commands", off_path),
-            "codex-mirror path setup",
-        ),
+        *(("path", "info", off_path_text(one), path_setup_line(one, places)) for one in house.off_path),
     )
     mend = fix if isinstance(house.broken, RegistryError) else house.broken.hint if house.broken else ""
     broken = [Problem("registry", "error", house.broken.message, mend)] if house.broken else []
@@ -4638,6 +4656,7 @@ FINDINGS = (
         lambda f: told("hidden from it, since it would change the login", f.overrides),
         "unset it, unless another program needs it",
     ),
+    Finding("path", "info", path_complaint, "{path_fix}"),
     Finding("socket-path", "info", socket_complaint, ""),
     Finding(
         "newer-codex",
@@ -4855,12 +4874,12 @@ def own_rows(places: Places) -> dict[str, Any]:
 # --- Reports --------------------------------------------------------------------------------------
 
 
-def path_notice(caller: Caller) -> list[str]:
+def path_notice(caller: Caller, directory: str = "") -> list[str]:
     """The notice, with the command that helps, that the shell won't find the wrappers."""
-    directory = caller.places.bin_dir
+    directory = directory or caller.places.bin_dir
     if is_on_path(directory, caller.env):
         return []
-    return [f"{directory} is not on PATH, so the shell won't find the command", "to add it: codex-mirror path setup"]
+    return [off_path_text(directory), f"to add it: {path_setup_line(directory, caller.places)}"]
 
 
 def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
@@ -4975,7 +4994,8 @@ def report_of_doctor(healths: Sequence[Health], household: Sequence[Problem], no
         sign, state = ("✓", "ok") if health.ok else ("✗", "broken")
         login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
-        lines += problem_lines(health.problems, everything=len(healths) == 1)
+        own = [problem for problem in health.problems if problem not in household]
+        lines += problem_lines(own, everything=len(healths) == 1)
     lines += ["codex-mirror:", *problem_lines(household)] if household else []
     if not lines:
         lines.append("there are no clones yet; to make one: codex-mirror create work")
@@ -5416,7 +5436,7 @@ def doctor(caller: Caller, *, name: str = "", fix: bool = False, deep: bool = Fa
                 notes += attempted(partial(mend, caller, one.clone))
         book, ids = read_book(caller.places), {one.clone.id for one in facts}
         facts = examined([clone for clone in book.clones if clone.id in ids], book, caller, deep)
-    healths = [health_of(one) for one in facts]
+    healths = [health_of(one, caller.places) for one in facts]
     household = () if name else diagnose_household(house, caller.places)
     return report_of_doctor(healths, household, notes)
 
@@ -5458,8 +5478,7 @@ def wrapper_install(caller: Caller, *, bin_dir: str = "") -> Outcome:
     lines = [f"{clone.name}: {os.path.join(directory, clone.name)}" for clone, problem in results if not problem]
     notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
     notes += map(row_complaint, read_book(caller.places).bad_rows)
-    caller = caller._replace(places=caller.places._replace(bin_dir=directory))
-    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(caller)))
+    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(caller, directory)))
 
 
 def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
@@ -5471,7 +5490,7 @@ def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: 
         has = BLOCK_START.encode() in (read_or_none(os.path.realpath(path)) or b"")
         data["files"][path] = has
         lines.append(f"{path} {'has' if has else 'has not'} the block of codex-mirror")
-    setup = "to add it: codex-mirror path setup" + (f" --bin-dir {quoted(directory)}" if bin_dir else "")
+    setup = f"to add it: {path_setup_line(directory, caller.places)}"
     return Outcome(DONE if on_path else FAILED, tuple(lines), data=data, notes=() if on_path else (setup,))
 
 
@@ -5891,7 +5910,7 @@ COMMANDS = (
     ),
     Command(
         ("wrapper", "install"),
-        "write every clone's command again, also into another directory",
+        "write every clone's command again, or move all to another directory",
         wrapper_install,
         (BIN_DIR,),
         ("codex-mirror wrapper install --bin-dir ~/bin",),
@@ -7742,7 +7761,7 @@ def check_health(clones: Sequence[Clone], around: Surroundings, world: World) ->
     for clone in clones:
         with contextlib.suppress(OSError, MirrorError):
             [facts] = examine([clone], around, world.caller)
-            world.post(partial(learned, clone_id=clone.id, health=health_of(facts)))
+            world.post(partial(learned, clone_id=clone.id, health=health_of(facts, world.caller.places)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------

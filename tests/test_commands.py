@@ -1414,9 +1414,31 @@ def test_the_printed_command_helps_against_a_shadowed_wrapper(cm: Launched, hous
 def test_the_printed_command_puts_the_wrapper_directory_on_path(cm: Launched, house: Home) -> None:
     evidence = off_path(house, Path())
     result = cm("doctor")
-    assert result.code == 0 and f"{evidence} [path]" in result.out
+    assert result.code == 0 and f"{evidence} is not on PATH" in result.out
     assert as_printed(house, result.out.splitlines()[-1].strip()).code == 0
     assert "[path]" not in cm("doctor", env={"PATH": path_of_bash(house)}).out
+
+
+def test_another_wrapper_directory_that_is_not_on_path_is_told_of_each_clone_and_only_once(
+    cm: Launched, house: Home
+) -> None:
+    elsewhere, copies = house.base / "else where", house.base / "copies"
+    cm("wrapper", "install", "--bin-dir", elsewhere, check=True)
+    off_path(house, Path())
+    everything = cm("doctor")
+    assert (everything.code, everything.out.count("[path]")) == (0, 2), everything
+    assert {where: everything.out.count(f"{where} is not on PATH") for where in (house.bin, elsewhere)} == {
+        house.bin: 1,
+        elsewhere: 1,
+    }
+    found = problems(cm)
+    assert found["work", "path"] == found[OTHER_CLONE, "path"] and found["work", "path"]["severity"] == "info"
+    one = cm("doctor", "work").out
+    assert f"{elsewhere} is not on PATH" in one and found["work", "path"]["fix"] in one
+    shutil.copytree(elsewhere, copies)
+    assert str(elsewhere) not in cm("doctor", env={"PATH": f"{copies}:{house.env['PATH']}"}).out
+    assert as_printed(house, found["work", "path"]["fix"]).code == 0
+    assert str(elsewhere) not in cm("doctor", env={"PATH": path_of_bash(house)}).out
 
 
 def test_a_directory_that_cannot_be_written_is_named_and_the_printed_command_mends_it(
@@ -1587,7 +1609,8 @@ def test_wrapper_install_moves_the_commands_and_remembers_where(cm: Launched, ho
     elsewhere = house.home / "my bin"
     result = cm("wrapper", "install", "--bin-dir", elsewhere)
     assert result.code == 0 and str(elsewhere / "work") in result.out
-    assert str(elsewhere) in result.err and "path setup" in result.err
+    assert as_printed(house, result.err).code == 0
+    assert str(elsewhere) in path_of_bash(house).split(":")
     assert (sorted(os.listdir(elsewhere)), os.listdir(house.bin)) == ([OTHER_CLONE, "work"], [])
     assert rows(cm)["work"]["wrapperPath"] == str(elsewhere / "work")
     assert run([elsewhere / "work", "--version"], env=house.env).out == "codex-cli 0.169.0\n"

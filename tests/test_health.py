@@ -56,8 +56,8 @@ def facts(home: Home, **changes: Any) -> Any:
 
 
 def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
-    assert cm.diagnose(facts(home)) == ()
-    assert cm.health_of(facts(home)).ok and cm.health_of(facts(home)).writable
+    assert cm.diagnose(facts(home), places_of(home)) == ()
+    assert cm.health_of(facts(home), places_of(home)).ok and cm.health_of(facts(home), places_of(home)).writable
 
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -88,6 +88,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro, w), and was a@b.c"),
     ({"unused": ("/r/old",)}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ("CODEX_API_KEY",)}, "login-override", INFO, "CODEX_API_KEY"),
+    ({"on_path": False}, "path", INFO, "bin is not on PATH"),
     ({"socket_excess": 7}, "socket-path", INFO, "7 bytes too long"),
     ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
 ]  # fmt: skip
@@ -97,10 +98,10 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ("change", "id", "severity", "says"), JUDGEMENTS, ids=[f"{row[1]} {next(iter(row[0]))}" for row in JUDGEMENTS]
 )
 def test_a_fact_is_judged_by_itself(home: Home, change: dict[str, Any], id: str, severity: str, says: str) -> None:
-    [problem] = cm.diagnose(facts(home, **change))
+    [problem] = cm.diagnose(facts(home, **change), places_of(home))
     assert (problem.id, problem.severity) == (id, severity) and says in problem.what
     assert "{" not in problem.fix and "\n" not in problem.what
-    assert cm.health_of(facts(home, **change)).ok == (severity != ERROR)
+    assert cm.health_of(facts(home, **change), places_of(home)).ok == (severity != ERROR)
 
 
 def test_every_finding_has_its_line_here() -> None:
@@ -120,7 +121,7 @@ NO_JUDGEMENTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", NO_JUDGEMENTS, ids=[str(list(row)) for row in NO_JUDGEMENTS])
 def test_some_facts_are_no_problem(home: Home, change: dict[str, Any]) -> None:
-    assert cm.diagnose(facts(home, **change)) == ()
+    assert cm.diagnose(facts(home, **change), places_of(home)) == ()
 
 
 def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
@@ -128,21 +129,21 @@ def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
     script = clone._replace(runtime=clone.runtime._replace(kind="npm-package"))
     for code, advice in ((127, "install Node, or codex-mirror update work"), (1, "codex-mirror run work -- login")):
         failed = cm.Captured(code, b"", b"node: not found\n")
-        [problem] = cm.diagnose(facts(home, status=failed)._replace(clone=script))
+        [problem] = cm.diagnose(facts(home, status=failed)._replace(clone=script), places_of(home))
         assert problem.id == "start" and problem.fix.startswith(advice)
 
 
 def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> None:
     failed = cm.Captured(1, b"", b"a part of this clone is missing")
     for change in ({"missing": ("/r",)}, {"absent": ("/h",)}):
-        assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change))] == [
+        assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change), places_of(home))] == [
             "runtime-incomplete" if "missing" in change else "directory-missing"
         ]
 
 
 def test_the_worst_comes_first(home: Home) -> None:
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key != "status"}
-    severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
+    severities = [problem.severity for problem in cm.diagnose(facts(home, **everything), places_of(home))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
 
 
@@ -173,7 +174,7 @@ def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
 
 # --- the household ---
 
-QUIET = cm.Household(None, (), (), (), (), (), (), (), False, ("", ""), True)
+QUIET = cm.Household(None, (), (), (), (), (), (), (), False, ("", ""), ())
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"broken": REGISTRY_BROKEN}, "registry", ERROR, "is empty"),
@@ -193,7 +194,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"open_to_others": True}, "mirror-home-open", WARNING, "others may look into it"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
     ({"legacy_leftovers": ("/m/registry.json.lock",)}, "legacy-leftovers", INFO, "registry.json.lock"),
-    ({"on_path": False}, "path", INFO, "not on PATH"),
+    ({"off_path": ("/b",)}, "path", INFO, "/b is not on PATH"),
 ]
 
 
