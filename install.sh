@@ -53,8 +53,8 @@ environment:
   CODEX_MIRROR_URL        the directory to download codex_mirror.py from: https:, file:,
                           or http: on this machine; else the repository, or the release of this file
 
-exit codes: 0 done, 1 failed, 2 usage, 5 refused (a file that isn't ours, a no, a question nobody can answer),
-            6 a clone is in use, 130 interrupted
+exit codes: 0 done, 1 failed, 2 usage, 5 refused (a file that isn't ours, a directory that PATH can't hold, a no,
+            a question nobody can answer), 6 a clone is in use, 130 interrupted
 END
 }
 
@@ -101,6 +101,8 @@ choose_places() {
     choose_home
     case $prefix in
         "") prefix=$HOME/.local ;;
+        # An option whose directory was left out took the next one for it.
+        -*) err "--prefix needs a directory, not $prefix" "for a directory of that name: --prefix ./$prefix" 2 ;;
         /*) ;;
         [~]/*) prefix=$HOME/${prefix#??} ;;
         *) prefix=$PWD/$prefix ;;
@@ -139,6 +141,7 @@ choose_home() {
 # --- Install -----------------------------------------------------------------------------------------
 
 install() {
+    case $bin in *:*) err "$bin can't be an entry of PATH" "choose a directory without ':' with --prefix" 5 ;; esac
     find_python
     find_source
     find_completions
@@ -444,16 +447,15 @@ replace() {
 
 advise() {
     each_completion advise_completion
-    case $modify_path:$PATH: in
-        yes:*) "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was" ;;
-        *:"$bin":*) ;;
-        *)
-            say "$bin is not on your PATH. To put it there:"
-            say "    $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"
-            ;;
-    esac
+    if [ "$modify_path" = yes ]; then
+        "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was"
+    elif ! "$launcher" path status --bin-dir "$bin" >/dev/null 2>&1 </dev/null; then
+        say "$bin is not on your PATH. To put it there:"
+        say "    $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"
+    fi
+    # The same file can have several names.
     first=$(command -v codex-mirror) || return 0
-    [ "$first" = "$launcher" ] || say "Note: $first comes before it on your PATH."
+    cmp -s "$first" "$launcher" || say "Note: $first comes before it on your PATH."
 }
 
 advise_completion() {

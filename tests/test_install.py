@@ -301,6 +301,26 @@ def test_what_it_does_not_know_is_a_usage_error(machine: Machine, options: list[
     assert "hint: sh install.sh --help" in result.err
 
 
+@pytest.mark.parametrize("options", [["--prefix", "--uninstall"], ["--prefix", "--help"], ["--prefix=-n"]])
+def test_an_option_is_no_directory(telltale: Machine, options: list[str]) -> None:
+    before = tree(telltale.base)
+    result = telltale.install(*options)
+    assert (result.code, tree(telltale.base)) == (2, before)
+    [hint] = re.findall(r"hint: .*: (--prefix .*)", result.err)
+    telltale.install(*hint.split(), check=True)
+
+
+def test_a_directory_that_cannot_stand_in_path_is_refused_but_still_uninstalled_from(telltale: Machine) -> None:
+    before = tree(telltale.base)
+    for options in (["--prefix", "a:b"], ["--prefix", "a:b", "--dry-run"]):
+        result = telltale.install(*options)
+        assert (result.code, tree(telltale.base)) == (5, before) and "a:b/bin can't be an entry" in result.err
+    telltale.install("--prefix", "ab", check=True)
+    (telltale.base / "ab").rename(telltale.base / "a:b")
+    telltale.install("--prefix", "a:b", "--uninstall", check=True)
+    assert not (telltale.base / "a:b/bin/codex-mirror").exists()
+
+
 # --- install ---
 
 
@@ -1012,9 +1032,11 @@ def test_it_says_how_to_get_onto_the_path_and_leaves_rc_files_alone(machine: Mac
     assert found.out.strip() == str(machine.command)
 
 
-def test_on_the_path_already_there_is_no_advice(telltale: Machine) -> None:
-    env = {"PATH": f"{telltale.home}/.local/bin:{telltale.env['PATH']}"}
-    assert "PATH" not in telltale.install(env=env, check=True).out
+@pytest.mark.parametrize("prefix", ["{home}/.local", "./user/.local", "checkout/../user/.local/"])
+@pytest.mark.parametrize("entry", ["{home}/.local/bin", "{home}/.local/../.local//bin/"])
+def test_on_the_path_already_there_is_no_advice(machine: Machine, prefix: str, entry: str) -> None:
+    env = {"PATH": f"{entry.format(home=machine.home)}:{machine.env['PATH']}"}
+    assert "PATH" not in machine.install("--prefix", prefix.format(home=machine.home), env=env, check=True).out
 
 
 def test_another_codex_mirror_before_it_on_the_path_is_named(telltale: Machine) -> None:
