@@ -8241,10 +8241,11 @@ def settle_first(caller: Caller) -> None:
 
 
 def listen_to_signals() -> None:
-    """Lets SIGTERM and SIGHUP unwind `with` blocks; one that was ignored before we came (nohup) stays so."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Lets signals unwind `with` blocks; one that was ignored before we came (nohup) stays so."""
+    heard = {signal.SIGTERM: interrupted_by, signal.SIGHUP: interrupted_by, signal.SIGINT: signal.default_int_handler}
+    for number, handler in heard.items():
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupted_by)
+            signal.signal(number, handler)
 
 
 def menu_or_help(voice: Voice) -> int:
@@ -8299,12 +8300,12 @@ def main(argv: list[str] | None = None) -> int:
 def answered(argv: list[str] | None) -> int:
     """Answers a command line; the only place where an error becomes text and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    listen_to_signals()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     voice = Voice(called_as(sys.argv[0]))
     try:
+        listen_to_signals()
         return answer(argv, voice)
     except BrokenPipeError:
         return 128 + signal.SIGPIPE

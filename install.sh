@@ -24,8 +24,10 @@ MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
 # How the program is started. It is imported, not run, so that Python keeps its bytecode; its directory comes last, so
 # that nothing in it can stand in for a part of Python. The garbage collector would search what is imported at the start
 # and again at the end, and find nothing, for more than half of the time that Python itself needs to start; `main` has
-# written out everything when it ends, so the process ends at once instead of taking itself apart.
-START="import gc, os, sys; gc.disable(); del sys.argv[0]; sys.path.append(sys.argv.pop(0)); \
+# written out everything when it ends, so the process ends at once instead of taking itself apart. Until `main` listens,
+# Ctrl-C is its end without a traceback, unless it was ignored; `_signal` is there at once, and `signal` is not.
+START="import _signal as s; s.getsignal(s.SIGINT) == s.SIG_IGN or s.signal(s.SIGINT, s.SIG_DFL); \
+import gc, os, sys; gc.disable(); del sys.argv[0]; sys.path.append(sys.argv.pop(0)); \
 from codex_mirror import main; gc.freeze(); gc.enable(); os._exit(main())"
 NEWLINE="
 "

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers import PROGRAM, REPO, Home, Result, finish, run, start, tree
+from helpers import PROGRAM, REPO, Home, Result, fake_codex, finish, run, start, tree, wait_until
 
 INSTALLER = REPO / "install.sh"
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "zsh": ["zsh", "--emulate", "sh"], "ash": ["busybox", "ash"]}
@@ -1200,6 +1200,30 @@ def test_the_launcher_is_called_by_the_name_it_was_called_by(telltale: Machine) 
     link = telltale.base / "cm"
     link.symlink_to(telltale.command)
     assert run([link, "tell"], env=telltale.env, check=True).json()["argv"] == [str(link), "tell"]
+
+
+@pytest.mark.parametrize(("before", "end"), [(signal.SIG_DFL, -signal.SIGINT), (signal.SIG_IGN, 0)])
+def test_ctrl_c_while_the_program_is_loaded_is_its_end_without_a_traceback(
+    telltale: Machine, before: signal.Handlers, end: int
+) -> None:
+    telltale.offer(f'import sys\nif sys.argv[1:] == ["slowly"]:\n    print(flush=True), sys.stdin.read()\n{TELLTALE}')
+    telltale.install(check=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, before)
+    process = start([telltale.command, "slowly"], env=telltale.env, stdin=subprocess.PIPE, preexec_fn=heard)
+    assert process.stdout and process.stdout.readline() == b"\n"
+    process.send_signal(signal.SIGINT)
+    result = finish(process, stdin=b"")
+    assert (result.code, result.err) == (end, "")
+
+
+def test_ctrl_c_later_is_told(alone: Machine) -> None:
+    alone.install(check=True)
+    asked = alone.base / "asked"
+    package = fake_codex(alone.base / "slow", body=f"#!/bin/sh\n: >'{asked}'\nexec sleep 60\n")
+    process = start([alone.command, "create", "work", "--from", package], env=alone.env)
+    wait_until(asked.exists, "Codex is asked for its version")
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == Result(130, "", "interrupted\n")
 
 
 def test_nothing_from_outside_gets_into_the_program(telltale: Machine) -> None:
