@@ -3055,6 +3055,19 @@ def shell_of(env: Mapping[str, str]) -> str:
     return name if name in ("bash", "zsh", "fish") else "sh"
 
 
+def strange_shell(env: Mapping[str, str]) -> str:
+    """The user's shell, when it is none that is known to read an rc file of ours, nor a `.profile`."""
+    name = os.path.basename(env.get("SHELL", ""))
+    return "" if name in (shell_of(env), "", "ash", "busybox", "dash", "ksh", "mksh", "yash") else name
+
+
+def reload_line(shell: str, path: str, is_own: bool) -> str:
+    """The command with which a shell reads this rc file of its own; another file it must be given."""
+    if not is_own or shell == "sh":
+        return f"source {fish_quoted(path)}" if shell == "fish" else f". {quoted(path)}"
+    return f"exec {shell}" + (" -l" if shell == "bash" and not path.endswith("/.bashrc") else "")
+
+
 def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
     """The files in which this shell finds PATH; bash reads one when it is interactive and another at login."""
     if shell == "zsh":
@@ -5496,6 +5509,7 @@ def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: 
 
 def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
     directory = checked_bin_dir(bin_dir, caller.places)
+    strange = "" if shell or rc_file else strange_shell(caller.env)
     shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(caller.env))
     paths = rc_paths(caller, shell, rc_file)
 
@@ -5507,9 +5521,10 @@ def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: s
     lines = [f"{path} now puts {directory} on PATH" for path in changed]
     if not changed and not refused:
         lines.append(f"{listed(paths)} puts {directory} on PATH already")
+    if strange:
+        lines.append(f"{strange} may not read that file: tell it in its own way to look for commands in {directory}")
     elif changed:
-        reload = {"fish": "exec fish", "sh": f". {quoted(paths[0])}"}.get(shell, f"exec {shell}")
-        lines.append(f"to use it in this shell: {reload}")
+        lines.append(f"to use it in this shell: {reload_line(shell, changed[0], not rc_file)}")
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
 
 

@@ -1701,11 +1701,21 @@ def test_a_directory_with_a_hostile_name_is_inert_in_every_shell(
     assert not (bare.home / "pwned").exists()
 
 
-@pytest.mark.parametrize("shell", ["bash", "sh", "zsh"])
-def test_the_printed_command_reloads_the_shell(cm: Launched, bare: Home, shell: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "file"),
+    [("bash", ""), ("bash", ".profile"), ("bash", "my rc"), ("sh", ""), ("zsh", ""), ("zsh", "my rc")],
+)
+def test_the_printed_command_reloads_the_shell(cm: Launched, bare: Home, shell: str, file: str) -> None:
     if not shutil.which(shell):
         pytest.skip(f"needs {shell}")
-    [command] = re.findall(r"to use it in this shell: (.*)", cm("path", "setup", "--shell", shell, check=True).out)
+    options = ["--rc-file", bare.home / file] if file == "my rc" else []
+    if file == ".profile":
+        cm("path", "setup", "--shell", shell, check=True)
+        (bare.home / file).touch()
+    setup = cm("path", "setup", "--shell", shell, *options, check=True)
+    [command] = re.findall(r"to use it in this shell: (.*)", setup.out)
+    if file == ".profile":
+        (bare.home / ".bashrc").unlink()
     prompt = {"bash": "$ ", "sh": "$ ", "zsh": "% "}[shell]
     if os.geteuid() == 0:
         prompt = "# "
@@ -1713,6 +1723,16 @@ def test_the_printed_command_reloads_the_shell(cm: Launched, bare: Home, shell: 
     answers = [(prompt, f"{command}\n"), (prompt, "work --version\n"), ("codex-cli 0.169.0", "exit\n")]
     terminal = on_terminal([shell, *options], bare, *answers, PS1=prompt, TERM="dumb")
     assert "codex-cli 0.169.0" in terminal.err
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "nu"])
+def test_a_shell_that_is_not_known_is_told_which_directory_it_needs(cm: Launched, bare: Home, shell: str) -> None:
+    for state in ("now puts", "already"):
+        setup = cm("path", "setup", env={"SHELL": f"/bin/{shell}"}, check=True)
+        assert state in setup.out and "in this shell: " not in setup.out
+        assert setup.out.splitlines()[-1].startswith(f"{shell} may not read")
+        assert setup.out.rstrip().endswith(str(bare.bin))
+    assert run(["sh", "-c", ". ./.profile; work --version"], env=bare.env, cwd=bare.home).out == "codex-cli 0.169.0\n"
 
 
 def test_path_status_as_json_tells_directory_state_and_files(cm: Launched, bare: Home) -> None:

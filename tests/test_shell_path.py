@@ -44,6 +44,26 @@ def test_the_shell_is_the_user_s_as_far_as_we_know_its_files() -> None:
         "/bin/tcsh": "sh",
     }
     assert {path: cm.shell_of({"SHELL": path}) for path in shells} == shells and cm.shell_of({}) == "sh"
+    strange = {**dict.fromkeys(shells, ""), "/bin/tcsh": "tcsh", "/bin/nu": "nu", "/bin/mksh": ""}
+    assert {path: cm.strange_shell({"SHELL": path}) for path in strange} == strange and cm.strange_shell({}) == ""
+
+
+RELOADS = [
+    ("bash", ".bashrc", True, "exec bash"),
+    ("bash", ".bash_profile", True, "exec bash -l"),
+    ("bash", ".profile", True, "exec bash -l"),
+    ("bash", ".bashrc", False, ". '/h/.bashrc'"),
+    ("zsh", ".zshrc", True, "exec zsh"),
+    ("zsh", "it's", False, ". '/h/it'\\''s'"),
+    ("fish", ".config/fish/conf.d/codex-mirror.fish", True, "exec fish"),
+    ("fish", "it's.fish", False, "source '/h/it\\'s.fish'"),
+    ("sh", ".profile", True, ". '/h/.profile'"),
+]
+
+
+@pytest.mark.parametrize(("shell", "name", "is_own", "line"), RELOADS)
+def test_a_shell_is_reloaded_so_that_it_reads_the_file(shell: str, name: str, is_own: bool, line: str) -> None:
+    assert cm.reload_line(shell, f"/h/{name}", is_own) == line
 
 
 IN_A_CLONE = {"HOME": "/c", "XDG_CONFIG_HOME": "/c/.config", "CODEX_MIRROR_CLONE": "w", "CODEX_MIRROR_USER_HOME": "/u"}
