@@ -1421,11 +1421,18 @@ def safe_member(name: str) -> str:
 
 def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
     """Writes a .tar.gz whose bytes depend on its members alone: names, and files or bytes; all private."""
-    import gzip
     import tarfile
+    import zlib
 
-    packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
-    with packed, tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    class Packed(io.RawIOBase):
+        """Packs and forgets; a `GzipFile` would write once more when it is destroyed after a failure."""
+
+        def write(self, data: Any) -> int:
+            return file.write(packer.compress(data))
+
+    with tarfile.open(fileobj=Packed(), mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.mode = 0o600
@@ -1436,6 +1443,7 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
             with open(content, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as source:
                 info.size = os.fstat(source.fileno()).st_size
                 tar.addfile(info, source)
+    file.write(packer.flush())
 
 
 def unpack(archive: BinaryIO, directory: str, most: int) -> None:
@@ -5316,10 +5324,9 @@ def export_clone(caller: Caller, *, name: str, output: str = "", with_login: boo
     doubled = "the export holds the login: it works in one place only, so don't use it here any more"
     warning = (doubled,) if with_login else ()
     if output == "-":
-        if caller.terminal:
-            raise MirrorError(
-                "an export can't be shown on a terminal", f"codex-mirror export {name} -o FILE, or a pipe", USAGE
-            )
+        if caller.terminal or sys.stdout is None:
+            hint = f"codex-mirror export {name} -o FILE, or a pipe"
+            raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
         return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
     path = path_from(output or usual_export(name), caller.places)
     export_to_file(caller, name, path, with_login)

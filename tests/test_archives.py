@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import gzip
 import io
 import os
@@ -173,6 +175,27 @@ def test_what_was_packed_comes_out_and_the_bytes_depend_on_the_members_alone(tmp
     found = unpacked(packed[0], tmp_path)
     assert {path for path in found if found[path][0] == "file"} == {name for name, _ in members[:2]}
     assert (tmp_path / "target" / members[1][0]).read_bytes() == (tmp_path / "source").read_bytes()
+
+
+@pytest.mark.parametrize("room", [0, 5, 50_000])
+def test_after_a_write_that_failed_nothing_more_is_tried(room: int) -> None:
+    class Full(io.BytesIO):
+        writes = 0
+
+        def write(self, data: Any) -> int:
+            self.writes += 1
+            if self.tell() + len(data) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    file = Full()
+    try:
+        cm.pack(file, [("a", os.urandom(200_000))])
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+    tried = file.writes
+    gc.collect()
+    assert file.writes == tried > 0
 
 
 def test_a_fifo_is_never_waited_for_when_packing(tmp_path: Path) -> None:

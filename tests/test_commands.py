@@ -1883,6 +1883,11 @@ def test_an_export_to_stdout_is_the_export_also_with_json(cm: Launched) -> None:
     assert asked == plain != ""
 
 
+def test_an_export_to_a_closed_stdout_is_no_export(cm: Launched) -> None:
+    result = run(["sh", "-c", '"$@" >&-', "sh", *cm.argv("export", "work", "-o", "-")], env=cm.home.env)
+    assert result.code == 2 and "into a file or a pipe" in result.err
+
+
 def test_an_export_comes_in_through_a_pipe_and_is_asked_for_where_stdin_is_closed(cm: Launched, house: Home) -> None:
     piped = cm("export", "work", "-o", "-", check=True).out
     assert cm("import", "-", "--name", "new", stdin=os.fsencode(piped), check=True).out.startswith("imported 'new'")
