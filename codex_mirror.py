@@ -3480,6 +3480,7 @@ NEW_CONFIG = (
 UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
 SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
 SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
+HOME_MARKS = ("config.toml", "auth.json", "sessions", *SETTINGS_COPIED)
 NEVER_SHARED = (".codex", ".codex-mirror")
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
 FOREIGN_PLACES = ("sqlite_home", "log_dir")
@@ -3606,11 +3607,16 @@ def settings_home(wanted: str, book: Book, places: Places) -> str:
         if clone.name == wanted:
             return codex_home_of(clone)
     path = os.path.realpath(path_from(wanted, places))
-    if not os.path.isdir(path):
+    if not is_codex_home(path):
         raise MirrorError(
             f"{wanted} is neither a clone nor a Codex home", "name a clone, or a directory such as ~/.codex"
         )
     return path
+
+
+def is_codex_home(path: str) -> bool:
+    """Is there anything in this directory that a Codex home has?"""
+    return any(kind_of(os.path.join(path, mark)) for mark in HOME_MARKS)
 
 
 def setting_files(source: str) -> list[str]:
@@ -4177,7 +4183,7 @@ def import_home(caller: Caller, name: str, source: str, luggage: Luggage) -> tup
     if luggage.login:
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
-    if not any(kind_of(os.path.join(home, mark)) for mark in ("config.toml", "auth.json", "sessions", "AGENTS.md")):
+    if not is_codex_home(home):
         raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
     base = clone_around(home)
     if base and os.path.realpath(base_below(root_in(base))) == base:

@@ -298,6 +298,8 @@ SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
     ("the real home's", lambda home: "~/.codex", "/h/.codex"),
     ("nothing", lambda home: "nowhere", ""),
     ("a file", lambda home: "/etc/passwd", ""),
+    ("the real home, without .codex", lambda home: "~", ""),
+    ("any other directory", lambda home: str(home.base), ""),
 ]
 
 
@@ -305,8 +307,8 @@ SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
 def test_settings_come_from_a_clone_or_a_directory(
     home: Home, kind: str, wanted: Callable[[Home], str], end: str
 ) -> None:
-    (home.base / "old").mkdir()
-    (home.home / ".codex").mkdir()
+    for directory, mark in ((home.base / "old", "prompts"), (home.home / ".codex", "config.toml")):
+        (directory / mark).mkdir(parents=True)
     book = cm.Book((clone_like(home),))
     if end:
         assert cm.settings_home(wanted(home), book, places_of(home)).endswith(end)
