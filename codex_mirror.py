@@ -6092,9 +6092,20 @@ def split_before_the_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words), []
 
 
+def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> None:
+    """Refuses a value that is empty, as a variable that isn't set leaves it: it must not mean that none was given.
+
+    Raises MirrorError USAGE."""
+    for before, word in zip([command.words[-1], *words], words, strict=False):
+        if not word or re.fullmatch("-[^=]*=", word):
+            what = f"what stands behind {word or before} is empty, as a variable is that isn't set"
+            raise MirrorError(what, f"{program} {' '.join(command.words)} --help", USAGE)
+
+
 def parsed(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The handler's keyword arguments, and the common options."""
     ours, rest = split_before_the_rest(words) if command.passes_on else (list(words), [])
+    refuse_empty_words(command, ours, program)
     values = plain_values(command, ours) or vars(parser_of(command, program).parse_args(ours))
     common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
     return {**values, "arguments": rest} if command.passes_on else values, common

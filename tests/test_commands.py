@@ -2036,13 +2036,25 @@ USAGE_ERRORS = [
     (["path", "setup", "--shell", "csh"], "csh"),
     (["env", "work", "--shell", "csh"], "csh"),
     (["create", "new", "--home", "else"], "else"),
+    (["create", "new", "--root", ""], "behind --root is empty"),
+    (["create", "new", "--from="], "behind --from= is empty"),
+    (["create", "new", "--share", ""], "behind --share is empty"),
+    (["create", "new", "--settings-from", "", "--json"], "behind --settings-from is empty"),
+    (["create", ""], "behind create is empty"),
+    (["export", "work", "-o", ""], "behind -o is empty"),
+    (["doctor", "", "--fix"], "behind doctor is empty"),
+    (["usage", ""], "behind usage is empty"),
+    (["run", "", "x"], "behind run is empty"),
+    (["path", "setup", "--bin-dir", ""], "behind --bin-dir is empty"),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), USAGE_ERRORS)
 def test_a_usage_error_says_what_was_wrong_on_stderr(cm: Launched, words: list[str], said: str) -> None:
+    before = household_tree(cm.home)
     result = cm(*words)
     assert (result.code, result.out) == (2, "") and said in result.err
+    assert household_tree(cm.home) == before
 
 
 # --- the command table ---
