@@ -5140,10 +5140,11 @@ def hiding(clone: Clone, caller: Caller) -> tuple[str, ...]:
 
 
 def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
-    """The clone's environment for `eval`: only what differs from ours, with what must be unset."""
+    """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
+    and what must be unset."""
     clone = ready(caller, name)
-    wanted = launch_environment(clone, caller.places, caller.env)
-    changes = {key: value for key, value in wanted.items() if caller.env.get(key) != value}
+    wanted, own = (launch_environment(clone, caller.places, env) for env in (caller.env, {}))
+    changes = {key: value for key, value in wanted.items() if key in own or caller.env.get(key) != value}
     hidden = [key for key in (*hidden_from(clone), *caller.env) if key not in wanted]
     data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
     shell = shell or shell_of(caller.env)

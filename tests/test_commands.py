@@ -615,6 +615,17 @@ def test_run_and_the_wrapper_give_codex_the_same_environment(cm: Launched, house
     assert heard[0].cwd == str(house.home)
 
 
+def test_env_sets_all_that_the_clone_sets_also_where_some_of_it_is_set_already(cm: Launched, house: Home) -> None:
+    outside = cm("env", "work", "--json", check=True).json()
+    inside = cm("exec", "work", cm.program, "env", "work", "--json", check=True).json()
+    own = {"HOME", *codex_mirror.XDG_DIRECTORIES, "CODEX_HOME", "CODEX_MIRROR_CLONE", "CODEX_MIRROR_USER_HOME"}
+    assert outside["set"].keys() == {*own, "CODEX_MIRROR_HOME", "CODEX_MIRROR_BIN_DIR"}
+    assert inside == outside
+    cm("set", "work", "--home", "shared", check=True)
+    back = cm("exec", OTHER_CLONE, cm.program, "env", "work", "--json", check=True).json()
+    assert back["set"]["HOME"] == str(house.home) and {*codex_mirror.XDG_DIRECTORIES} <= {*back["unset"]}
+
+
 def test_a_hidden_login_variable_is_named_on_a_terminal_only_and_never_shown(cm: Launched, house: Home) -> None:
     env = {"CODEX_API_KEY": API_KEYS[0], "OPENAI_ORGANIZATION": "org", "CODEX_THREAD_ID": "t"}
     for argv in (cm.argv("run", "work", "exit", "0"), [house.bin / "work", "exit", "0"]):
