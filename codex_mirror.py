@@ -8154,15 +8154,19 @@ class Voice:
 
     def say(self, text: str, to_stderr: bool = False) -> None:
         """Says one line."""
-        self.put(visible(text), to_stderr)
+        self.put(self.for_eyes(text), to_stderr)
+
+    def for_eyes(self, text: str) -> str:
+        """The text as it may be shown: nothing in it can act, and with --redact it has no address."""
+        return redacted(visible(text)) if self.redact else visible(text)
 
     def put(self, text: str, to_stderr: bool = False) -> None:
-        """Says lines in which nothing can act."""
+        """Says lines that may be shown as they are."""
         stream = sys.stderr if to_stderr else sys.stdout
         self.end_progress()
         if stream is not None:
             with contextlib.suppress(OSError) if to_stderr else contextlib.nullcontext():
-                print(redacted(text) if self.redact else text, file=stream, flush=to_stderr)
+                print(text, file=stream, flush=to_stderr)
 
     def say_lines(self, text: str, to_stderr: bool = False) -> None:
         """Says a text of our own, line by line."""
@@ -8216,7 +8220,7 @@ class Voice:
 
     def tabulate(self, table: Table, terminal: bool, width: int) -> None:
         """Says a table: aligned under its heading on a terminal, else a line of tab-separated cells for each row."""
-        rows = tuple(tuple(map(visible, row)) for row in table.rows)
+        rows = tuple(tuple(map(self.for_eyes, row)) for row in table.rows)
         lines = aligned(table._replace(rows=rows), width) if terminal else map("\t".join, rows)
         if rows:
             self.put("\n".join(lines))

@@ -1945,6 +1945,15 @@ def test_redact_hides_every_email(cm: Launched, house: Home) -> None:
             assert ("example.org" in asked.err) is (not options), line
 
 
+def test_a_redacted_table_keeps_its_columns(cm: Launched, house: Home) -> None:
+    plant_login(house, OTHER_CLONE, chatgpt_login("carl.with.a.long.name@example.org"))
+    heading, *lines = on_terminal(cm.argv("list", "--redact"), house, columns=200).err.splitlines()
+    start = heading.index("CODEX")
+    assert "c…@…" in lines[1] and [line[start - 2 :].split()[0] for line in lines] == ["0.169.0", "0.169.0"]
+    for columns in range(20, 60, 5):
+        assert "carl" not in on_terminal(cm.argv("list", "--redact"), house, columns=columns).err
+
+
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
 def test_no_colour_where_none_is_wanted(cm: Launched, house: Home, env: dict[str, str]) -> None:
     install_codex(house, "0.170.0")
