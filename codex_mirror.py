@@ -815,6 +815,14 @@ def kind_of(path: str) -> str:
     return kinds.get(stat.S_IFMT(mode), "other")
 
 
+def is_file_or_pipe(path: str) -> bool:
+    """Does the path lead to bytes that come to an end: those of a file, or of a program at the other end of a pipe?"""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+    return False
+
+
 def is_writable(directory: str) -> bool:
     """May we make something in this directory?"""
     return os.access(directory, os.W_OK | os.X_OK)
@@ -5352,7 +5360,7 @@ def import_clone(
     where = path if path == "-" else path_from(path, caller.places)
     if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
         raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
-    if where == "-" or os.path.isfile(where):
+    if where == "-" or is_file_or_pipe(where):
         if move_login or with_sessions:
             raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
         with open(0 if where == "-" else where, "rb", closefd=where != "-") as archive:
@@ -5365,9 +5373,9 @@ def import_clone(
         moved = move_login and not os.path.exists(login_file(where))
         said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
     else:
-        raise MirrorError(
-            f"{where} is not there", "import takes an export, - for stdin, or a Codex home such as ~/.codex"
-        )
+        what = "neither a file nor a directory" if os.path.lexists(where) else "not there"
+        hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
+        raise MirrorError(f"{where} is {what}", hint)
     lines = made_lines("imported", clone)
     return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(caller)))
 

@@ -1907,6 +1907,19 @@ def test_an_export_comes_in_through_a_pipe_and_is_asked_for_where_stdin_is_close
     assert closed.code == 2 and "can't be typed" in closed.err
 
 
+def test_an_export_comes_in_through_any_pipe_and_from_no_device(cm: Launched, house: Home) -> None:
+    os.mkfifo(house.base / "fifo")
+    for source in ('<("$0" export work -o -)', '"$1" & "$0" export work -o - > "$1"; wait $!'):
+        script = f'"$0" import --name new {source}'
+        made = run(["bash", "-c", script, cm.program, house.base / "fifo"], env=house.env, check=True)
+        assert made.out.startswith("imported 'new'")
+        cm("remove", "new", check=True)
+    for device in ("/dev/null", "/dev/zero"):
+        refused = cm("import", device, "--name", "third")
+        assert refused.code == 1 and f"{device} is neither a file nor a directory" in refused.err
+    assert "nowhere is not there" in cm("import", "nowhere").err
+
+
 def test_json_leaves_stdout_empty_when_there_is_nothing_but_an_error(cm: Launched, house: Home) -> None:
     not_json(house, Path())
     for words in ("list", "usage", "update --all"):
