@@ -5597,7 +5597,7 @@ def many(*flags: str, value: str, help: str) -> Argument:
 
 class Command(NamedTuple):
     """A row of the command table; `asks` says that its answer is data, which `--quiet` keeps, and `passes_on`
-    that what follows the name is not ours."""
+    that what follows the `name`, or only what follows a `--`, is not ours."""
 
     words: tuple[str, ...]
     summary: str
@@ -5605,7 +5605,7 @@ class Command(NamedTuple):
     arguments: tuple[Argument, ...] = ()
     examples: tuple[str, ...] = ()
     asks: bool = False
-    passes_on: bool = False
+    passes_on: str = ""
     confirm: Callable[..., Question | None] | None = None
     label: str = ""
     key: str = ""
@@ -5676,7 +5676,7 @@ def offered_to(command: Command, before: Sequence[str], word: str, places: Place
     }
     due = [one for one in command.arguments if not one.flags[0].startswith("-")]
     given, values, waiting, ended = read_so_far(before, options)
-    if command.passes_on and values:
+    if command.passes_on == "name" and values:
         return "files", []
     if not waiting and not ended and word.startswith("--") and "=" in word:
         waiting = options.get(word.partition("=")[0], HELP_FLAG)
@@ -5794,7 +5794,7 @@ COMMANDS = (
         run,
         (NAME_OF_CLONE,),
         ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"),
-        passes_on=True,
+        passes_on="name",
         label="Run",
         key="r",
     ),
@@ -5804,7 +5804,7 @@ COMMANDS = (
         exec_program,
         (NAME_OF_CLONE,),
         ("codex-mirror exec work -- git status",),
-        passes_on=True,
+        passes_on="name",
         label="Shell",
         key="s",
     ),
@@ -5822,7 +5822,7 @@ COMMANDS = (
         login,
         (NAME_OF_CLONE,),
         ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"),
-        passes_on=True,
+        passes_on="name",
         confirm=question_of_login,
         label="Log in",
         key="l",
@@ -5980,7 +5980,7 @@ COMMANDS = (
         completion,
         (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
         ('eval "$(codex-mirror completion bash)"', "codex-mirror completion fish | source"),
-        passes_on=True,
+        passes_on="--",
     ),
 )
 
@@ -6026,7 +6026,7 @@ def parser_of(command: Command, program: str) -> Any:
     examples = "examples:\n" + "\n".join(f"  {named_for(line, program)}" for line in command.examples)
     parser = Parser(
         prog=f"{program} {' '.join(command.words)}",
-        usage=f"%(prog)s [options] {command.arguments[0].options['metavar']} [ARGS…]" if command.passes_on else None,
+        usage="%(prog)s [options] NAME [ARGS…]" if command.passes_on == "name" else None,
         description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog="\n\n".join((examples, EXIT_CODES, VARIABLES, FILES)),
         # With a width of its own it doesn't load `shutil` to ask for the terminal's.
@@ -6092,13 +6092,13 @@ def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
     )
 
 
-def split_before_the_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our options and the clone's name, and all that follows it; one `--` right behind the name is dropped."""
-    for index, word in enumerate(words):
-        if not word.startswith("-"):
-            rest = list(words[index + 1 :])
-            return list(words[: index + 1]), rest[1:] if rest[:1] == ["--"] else rest
-    return list(words), []
+def split_before_the_rest(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our words, and those that are passed on; one `--` right before them is dropped."""
+    names = (index + 1 for index, word in enumerate(words) if not word.startswith("-"))
+    dashes = (index for index, word in enumerate(words) if word == "--")
+    end = next({"name": names, "--": dashes}.get(command.passes_on, iter(())), len(words))
+    rest = list(words[end:])
+    return list(words[:end]), rest[1:] if rest[:1] == ["--"] else rest
 
 
 def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> None:
@@ -6113,7 +6113,7 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
 
 def parsed(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The handler's keyword arguments, and the common options."""
-    ours, rest = split_before_the_rest(words) if command.passes_on else (list(words), [])
+    ours, rest = split_before_the_rest(command, words)
     refuse_empty_words(command, ours, program)
     values = plain_values(command, ours) or vars(parser_of(command, program).parse_args(ours))
     common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
@@ -6438,7 +6438,7 @@ def is_about_a_clone(command: Command) -> bool:
 
 def takes_the_terminal(command: Command) -> bool:
     """Does this command run Codex on our terminal?"""
-    return command.passes_on or command.handler is logout
+    return bool(command.passes_on) or command.handler is logout
 
 
 def why_not_now(screen: Screen, command: Command, seen: Seen) -> str:

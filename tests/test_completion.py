@@ -565,6 +565,16 @@ def test_fish_finds_it_in_its_completions(clones: Home) -> None:
     assert result.out.startswith("wrapper\t")
 
 
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_only_words_behind_dashes_are_a_query(clones: Home, name: str) -> None:
+    mirror = Mirror(clones)
+    assert "codex-mirror" in mirror("completion", name, "--json", check=True).json()["lines"][0]
+    assert mirror("completion", name, "--help", check=True).out.startswith("usage: ")
+    assert mirror("completion", name, "run").code == 2
+    assert mirror("completion", name, "--", "--json", check=True).out != ""
+    assert offered(clones, ["completion", name, "-"]) == offered(clones, ["list", "--full", "-"])
+
+
 def test_an_unknown_shell_is_a_usage_error(home: Home) -> None:
     result = Mirror(home)("completion", "tcsh")
     assert (result.code, result.out) == (2, "") and "tcsh" in result.err
