@@ -5746,8 +5746,9 @@ def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> 
     return Outcome(lines=tuple(text.split("\n")), stream=lambda file: put(file, text))
 
 
-NAME_OF_CLONE = Argument(("name",), "the clone", {"metavar": "NAME"})
-ANY_CLONE = Argument(("name",), "only this clone", {"metavar": "NAME", "nargs": "?", "default": ""})
+NAMES = {"metavar": "NAME", "type": str.strip}
+NAME_OF_CLONE = Argument(("name",), "the clone", NAMES)
+ANY_CLONE = Argument(("name",), "only this clone", {**NAMES, "nargs": "?", "default": ""})
 FROM = option(
     "--from",
     value="PATH|NAME",
@@ -5864,7 +5865,7 @@ COMMANDS = (
         "pin the installed Codex in clones",
         update,
         (
-            Argument(("names",), "the clones", {"metavar": "NAME", "nargs": "*"}),
+            Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
             flag("--all", help="every clone", dest="everything"),
             *(FROM, INCOMPLETE),
         ),
@@ -6051,7 +6052,8 @@ def plain_values(command: Command, words: Sequence[str]) -> dict[str, Any] | Non
     for argument in (*command.arguments, *COMMON):
         name = argument.options.get("dest") or argument.flags[-1].lstrip("-").replace("-", "_")
         values[name] = argument.options.get("default")
-    return {**values, **{argument.flags[0]: word for argument, word in zip(due, words, strict=False)}}
+    given = {one.flags[0]: one.options.get("type", str)(word) for one, word in zip(due, words, strict=False)}
+    return {**values, **given}
 
 
 def help_text(program: str, word: str = "") -> str:
@@ -6106,8 +6108,8 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
 
     Raises MirrorError USAGE."""
     for before, word in zip([command.words[-1], *words], words, strict=False):
-        if not word or re.fullmatch("-[^=]*=", word):
-            what = f"what stands behind {word or before} is empty, as a variable is that isn't set"
+        if re.fullmatch(r"(-[^=]*=)?\s*", word):
+            what = f"what stands behind {word.strip() or before} is empty, as a variable is that isn't set"
             raise MirrorError(what, f"{program} {' '.join(command.words)} --help", USAGE)
 
 

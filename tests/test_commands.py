@@ -1894,6 +1894,15 @@ def test_an_export_to_stdout_is_the_export_also_with_json(cm: Launched) -> None:
     assert asked == plain != ""
 
 
+def test_a_name_is_trimmed_wherever_it_is_told(cm: Launched, house: Home) -> None:
+    assert cm("export", " work ", check=True).out.startswith(
+        f"exported 'work' to {house.home}/work.codex-mirror.tar.gz"
+    )
+    assert [row["name"] for row in cm("update", " work", "--json", check=True).json()] == ["work"]
+    assert "'work' has no earlier Codex" in cm("rollback", "work ").err
+    assert cm("rename", " work ", " office ", check=True).out.startswith("'work' is now 'office'")
+
+
 def test_an_export_to_a_closed_stdout_is_no_export(cm: Launched) -> None:
     result = run(["sh", "-c", '"$@" >&-', "sh", *cm.argv("export", "work", "-o", "-")], env=cm.home.env)
     assert result.code == 2 and "into a file or a pipe" in result.err
@@ -2077,6 +2086,7 @@ USAGE_ERRORS = [
     (["export", "work", "-o", ""], "behind -o is empty"),
     (["doctor", "", "--fix"], "behind doctor is empty"),
     (["usage", ""], "behind usage is empty"),
+    (["usage", " "], "behind usage is empty"),
     (["run", "", "x"], "behind run is empty"),
     (["path", "setup", "--bin-dir", ""], "behind --bin-dir is empty"),
 ]
@@ -2133,7 +2143,7 @@ def synopsis(command: codex_mirror.Command) -> str:
     return " ".join([*parts, *passed_on])
 
 
-@pytest.mark.parametrize("words", [[], ["work"], ["work", "other"]], ids=len)
+@pytest.mark.parametrize("words", [[], ["work"], ["work", "other"], [" work "]])
 def test_words_without_options_mean_what_argparse_makes_of_them(words: list[str]) -> None:
     for command in codex_mirror.COMMANDS:
         values = codex_mirror.plain_values(command, words)
