@@ -6258,7 +6258,7 @@ class Job(NamedTuple):
 
 class Screen(NamedTuple):
     """Everything that the menu shows, and all that decides what a key means. `pages` is a pile, the last on top;
-    `selected` is the clone that was selected in the table when that was left."""
+    `on_path` is None until the registry has been read, and `selected` the clone that the table was left on."""
 
     places: Places
     pages: tuple[Page, ...]
@@ -6266,7 +6266,6 @@ class Screen(NamedTuple):
     ascii: bool = False
     program: str = "codex-mirror"
     redact: bool = False
-    known: bool = False
     rows: tuple[Seen, ...] = ()
     broken: str = ""
     installed: str = ""
@@ -6699,12 +6698,12 @@ def leaving(screen: Screen) -> Answer:
 def arrived(screen: Screen, book: Book | None, *, broken: str, on_path: bool, at: float) -> Screen:
     """The registry was read: what is known of clones that are still the same is kept."""
     if book is None:
-        return screen._replace(known=True, broken=broken, on_path=on_path, now=at)
+        return screen._replace(broken=broken, on_path=on_path, now=at)
     before = {seen.clone.id: seen for seen in screen.rows}
     rows = [before.get(clone.id, Seen(clone))._replace(clone=clone) for clone in book.clones]
     bad = row_complaint(book.bad_rows[0]) if book.bad_rows else ""
     pages = tuple(found for page in screen.pages if (found := renewed(screen, page, rows)))
-    screen = screen._replace(known=True, pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
+    screen = screen._replace(pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
     return compared(screen, screen.installed)
 
 
@@ -7343,7 +7342,7 @@ def complaint_of_registry(screen: Screen, width: int, height: int) -> list[Row]:
 
 
 def nothing_to_show(screen: Screen) -> str:
-    if not screen.known:
+    if screen.on_path is None:
         return "… being read"
     if screen.broken and not screen.rows:
         return ""
@@ -7520,7 +7519,7 @@ def path_text(screen: Screen) -> str:
 
 
 def clones_text(screen: Screen) -> str:
-    if not screen.known:
+    if screen.on_path is None:
         return "… being read"
     return "-" if screen.broken and not screen.rows else count_text(len(screen.rows), "clone")
 

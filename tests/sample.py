@@ -72,7 +72,7 @@ def menu(rows: tuple[cm.Seen, ...] = ROWS, size: cm.Size = SIZE) -> cm.Screen:
     """The main screen once everything is known."""
     caller = cm.Caller(PLACES, {}, terminal=True)
     screen = cm.first_screen(caller, size, False, False, NOW)
-    return screen._replace(known=True, rows=rows, installed="0.169.0", on_path=True)
+    return screen._replace(rows=rows, installed="0.169.0", on_path=True)
 
 
 def many(count: int) -> tuple[cm.Seen, ...]:
