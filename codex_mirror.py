@@ -3380,10 +3380,10 @@ SEARCHED_IN_ALL = 32 << 20
 SEARCHED_FILES = 200
 
 
-def usage_of(clone: Clone) -> Usage:
-    """The newest limits in the clone's own session files; opens nothing else, and stops as early as it can."""
+def usage_in(rollouts: Sequence[tuple[float, str]]) -> Usage:
+    """The newest limits in a clone's own session files; opens nothing else, and stops as early as it can."""
     best, searched = Usage(), 0
-    for written, path in rollouts_of(codex_home_of(clone))[:SEARCHED_FILES]:
+    for written, path in rollouts[:SEARCHED_FILES]:
         if written < best.as_of or searched > SEARCHED_IN_ALL:
             break
         with contextlib.suppress(OSError):
@@ -3393,9 +3393,9 @@ def usage_of(clone: Clone) -> Usage:
     return best
 
 
-def rollouts_of(codex_home: str) -> list[tuple[float, str]]:
+def rollouts_of(clone: Clone) -> list[tuple[float, str]]:
     """The session files with their modification times, newest first: a resumed session grows in its old place."""
-    found = []
+    found, codex_home = [], codex_home_of(clone)
     days = [os.path.join(codex_home, "archived_sessions")]
     level = [os.path.join(codex_home, "sessions")]
     for _ in range(3):
@@ -4944,7 +4944,7 @@ def version_text(clone: Clone, installed: Source | None) -> str:
 
 
 def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str, ...]:
-    left, account = left_now(usage_of(clone), now), account_of(clone)
+    left, account = left_now(usage_in(rollouts_of(clone)), now), account_of(clone)
     return (
         clone.name,
         account_text(account),
@@ -5392,7 +5392,7 @@ def remove(caller: Caller, *, name: str, force: bool = False) -> Outcome:
 def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_book(caller.places), name)
-    name, account, sessions = clone.name, account_of(clone), len(rollouts_of(codex_home_of(clone)))
+    name, account, sessions = clone.name, account_of(clone), len(rollouts_of(clone))
     has_login = account.kind not in ("none", "keyring")
     losses = [f"its login: {account_text(account)}"] if has_login else []
     if sessions:
@@ -5501,7 +5501,7 @@ def attempted(deed: Callable[[], list[str]]) -> list[str]:
 def usage(caller: Caller, *, name: str = "") -> Outcome:
     book, now = read_book(caller.places), time.time()
     clones = [clone_named(book, name)] if name else list(book.clones)
-    usages = [(clone, usage_of(clone)) for clone in clones]
+    usages = [(clone, usage_in(rollouts_of(clone))) for clone in clones]
     rows = [(clone.name, *usage_cells(one, now)) for clone, one in usages]
     table = Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(rows))
     return Outcome(table=table, data=[usage_row(clone, one, now) for clone, one in usages])
@@ -7774,8 +7774,8 @@ def stdin_of(text: str) -> Iterator[None]:
 
 def glance_at(clone: Clone) -> dict[str, Any]:
     """What a clone's own files tell; limits that sessions of before a logout had are nobody's now."""
-    account, sessions = account_of(clone), rollouts_of(codex_home_of(clone))
-    usage = Usage() if account.kind == "none" else usage_of(clone)
+    account, sessions = account_of(clone), rollouts_of(clone)
+    usage = Usage() if account.kind == "none" else usage_in(sessions)
     return {"account": account, "usage": usage, "used": sessions[0][0] if sessions else 0.0}
 
 

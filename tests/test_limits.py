@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, tree
+from helpers import API_KEYS, Home, tree
 from rooms import clone_like, cm
 
 NOW = 1_795_334_400.0
@@ -62,7 +62,7 @@ def codex_home(home: Home) -> Path:
 
 
 def usage(home: Home) -> Any:
-    return cm.usage_of(clone_like(home))
+    return cm.usage_in(cm.rollouts_of(clone_like(home)))
 
 
 # --- one line ---
@@ -202,6 +202,24 @@ def counted_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "open", counting)
     return opened
+
+
+def test_a_look_at_a_clone_lists_each_of_its_session_directories_once(
+    home: Home, codex_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rollout(codex_home, [limits(window())])
+    (codex_home / "auth.json").write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def noted(path: str) -> Any:
+        listed.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(cm.os, "scandir", noted)
+    seen = cm.glance_at(clone_like(home))
+    assert (seen["usage"].windows, seen["used"]) == ((FIVE,), NOW)
+    assert f"{codex_home}/sessions/2026/11/22" in listed and len(listed) == len(set(listed))
 
 
 def test_of_ten_thousand_sessions_few_are_opened_and_little_is_read(
