@@ -4917,6 +4917,11 @@ def path_notice(caller: Caller, directory: str = "") -> list[str]:
     return [off_path_text(directory), f"to add it: {path_setup_line(directory, caller.places)}"]
 
 
+def is_command(program: str, env: Mapping[str, str]) -> bool:
+    """Does a shell find the program as it calls itself? Not when it came through a pipe and isn't installed."""
+    return program != "codex-mirror" or any(found_on_path(program, env.get("PATH", "")))
+
+
 def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
     """A new clone, and where it is."""
     made = f"{how} '{clone.name}' with Codex {clone.runtime.version}"
@@ -5287,8 +5292,8 @@ def create(
 
 
 def login_command(clone: Clone, caller: Caller) -> str:
-    """What a shell finds that logs the clone in: its own command when this program came through a pipe."""
-    if caller.program != "codex-mirror" or any(found_on_path(caller.program, caller.env.get("PATH", ""))):
+    """What a shell finds that logs the clone in: its own command when this program is none."""
+    if is_command(caller.program, caller.env):
         return f"codex-mirror login {clone.name}"
     return f"{clone.name if is_on_path(os.path.dirname(clone.wrapper), caller.env) else quoted(clone.wrapper)} login"
 
@@ -8159,7 +8164,7 @@ class Voice:
     def __init__(self, program: str) -> None:
         self.program = program
         self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
-        self.quiet = self.debug = self.redact = self.progress = False
+        self.quiet = self.debug = self.redact = self.progress = self.told_source = False
 
     def say(self, text: str, to_stderr: bool = False) -> None:
         """Says one line."""
@@ -8168,6 +8173,13 @@ class Voice:
     def for_eyes(self, text: str) -> str:
         """The text as it may be shown: nothing in it can act, and with --redact it has no address."""
         return redacted(visible(text)) if self.redact else visible(text)
+
+    def say_named(self, text: str, to_stderr: bool = False) -> None:
+        """Says one line with commands as this caller types them; once, where to get a program that is none yet."""
+        self.say(named_for(text, self.program), to_stderr)
+        if not self.told_source and named_for(text, "") != text and not is_command(self.program, os.environ):
+            self.told_source = True
+            self.say(f"there is no codex-mirror on PATH; how to install it: {REPOSITORY}", to_stderr=True)
 
     def put(self, text: str, to_stderr: bool = False) -> None:
         """Says lines that may be shown as they are."""
@@ -8190,7 +8202,7 @@ class Voice:
     def report(self, what: str, done: int, total: int) -> None:
         """Shows progress as one line on a terminal; a wait is said everywhere."""
         if not total:
-            self.say(named_for(what, self.program), to_stderr=True)
+            self.say_named(what, to_stderr=True)
         elif not self.quiet and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self.progress = True
             line = f"\r{visible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
@@ -8204,7 +8216,7 @@ class Voice:
             self.say_lines("".join(traceback.format_tb(sys.exc_info()[2])), to_stderr=True)
         self.say(f"{self.name}: {error.message}", to_stderr=True)
         if error.hint:
-            self.say(f"hint: {named_for(error.hint, self.program)}", to_stderr=True)
+            self.say_named(f"hint: {error.hint}", to_stderr=True)
         for line in error.lines:
             self.say(line, to_stderr=True)
 
@@ -8223,9 +8235,9 @@ class Voice:
             self.tabulate(outcome.table, terminal, width)
         elif not self.quiet:
             for line in outcome.lines:
-                self.say(named_for(line, self.program))
+                self.say_named(line)
         for note in () if self.quiet and outcome.code == DONE else outcome.notes:
-            self.say(named_for(note, self.program), to_stderr=True)
+            self.say_named(note, to_stderr=True)
 
     def tabulate(self, table: Table, terminal: bool, width: int) -> None:
         """Says a table: aligned under its heading on a terminal, else a line of tab-separated cells for each row."""

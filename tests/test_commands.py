@@ -2217,7 +2217,12 @@ def test_messages_use_the_name_that_the_program_was_called_by(home: Home, python
     result = run(["bash", "-c", line], env=home.env, cwd=home.base)
     assert result.code == 1
     assert shown_program(result) == named
-    if case not in ("stdin", "a pipe as file"):
+    if case in ("stdin", "a pipe as file"):
+        assert result.err.splitlines()[-1].endswith(
+            f"no codex-mirror on PATH; how to install it: {codex_mirror.REPOSITORY}"
+        )
+    else:
+        assert codex_mirror.REPOSITORY not in result.err
         again = run(["sh", "-c", f"{shown_program(result)} run nobody"], env=home.env, cwd=home.base)
         file = "linked" if called == "linked" else Path(path).name
         assert again.err.startswith(f"{file}: clone 'nobody' was not found\nhint: there are none yet: ")

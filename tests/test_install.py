@@ -1396,17 +1396,20 @@ def test_where_nothing_is_installed_the_next_command_is_the_clones_own(alone: Ma
     if on_path:
         env["PATH"] = f"{bin_dir}:{env['PATH']}"
 
+    def piped(*words: str) -> Result:
+        return run(["python3", "-", *words], env=env, cwd=alone.base, stdin=PROGRAM.read_bytes())
+
     def next_of(name: str) -> str:
-        argv = ["python3", "-", "create", name]
-        said = run(argv, env=env, cwd=alone.base, stdin=PROGRAM.read_bytes(), check=True).out
-        return said.splitlines()[-1].removeprefix("next: ")
+        return piped("create", name).out.splitlines()[-1].removeprefix("next: ")
 
     command = next_of("work")
     assert (command == "work login") == on_path
+    assert (piped("list").err, piped("run", "nobody").err.count("how to install it")) == ("", 1)
     shown = run(["sh", "-c", f"{command} status"], env=env, cwd=alone.base)
     assert "Not logged in" in shown.err, shown
     script(alone.base / "tools/codex-mirror", "exit")
     assert next_of("play") == "codex-mirror login play"
+    assert "how to install it" not in piped("run", "nobody").err
 
 
 @pytest.mark.parametrize("how", ["curl | python3 -", "python3 <(curl)"])
