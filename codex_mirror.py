@@ -3666,10 +3666,15 @@ def own_files(clone: Clone) -> list[str]:
     return [path for path in found if not os.path.islink(path)]
 
 
-def checked_shares(wanted: Sequence[str], caller: Caller, book: Book) -> tuple[str, ...]:
-    """The entries of the real home that are meant, none inside another; `none` is no entry. Raises MirrorError."""
+def checked_shares(wanted: Sequence[str], home: str, caller: Caller, book: Book) -> tuple[str, ...]:
+    """The entries of the real home that are meant for a clone with this kind of HOME, none inside another; `none` is no
+    entry. Raises MirrorError."""
     codex_home = caller.env.get("CODEX_HOME", "")
     shares = [checked_share(text, caller.places, book, codex_home) for text in wanted if text != "none"]
+    if shares and home != "isolated":
+        raise MirrorError(
+            f"{shares[0]} is there already in the real HOME", "--share goes with --home isolated", REFUSED
+        )
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
@@ -3784,11 +3789,9 @@ def furnish(change: Change, clone: Clone, caller: Caller, luggage: Luggage) -> N
 
 def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
     """The entries of the real home that the new one shares."""
-    if wish.home != "isolated":
-        return ()
     if wish.shares:
-        return checked_shares(wish.shares, caller, book)
-    defaults = default_shares(os.uname().sysname)
+        return checked_shares(wish.shares, wish.home, caller, book)
+    defaults = default_shares(os.uname().sysname) if wish.home == "isolated" else ()
     return tuple(share for share in defaults if os.path.lexists(os.path.join(caller.places.user_home, share)))
 
 
@@ -4060,15 +4063,10 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
     """Changes how a clone lives, as one change; what it keeps of its own, and what could not be finished, in words."""
     places = caller.places
     with changing(caller, "set", name) as (change, clone):
-        if unknown := [share for share in wish.unshare if share not in clone.shared]:
-            hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
-            raise MirrorError(f"'{name}' doesn't share {unknown[0]}", hint)
         if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
             hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
             raise MirrorError(f"'{name}' doesn't see {unknown[0]}", hint)
-        wanted = checked_shares(wish.share, caller, change.book)
-        dropped = [one for one in clone.shared if one in wish.unshare or ("none" in wish.share and one not in wanted)]
-        new = [share for share in wanted if share not in clone.shared]
+        dropped, new = shares_amended(clone, wish, caller, change.book)
         own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
         added = [share for share in new if share not in own]
         kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
@@ -4089,6 +4087,22 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
     for directory in home_directories(changed):
         make_directories(directory)
     return changed, [f"{share} is a file of the clone's own, and stays so" for share in own], change.left
+
+
+def shares_amended(clone: Clone, wish: Amendment, caller: Caller, book: Book) -> tuple[list[str], list[str]]:
+    """The shared entries that go, and those that come; what is said to come doesn't go. Raises MirrorError."""
+    if unknown := [share for share in wish.unshare if share not in clone.shared]:
+        hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
+        raise MirrorError(f"'{clone.name}' doesn't share {unknown[0]}", hint)
+    wanted = checked_shares(wish.share, wish.home or clone.home, caller, book)
+    dropped = [one for one in clone.shared if one not in wanted and (one in wish.unshare or "none" in wish.share)]
+    kept = [share for share in clone.shared if share not in dropped]
+    new = [share for share in wanted if share not in kept and not any(is_below(share, one) for one in kept)]
+    for share, above in ((share, above) for share in new for above in dropped if is_below(share, above)):
+        # Its link can't be made before the other one is gone: it would be made in the real home.
+        hint = f"codex-mirror set {clone.name} --unshare {quoted(above)}, and then share the other"
+        raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
+    return dropped, new
 
 
 def own_link(clone: Clone, share: str, places: Places) -> str:

@@ -879,6 +879,35 @@ def test_set_shares_what_create_would_share(cm: Launched, house: Home) -> None:
         assert links == {*shared}
 
 
+def test_a_share_that_is_named_stays_and_one_inside_another_never_takes_its_place(cm: Launched, house: Home) -> None:
+    (house.home / ".a" / "b").mkdir(parents=True)
+    cm("set", "work", "--share", ".a", check=True)
+    link = house.clone_home("work") / ".a"
+    for options in ("--unshare .a --share .a", "--share .a/b"):
+        assert cm("set", "work", *options.split(), check=True).err == ""
+        assert ".a" in rows(cm)["work"]["shared"] and link.is_symlink(), options
+    before = tree(house.home)
+    for options in ("--unshare .a --share .a/b", "--share none --share .a/b"):
+        refused = cm("set", "work", *options.split())
+        assert refused.code == 5 and ".a/b lies inside .a" in refused.err and "set work --unshare '.a'" in refused.err
+        assert link.is_symlink() and tree(house.home) == before
+    cm("set", "work", "--unshare", ".a", check=True)
+    assert cm("set", "work", "--share", ".a/b", check=True).err == ""
+    assert (link / "b").is_symlink()
+
+
+def test_what_is_shared_with_the_real_home_needs_a_home_of_its_own(cm: Launched, house: Home) -> None:
+    (house.home / ".npmrc").touch()
+    cm("set", "work", "--home", "shared", check=True)
+    for words in (["create", "new", "--home", "shared"], ["set", "work"]):
+        assert "nowhere is not there" in cm(*words, "--share", "nowhere").err
+        refused = cm(*words, "--share", ".npmrc")
+        assert refused.code == 5 and "--home isolated" in refused.err
+    cm("create", "new", "--home", "shared", "--share", "none", check=True)
+    cm("set", "work", "--home", "isolated", "--share", ".npmrc", check=True)
+    assert ".npmrc" in rows(cm)["work"]["shared"] and not rows(cm)["new"]["shared"]
+
+
 def test_what_is_taken_back_must_have_been_given(cm: Launched) -> None:
     for option, what in (("--unshare", "share .npmrc"), ("--no-keep-env", "see NOPE")):
         result = cm("set", "work", option, what.split()[1])
