@@ -3587,7 +3587,7 @@ def with_feature_off(config: bytes) -> bytes:
     if settings_in("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
         named = [(*one.table, *one.key)[:1] == ("features",) and one for one in statements_in("".join(texts))]
         header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
-        inline = next((n for n, one in enumerate(named) if one and one.key == ("features",)), -1)
+        inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
         if header >= 0:
             texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
         elif inline >= 0:

@@ -170,6 +170,8 @@ FEATURES: list[tuple[str, str, dict[str, Any]]] = [
     ("on in a text", 'x = """\ndaemon_auto_start = true\n"""\n', {"x": "daemon_auto_start = true\n", "features": {}}),
     ("a table of another name", "[x.features]\napps = true\n", {"x": {"features": {"apps": True}}, "features": {}}),
     ("a table below it", "[features.x]\ny = 1\n", {"features": {"x": {"y": 1}}}),
+    ("inline in a table below it", "[features.x]\nfeatures = { y = 1 }\n", {"features": {"x": {"features": {"y": 1}}}}),
+    ("inline in another table", "[x]\nfeatures = { y = 1 }\n", {"x": {"features": {"y": 1}}, "features": {}}),
     ("a profile's", "[profiles.p.features]\ndaemon_auto_start = true\n",
      {"profiles": {"p": {"features": {"daemon_auto_start": False}}}, "features": {}}),
 ]  # fmt: skip
