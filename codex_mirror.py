@@ -4059,8 +4059,9 @@ class Amendment(NamedTuple):
     settings_from: str = ""
 
 
-def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list[str], list[str]]:
-    """Changes how a clone lives, as one change; what it keeps of its own, and what could not be finished, in words."""
+def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[bool, list[str], list[str]]:
+    """Changes how a clone lives, as one change; whether anything had to change, the files that the clone has of its own
+    and keeps, and what could not be finished, in words."""
     places = caller.places
     with changing(caller, "set", name) as (change, clone):
         if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
@@ -4074,8 +4075,10 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
             home=wish.home or clone.home,
             shared=(*(share for share in clone.shared if share not in dropped), *added),
             keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env),
-            updated=now_text(),
         )
+        if changed == clone and not wish.settings_from:
+            return False, own, []
+        changed = changed._replace(updated=now_text())
         change.plan(doomed=[link for share in dropped if (link := own_link(clone, share, places))])
         links = halves_of(change, [os.path.join(home_of(clone), share) for share in added])
         for share, link in zip(added, links, strict=True):
@@ -4086,7 +4089,7 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[Clone, list
         change.commit(with_clone(change.book, changed))
     for directory in home_directories(changed):
         make_directories(directory)
-    return changed, [f"{share} is a file of the clone's own, and stays so" for share in own], change.left
+    return True, own, change.left
 
 
 def shares_amended(clone: Clone, wish: Amendment, caller: Caller, book: Book) -> tuple[list[str], list[str]]:
@@ -5346,8 +5349,10 @@ def set_clone(
     wish = Amendment(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
     if not any(wish):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
-    clone, kept, left = amend_clone(caller, name, wish)
-    return Outcome(FAILED if left else DONE, lines=(f"changed '{clone.name}'",), notes=(*kept, *left))
+    has_changed, own, left = amend_clone(caller, name, wish)
+    line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
+    kept = [f"{tail} is a file of the clone's own, and stays so" for tail in own]
+    return Outcome(FAILED if left else DONE, lines=(line,), notes=(*kept, *left))
 
 
 def export_clone(caller: Caller, *, name: str, output: str = "", with_login: bool = False) -> Outcome:

@@ -872,11 +872,21 @@ def test_set_shares_what_create_would_share(cm: Launched, house: Home) -> None:
     (house.home / ".a" / "b").mkdir(parents=True)
     for entries in ([".npmrc"], ["none", ".npmrc"], ["none", ".a", ".a/b"], ["none"]):
         result = cm("set", "work", *(word for entry in entries for word in ("--share", entry)))
-        assert result == Result(0, "changed 'work'\n", "")
+        said = "nothing had to change in" if entries == ["none", ".npmrc"] else "changed"
+        assert result == Result(0, f"{said} 'work'\n", "")
         shared = [entry for entry in entries if entry not in ("none", ".a/b")]
         assert rows(cm)["work"]["shared"] == shared
         links = {path.name for path in house.clone_home("work").iterdir() if path.is_symlink()}
         assert links == {*shared}
+
+
+@pytest.mark.parametrize("options", ["--home isolated", "--share .gitconfig", "--keep-env OPENAI_PROJECT"])
+def test_what_is_set_already_is_not_set_again(cm: Launched, house: Home, options: str) -> None:
+    (house.home / ".gitconfig").touch()
+    cm("set", "work", "--share", ".gitconfig", "--keep-env", "OPENAI_PROJECT", check=True)
+    before = household_tree(house)
+    assert cm("set", "work", *options.split()) == Result(0, "nothing had to change in 'work'\n", "")
+    assert household_tree(house) == before
 
 
 def test_a_share_that_is_named_stays_and_one_inside_another_never_takes_its_place(cm: Launched, house: Home) -> None:
