@@ -5439,7 +5439,7 @@ def update(
 ) -> Outcome:
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
-    book = read_book(caller.places)
+    names, book = list(dict.fromkeys(names)), read_book(caller.places)
     lines: list[str] = []
     notes = [row_complaint(bad) for bad in book.bad_rows if everything]
     data: list[dict[str, object]] = []

@@ -1117,6 +1117,14 @@ def test_update_of_several_names_goes_on_after_one_that_is_not_there(cm: Launche
     assert "nobody" in result.err
 
 
+def test_a_clone_that_is_named_twice_is_updated_once(cm: Launched) -> None:
+    assert [row["name"] for row in cm("update", "work", OTHER_CLONE, "work", "--json", check=True).json()] == [
+        "work",
+        "two",
+    ]
+    assert cm("update", "wrok", "wrok") == cm("update", "wrok")
+
+
 @pytest.mark.parametrize("words", [["update"], ["update", "work", "--all"]])
 def test_update_wants_names_or_all(cm: Launched, words: list[str]) -> None:
     result = cm(*words)
