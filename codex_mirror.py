@@ -1097,7 +1097,7 @@ def copy_file(
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                     raise
             already = reader.seek(writer.tell())  # The kernel may give up, or copy nothing and say that is all.
-            shutil.copyfileobj(reader, writer, 1 << 20)
+            shutil.copyfileobj(reader, writer)
             writer.flush()
             copied(size - already)
         else:
