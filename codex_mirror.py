@@ -403,7 +403,7 @@ def complaint_about_root(root: str, places: Places) -> str:
         return f"its directory would be {base}, which is not a clone's"
     if root == places.mirror_home:
         return "its root is the mirror home itself"
-    if is_below(root, places.mirror_home) and not is_below(root, clones_in(places)):
+    if not is_below(root, clones_in(places)) and is_below(root, places.mirror_home):
         return "its root lies inside the mirror home, but not below clones/"
     return ""
 
@@ -1631,9 +1631,9 @@ def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
     for index, entry in enumerate(entries):
         if isinstance(entry, Clone):
             claims = {f"id {entry.id}", f"name '{entry.name.lower()}'", f"root {entry.root}"}
-            if doubled := sorted(claims & taken):
-                entries[index] = BadRow(entry.row, f"another row has the {doubled[0]}")
-            elif os.path.dirname(entry.root) in crowded:
+            if not claims.isdisjoint(taken):
+                entries[index] = BadRow(entry.row, f"another row has the {min(claims & taken)}")
+            elif crowded and os.path.dirname(entry.root) in crowded:
                 entries[index] = BadRow(entry.row, "its root lies inside another clone")
             else:
                 taken |= claims
