@@ -2798,11 +2798,13 @@ def can_start_as(pinned: PinnedFile, mode: int) -> bool:
     return not pinned.mode & ~mode & 0o100
 
 
-def known_files(book: Book, version: str, target: str) -> Known:
-    """The pinned files of a few clones on the target's disk."""
+def known_files(book: Book, version: str, target: str, wanted: set[Identity]) -> Known:
+    """The pinned files of a few clones on the target's disk, of no more than it takes to know those that are wanted."""
     by_identity: dict[Identity, tuple[str, PinnedFile]] = {}
     by_digest: dict[str, tuple[str, PinnedFile]] = {}
     for directory in runtimes_to_ask(book, version, os.stat(target).st_dev):
+        if by_identity.keys() >= wanted:
+            break
         for path, file in placed(directory, manifest_of(directory)):
             if is_as_pinned(path, file):
                 known = (path, file)
@@ -2830,6 +2832,7 @@ class Part(NamedTuple):
 
     path: str
     inside: str
+    identity: Identity
     leads_to: str = ""
 
 
@@ -2842,7 +2845,7 @@ def parts_of(source: Source) -> list[Part]:
         path, leads_to = os.path.join(source.package, tail), ""
         if is_link_inside(path, source.package):
             leads_to = os.path.relpath(os.path.relpath(os.path.realpath(path), top), os.path.dirname(tail) or ".")
-        parts.append(Part(path, os.path.join(prefix, tail), leads_to))
+        parts.append(Part(path, os.path.join(prefix, tail), identity_of(path), leads_to))
     return parts
 
 
@@ -2876,26 +2879,28 @@ def refuse_full_disk(directory: str, needed: int) -> None:
         )
 
 
-def pin_files(source: Source, target: str, known: Known, report: Callable[[str, int, int], None]) -> list[PinnedFile]:
+def pin_files(
+    source: Source, parts: Sequence[Part], target: str, known: Known, report: Callable[[str, int, int], None]
+) -> list[PinnedFile]:
     """Fills a new directory with the source's files, each linked to a known one or copied."""
-    parts, done, pinned = parts_of(source), 0, []
-    total = sum(os.stat(part.path).st_size for part in parts if not part.leads_to)
+    done, pinned = 0, []
+    total = sum(part.identity.size for part in parts if not part.leads_to)
 
     def copied(count: int) -> None:
         nonlocal done
         done += count
         report(f"copying Codex {source.version}", done, total)
 
-    for path, inside, leads_to in parts:
+    for path, inside, identity, leads_to in parts:
         place = os.path.join(target, inside)
         make_directories(os.path.dirname(place), synced=False)
         if leads_to:
             os.symlink(leads_to, place)
             continue
-        if file := linked_file(path, place, known):
+        if file := linked_file(path, identity, place, known):
             copied(file.size)
         else:
-            refuse_full_disk(target, os.stat(path).st_size)
+            refuse_full_disk(target, identity.size)
             file = copied_file(path, place, copied)
         pinned.append(file._replace(path=inside))
     digested = with_digests(target, pinned)
@@ -2925,9 +2930,8 @@ def refuse_changed_pins(before: Sequence[PinnedFile] | None, now: Sequence[Pinne
         raise MirrorError(f"{changed[0]} is not what was pinned", "codex-mirror doctor --deep --fix mends it", REFUSED)
 
 
-def linked_file(source: str, target: str, known: Known) -> PinnedFile | None:
+def linked_file(source: str, identity: Identity, target: str, known: Known) -> PinnedFile | None:
     """Links a pinned file with the same bytes: by the source's recorded identity, or by its digest; never by size."""
-    identity = identity_of(source)
     match = known.by_identity.get(identity)
     if not match and identity.size in known.sizes:
         match = known.by_digest.get(digest_of(source))
@@ -2970,8 +2974,10 @@ def pin_runtime(
     if base_of(clone) not in change.written.made:
         change.plan(made=[path])
     make_directories(path)
-    known = known_files(change.book, source.version, path)._replace(doubted=doubted)
-    files = pin_files(source, path, known, caller.report)
+    parts = parts_of(source)
+    wanted = {part.identity for part in parts if not part.leads_to}
+    known = known_files(change.book, source.version, path, wanted)._replace(doubted=doubted)
+    files = pin_files(source, parts, path, known, caller.report)
     prefix = "package" if source.kind == "npm-package" else ""
     runtime = Runtime(path, os.path.join(path, prefix, source.entry), source.kind, source.version)
     env = launch_environment(clone._replace(runtime=runtime), caller.places, caller.env)
@@ -3023,12 +3029,12 @@ def is_damaged(path: str, file: PinnedFile) -> bool:
 def is_another_build(source: Source, runtime: Runtime, manifest: Sequence[PinnedFile]) -> bool:
     """Has a source other files than were pinned? Reads only those that aren't the ones that the pins came from."""
     pinned = {file.path: file for file in manifest}
-    there = {inside: os.path.realpath(path) for path, inside, leads_to in parts_of(source) if not leads_to}
+    there = {part.inside: part for part in parts_of(source) if not part.leads_to}
     return there.keys() != pinned.keys() or any(
-        identity_of(path) != pinned[inside].source
-        and not is_same_file(path, os.path.join(runtime.path, inside))
-        and not has_bytes_of(path, pinned[inside])
-        for inside, path in there.items()
+        part.identity != pinned[inside].source
+        and not is_same_file(os.path.realpath(part.path), os.path.join(runtime.path, inside))
+        and not has_bytes_of(os.path.realpath(part.path), pinned[inside])
+        for inside, part in there.items()
     )
 
 
