@@ -386,7 +386,9 @@ def test_a_codex_of_javascript_is_known_by_where_its_script_lies(
     script.parent.mkdir(parents=True)
     script.touch()
     node = started(home.base / "usr" / "node", "1")
-    monkeypatch.setattr(cm, "script_in", lambda words: str(script) if "node" in words[0] else "")
+    monkeypatch.setattr(
+        cm, "script_in", lambda words: str(script) if words[0] == str(home.base / "usr" / "node") else ""
+    )
     assert cm.running_in(str(home.base / "runtime"), "") == [node.pid]
 
 
