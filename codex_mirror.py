@@ -836,6 +836,11 @@ def is_same_file(one: str, other: str) -> bool:
         return False
 
 
+def is_same_directory(one: str, other: str) -> bool:
+    """Do two names lead to one directory? A home may be reached through a link, and without it."""
+    return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
+
+
 def entries_of(directory: str) -> list[str]:
     """The sorted names in a directory; none where there is no such directory, or we may not look."""
     try:
@@ -1977,11 +1982,6 @@ def told_by_wrapper(text: str, key: str) -> str:
     """What a wrapper of ours says under `cm_<key>`, or nothing."""
     told = re.search(rf"^cm_{key}='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
     return told[1].replace(r"'\''", "'") if told else ""
-
-
-def is_same_directory(one: str, other: str) -> bool:
-    """Do two names lead to one directory? A home may be reached through a link, and without it."""
-    return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
 
 
 def is_up_to_date(clone: Clone, places: Places) -> bool:
@@ -4408,18 +4408,15 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
     wrappers = wrapper_bases(places)
     led_to = {*bases_led_to(places, wrappers), *map(base_of, book.clones)}
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
-    known = {base_below(root) for root in claimed(book, "rootPath")}
-    strange = [base for base in bases if base not in known and not broken]
-    known = set(map(os.path.realpath, known if strange else ()))
-    astray = {base: why_astray(base, claimed(book, "id")) for base in strange if os.path.realpath(base) not in known}
+    strays = {} if broken else strays_among(bases, book)
     house = Household(
         broken=broken,
         bad_rows=book.bad_rows,
         unsettled=tuple(unsettled(places)),
         leftovers=tuple(leftovers(places, book)),
         legacy_leftovers=tuple(legacy_leftovers(places, bases)),
-        orphans=tuple(base for base, why in astray.items() if not why),
-        astray=tuple(f"{base} ({why})" for base, why in astray.items() if why),
+        orphans=tuple(base for base, why in strays.items() if not why),
+        astray=tuple(f"{base} ({why})" for base, why in strays.items() if why),
         orphan_wrappers=() if broken else tuple(orphan_wrappers(wrappers, claimed(book, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
@@ -4431,13 +4428,23 @@ def examine_household(caller: Caller, alone: bool = False) -> Household:
     return house
 
 
+def strays_among(bases: Sequence[str], book: Book) -> dict[str, str]:
+    """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
+    into it, or nothing."""
+    known, ids = {base_below(root) for root in claimed(book, "rootPath")}, claimed(book, "id")
+    strange = [base for base in bases if base not in known]
+    places = set(map(os.path.realpath, known)) if strange else set()
+    return {base: why_astray(base, ids) for base in strange if os.path.realpath(base) not in places}
+
+
 def why_astray(base: str, ids: Collection[str]) -> str:
     """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
-    if not base_id(base) or not root_in(base):
+    clone_id, root = base_id(base), root_in(base)
+    if not clone_id or not root:
         return "no clone.json in it names a clone"
-    if base_below(root_in(base)) != base:
-        return f"it belongs in {root_in(base)}"
-    return "another clone has its id" if base_id(base) in ids else ""
+    if base_below(root) != base:
+        return f"it belongs in {root}"
+    return "another clone has its id" if clone_id in ids else ""
 
 
 def directories_off_path(clones: Sequence[Clone], caller: Caller) -> list[str]:
