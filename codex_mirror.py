@@ -6145,7 +6145,8 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
 
     Raises MirrorError USAGE."""
     for before, word in zip([command.words[-1], *words], words, strict=False):
-        if re.fullmatch(r"(-[^=]*=)?\s*", word):
+        value = word.partition("=")[2] if word.startswith("-") and "=" in word else word
+        if not value.strip():
             what = f"what stands behind {word.strip() or before} is empty, as a variable is that isn't set"
             raise MirrorError(what, f"{program} {' '.join(command.words)} --help", USAGE)
 
