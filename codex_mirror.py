@@ -11,29 +11,29 @@ I Words (pure)
 II Tools
     Files                look at files and directories, and change nothing
     Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
-    Processes            capture a program with a time limit, become one, find one on PATH, who is running what
+    Processes            capture a program with a time limit, replace this one, find one on PATH, who is running what
     Archives             pack and unpack .tar.gz files without trusting them
-III Household
-    Registry             the book of clones: the one truth
+III Clones
+    Registry             the list of clones: the one truth
     Launch               the environment of a clone: what is set, what is hidden
     Wrappers             one command per clone, in a directory that isn't ours
-    Settling             finish a change that was committed, clear away one that was not, also a killed one's
+    Recovery             finish a change that was committed, clear away one that was not, also a killed one's
     Journal              one change at a time, all or nothing
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
     Accounts             who a clone is logged in as, from its own files
     Limits               what is left of a clone's rate limits, from its own session files
-    Homes                the private home of a clone: settings, pinning lines, shared entries
+    Home directory       the private home of a clone: settings, pinning lines, shared entries
     Clones               create, rename, remove
-    Upkeep               update, roll back, set, wrappers again: what changes a clone that is there
+    Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
-    Examination          the facts about a clone and the household, collected
+    Inspection           the facts about clones and the mirror home, collected
     Diagnosis            what the facts mean, judged
-    Mending              what can be put right without losing anything
+    Repair               what can be put right without losing anything
 IV Front
     Reports              what is told of clones: rows, notices, findings; for people and as JSON
-    Starting             the commands that start Codex or another program: keyword arguments in, Outcome out
+    Run and login        the commands that start Codex or another program: keyword arguments in, Outcome out
     Commands             the others, one function a subcommand
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows
@@ -47,7 +47,7 @@ IV Front
     Views                a screen drawn as rows of spans; pure
     Wishes               what a key asks of the world: the commands' own handlers, in the background
     Terminal             the only room that knows curses: reading keys, painting, lending the terminal
-    Front door           argv, exits, signals, the one print
+    Main                 argv, exits, signals, the one print
 
 Where everything lies:
 
@@ -254,7 +254,7 @@ class Question(NamedTuple):
     only_on_terminal: bool = False
 
 
-class Caller(NamedTuple):
+class Context(NamedTuple):
     """Who called a command, and from where: what a handler may know of the world besides its own arguments."""
 
     places: Places
@@ -357,18 +357,18 @@ def journal_file(places: Places) -> str:
     return os.path.join(places.mirror_home, "journal.json")
 
 
-def clones_in(places: Places) -> str:
+def clones_directory(places: Places) -> str:
     """The directory of the clones that have no `--root` of their own."""
     return os.path.join(places.mirror_home, "clones")
 
 
-def base_below(root: str) -> str:
+def base_in_root(root: str) -> str:
     """The directory inside a clone's root that is ours."""
     return f"{root.rstrip('/')}/.codex-mirror"
 
 
 def base_of(clone: Clone) -> str:
-    return base_below(clone.root)
+    return base_in_root(clone.root)
 
 
 def home_of(clone: Clone) -> str:
@@ -397,13 +397,13 @@ def complaint_about_root(root: str, places: Places) -> str:
     """Why a clone can't live there, going by the name alone, or nothing."""
     if not os.path.isabs(root) or os.path.normpath(root) != root or "\0" in root:
         return "its root is not an absolute, plain path"
-    base = base_below(root)
-    around = base == places.mirror_home or is_below(places.mirror_home, base)
-    if around or root in ("/", "//", places.user_home):  # In a home lies the mirror home, or lay once.
+    base = base_in_root(root)
+    surrounds = base == places.mirror_home or is_below(places.mirror_home, base)
+    if surrounds or root in ("/", "//", places.user_home):  # In a home lies the mirror home, or lay once.
         return f"its directory would be {base}, which is not a clone's"
     if root == places.mirror_home:
         return "its root is the mirror home itself"
-    if not is_below(root, clones_in(places)) and is_below(root, places.mirror_home):
+    if not is_below(root, clones_directory(places)) and is_below(root, places.mirror_home):
         return "its root lies inside the mirror home, but not below clones/"
     return ""
 
@@ -416,33 +416,33 @@ INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202
 NARROW = "[\x20-\x7e\xa1-\xac\xae-\u02ff\u2013-\u2026\u2190-\u21ff\u2500-\u259f\u25b8\u2713\u2717]*"
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """The text with every control character, direction mark and stray byte written out, so that it can't act."""
-    return text if text.isprintable() else re.sub(INVISIBLE, written_out, text)
+    return text if text.isprintable() else re.sub(INVISIBLE, escaped_character, text)
 
 
-def written_out(match: re.Match[str]) -> str:
+def escaped_character(match: re.Match[str]) -> str:
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def redacted(text: str) -> str:
+def mask_emails(text: str) -> str:
     """The text with the e-mail addresses in it made unreadable."""
     return re.sub(r"([\w.+-])[\w.+-]*@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}", r"\1…@…", text)
 
 
-def redacted_data(value: Any) -> Any:
+def mask_emails_in_data(value: Any) -> Any:
     """JSON data with the e-mail addresses in its texts made unreadable."""
     if isinstance(value, dict):
-        return {key: redacted_data(item) for key, item in value.items()}
+        return {key: mask_emails_in_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redacted_data(item) for item in value]
-    return redacted(value) if isinstance(value, str) else value
+        return [mask_emails_in_data(item) for item in value]
+    return mask_emails(value) if isinstance(value, str) else value
 
 
-def cells(text: str) -> int:
+def cell_width(text: str) -> int:
     """How many cells of a terminal the text takes."""
     if text.isascii() or re.fullmatch(NARROW, text):
         return len(text)
@@ -456,27 +456,27 @@ def cells(text: str) -> int:
     )
 
 
-def fitted(text: str, width: int) -> str:
+def cut_or_pad(text: str, width: int) -> str:
     """The text in exactly `width` cells: cut with an ellipsis, or filled with spaces."""
-    taken = cells(text)
+    taken = cell_width(text)
     if taken <= width:
         return text + " " * (width - taken)
     if width <= 0:
         return ""
     kept = ""
     for character in text:
-        if cells(kept + character) > width - 1:
+        if cell_width(kept + character) > width - 1:
             break
         kept += character
-    return kept + "…" + " " * (width - 1 - cells(kept))
+    return kept + "…" + " " * (width - 1 - cell_width(kept))
 
 
-def aligned(table: Table, width: int = 0) -> list[str]:
+def align_table(table: Table, width: int = 0) -> list[str]:
     """The table as lines of equal columns; a terminal's `width` cuts the last column."""
     rows = [table.heading, *table.rows]
-    widths = [max(cells(row[column]) for row in rows) for column in range(len(table.heading))]
-    lines = ["  ".join(fitted(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [line if not width or cells(line) <= width else fitted(line, width) for line in lines]
+    widths = [max(cell_width(row[column]) for row in rows) for column in range(len(table.heading))]
+    lines = ["  ".join(cut_or_pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [line if not width or cell_width(line) <= width else cut_or_pad(line, width) for line in lines]
 
 
 def size_text(count: float) -> str:
@@ -488,7 +488,7 @@ def size_text(count: float) -> str:
     return f"{count:.0f} TB"
 
 
-def span_text(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A length of time in its largest unit: `3 h`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -496,12 +496,12 @@ def span_text(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def iso_text(moment: float) -> str:
+def timestamp_text(moment: float) -> str:
     """Unix seconds as ISO 8601 UTC with milliseconds, as the registry has them."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"
 
 
-def moment_from(text: str) -> float:
+def timestamp_from(text: str) -> float:
     """ISO 8601 UTC as Unix seconds, with as many digits as there are; 0 when it is something else."""
     if len(text) < 19:
         return 0.0
@@ -518,7 +518,7 @@ def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def nearest_word(word: str, words: Iterable[str]) -> str:
     """The word that was probably meant, in whatever case, or nothing."""
     import difflib
 
@@ -648,25 +648,25 @@ end
 }
 
 
-def quoted(text: str) -> str:
+def shell_quote(text: str) -> str:
     """The text as one inert word for any POSIX shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def fish_quoted(text: str) -> str:
+def fish_quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
     """The wrapper script: the owner's mark, the quoted data, and the code that is the same for all."""
     mark = f"{WRAPPER_MARK}{clone_id} (made by codex-mirror; change the clone with codex-mirror, not here)"
-    settings = (f"cm_{key}={quoted(value)}" for key, value in data.items())
+    settings = (f"cm_{key}={shell_quote(value)}" for key, value in data.items())
     return "\n".join(["#!/bin/sh", mark, *settings]) + WRAPPER_CODE
 
 
 def path_line(directory: str, shell: str) -> str:
     """The line of an rc file that puts a directory on PATH once, whatever it is called."""
-    quote, model = (fish_quoted, PATH_LINES["fish"]) if shell == "fish" else (quoted, PATH_LINES["sh"])
+    quote, model = (fish_quote, PATH_LINES["fish"]) if shell == "fish" else (shell_quote, PATH_LINES["sh"])
     return model.replace("@", quote(directory))
 
 
@@ -688,7 +688,7 @@ def path_lines(text: bytes) -> dict[str, str]:
     return found
 
 
-def with_block(text: bytes | None, block: Sequence[str], directories: int = 0) -> bytes | None:
+def replace_block(text: bytes | None, block: Sequence[str], directories: int = 0) -> bytes | None:
     """The rc file's bytes with this block in place of ours, or at the end; without ours when the block is empty.
 
     Every other byte stays as it is, and taking the block away gives back the file of before, None for no file at all;
@@ -729,7 +729,7 @@ def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) ->
     """The script that completes the commands of these names by asking the program that these words start.
 
     The names are plain: letters, digits, `.`, `+`, `_` and `-`."""
-    quote = fish_quoted if shell == "fish" else quoted
+    quote = fish_quote if shell == "fish" else shell_quote
     filled = {
         "@names@": " ".join(names),
         "@function@": "_" + re.sub(r"\W", "_", names[0]),
@@ -738,7 +738,7 @@ def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) ->
     return re.sub("@[a-z]+@", lambda match: filled[match.group()], COMPLETIONS[shell].rstrip("\n"))
 
 
-def typed_words(line: str) -> list[str]:
+def split_unfinished_line(line: str) -> list[str]:
     """The words of an unfinished command line as the shell would pass them; the last is the one at its end."""
     import shlex
 
@@ -772,7 +772,7 @@ def identity_of(path: str) -> Identity:
 
 
 @contextlib.contextmanager
-def descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
+def open_descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
     """The descriptor of an open file or directory, for as long as it is needed; no child of ours gets it."""
     file = os.open(path, flags, mode)
     try:
@@ -783,7 +783,7 @@ def descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
 
 def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
     """The bytes of a regular file; never waits for a FIFO, never reads more than `limit` bytes. Raises OSError."""
-    with descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
+    with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", path)
@@ -902,12 +902,12 @@ COPY_STEP = 64 << 20
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-def fresh_id() -> str:
+def new_id() -> str:
     """Eight hexadecimal digits that no name carries yet."""
     return os.urandom(4).hex()
 
 
-def fresh_uuid() -> str:
+def new_uuid() -> str:
     import uuid
 
     return str(uuid.uuid4())
@@ -926,7 +926,7 @@ def sync_file(file: int) -> None:
 
 def sync_directory(path: str) -> None:
     """Waits until the names in the directory are on the disk."""
-    with descriptor(path, os.O_RDONLY | os.O_DIRECTORY) as file:
+    with open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY) as file:
         try:
             os.fsync(file)
         except OSError as error:
@@ -942,7 +942,7 @@ def sync_tree(path: str) -> None:
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
     """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
-    with descriptor(path, NEW_FILE, mode) as file:
+    with open_descriptor(path, NEW_FILE, mode) as file:
         os.fchmod(file, mode)
         view = memoryview(content)
         while view:
@@ -1003,15 +1003,15 @@ def discard(path: str) -> None:
     above: list[os.stat_result] = []
     patience = 4
     try:
-        waiting = [emptied(here)]
+        waiting = [remove_files_in(here)]
         while waiting[-1] or inside:
             if waiting[-1]:
                 inside.append(waiting[-1].pop())
                 above.append(os.fstat(here))
-                here = moved_to(here, inside[-1])
-                waiting.append(emptied(here))
+                here = open_beside(here, inside[-1])
+                waiting.append(remove_files_in(here))
                 continue
-            here = moved_to(here, "..")
+            here = open_beside(here, "..")
             if not os.path.samestat(os.fstat(here), above.pop()):
                 raise OSError(errno.ESTALE, "was moved while it was being removed", path)
             try:
@@ -1027,7 +1027,7 @@ def discard(path: str) -> None:
     os.rmdir(path)
 
 
-def emptied(directory: int) -> list[str]:
+def remove_files_in(directory: int) -> list[str]:
     """Removes all but the directories from an open directory, letting us in first; the names of those."""
     if stat.S_IMODE(os.fstat(directory).st_mode) & 0o700 != 0o700:
         os.fchmod(directory, 0o700)
@@ -1043,7 +1043,7 @@ def emptied(directory: int) -> list[str]:
     return below
 
 
-def moved_to(directory: int, name: str) -> int:
+def open_beside(directory: int, name: str) -> int:
     """Opens a directory next to an open one, which is closed: a tree may be deeper than a path can be long."""
     there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
     os.close(directory)
@@ -1111,7 +1111,7 @@ def copy_file(
             sync_file(writer.fileno())
 
 
-def copy_traits(source: str, target: str) -> None:
+def copy_metadata(source: str, target: str) -> None:
     """Gives a file the mode, owner and extended attributes of another. Raises OSError when the owner can't be kept."""
     import shutil
 
@@ -1124,7 +1124,7 @@ def copy_traits(source: str, target: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: str, what: str, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
+def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Holds the lock at `path` for `what`; a dead holder's is free at once. Raises MirrorError BUSY after `seconds`.
 
     Whoever waits is told once for whom. The file stays when the lock is free; should it have been removed while we
@@ -1133,11 +1133,11 @@ def locked(path: str, what: str, seconds: float, waiting: Callable[[str], None])
 
     deadline, told = time.monotonic() + seconds, False
     while True:
-        with descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as file:
+        with open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = visible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
+                holder = escape_invisible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
                 if time.monotonic() >= deadline:
                     raise MirrorError(f"{holder} is still running", "try again when it has ended", BUSY) from None
                 if not told:
@@ -1163,7 +1163,7 @@ def is_locked(path: str) -> bool:
     import fcntl
 
     try:
-        with descriptor(path, os.O_RDWR | os.O_NOFOLLOW) as file:
+        with open_descriptor(path, os.O_RDWR | os.O_NOFOLLOW) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
         return isinstance(error, BlockingIOError)
@@ -1175,7 +1175,7 @@ def is_locked(path: str) -> bool:
 OUTPUT_LIMIT = 1 << 16
 
 
-class Captured(NamedTuple):
+class CapturedOutput(NamedTuple):
     """What a program printed (the first 64 KiB of each) and how it ended; `code` is None when its time ran out."""
 
     code: int | None
@@ -1188,8 +1188,8 @@ def capture(
     env: Mapping[str, str],
     cwd: str,
     seconds: float,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> Captured:
+    while_running: Callable[[], None] = lambda: None,
+) -> CapturedOutput:
     """Runs a program to its end without a terminal; the time limit holds also when a grandchild keeps the pipe open.
     `meanwhile` is done here while it runs, and the time counts from its end."""
     import subprocess
@@ -1197,14 +1197,14 @@ def capture(
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     child, ended, finished = None, False, False
     try:
-        with signals_held():
+        with hold_signals():
             child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd, start_new_session=True, umask=0o077, **pipes)
-        meanwhile()
-        pieces, finished = drained(child, [file.fileno() for file in (child.stdout, child.stderr) if file], seconds)
+        while_running()
+        pieces, finished = read_output(child, [file.fileno() for file in (child.stdout, child.stderr) if file], seconds)
     except OSError as error:
         if child:
             raise
-        return Captured(126, b"", os.fsencode(f"{error.strerror}: {error.filename or argv[0]}"))
+        return CapturedOutput(126, b"", os.fsencode(f"{error.strerror}: {error.filename or argv[0]}"))
     finally:
         if child:
             ended = child.poll() is not None
@@ -1214,11 +1214,11 @@ def capture(
             child.wait()
             for file in filter(None, (child.stdout, child.stderr)):
                 file.close()
-    return Captured(child.returncode if ended else None, bytes(pieces[0]), bytes(pieces[1]))
+    return CapturedOutput(child.returncode if ended else None, bytes(pieces[0]), bytes(pieces[1]))
 
 
 @contextlib.contextmanager
-def signals_held() -> Iterator[None]:
+def hold_signals() -> Iterator[None]:
     """Lets no signal unwind us in between, as long as a child is there that nobody could end; it comes afterwards."""
     came: list[int] = []
     before: dict[int, Any] = {}
@@ -1235,7 +1235,7 @@ def signals_held() -> Iterator[None]:
             signal.raise_signal(one)
 
 
-def drained(child: Any, files: list[int], seconds: float) -> tuple[list[bytearray], bool]:
+def read_output(child: Any, files: list[int], seconds: float) -> tuple[list[bytearray], bool]:
     """What a child writes to its two pipes until both close, it ended, or the time is over; and did they close?"""
     import select
 
@@ -1258,7 +1258,7 @@ def drained(child: Any, files: list[int], seconds: float) -> tuple[list[bytearra
     return [pieces[file] for file in files], not open_files
 
 
-def become(program: Program) -> NoReturn:
+def replace_process(program: Program) -> NoReturn:
     """Replaces this process; signals that Python ignores, but nobody asked it to, are put back first."""
     for name in ("SIGPIPE", "SIGXFSZ"):
         if number := getattr(signal, name, None):
@@ -1276,7 +1276,7 @@ def run_child(program: Program) -> int:
             signal.signal(number, lambda *_: None)
     child = None
     try:
-        with signals_held():
+        with hold_signals():
             child = subprocess.Popen(list(program.argv), env=dict(program.env))
         code = child.wait()
         return code if code >= 0 else 128 - code
@@ -1288,7 +1288,7 @@ def run_child(program: Program) -> int:
             signal.signal(number, handler)
 
 
-def found_on_path(name: str, path: str) -> Iterator[str]:
+def find_on_path(name: str, path: str) -> Iterator[str]:
     """Every executable file of that name on PATH, first the one that a shell would start."""
     for directory in dict.fromkeys(path.split(os.pathsep)):
         candidate = os.path.join(directory, name)
@@ -1296,8 +1296,8 @@ def found_on_path(name: str, path: str) -> Iterator[str]:
             yield candidate
 
 
-def side_by_side(
-    work: Callable[[Any], Any], items: Sequence[Any], meanwhile: Callable[[], None] = lambda: None
+def run_parallel(
+    work: Callable[[Any], Any], items: Sequence[Any], while_running: Callable[[], None] = lambda: None
 ) -> list[Any]:
     """The results in the items' order, worked out as many at once as there are cores, and two; `meanwhile` is done
     here while they are. The first trouble is raised when those that were begun have ended, and no others are begun.
@@ -1321,7 +1321,7 @@ def side_by_side(
     for thread in threads:
         thread.start()
     try:
-        meanwhile()
+        while_running()
         for thread in threads:
             thread.join()
     finally:
@@ -1333,21 +1333,21 @@ def side_by_side(
     return [results[index] for index in range(len(items))]
 
 
-def in_background(work: Callable[[], None]) -> None:
+def start_in_background(work: Callable[[], None]) -> None:
     """Begins work on a thread that nobody waits for; it ends with the program."""
     import threading
 
     threading.Thread(target=work, daemon=True).start()
 
 
-def running_in(directory: str, codex_home: str) -> list[int]:
+def codex_pids_in(directory: str, codex_home: str) -> list[int]:
     """The pids of Codex processes whose program lies in the directory, or whose CODEX_HOME is this one, if any."""
     directory = os.path.realpath(directory)
     if os.path.isdir("/proc/self"):
         pids = map(int, filter(str.isdigit, entries_of("/proc")))
         return sorted(pid for pid in pids if is_codex(pid, directory, codex_home))
     listing = capture(["ps", "-axwwE", "-o", "pid=,command="], os.environ, "/", 5)
-    return codex_in_listing(listing.out.decode("utf-8", "surrogateescape"), directory, codex_home)
+    return codex_pids_in_listing(listing.out.decode("utf-8", "surrogateescape"), directory, codex_home)
 
 
 def is_codex(pid: int, directory: str, codex_home: str) -> bool:
@@ -1359,15 +1359,18 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
         words = os.fsdecode(read_whole(f"/proc/{pid}/cmdline")).split("\0")
     except OSError:
         return False
-    return is_codex_command(words) and (is_below(script_in(words), directory) or is_home_of(settings, codex_home))
+    return is_codex_command(words) and (is_below(node_script_in(words), directory) or is_home_of(settings, codex_home))
 
 
 def is_codex_command(words: Sequence[str]) -> bool:
     """Is this command line a Codex, native or started by Node?"""
-    return "codex" in map(os.path.basename, words[:1]) or os.path.basename(script_in(words)) in ("codex.js", "codex")
+    return "codex" in map(os.path.basename, words[:1]) or os.path.basename(node_script_in(words)) in (
+        "codex.js",
+        "codex",
+    )
 
 
-def script_in(words: Sequence[str]) -> str:
+def node_script_in(words: Sequence[str]) -> str:
     """The script that this command line has Node run, its path made plain; nothing where it is another program."""
     is_node = len(words) > 1 and os.path.basename(words[0]) == "node"
     return os.path.realpath(words[1]) if is_node else ""
@@ -1380,7 +1383,7 @@ def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
     return bool(codex_home) and os.path.realpath(used) == os.path.realpath(codex_home)
 
 
-def codex_in_listing(listing: str, directory: str, codex_home: str) -> list[int]:
+def codex_pids_in_listing(listing: str, directory: str, codex_home: str) -> list[int]:
     """The same from what `ps -axwwE -o pid=,command=` prints on macOS, where the environment follows the command."""
     found = []
     for line in listing.splitlines():
@@ -1422,7 +1425,7 @@ MEMBERS_LIMIT = 200_000
 HEADER_LIMIT = 1 << 20
 
 
-def safe_member(name: str) -> str:
+def checked_member_name(name: str) -> str:
     """A member's path inside the archive, checked. Raises MirrorError."""
     plain = os.path.normpath(name)
     if name.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in name:
@@ -1474,7 +1477,7 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
         limit, hint, code = room, f"make room, or if that is more than it can hold, {hint}", FAILED
     too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, code)
 
-    members = members_refusing(too_much)
+    members = limited_members(too_much)
     try:
         with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=members) as tar:
             for number, member in enumerate(tar):
@@ -1490,7 +1493,7 @@ def unpack(archive: BinaryIO, directory: str, most: int) -> None:
         raise MirrorError(f"this is not a whole .tar.gz archive: {why}", "get it again", FAILED) from None
 
 
-def members_refusing(too_much: MirrorError) -> Any:
+def limited_members(too_much: MirrorError) -> Any:
     """The type of members without what tarfile reads at one go whatever its length: a name and the like that are too
     long, and the map of a file's holes."""
     import tarfile
@@ -1511,7 +1514,7 @@ def members_refusing(too_much: MirrorError) -> Any:
 
 def unpack_member(tar: Any, member: Any, directory: str) -> None:
     """Writes one member below the directory."""
-    path = os.path.join(directory, safe_member(member.name))
+    path = os.path.join(directory, checked_member_name(member.name))
     content = tar.extractfile(member) if member.isreg() else None
     if content is None and not member.isdir():
         raise MirrorError(f"the archive has something that is no file: {member.name}", "don't use this file", REFUSED)
@@ -1546,7 +1549,7 @@ class BadRow(NamedTuple):
     why: str
 
 
-class Book(NamedTuple):
+class Registry(NamedTuple):
     """The registry as read: its entries in order, the id of the last change, and the keys that we don't know."""
 
     entries: tuple[Clone | BadRow, ...] = ()
@@ -1563,7 +1566,7 @@ class Book(NamedTuple):
 
     @property
     def rows(self) -> list[Any]:
-        return [row_of(entry) if isinstance(entry, Clone) else entry.row for entry in self.entries]
+        return [clone_row(entry) if isinstance(entry, Clone) else entry.row for entry in self.entries]
 
 
 class RegistryError(MirrorError):
@@ -1575,7 +1578,7 @@ class RegistryError(MirrorError):
         )
 
 
-def read_book(places: Places) -> Book:
+def read_registry(places: Places) -> Registry:
     """The registry; empty where there is none. Raises RegistryError."""
     path = registry_file(places)
     check_mirror_home(places)
@@ -1590,15 +1593,15 @@ def read_book(places: Places) -> Book:
             raise RegistryError(
                 path, "can't be read: it is a link to nothing" if kind_of(path) else "is missing, though there was one"
             )
-        return Book()
+        return Registry()
     refuse_unsafe(path)
-    return book_from(content, places, path)
+    return registry_from(content, places, path)
 
 
-def book_from(content: bytes, places: Places, path: str) -> Book:
+def registry_from(content: bytes, places: Places, path: str) -> Registry:
     """The registry in these bytes. Raises RegistryError."""
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant, parse_float=finite)
+        document = json.loads(content.decode("utf-8"), parse_constant=refuse_constant, parse_float=finite_number)
     except (ValueError, RecursionError) as error:
         raise RegistryError(path, "is empty" if not content.strip() else f"is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("clones"), list):
@@ -1607,14 +1610,16 @@ def book_from(content: bytes, places: Places, path: str) -> Book:
         raise RegistryError(path, f"has version {document.get('version')!r}, and this codex-mirror knows version 1")
     extra = {key: value for key, value in document.items() if key not in ("version", "clones", "lastChange")}
     last_change = document.get("lastChange")
-    return Book(entries_from(document["clones"], places), last_change if isinstance(last_change, str) else "", extra)
+    return Registry(
+        entries_from(document["clones"], places), last_change if isinstance(last_change, str) else "", extra
+    )
 
 
 def refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-def finite(text: str) -> float | None:
+def finite_number(text: str) -> float | None:
     """The number, or None for one that is no number, or beyond all: a registry with it would be refused ever after."""
     number = float(text)
     return number if abs(number) < float("inf") else None
@@ -1662,13 +1667,13 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         text = row.get(key)
         if not isinstance(text, str) or not text:
             raise ValueError(f"its {key} is missing or not a text")
-    if not fits_a_file_name("".join([row[key] for key in REQUIRED])):
-        odd = next(key for key in REQUIRED if not fits_a_file_name(row[key]))
+    if not is_valid_file_name("".join([row[key] for key in REQUIRED])):
+        odd = next(key for key in REQUIRED if not is_valid_file_name(row[key]))
         raise ValueError(f"its {odd} has a character that can't be in a file's name")
     complaint = complaint_about_name(row["name"]) or complaint_about_root(row["rootPath"], places)
     if complaint or not CLONE_ID.match(row["id"]):
         raise ValueError(complaint or "its id is not one")
-    wrapper, base = row["wrapperPath"], base_below(row["rootPath"])
+    wrapper, base = row["wrapperPath"], base_in_root(row["rootPath"])
     if not os.path.isabs(wrapper) or os.path.normpath(wrapper) != wrapper or os.path.basename(wrapper) != row["name"]:
         raise ValueError("its wrapperPath doesn't end in its name, or is no plain path")
     return Clone(
@@ -1681,15 +1686,15 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         created=row["createdAt"],
         updated=row["updatedAt"],
         home=row["home"] if row.get("home") in HOMES else HOMES[0],
-        shared=texts(row.get("shared")),
-        keep_env=texts(row.get("keepEnv")),
-        account=account_from(row.get("account")),
-        made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_in(places), row["name"]),
+        shared=text_list(row.get("shared")),
+        keep_env=text_list(row.get("keepEnv")),
+        account=account_from_row(row.get("account")),
+        made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_directory(places), row["name"]),
         row=row,
     )
 
 
-def fits_a_file_name(text: str) -> bool:
+def is_valid_file_name(text: str) -> bool:
     """Can a file be called so? JSON can hold half of a character, and no file name can."""
     if text.isascii():
         return "\0" not in text
@@ -1702,7 +1707,7 @@ def fits_a_file_name(text: str) -> bool:
 def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     """A runtime that lies inside the clone. Raises ValueError."""
     values = [text_in(row, key) for key in keys]
-    if not all(values) or not fits_a_file_name("".join(values)):
+    if not all(values) or not is_valid_file_name("".join(values)):
         raise ValueError("its previousRuntime is not one")
     path, entry, kind, version = values
     inside = base + "/runtime"
@@ -1715,18 +1720,18 @@ def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     return Runtime(path, entry, kind, version)
 
 
-def json_in(path: str) -> dict[str, Any]:
+def read_json_object(path: str) -> dict[str, Any]:
     """The JSON object in a file; an empty one when there is none, or it can't be read."""
     try:
-        return json_object(read_or_none(path))
+        return parse_json_object(read_or_none(path))
     except OSError:
         return {}
 
 
-def json_object(content: bytes | None) -> dict[str, Any]:
+def parse_json_object(content: bytes | None) -> dict[str, Any]:
     """The JSON object in these bytes; an empty one when they are none."""
     try:
-        document = json.loads(content or b"{}", parse_constant=finite, parse_float=finite)
+        document = json.loads(content or b"{}", parse_constant=finite_number, parse_float=finite_number)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -1744,11 +1749,11 @@ def number_in(document: Any, key: str) -> float | None:
     return float(value) if is_number and abs(value) < 1e12 else None
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def text_list(value: Any) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def account_from(value: Any) -> Account | None:
+def account_from_row(value: Any) -> Account | None:
     """The account remembered in a row, if there is one."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return None
@@ -1756,7 +1761,7 @@ def account_from(value: Any) -> Account | None:
     return Account(**known, since=max(int(number_in(value, "since") or 0), 0))
 
 
-def row_of(clone: Clone) -> dict[str, Any]:
+def clone_row(clone: Clone) -> dict[str, Any]:
     """The clone as its row: the earlier program's keys, then ours, with the keys that we don't know kept."""
     row = {
         "id": clone.id,
@@ -1781,25 +1786,25 @@ def row_of(clone: Clone) -> dict[str, Any]:
 
 def clone_row_text(clone: Clone) -> bytes:
     """What `clone.json` holds."""
-    return json.dumps(row_of(clone), indent=2).encode() + b"\n"
+    return json.dumps(clone_row(clone), indent=2).encode() + b"\n"
 
 
-def write_book(places: Places, book: Book, keep_previous: bool = True) -> None:
+def write_registry(places: Places, registry: Registry, keep_previous: bool = True) -> None:
     """Replaces the registry, durably: its new bytes, the old one's second name, then the name, then the directory."""
     path = registry_file(places)
-    head = json.dumps({"version": 1, **book.extra, "lastChange": book.last_change})[:-1]
-    content = head + ', "clones": [' + ",".join("\n" + json.dumps(row) for row in book.rows) + "\n]}\n"
+    head = json.dumps({"version": 1, **registry.extra, "lastChange": registry.last_change})[:-1]
+    content = head + ', "clones": [' + ",".join("\n" + json.dumps(row) for row in registry.rows) + "\n]}\n"
     previous = path + ".previous"
     remove_file(path + ".new")
     write_new(path + ".new", content.encode())
     if kind_of(path) and keep_previous:
         remove_file(previous + ".new")
-        put_in_place_of_previous(path, previous)
+        keep_previous_registry(path, previous)
     os.replace(path + ".new", path)
     sync_directory(places.mirror_home)
 
 
-def put_in_place_of_previous(path: str, previous: str) -> None:
+def keep_previous_registry(path: str, previous: str) -> None:
     """Keeps the registry of before under its second name; where files can't have two, by copying it."""
     if is_same_file(path, previous):
         return
@@ -1810,29 +1815,29 @@ def put_in_place_of_previous(path: str, previous: str) -> None:
     os.replace(previous + ".new", previous)
 
 
-def with_clone(book: Book, clone: Clone) -> Book:
-    """The book with this clone in the place of the one with its id, or at the end."""
-    entries = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in book.entries)
-    return book._replace(entries=entries if clone in entries else (*entries, clone))
+def with_clone(registry: Registry, clone: Clone) -> Registry:
+    """The registry with this clone in the place of the one with its id, or at the end."""
+    entries = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in registry.entries)
+    return registry._replace(entries=entries if clone in entries else (*entries, clone))
 
 
-def without_clone(book: Book, clone: Clone) -> Book:
-    kept = tuple(entry for entry in book.entries if not (isinstance(entry, Clone) and entry.id == clone.id))
-    return book._replace(entries=kept)
+def without_clone(registry: Registry, clone: Clone) -> Registry:
+    kept = tuple(entry for entry in registry.entries if not (isinstance(entry, Clone) and entry.id == clone.id))
+    return registry._replace(entries=kept)
 
 
-def clone_named(book: Book, text: str) -> Clone:
+def clone_named(registry: Registry, text: str) -> Clone:
     """The clone of that name. Raises MirrorError NOT_FOUND with the nearest name."""
     name = text.strip()
-    for clone in book.clones:
+    for clone in registry.clones:
         if clone.name == name:
             return clone
-    for bad in book.bad_rows:
+    for bad in registry.bad_rows:
         if isinstance(bad.row, dict) and bad.row.get("name") == name:
             raise MirrorError(f"the registry's row of '{name}' is broken: {bad.why}", "see codex-mirror doctor", FAILED)
-    guess = nearest(name, [clone.name for clone in book.clones])
+    guess = nearest_word(name, [clone.name for clone in registry.clones])
     hint = f"did you mean '{guess}'?" if guess else "codex-mirror list shows the clones"
-    if not book.entries:
+    if not registry.entries:
         hint = f"there are none yet: codex-mirror create {name if NAME.match(name) else 'work'}"
     raise MirrorError(f"clone '{name}' was not found", hint, NOT_FOUND)
 
@@ -1845,7 +1850,7 @@ def refuse_unsafe(path: str) -> None:
             f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
         )
     if facts.st_mode & stat.S_IWOTH:
-        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {quoted(path)}", REFUSED)
+        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {shell_quote(path)}", REFUSED)
 
 
 def check_mirror_home(places: Places) -> None:
@@ -1884,7 +1889,7 @@ XDG_DIRECTORIES = {
 }
 
 
-def hidden_from(clone: Clone) -> tuple[str, ...]:
+def hidden_variables(clone: Clone) -> tuple[str, ...]:
     """The variables that this clone's Codex never sees."""
     return tuple(name for name in HIDDEN_VARIABLES if name not in clone.keep_env)
 
@@ -1914,7 +1919,7 @@ def outside_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of the clone's Codex, made from ours; the wrapper makes the same one from the same table."""
-    hidden = hidden_from(clone)
+    hidden = hidden_variables(clone)
     result = {name: value for name, value in outside_environment(env).items() if name not in hidden}
     if clone.home == "isolated":
         result["HOME"] = home_of(clone)
@@ -1929,13 +1934,13 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
     return result
 
 
-def launch(clone: Clone, places: Places, env: Mapping[str, str], arguments: Sequence[str]) -> Program:
+def launch_program(clone: Clone, places: Places, env: Mapping[str, str], arguments: Sequence[str]) -> Program:
     """The clone's Codex with these arguments, ready to start."""
     words = ("node", clone.runtime.entry) if clone.runtime.kind == "npm-package" else (clone.runtime.entry,)
     return Program((*words, *arguments), launch_environment(clone, places, env))
 
 
-def logins_hidden(clone: Clone, env: Mapping[str, str]) -> list[str]:
+def hidden_login_variables(clone: Clone, env: Mapping[str, str]) -> list[str]:
     """The variables set in this environment that would have changed the clone's login."""
     return [name for name in LOGIN_VARIABLES if env.get(name) and name not in clone.keep_env]
 
@@ -1945,7 +1950,7 @@ def logins_hidden(clone: Clone, env: Mapping[str, str]) -> list[str]:
 WRAPPER_LIMIT = 1 << 16
 
 
-def wrapper_of(clone: Clone, places: Places) -> bytes:
+def wrapper_content(clone: Clone, places: Places) -> bytes:
     """The bytes of the clone's wrapper."""
     data = {
         "clone": clone.name,
@@ -1957,7 +1962,7 @@ def wrapper_of(clone: Clone, places: Places) -> bytes:
         "mirror_home": places.mirror_home,
         "bin_dir": os.path.dirname(clone.wrapper),
         "user_home": places.user_home,
-        "hidden": " ".join(hidden_from(clone)),
+        "hidden": " ".join(hidden_variables(clone)),
         "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
     }
     return os.fsencode(wrapper_text(clone.id, data))
@@ -1978,29 +1983,29 @@ def wrapper_owner(path: str) -> str:
     return f"legacy:{legacy[1]}" if legacy and re.match(r"#!.*\b(ba)?sh\b", content) else ""
 
 
-def told_by_wrapper(text: str, key: str) -> str:
+def wrapper_setting(text: str, key: str) -> str:
     """What a wrapper of ours says under `cm_<key>`, or nothing."""
     told = re.search(rf"^cm_{key}='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
     return told[1].replace(r"'\''", "'") if told else ""
 
 
-def is_up_to_date(clone: Clone, places: Places) -> bool:
+def is_wrapper_current(clone: Clone, places: Places) -> bool:
     """Is the clone's wrapper as it would be written now, though maybe with other names of the same directories?"""
     content = read_or_none(clone.wrapper, WRAPPER_LIMIT) or b""
-    if content == wrapper_of(clone, places):
+    if content == wrapper_content(clone, places):
         return True
-    told = {key: told_by_wrapper(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
+    told = {key: wrapper_setting(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
     same = all(is_same_directory(name, getattr(places, key)) for key, name in told.items())
-    return same and content == wrapper_of(clone, places._replace(**told))
+    return same and content == wrapper_content(clone, places._replace(**told))
 
 
-def wrapper_ids(clone: Clone) -> tuple[str, ...]:
+def wrapper_owners(clone: Clone) -> tuple[str, ...]:
     """The owners that make a wrapper this clone's."""
     return (clone.id, f"legacy:{clone.name}")
 
 
 def is_wrapper_of(clone: Clone, path: str) -> bool:
-    return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_ids(clone)
+    return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_owners(clone)
 
 
 def staged_name(target: str, change_id: str) -> str:
@@ -2015,17 +2020,17 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
         owned = wrapper_owner(target)
         what = "the wrapper of a clone that isn't in the registry" if owned else "there already, and isn't ours"
         raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
-    for found in found_on_path(name, path):
+    for found in find_on_path(name, path):
         if not wrapper_owner(found):
             raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
 
 
-# --- Settling -------------------------------------------------------------------------------------
+# --- Recovery -------------------------------------------------------------------------------------
 
 HOME_PART = "/.codex-mirror/home/"
 
 
-class Staged(NamedTuple):
+class StagedFile(NamedTuple):
     """A finished file beside its target; `replaces` says that it may take the place of one of ours, and `seen` is the
     digest that this one must still have then: a Codex may write its settings meanwhile."""
 
@@ -2035,7 +2040,7 @@ class Staged(NamedTuple):
     seen: str = ""
 
 
-class Moved(NamedTuple):
+class MovedLogin(NamedTuple):
     """A login that a clone takes over: where it is, its name afterwards, its digest, and the staged half of it."""
 
     source: str
@@ -2051,9 +2056,9 @@ class Plan(NamedTuple):
     what: str
     made: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
-    moved: tuple[Moved, ...] = ()
-    staged: tuple[Staged, ...] = ()
-    doomed: tuple[str, ...] = ()
+    moved: tuple[MovedLogin, ...] = ()
+    staged: tuple[StagedFile, ...] = ()
+    to_delete: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
 
 
@@ -2062,10 +2067,11 @@ def plan_from(content: bytes) -> Plan:
     document = json.loads(content)
     if not isinstance(document, dict) or not re.fullmatch(r"[0-9a-f]{8}", text_in(document, "id")):
         raise ValueError("not a plan")
-    lists = {key: texts(document.get(key)) for key in ("made", "parents", "doomed", "owners")}
-    staged = tuple(Staged(str(a), str(b), bool(c), str(d)) for a, b, c, d in document.get("staged", ()))
-    moved = tuple(Moved(str(a), str(b), str(c), str(d)) for a, b, c, d in document.get("moved", ()))
-    paths = [*lists["made"], *lists["parents"], *lists["doomed"]]
+    document.setdefault("to_delete", document.get("doomed"))  # As it was called up to 1.0.0.
+    lists = {key: text_list(document.get(key)) for key in ("made", "parents", "to_delete", "owners")}
+    staged = tuple(StagedFile(str(a), str(b), bool(c), str(d)) for a, b, c, d in document.get("staged", ()))
+    moved = tuple(MovedLogin(str(a), str(b), str(c), str(d)) for a, b, c, d in document.get("moved", ()))
+    paths = [*lists["made"], *lists["parents"], *lists["to_delete"]]
     paths += [path for one in staged for path in one[:2]] + [path for one in moved for path in (*one[:2], one.staged)]
     if not all(os.path.isabs(path) and b"\0" not in os.fsencode(path) for path in paths):
         raise ValueError("not a path")
@@ -2075,27 +2081,27 @@ def plan_from(content: bytes) -> Plan:
     return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, **lists)
 
 
-def settle(places: Places, written: Book | None = None) -> list[str]:
+def recover(places: Places, known: Registry | None = None) -> list[str]:
     """Finishes the committed change in the journal, or clears away the uncommitted one; what it could not do, in words.
-    `written` is the registry on the disk, where the caller has just written it whole; else it is read.
+    `known` is the registry on the disk, where the caller has just written it whole; else it is read.
 
     Every step may be interrupted and run again. What the disk refuses now is kept as `finish-<id>.json` or
     `clear-<id>.json`, which doctor shows and each later change tries again: it never blocks the next change."""
     problems: list[str] = []
-    for path in unsettled(places):
+    for path in unfinished_plans(places):
         try:
             plan = plan_from(read_whole(path))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
                 raise
-            os.replace(path, unreadable_name(places))
+            os.replace(path, unreadable_journal_name(places))
             problems.append(f"{path} could not be read, and was set aside")
             continue
         verb = os.path.basename(path).partition("-")[0]
         is_open = verb not in ("finish", "clear")
-        book = (written or read_book(places)) if is_open or (verb == "finish" and plan.owners) else Book()
-        committed = book.last_change == plan.id if is_open else verb == "finish"
-        refused, failed = carried_out(plan, committed, book)
+        registry = (known or read_registry(places)) if is_open or (verb == "finish" and plan.owners) else Registry()
+        committed = registry.last_change == plan.id if is_open else verb == "finish"
+        refused, failed = execute_plan(plan, committed, registry)
         if failed:
             os.replace(path, os.path.join(places.mirror_home, f"{'finish' if committed else 'clear'}-{plan.id}.json"))
         else:
@@ -2104,12 +2110,12 @@ def settle(places: Places, written: Book | None = None) -> list[str]:
     return problems
 
 
-def unreadable_name(places: Places) -> str:
+def unreadable_journal_name(places: Places) -> str:
     """The name of a journal that can't be settled any more, and that doctor shows."""
-    return os.path.join(places.mirror_home, f"unreadable-{fresh_id()}.journal")
+    return os.path.join(places.mirror_home, f"unreadable-{new_id()}.journal")
 
 
-def unsettled(places: Places) -> list[str]:
+def unfinished_plans(places: Places) -> list[str]:
     """The plans that are not carried out to the end, in the order of the changes: what earlier ones left, then the
     journal."""
     left: dict[str, float] = {}
@@ -2120,24 +2126,24 @@ def unsettled(places: Places) -> list[str]:
     return [path for path in (*sorted(left, key=left.__getitem__), journal_file(places)) if kind_of(path)]
 
 
-def carried_out(plan: Plan, committed: bool, book: Book) -> tuple[list[str], list[str]]:
+def execute_plan(plan: Plan, committed: bool, registry: Registry) -> tuple[list[str], list[str]]:
     """Does what is left of a plan, each step on its own and durable; what it would not and what it could not do."""
     steps: list[tuple[Callable[[Any], None], Any]] = []
     if committed:
-        steps += [(set_aside, move) for move in plan.moved]
-        changed = [clone for clone in book.clones if clone.id in plan.owners]
+        steps += [(set_login_aside, move) for move in plan.moved]
+        changed = [clone for clone in registry.clones if clone.id in plan.owners]
         scratch = [path for path in plan.made if os.path.basename(path) == f"scratch-{plan.id}"]
         steps += [(partial(finish_staged, plan), staged) for staged in plan.staged]
         steps += [(partial(write_derived, plan), clone) for clone in changed]
-        steps += [(partial(discard_ours, plan), path) for path in plan.doomed]
+        steps += [(partial(discard_ours, plan), path) for path in plan.to_delete]
         steps += [(discard, path) for path in scratch]
     else:
         steps += [(remove_file, staged.temporary) for staged in plan.staged]
         steps += [(partial(discard_made, plan), path) for path in plan.made]
-    return attempts([*steps, *((remove_empty, path) for path in reversed(plan.parents))])
+    return run_steps([*steps, *((remove_empty, path) for path in reversed(plan.parents))])
 
 
-def attempts(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
+def run_steps(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
     """Takes every step; which were refused for good, and which failed and may do another time, in words."""
     refused, failed = [], []
     for step, subject in steps:
@@ -2150,7 +2156,7 @@ def attempts(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[s
     return refused, failed
 
 
-def set_aside(move: Moved) -> None:
+def set_login_aside(move: MovedLogin) -> None:
     """Takes a login out of use where it was, before the clone gets it: there are never two live copies.
 
     When that can't be done, or it is another login meanwhile, the clone goes without. Raises MirrorError."""
@@ -2169,7 +2175,7 @@ def set_aside(move: Moved) -> None:
     sync_directory(os.path.dirname(move.source))
 
 
-def finish_staged(plan: Plan, staged: Staged) -> None:
+def finish_staged(plan: Plan, staged: StagedFile) -> None:
     """Gives a staged file its name, unless something that isn't ours has it. Raises MirrorError then."""
     temporary, target, replaces, seen = staged
     if not kind_of(temporary):
@@ -2179,7 +2185,11 @@ def finish_staged(plan: Plan, staged: Staged) -> None:
     elif seen and kind_of(target) == "file" and digest_of(target) != seen:
         remove_file(temporary)
         raise MirrorError(f"{target} was changed meanwhile, and was left as it is")
-    elif kind_of(target) == kind_of(temporary) and replaces and (is_ours(target, plan) or is_inside_ours(target, plan)):
+    elif (
+        kind_of(target) == kind_of(temporary)
+        and replaces
+        and (is_plans_own(target, plan) or is_inside_plans_clone(target, plan))
+    ):
         os.replace(temporary, target)
     else:
         try:
@@ -2193,7 +2203,7 @@ def finish_staged(plan: Plan, staged: Staged) -> None:
 def write_derived(plan: Plan, clone: Clone) -> None:
     """Writes `clone.json` again from the registry, and the change into the clone's log. Raises MirrorError."""
     base = base_of(clone)
-    if kind_of(base) != "directory" or base_id(base) not in ("", clone.id):
+    if kind_of(base) != "directory" or id_in_base(base) not in ("", clone.id):
         return
     log_event(clone, plan)
     try:
@@ -2210,23 +2220,24 @@ def log_event(clone: Clone, plan: Plan, limit: int = 256 << 10) -> None:
     log = read_or_none(path) or b""
     if f" {plan.id} ".encode() in log[-4096:]:
         return
-    line = f"{iso_text(time.time())} {plan.id} {visible(plan.what)} (Codex {visible(clone.runtime.version)})\n"
+    what, version = escape_invisible(plan.what), escape_invisible(clone.runtime.version)
+    line = f"{timestamp_text(time.time())} {plan.id} {what} (Codex {version})\n"
     if len(log) > limit - 1024:
         log = log[-limit // 2 :].partition(b"\n")[2]
     write_whole(path, log + line.encode("utf-8", "replace"))
 
 
-def base_id(base: str) -> str:
+def id_in_base(base: str) -> str:
     """The id in a clone directory's own `clone.json`, or nothing."""
-    return text_in(json_in(os.path.join(base, "clone.json")), "id")
+    return text_in(read_json_object(os.path.join(base, "clone.json")), "id")
 
 
-def root_in(base: str) -> str:
+def root_in_base(base: str) -> str:
     """Where the clone lies whose directory this is, or was copied from, going by its own `clone.json`; or nothing."""
-    return text_in(json_in(os.path.join(base, "clone.json")), "rootPath")
+    return text_in(read_json_object(os.path.join(base, "clone.json")), "rootPath")
 
 
-def is_ours(path: str, plan: Plan) -> bool:
+def is_plans_own(path: str, plan: Plan) -> bool:
     """The proof before anything is discarded or replaced: the change's id in its name, a wrapper's mark, or a place
     inside a clone directory whose `clone.json` has the id, reached through no link; in a home only links are ours."""
     if plan.id in os.path.basename(path):
@@ -2234,13 +2245,13 @@ def is_ours(path: str, plan: Plan) -> bool:
     owner = wrapper_owner(path)
     if owner and owner in plan.owners:
         return not owner.startswith("legacy:") or owner == f"legacy:{os.path.basename(path)}"
-    return is_inside_ours(path, plan) and (HOME_PART not in path + "/" or kind_of(path) == "link")
+    return is_inside_plans_clone(path, plan) and (HOME_PART not in path + "/" or kind_of(path) == "link")
 
 
-def is_inside_ours(path: str, plan: Plan) -> bool:
+def is_inside_plans_clone(path: str, plan: Plan) -> bool:
     """Does the path lie in a clone directory whose `clone.json` has one of the plan's ids, reached through no link?"""
     base = next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
-    if not base or base_id(base) not in plan.owners:
+    if not base or id_in_base(base) not in plan.owners:
         return False
     inside = (above for above in directories_above(os.path.dirname(path)) if is_below(above, base))
     return all(kind_of(directory) == "directory" for directory in (base, *inside))
@@ -2248,17 +2259,17 @@ def is_inside_ours(path: str, plan: Plan) -> bool:
 
 def discard_made(plan: Plan, path: str) -> None:
     """Clears away what an uncommitted change made, and nothing that came in its place."""
-    if kind_of(path) and is_ours(path, plan):
+    if kind_of(path) and is_plans_own(path, plan):
         discard_ours(plan, path)
-    elif kind_of(gone_name(path, plan)):
-        discard(gone_name(path, plan))
+    elif kind_of(name_while_deleting(path, plan)):
+        discard(name_while_deleting(path, plan))
 
 
 def discard_ours(plan: Plan, path: str) -> None:
     """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it."""
-    gone = gone_name(path, plan)
+    gone = name_while_deleting(path, plan)
     if gone != path and kind_of(path):
-        if not is_ours(path, plan):
+        if not is_plans_own(path, plan):
             raise MirrorError(f"{path} isn't ours, and was left as it is")
         os.rename(path, gone)
         sync_directory(os.path.dirname(path))
@@ -2267,7 +2278,7 @@ def discard_ours(plan: Plan, path: str) -> None:
         sync_directory(os.path.dirname(gone))
 
 
-def gone_name(path: str, plan: Plan) -> str:
+def name_while_deleting(path: str, plan: Plan) -> str:
     """The name that something doomed has while it is being discarded: its own, when the change's id is in that."""
     return path if plan.id in os.path.basename(path) else f"{path}.gone-{plan.id}"
 
@@ -2282,55 +2293,40 @@ class Change:
     """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
 
     def __init__(self, places: Places, what: str) -> None:
-        self.places, self.written = places, Plan(fresh_id(), what)
-        self.left: list[str] = []
-        self.known: Book | None = None
-        self.committed: Book | None = None
+        self.places, self.plan = places, Plan(new_id(), what)
+        self.unfinished: list[str] = []
+        self.known: Registry | None = None
+        self.committed: Registry | None = None
 
     @property
     def id(self) -> str:
-        return self.written.id
+        return self.plan.id
 
     @property
-    def book(self) -> Book:
+    def registry(self) -> Registry:
         """The registry as it is under the lock; read when it is first needed, since not every change needs it."""
         if self.known is None:
-            self.known = read_book(self.places)
+            self.known = read_registry(self.places)
         return self.known
 
-    def plan(
-        self,
-        *,
-        made: Sequence[str] = (),
-        parents: Sequence[str] = (),
-        moved: Sequence[Moved] = (),
-        staged: Sequence[Staged] = (),
-        doomed: Sequence[str] = (),
-        clones: Sequence[Clone] = (),
-    ) -> None:
-        """Adds to what this change will do, durably, before it does it."""
-        written = self.written
-        if not (made or parents or moved or staged or doomed or clones):
+    def extend_plan(self, *, clones: Sequence[Clone] = (), **lists: Sequence[Any]) -> None:
+        """Adds to the lists of this change's plan, and the clones to its owners, durably, before anything is done."""
+        if not (clones or any(lists.values())):
             return
-        self.written = written._replace(
-            made=(*written.made, *made),
-            parents=(*written.parents, *parents),
-            moved=(*written.moved, *moved),
-            staged=(*written.staged, *staged),
-            doomed=(*written.doomed, *doomed),
-            owners=(*written.owners, *(owner for clone in clones for owner in wrapper_ids(clone))),
-        )
-        write_whole(journal_file(self.places), json.dumps(self.written._asdict()).encode())
+        lists["owners"] = [owner for clone in clones for owner in wrapper_owners(clone)]
+        added: Any = {key: (*getattr(self.plan, key), *values) for key, values in lists.items()}
+        self.plan = self.plan._replace(**added)
+        write_whole(journal_file(self.places), json.dumps(self.plan._asdict()).encode())
 
     def make_room(self, directory: str, mode: int = 0o755) -> None:
         """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
-        self.plan(parents=missing_directories(directory))
+        self.extend_plan(parents=missing_directories(directory))
         make_directories(directory, mode)
 
     def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
         """Writes a file beside its target, to be put in place after the commit."""
-        staged = Staged(staged_name(target, self.id), target, replaces, seen)
-        self.plan(staged=[staged])
+        staged = StagedFile(staged_name(target, self.id), target, replaces, seen)
+        self.extend_plan(staged=[staged])
         write_new(staged.temporary, content, mode)
 
     @property
@@ -2339,27 +2335,27 @@ class Change:
 
     def scratch(self) -> str:
         """A new, empty, private directory that is gone when the change ends."""
-        if self.scratch_name not in self.written.made:
-            self.plan(made=[self.scratch_name])
-        directory = os.path.join(self.scratch_name, fresh_id())
+        if self.scratch_name not in self.plan.made:
+            self.extend_plan(made=[self.scratch_name])
+        directory = os.path.join(self.scratch_name, new_id())
         make_directories(directory, synced=False)
         return directory
 
-    def commit(self, book: Book) -> None:
+    def commit(self, registry: Registry) -> None:
         """Writes the registry with this change's id: from here on it is finished, never taken back."""
-        for staged in self.written.staged:
+        for staged in self.plan.staged:
             sync_directory(os.path.dirname(staged.temporary))
-        self.known = book._replace(last_change=self.id)
-        write_book(self.places, self.known)
+        self.known = registry._replace(last_change=self.id)
+        write_registry(self.places, self.known)
         self.committed = self.known
 
 
 @contextlib.contextmanager
-def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Change]:
+def begin_change(context: Context, what: str, frees_space: bool = False) -> Iterator[Change]:
     """The lock, with what a dead writer left settled first, and this change settled on the way out, however we leave.
 
     A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
-    places = caller.places
+    places = context.places
     check_mirror_home(places)
     refuse_home_of_others(places.mirror_home)
     make_directories(places.mirror_home)
@@ -2367,18 +2363,18 @@ def writing(caller: Caller, what: str, frees_space: bool = False) -> Iterator[Ch
     complaint, fix = complaint_about_writing(places)
     if complaint:
         raise MirrorError(complaint, fix)
-    with lock_of(caller, what):
+    with mirror_home_lock(context, what):
         if frees_space:
             remove_file(reserve_file(places))
         for name in TEMPORARY_NAMES:
             remove_file(os.path.join(places.mirror_home, name))
-        settle(places)
+        recover(places)
         change = Change(places, what)
         try:
             yield change
         finally:
-            change.left += settle(places, change.committed)
-            keep_reserve(places)
+            change.unfinished += recover(places, change.committed)
+            restore_reserve(places)
 
 
 def refuse_home_of_others(home: str) -> None:
@@ -2400,13 +2396,15 @@ def complaint_about_writing(places: Places) -> tuple[str, str]:
         return "", ""
     if os.statvfs(home).f_flag & os.ST_RDONLY:
         return f"{home} is on a read-only file system", "mount it writable, or set CODEX_MIRROR_HOME"
-    return f"{home} can't be written", f"chmod u+rwx {quoted(home)}"
+    return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}"
 
 
-def lock_of(caller: Caller, what: str) -> contextlib.AbstractContextManager[None]:
+def mirror_home_lock(context: Context, what: str) -> contextlib.AbstractContextManager[None]:
     """The one lock of the mirror home; who must wait is told for whom."""
-    seconds = lock_seconds(caller.env)
-    return locked(lock_file(caller.places), what, seconds, lambda holder: caller.report(f"waiting for {holder}", 0, 0))
+    seconds = lock_seconds(context.env)
+    return hold_lock(
+        lock_file(context.places), what, seconds, lambda holder: context.report(f"waiting for {holder}", 0, 0)
+    )
 
 
 def lock_file(places: Places) -> str:
@@ -2417,7 +2415,7 @@ def reserve_file(places: Places) -> str:
     return os.path.join(places.mirror_home, "reserve")
 
 
-def keep_reserve(places: Places) -> None:
+def restore_reserve(places: Places) -> None:
     """Lays the reserve in again, when there is room."""
     if not os.path.exists(reserve_file(places)):
         try:
@@ -2453,7 +2451,7 @@ MACHINES = {
 }
 
 
-class Source(NamedTuple):
+class CodexPackage(NamedTuple):
     """An installed Codex: its package directory, the entry in it, its kind and version, and the helpers it lacks."""
 
     package: str
@@ -2475,9 +2473,9 @@ def version_in(document: Mapping[str, Any]) -> str:
     return version if re.fullmatch(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", version) else ""
 
 
-def native_package(directory: str) -> Source | None:
+def native_package(directory: str) -> CodexPackage | None:
     """The native package in this very directory, which describes itself, or up to 0.120 has `path/` beside `codex/`."""
-    described = json_object(read_or_none(os.path.join(directory, "codex-package.json"), 1 << 20))
+    described = parse_json_object(read_or_none(os.path.join(directory, "codex-package.json"), 1 << 20))
     entry = "bin/codex" if described else "codex/codex"
     is_package = described or os.path.isdir(os.path.join(directory, "path"))
     if not is_package or not os.path.isfile(os.path.join(directory, entry)):
@@ -2488,19 +2486,19 @@ def native_package(directory: str) -> Source | None:
     missing = tuple(helper for helper in wanted if not os.path.isfile(os.path.join(directory, helper)))
     if described and not version_in(described):
         missing += (f"a version (its package says {text_in(described, 'version')})",)
-    version = version_in(described or json_in(os.path.join(directory, "../../package.json")))
-    return Source(directory, entry, "binary", version, missing)
+    version = version_in(described or read_json_object(os.path.join(directory, "../../package.json")))
+    return CodexPackage(directory, entry, "binary", version, missing)
 
 
-def around(binary: str) -> Source:
+def package_of_binary(binary: str) -> CodexPackage:
     """The native package around a binary, or the binary alone with what it lacks."""
     for entry in LAYOUTS:
         if binary.endswith("/" + entry) and (found := native_package(binary[: -len(entry) - 1])):
             return found
-    return Source(os.path.dirname(binary), os.path.basename(binary), "binary", "", LAYOUTS["bin/codex"])
+    return CodexPackage(os.path.dirname(binary), os.path.basename(binary), "binary", "", LAYOUTS["bin/codex"])
 
 
-def package_in(directory: str, deeper: bool = True) -> Source | None:
+def package_in_directory(directory: str, deeper: bool = True) -> CodexPackage | None:
     """The Codex in a directory that someone named: a native package, an npm package, or one directory with either."""
     _, triple = platform_names()
     npm = "node_modules/@openai/codex"
@@ -2509,12 +2507,12 @@ def package_in(directory: str, deeper: bool = True) -> Source | None:
         if found := native_package(inside):
             return found
         if os.path.isfile(script := os.path.join(inside, "bin", "codex.js")):
-            return behind_script(script)
+            return package_of_script(script)
     only = entries_of(directory)
-    return package_in(os.path.join(directory, only[0]), deeper=False) if deeper and len(only) == 1 else None
+    return package_in_directory(os.path.join(directory, only[0]), deeper=False) if deeper and len(only) == 1 else None
 
 
-def behind_script(script: str) -> Source | None:
+def package_of_script(script: str) -> CodexPackage | None:
     """The native package that a `codex.js` would start, found as Node would; else the JavaScript package itself."""
     names, triple = platform_names()
     package = os.path.dirname(os.path.dirname(script))
@@ -2523,10 +2521,10 @@ def behind_script(script: str) -> Source | None:
     for place in (*places, package):
         if found := native_package(os.path.realpath(os.path.join(place, "vendor", triple))):
             return found
-    described = json_in(os.path.join(package, "package.json"))
+    described = read_json_object(os.path.join(package, "package.json"))
     if described.get("name") != "@openai/codex":
         return None
-    return Source(package, "bin/codex.js", "npm-package", version_in(described))
+    return CodexPackage(package, "bin/codex.js", "npm-package", version_in(described))
 
 
 def scripts_named(text: str, directory: str) -> Iterator[str]:
@@ -2537,14 +2535,14 @@ def scripts_named(text: str, directory: str) -> Iterator[str]:
         yield os.path.realpath(os.path.join(directory, tail.lstrip("/") if quote[1].startswith("/../") else tail))
 
 
-def behind(path: str) -> Source | None:
+def package_of_command(path: str) -> CodexPackage | None:
     """What the file system alone tells of the Codex behind a command; None means that it must be asked."""
     real = os.path.realpath(path)
-    found = around(real)
+    found = package_of_binary(real)
     if "/" in found.entry and not (found.missing and is_script(real)):
         return found
     if os.path.basename(real) == "codex.js":
-        return behind_script(real)
+        return package_of_script(real)
     if not is_script(real):
         return None
     try:
@@ -2552,7 +2550,7 @@ def behind(path: str) -> Source | None:
     except OSError:
         return None
     scripts = {script for script in scripts_named(text, os.path.dirname(real)) if os.path.isfile(script)}
-    return behind_script(scripts.pop()) if len(scripts) == 1 else None
+    return package_of_script(scripts.pop()) if len(scripts) == 1 else None
 
 
 def is_script(path: str) -> bool:
@@ -2563,7 +2561,7 @@ def is_script(path: str) -> bool:
         return False
 
 
-def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
+def package_by_probing(path: str, env: Mapping[str, str], scratch: str) -> CodexPackage | None:
     """Finds the native binary behind any shim by starting it: with an empty CODEX_HOME outside of TMPDIR, Codex leaves
     a link to its own executable in there (tested with 0.120, 0.154 and 0.169). Raises MirrorError when it fails."""
     home, elsewhere = os.path.join(scratch, "home"), os.path.join(scratch, "tmp")
@@ -2571,19 +2569,19 @@ def asked(path: str, env: Mapping[str, str], scratch: str) -> Source | None:
         make_directories(directory, synced=False)
     answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
     if answer.code != 0:
-        raise MirrorError(f"{path} {what_it_said(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
-    binary = binary_started_in(home)
-    return around(binary) if binary else None
+        raise MirrorError(f"{path} {failure_text(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
+    binary = binary_of_probe(home)
+    return package_of_binary(binary) if binary else None
 
 
-def binary_started_in(home: str) -> str:
+def binary_of_probe(home: str) -> str:
     """The native binary behind the Codex that was started with this CODEX_HOME, or nothing where it left no link."""
     tops = (path for path in paths_in(os.path.join(home, "tmp")) if os.path.basename(path).startswith("arg0"))
     links = (os.path.join(directory, "apply_patch") for top in tops for directory in paths_in(top))
     return next((os.path.realpath(link) for link in links if os.path.islink(link)), "")
 
 
-def what_it_said(answer: Captured) -> str:
+def failure_text(answer: CapturedOutput) -> str:
     """How a program failed that should have told something, for a message; Codex's warnings say nothing of that."""
     if answer.code is None:
         return "did not answer in time"
@@ -2594,7 +2592,7 @@ def what_it_said(answer: Captured) -> str:
     return f"{how}: {said[:200]}" if said else how
 
 
-def clone_around(path: str) -> str:
+def clone_directory_of(path: str) -> str:
     """The directory of the clone in whose runtime or home this file lies, or nothing."""
     bases = (one for one in directories_above(os.path.realpath(path)) if os.path.basename(one) == ".codex-mirror")
     return next((base for base in bases if kind_of(os.path.join(base, "clone.json"))), "")
@@ -2602,23 +2600,23 @@ def clone_around(path: str) -> str:
 
 def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
     """Every `codex` on PATH that isn't one of our wrappers and doesn't lead into a clone."""
-    for path in found_on_path("codex", env.get("PATH", os.defpath)):
-        if not wrapper_owner(os.path.realpath(path)) and not clone_around(path):
+    for path in find_on_path("codex", env.get("PATH", os.defpath)):
+        if not wrapper_owner(os.path.realpath(path)) and not clone_directory_of(path):
             yield path
 
 
-def installed_at_a_glance(env: Mapping[str, str]) -> Source | None:
+def installed_without_starting(env: Mapping[str, str]) -> CodexPackage | None:
     """The installed Codex, the first on PATH, when the file system alone can tell; starts nothing, and is silent where
     it can't look."""
     with contextlib.suppress(OSError):
-        return next(map(behind, installed_commands(env)), None)
+        return next(map(package_of_command, installed_commands(env)), None)
     return None
 
 
-def find_source(change: Change, env: Mapping[str, str], wanted: str, allow_incomplete: bool = False) -> Source:
+def find_package(change: Change, env: Mapping[str, str], wanted: str, allow_incomplete: bool = False) -> CodexPackage:
     """The Codex to pin: the installed one, or what `--from` names. Raises MirrorError."""
     env = {name: value for name, value in outside_environment(env).items() if name not in HIDDEN_VARIABLES}
-    found = source_named(change, env, wanted) if wanted else source_installed(change, env)
+    found = named_package(change, env, wanted) if wanted else installed_package(change, env)
     if found.missing and not allow_incomplete:
         raise MirrorError(
             f"{wanted or os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
@@ -2630,13 +2628,13 @@ def find_source(change: Change, env: Mapping[str, str], wanted: str, allow_incom
     return found._replace(version=version_of(os.path.join(found.package, found.entry), env, change.scratch()))
 
 
-def source_installed(change: Change, env: Mapping[str, str]) -> Source:
+def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage:
     """The Codex behind the first `codex` on PATH that leads to one."""
-    scripts: list[Source] = []
+    scripts: list[CodexPackage] = []
     nameless: list[str] = []
     for path in installed_commands(env):
-        found = behind(path) or asked(path, env, change.scratch())
-        if found and found.kind == "binary" and not clone_around(found.package):
+        found = package_of_command(path) or package_by_probing(path, env, change.scratch())
+        if found and found.kind == "binary" and not clone_directory_of(found.package):
             return found
         scripts += [found] if found and found.kind == "npm-package" else []
         nameless += [] if found else [path]
@@ -2650,23 +2648,25 @@ def source_installed(change: Change, env: Mapping[str, str]) -> Source:
     )
 
 
-def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
+def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexPackage:
     """What `--from` means: a clone, a package directory, an archive of one, or a codex command."""
-    for clone in change.book.clones:
+    for clone in change.registry.clones:
         if clone.name == wanted:
-            return source_of(clone)
+            return package_of_clone(clone)
     path = path_from(wanted, change.places)
     if os.path.isdir(path):
-        found = package_in(path) or lone_binary_in(path)
+        found = package_in_directory(path) or lone_binary_in(path)
     elif path.endswith((".tar.gz", ".tgz")) and os.path.isfile(path):
         directory = change.scratch()
         with open(path, "rb") as archive:
             unpack(archive, directory, 4 << 30)
-        found = package_in(directory) or lone_binary_in(directory)
+        found = package_in_directory(directory) or lone_binary_in(directory)
     elif os.path.isfile(path):
         owner = wrapper_owner(os.path.realpath(path))
-        found = next((source_of(clone) for clone in change.book.clones if owner in wrapper_ids(clone)), None)
-        found = found or behind(path) or asked(path, env, change.scratch())
+        found = next(
+            (package_of_clone(clone) for clone in change.registry.clones if owner in wrapper_owners(clone)), None
+        )
+        found = found or package_of_command(path) or package_by_probing(path, env, change.scratch())
     else:
         raise MirrorError(
             f"{path} is not there", "--from takes a clone, a codex command, a package directory or a .tar.gz"
@@ -2676,30 +2676,32 @@ def source_named(change: Change, env: Mapping[str, str], wanted: str) -> Source:
     return found
 
 
-def lone_binary_in(directory: str) -> Source | None:
+def lone_binary_in(directory: str) -> CodexPackage | None:
     """A binary without its package, as one of the release's archives holds it."""
     names = [*LAYOUTS, *(name for name in entries_of(directory) if name.startswith("codex"))]
     paths = [os.path.join(directory, name) for name in names]
-    return next((around(path) for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+    return next((package_of_binary(path) for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def source_of(clone: Clone) -> Source:
+def package_of_clone(clone: Clone) -> CodexPackage:
     """A clone's pinned runtime as the source of another."""
     package, entry, kind, version = clone.runtime
     if kind == "npm-package":
         package = os.path.join(package, "package")
     elif found := native_package(package):
         return found._replace(version=version)
-    return Source(package, os.path.relpath(entry, package), kind, version)
+    return CodexPackage(package, os.path.relpath(entry, package), kind, version)
 
 
-def version_of(path: str, env: Mapping[str, str], codex_home: str, meanwhile: Callable[[], None] = lambda: None) -> str:
+def version_of(
+    path: str, env: Mapping[str, str], codex_home: str, while_running: Callable[[], None] = lambda: None
+) -> str:
     """What a Codex says that it is; it leaves files in this home. Raises MirrorError when it fails or hangs."""
     words = ["node", path] if path.endswith(".js") else [path]
-    answer = capture([*words, "--version"], {**env, "CODEX_HOME": codex_home}, os.path.dirname(path), 20, meanwhile)
+    answer = capture([*words, "--version"], {**env, "CODEX_HOME": codex_home}, os.path.dirname(path), 20, while_running)
     said = re.search(rb"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", answer.out)
     if answer.code != 0 or not said:
-        what = what_it_said(answer) if answer.code != 0 else "did not tell its version"
+        what = failure_text(answer) if answer.code != 0 else "did not tell its version"
         raise MirrorError(
             f"{path} {what}", f"a Codex that doesn't start isn't pinned; install it again: {INSTALL_ADVICE}"
         )
@@ -2735,7 +2737,7 @@ class PinnedFile(NamedTuple):
     source: Identity
 
 
-class Known(NamedTuple):
+class LinkCandidates(NamedTuple):
     """The files that may be linked instead of copied, with their absolute paths; `doubted` when one of them is known to
     be damaged, so that each is read first."""
 
@@ -2756,17 +2758,17 @@ def manifest_of(runtime_path: str) -> tuple[PinnedFile, ...] | None:
 @lru_cache(maxsize=8)
 def manifest_in(content: bytes | None) -> tuple[PinnedFile, ...] | None:
     """The files in a manifest, if it makes sense; the clones of one version mostly have the same."""
-    rows = json_object(content).get("files")
+    rows = parse_json_object(content).get("files")
     if not isinstance(rows, list):
         return None
     try:
         files = tuple(PinnedFile(row[0], row[1], row[2], row[3], row[4], Identity(*row[5])) for row in rows)
     except (TypeError, ValueError, IndexError, KeyError):
         return None
-    return files if all(map(makes_sense, files)) else None
+    return files if all(map(is_valid_manifest_row, files)) else None
 
 
-def makes_sense(file: PinnedFile) -> bool:
+def is_valid_manifest_row(file: PinnedFile) -> bool:
     """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers? Mending will give
     a file this mode and time."""
     numbers = (file.mode, file.size, file.mtime_ns, *file.source)
@@ -2775,49 +2777,49 @@ def makes_sense(file: PinnedFile) -> bool:
     if file.mode not in PINNED_MODES or not 0 <= file.mtime_ns < 1 << 63:
         return False
     inside = not file.path.startswith(("/", "../")) and file.path != ".."
-    return inside and os.path.normpath(file.path) == file.path and fits_a_file_name(file.path)
+    return inside and os.path.normpath(file.path) == file.path and is_valid_file_name(file.path)
 
 
-def placed(directory: str, manifest: Sequence[PinnedFile] | None) -> Iterator[tuple[str, PinnedFile]]:
+def files_in_runtime(directory: str, manifest: Sequence[PinnedFile] | None) -> Iterator[tuple[str, PinnedFile]]:
     """The files of a manifest, each with its path in the runtime that lies there."""
     return ((os.path.join(directory, file.path), file) for file in manifest or ())
 
 
-def is_as_pinned(path: str, pinned: PinnedFile) -> bool:
+def looks_as_pinned(path: str, pinned: PinnedFile) -> bool:
     """Does the file still look as it was pinned, going by kind, size, mtime and being a program?"""
     try:
         facts = os.lstat(path)
     except OSError:
         return False
     same = (facts.st_size, facts.st_mtime_ns) == (pinned.size, pinned.mtime_ns)
-    return same and stat.S_ISREG(facts.st_mode) and can_start_as(pinned, facts.st_mode)
+    return same and stat.S_ISREG(facts.st_mode) and is_still_program(pinned, facts.st_mode)
 
 
-def can_start_as(pinned: PinnedFile, mode: int) -> bool:
+def is_still_program(pinned: PinnedFile, mode: int) -> bool:
     """Has a file that was pinned as a program stayed one? More isn't asked: not every file system has modes."""
     return not pinned.mode & ~mode & 0o100
 
 
-def known_files(book: Book, version: str, target: str, wanted: set[Identity]) -> Known:
+def link_candidates(registry: Registry, version: str, target: str, wanted: set[Identity]) -> LinkCandidates:
     """The pinned files of a few clones on the target's disk, of no more than it takes to know those that are wanted."""
     by_identity: dict[Identity, tuple[str, PinnedFile]] = {}
     by_digest: dict[str, tuple[str, PinnedFile]] = {}
-    for directory in runtimes_to_ask(book, version, os.stat(target).st_dev):
+    for directory in runtimes_to_link_from(registry, version, os.stat(target).st_dev):
         if by_identity.keys() >= wanted:
             break
-        for path, file in placed(directory, manifest_of(directory)):
-            if is_as_pinned(path, file):
+        for path, file in files_in_runtime(directory, manifest_of(directory)):
+            if looks_as_pinned(path, file):
                 known = (path, file)
                 for identity in (file.source, identity_of(path)):
                     by_identity.setdefault(identity, known)
                 by_digest.setdefault(file.sha256, known)
-    return Known(by_identity, by_digest, frozenset(file.size for _, file in by_digest.values()))
+    return LinkCandidates(by_identity, by_digest, frozenset(file.size for _, file in by_digest.values()))
 
 
-def runtimes_to_ask(book: Book, version: str, device: int) -> list[str]:
+def runtimes_to_link_from(registry: Registry, version: str, device: int) -> list[str]:
     """A few runtimes on this disk, those of the newest clones: of this version, and one each of other versions."""
     chosen: dict[str, list[str]] = {version: []}
-    for clone in reversed(book.clones):
+    for clone in reversed(registry.clones):
         for runtime in runtimes_kept(clone):
             paths = chosen.setdefault(runtime.version, [])
             enough = PINS_ASKED if runtime.version == version else 1
@@ -2827,7 +2829,7 @@ def runtimes_to_ask(book: Book, version: str, device: int) -> list[str]:
     return [*same, *[path for paths in chosen.values() for path in paths][:PINS_ASKED]]
 
 
-class Part(NamedTuple):
+class PackageEntry(NamedTuple):
     """One entry of a source: a file with its place in the runtime, or a link that stays inside and what it leads to."""
 
     path: str
@@ -2836,16 +2838,16 @@ class Part(NamedTuple):
     leads_to: str = ""
 
 
-def parts_of(source: Source) -> list[Part]:
+def package_entries(source: CodexPackage) -> list[PackageEntry]:
     """All that is pinned of a source."""
     is_alone = source.missing and "/" not in source.entry
     prefix, top = "package" if source.kind == "npm-package" else "", os.path.realpath(source.package)
     parts = []
-    for tail in [source.entry] if is_alone else files_of(source.package):
+    for tail in [source.entry] if is_alone else package_files(source.package):
         path, leads_to = os.path.join(source.package, tail), ""
         if is_link_inside(path, source.package):
             leads_to = os.path.relpath(os.path.relpath(os.path.realpath(path), top), os.path.dirname(tail) or ".")
-        parts.append(Part(path, os.path.join(prefix, tail), identity_of(path), leads_to))
+        parts.append(PackageEntry(path, os.path.join(prefix, tail), identity_of(path), leads_to))
     return parts
 
 
@@ -2855,7 +2857,7 @@ def is_link_inside(path: str, package: str) -> bool:
     return inside and os.path.exists(path)
 
 
-def files_of(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+def package_files(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
     """The relative paths of the files in a package, also of those that links out of it lead to, and of links that stay
     inside it; not a manifest of ours."""
     here = os.path.join(package, tail)
@@ -2867,7 +2869,7 @@ def files_of(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Itera
         if os.path.isfile(path) or is_link_inside(path, package):
             yield os.path.join(tail, name)
         elif os.path.isdir(path) and os.path.realpath(path) not in above:
-            yield from files_of(package, os.path.join(tail, name), above)
+            yield from package_files(package, os.path.join(tail, name), above)
 
 
 def refuse_full_disk(directory: str, needed: int) -> None:
@@ -2880,7 +2882,11 @@ def refuse_full_disk(directory: str, needed: int) -> None:
 
 
 def pin_files(
-    source: Source, parts: Sequence[Part], target: str, known: Known, report: Callable[[str, int, int], None]
+    source: CodexPackage,
+    parts: Sequence[PackageEntry],
+    target: str,
+    known: LinkCandidates,
+    report: Callable[[str, int, int], None],
 ) -> list[PinnedFile]:
     """Fills a new directory with the source's files, each linked to a known one or copied."""
     done, pinned = 0, []
@@ -2897,29 +2903,29 @@ def pin_files(
         if leads_to:
             os.symlink(leads_to, place)
             continue
-        if file := linked_file(path, identity, place, known):
+        if file := link_pinned_file(path, identity, place, known):
             copied(file.size)
         else:
             refuse_full_disk(target, identity.size)
-            file = copied_file(path, place, copied)
+            file = copy_pinned_file(path, place, copied)
         pinned.append(file._replace(path=inside))
-    digested = with_digests(target, pinned)
+    digested = digest_copies(target, pinned)
     is_npm = source.kind == "npm-package"
     refuse_changed_pins(manifest_of(os.path.dirname(source.package) if is_npm else source.package), digested)
     return digested
 
 
-def with_digests(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]:
+def digest_copies(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]:
     """The files with the digests of those that were copied, which are on the disk then: digesting and syncing go side
     by side, since the one needs a processor and the other waits."""
     fresh = sorted((os.path.join(target, file.path) for file in pinned if not file.sha256), key=size_of, reverse=True)
 
     def sync_fresh() -> None:
         for path in fresh:
-            with descriptor(path, os.O_RDONLY) as file:
+            with open_descriptor(path, os.O_RDONLY) as file:
                 sync_file(file)
 
-    done = dict(zip(fresh, side_by_side(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
+    done = dict(zip(fresh, run_parallel(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
     return [file if file.sha256 else file._replace(sha256=done[os.path.join(target, file.path)]) for file in pinned]
 
 
@@ -2930,12 +2936,12 @@ def refuse_changed_pins(before: Sequence[PinnedFile] | None, now: Sequence[Pinne
         raise MirrorError(f"{changed[0]} is not what was pinned", "codex-mirror doctor --deep --fix mends it", REFUSED)
 
 
-def linked_file(source: str, identity: Identity, target: str, known: Known) -> PinnedFile | None:
+def link_pinned_file(source: str, identity: Identity, target: str, known: LinkCandidates) -> PinnedFile | None:
     """Links a pinned file with the same bytes: by the source's recorded identity, or by its digest; never by size."""
     match = known.by_identity.get(identity)
     if not match and identity.size in known.sizes:
         match = known.by_digest.get(digest_of(source))
-    if not match or not is_as_pinned(*match) or (known.doubted and is_damaged(*match)):
+    if not match or not looks_as_pinned(*match) or (known.doubted and is_damaged(*match)):
         return None
     try:
         os.link(match[0], target)
@@ -2946,7 +2952,7 @@ def linked_file(source: str, identity: Identity, target: str, known: Known) -> P
     return match[1]._replace(source=identity)
 
 
-def copied_file(source: str, target: str, copied: Callable[[int], None]) -> PinnedFile:
+def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) -> PinnedFile:
     """A read-only copy, not yet digested and synced. Raises MirrorError when the source changes under our hands."""
     real = os.path.realpath(source)
     identity = identity_of(real)
@@ -2960,44 +2966,44 @@ def copied_file(source: str, target: str, copied: Callable[[int], None]) -> Pinn
 
 def pin_runtime(
     change: Change,
-    source: Source,
+    source: CodexPackage,
     clone: Clone,
-    caller: Caller,
+    context: Context,
     *,
-    meanwhile: Callable[[], None] = lambda: None,
+    while_running: Callable[[], None] = lambda: None,
     doubted: bool = False,
 ) -> Runtime:
     """Pins a complete copy of the source in the clone, tried once: it must start, itself and nothing outside, and be
     the version it is pinned as. `meanwhile` is done while it is tried; `doubted` pins are read before they are linked.
     """
     path = os.path.join(runtimes_of(clone), f"{source.version}-{change.id}")
-    if base_of(clone) not in change.written.made:
-        change.plan(made=[path])
+    if base_of(clone) not in change.plan.made:
+        change.extend_plan(made=[path])
     make_directories(path)
-    parts = parts_of(source)
+    parts = package_entries(source)
     wanted = {part.identity for part in parts if not part.leads_to}
-    known = known_files(change.book, source.version, path, wanted)._replace(doubted=doubted)
-    files = pin_files(source, parts, path, known, caller.report)
+    known = link_candidates(change.registry, source.version, path, wanted)._replace(doubted=doubted)
+    files = pin_files(source, parts, path, known, context.report)
     prefix = "package" if source.kind == "npm-package" else ""
     runtime = Runtime(path, os.path.join(path, prefix, source.entry), source.kind, source.version)
-    env = launch_environment(clone._replace(runtime=runtime), caller.places, caller.env)
+    env = launch_environment(clone._replace(runtime=runtime), context.places, context.env)
 
     def keep() -> None:
         record_pin(path, source, files)
-        meanwhile()
+        while_running()
 
     home, again = change.scratch(), f"install it again: {INSTALL_ADVICE}"
     said = version_of(runtime.entry, env, home, keep)
     if said != source.version:
         raise MirrorError(f"the Codex in {source.package} says {said}, but its package says {source.version}", again)
-    started = binary_started_in(home)
+    started = binary_of_probe(home)
     if started and source.kind == "binary" and not is_below(started, os.path.realpath(path)):
         what = f"{os.path.join(source.package, source.entry)} only starts another program, {started}"
         raise MirrorError(what, "name a package whose codex is the program itself with --from", REFUSED)
     return runtime
 
 
-def record_pin(path: str, source: Source, files: Sequence[PinnedFile]) -> None:
+def record_pin(path: str, source: CodexPackage, files: Sequence[PinnedFile]) -> None:
     """Writes the manifest of a new runtime; all its names are on the disk when this returns."""
     rows = [[*file[:5], list(file.source)] for file in files]
     document = {"version": 1, "codex": source.version, "from": source.package, "files": rows}
@@ -3012,8 +3018,8 @@ def complaints_about_runtime(runtime: Runtime, manifest: Sequence[PinnedFile] | 
     needed = os.X_OK if runtime.kind == "binary" else os.R_OK
     if not (os.path.isfile(runtime.entry) and os.access(runtime.entry, needed)):
         return [runtime.entry]
-    files = placed(runtime.path, manifest)
-    return [path for path, file in files if not is_as_pinned(path, file) and is_damaged(path, file)]
+    files = files_in_runtime(runtime.path, manifest)
+    return [path for path, file in files if not looks_as_pinned(path, file) and is_damaged(path, file)]
 
 
 def has_bytes_of(path: str, file: PinnedFile) -> bool:
@@ -3023,13 +3029,13 @@ def has_bytes_of(path: str, file: PinnedFile) -> bool:
 
 def is_damaged(path: str, file: PinnedFile) -> bool:
     """Is this file not the one that was pinned, going by its bytes and its being a program?"""
-    return not has_bytes_of(path, file) or not can_start_as(file, os.lstat(path).st_mode)
+    return not has_bytes_of(path, file) or not is_still_program(file, os.lstat(path).st_mode)
 
 
-def is_another_build(source: Source, runtime: Runtime, manifest: Sequence[PinnedFile]) -> bool:
+def is_another_build(source: CodexPackage, runtime: Runtime, manifest: Sequence[PinnedFile]) -> bool:
     """Has a source other files than were pinned? Reads only those that aren't the ones that the pins came from."""
     pinned = {file.path: file for file in manifest}
-    there = {part.inside: part for part in parts_of(source) if not part.leads_to}
+    there = {part.inside: part for part in package_entries(source) if not part.leads_to}
     return there.keys() != pinned.keys() or any(
         part.identity != pinned[inside].source
         and not is_same_file(os.path.realpath(part.path), os.path.join(runtime.path, inside))
@@ -3040,7 +3046,7 @@ def is_another_build(source: Source, runtime: Runtime, manifest: Sequence[Pinned
 
 def damaged_files(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[tuple[str, PinnedFile]]:
     """Every pinned file whose bytes differ from its manifest; reads them all."""
-    return [(path, file) for path, file in placed(runtime.path, manifest) if is_damaged(path, file)]
+    return [(path, file) for path, file in files_in_runtime(runtime.path, manifest) if is_damaged(path, file)]
 
 
 # --- Shell PATH -----------------------------------------------------------------------------------
@@ -3056,7 +3062,7 @@ def off_path_text(directory: str) -> str:
 
 def path_setup_line(directory: str, places: Places) -> str:
     """The command that puts a directory on PATH; only one that isn't the environment's has to be named."""
-    return "codex-mirror path setup" + (f" --bin-dir {quoted(directory)}" if directory != places.bin_dir else "")
+    return "codex-mirror path setup" + (f" --bin-dir {shell_quote(directory)}" if directory != places.bin_dir else "")
 
 
 def checked_bin_dir(bin_dir: str, places: Places) -> str:
@@ -3077,7 +3083,7 @@ def shell_of(env: Mapping[str, str]) -> str:
     return name if name in ("bash", "zsh", "fish") else "sh"
 
 
-def strange_shell(env: Mapping[str, str]) -> str:
+def unknown_shell(env: Mapping[str, str]) -> str:
     """The user's shell, when it is none that is known to read an rc file of ours, nor a `.profile`."""
     name = os.path.basename(env.get("SHELL", ""))
     return "" if name in (shell_of(env), "", "ash", "busybox", "dash", "ksh", "mksh", "yash") else name
@@ -3086,7 +3092,7 @@ def strange_shell(env: Mapping[str, str]) -> str:
 def reload_line(shell: str, path: str, is_own: bool) -> str:
     """The command with which a shell reads this rc file of its own; another file it must be given."""
     if not is_own or shell == "sh":
-        return f"source {fish_quoted(path)}" if shell == "fish" else f". {quoted(path)}"
+        return f"source {fish_quote(path)}" if shell == "fish" else f". {shell_quote(path)}"
     return f"exec {shell}" + (" -l" if shell == "bash" and not path.endswith("/.bashrc") else "")
 
 
@@ -3118,22 +3124,22 @@ def checked_rc_file(text: str, places: Places) -> str:
     return path
 
 
-def rc_paths(caller: Caller, shell: str, rc_file: str) -> list[str]:
+def rc_paths(context: Context, shell: str, rc_file: str) -> list[str]:
     """The rc files that are meant."""
     if rc_file:
-        return [checked_rc_file(path_from(rc_file, caller.places), caller.places)]
-    return rc_files(shell or shell_of(caller.env), caller.env, caller.places.user_home, os.uname().sysname)
+        return [checked_rc_file(path_from(rc_file, context.places), context.places)]
+    return rc_files(shell or shell_of(context.env), context.env, context.places.user_home, os.uname().sysname)
 
 
 def edit_rc_files(
-    caller: Caller, what: str, paths: Sequence[str], edit: Callable[[dict[str, str]], Sequence[str]]
+    context: Context, what: str, paths: Sequence[str], edit: Callable[[dict[str, str]], Sequence[str]]
 ) -> tuple[list[str], list[str]]:
     """Edits the files one after the other, each at one stroke; those that were changed, and why others were not."""
     changed, refused = [], []
-    with writing(caller, what) as change:
+    with begin_change(context, what) as change:
         for path in paths:
             try:
-                changed += [path] if edit_rc(change, path, edit) else []
+                changed += [path] if edit_rc_file(change, path, edit) else []
             except MirrorError as error:
                 refused += [error.message, error.hint, *error.lines]
         for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
@@ -3142,7 +3148,7 @@ def edit_rc_files(
     return changed, refused
 
 
-def edit_rc(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]]) -> bool:
+def edit_rc_file(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]]) -> bool:
     """Gives an rc file, at one stroke, a block of the lines that `edit` makes of its block's directories and lines, or
     takes ours away when it makes none; True when the file was changed.
 
@@ -3153,7 +3159,7 @@ def edit_rc(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence
     try:
         before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
         block = path_block(edit(path_lines(content or b"")))
-        wanted = with_block(content, block, len(missing_directories(os.path.dirname(real))))
+        wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
@@ -3163,28 +3169,28 @@ def edit_rc(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence
         raise MirrorError(f"{path} was left as it is: it is read-only", by_hand, REFUSED, block)
     if wanted is None:
         made = list(directories_above(os.path.dirname(real)))[: directories_made_for_block(content or b"")]
-        change.plan(parents=made[::-1])
-        refuse_written_meanwhile(path, before)
+        change.extend_plan(parents=made[::-1])
+        refuse_changed_file(path, before)
         os.unlink(real)
         return True
     change.make_room(os.path.dirname(real))
     temporary = staged_name(real, change.id)
-    change.plan(made=[temporary])
+    change.extend_plan(made=[temporary])
     write_new(temporary, wanted, 0o600 if before else 0o644)
     if not before:
         put_in_place(temporary, real)
         return True
     try:
-        copy_traits(real, temporary)
+        copy_metadata(real, temporary)
     except OSError as error:
         reason = f"its owner can't be kept ({error.strerror})"
         raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
-    refuse_written_meanwhile(path, before)
+    refuse_changed_file(path, before)
     os.replace(temporary, real)
     return True
 
 
-def refuse_written_meanwhile(path: str, before: Identity | None) -> None:
+def refuse_changed_file(path: str, before: Identity | None) -> None:
     """Refuses to replace a file that isn't any more what was read. Raises MirrorError BUSY."""
     if identity_of(path) != before:
         raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
@@ -3205,11 +3211,11 @@ def login_file(codex_home: str) -> str:
 def account_of(clone: Clone) -> Account:
     """Who the clone's `auth.json` says is logged in; `unknown` for a torn, huge or odd file."""
     codex_home = codex_home_of(clone)
-    account = account_in(login_file(codex_home))
+    account = account_in_file(login_file(codex_home))
     return Account("keyring") if account.kind == "none" and keeps_login_in_keyring(codex_home) else account
 
 
-def account_in(path: str) -> Account:
+def account_in_file(path: str) -> Account:
     """The account in a login file. Codex up to 0.154 doesn't replace it at one stroke, so a torn one is read again."""
     for patience in (0.02, 0.05, 0):
         try:
@@ -3227,7 +3233,7 @@ def account_from_login(login: Any, written: float) -> Account:
     """The account in a login as Codex 0.169 writes it; `written` is the file's mtime, in Unix seconds."""
     if not isinstance(login, dict):
         return Account("unknown")
-    since = int(moment_from(text_in(login, "last_refresh")) or written)
+    since = int(timestamp_from(text_in(login, "last_refresh")) or written)
     tokens, key = login.get("tokens"), text_in(login, "OPENAI_API_KEY")
     if any(text_in(tokens, name) for name in ("id_token", "access_token", "refresh_token")):
         claims = claims_in(text_in(tokens, "id_token"))
@@ -3241,7 +3247,7 @@ def account_from_login(login: Any, written: float) -> Account:
             since=since,
         )
     if key:
-        return Account("api-key", key=masked(key), since=since)
+        return Account("api-key", key=mask_key(key), since=since)
     if any(login.get(name) for name in OTHER_LOGINS):
         return Account("other", since=since)
     strange = any(value for name, value in login.items() if name not in ("auth_mode", "last_refresh"))
@@ -3254,19 +3260,19 @@ def claims_in(token: str) -> dict[str, Any]:
 
     payload = token.split(".")[1] if token.count(".") == 2 else ""
     try:
-        return json_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return parse_json_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except ValueError:
         return {}
 
 
-def masked(key: str) -> str:
+def mask_key(key: str) -> str:
     """An API key that can be told from another one, and nothing more."""
     return f"sk-…{key[-4:]}" if len(key) >= 16 else "sk-…"
 
 
 def age_text(account: Account, now: float) -> str:
     """How old the login is; nothing where that isn't known."""
-    return f"{span_text(now - account.since)} old" if account.since else ""
+    return f"{duration_text(now - account.since)} old" if account.since else ""
 
 
 def is_known(account: Account) -> bool:
@@ -3291,7 +3297,7 @@ def account_text(account: Account) -> str:
 
 def keeps_login_in_keyring(codex_home: str) -> bool:
     """Does this home's config.toml keep the login in the system's keyring?"""
-    store = settings_in(config_text(codex_home)).get("cli_auth_credentials_store", "")
+    store = config_values(config_text(codex_home)).get("cli_auth_credentials_store", "")
     return store.strip("\"'") in ("keyring", "auto")
 
 
@@ -3313,11 +3319,11 @@ def config_text(codex_home: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def settings_in(config: str) -> Mapping[str, str]:
+def config_values(config: str) -> Mapping[str, str]:
     """The values in a config.toml, as written, by `key` or `table.key`, also those inside `{}`; doctor asks for them
     twice. `tomllib` came with 3.11."""
     settings: dict[str, str] = {}
-    for setting in statements_in(config):
+    for setting in config_statements(config):
         if setting.key:
             name = ".".join((*setting.table, *setting.key))
             settings[name] = setting.value
@@ -3327,7 +3333,7 @@ def settings_in(config: str) -> Mapping[str, str]:
     return settings
 
 
-class Statement(NamedTuple):
+class ConfigStatement(NamedTuple):
     """A statement of a config.toml: its text, the table that it stands in, and its key by parts with its value as
     written; a header and a comment have no key."""
 
@@ -3341,7 +3347,7 @@ class Statement(NamedTuple):
 TOML_OPAQUE = r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*'''
 
 
-def statements_in(config: str) -> Iterator[Statement]:
+def config_statements(config: str) -> Iterator[ConfigStatement]:
     """The statements of a config.toml in their order; their texts together are all of it, whatever it is."""
     plain = re.sub(
         TOML_OPAQUE, lambda part: (" " if part[0][0] == "#" else "x") * len(part[0]), config, flags=re.DOTALL
@@ -3360,18 +3366,18 @@ def statements_in(config: str) -> Iterator[Statement]:
             table = ("[[", *table) if shown.lstrip().startswith("[[") else table
         at = -1 if is_header else shown.find("=")
         key = key_parts(text[:at]) if at >= 0 else ()
-        yield Statement(text, table, key, text[at + 1 : len(shown.rstrip())].strip() if key else "")
+        yield ConfigStatement(text, table, key, text[at + 1 : len(shown.rstrip())].strip() if key else "")
     if start < len(config):
-        yield Statement(config[start:], table)
+        yield ConfigStatement(config[start:], table)
 
 
 def key_parts(text: str) -> tuple[str, ...]:
     """The parts of a dotted key, without quotes and escapes."""
     parts = re.findall(r"""(?s)"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s."']+)""", text)
-    return tuple(unescaped(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
+    return tuple(unescape_toml(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
 
 
-def unescaped(text: str) -> str:
+def unescape_toml(text: str) -> str:
     try:
         return text.encode("ascii", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError:
@@ -3418,7 +3424,7 @@ def rollouts_of(clone: Clone) -> list[tuple[float, str]]:
 
 def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, int]:
     """The limits nearest to the end of a session file, read backwards, and how many bytes that took, `most` or less."""
-    with descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
+    with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
         facts = os.fstat(file)
         end = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
         start, limit = end, max(end - most, 0)
@@ -3441,14 +3447,14 @@ def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, in
 
 def limits_from(line: bytes) -> Usage:
     """The limits in one line of a session file (Codex 0.120 to 0.169); no windows when it has none of ours."""
-    record = json_object(line)
+    record = parse_json_object(line)
     payload = record.get("payload")
     limits = payload.get("rate_limits") if isinstance(payload, dict) else None
     if not isinstance(limits, dict) or limits.get("limit_id") not in (None, "codex"):
         return Usage()
     if (text_in(record, "type"), text_in(payload, "type")) != ("event_msg", "token_count"):
         return Usage()
-    as_of = moment_from(text_in(record, "timestamp"))
+    as_of = timestamp_from(text_in(record, "timestamp"))
     windows = [window_from(limits.get(slot), as_of) for slot in ("primary", "secondary")]
     return Usage(tuple(sorted(window for window in windows if window)), as_of, text_in(limits, "plan_type"))
 
@@ -3463,17 +3469,17 @@ def window_from(slot: Any, as_of: float) -> Window | None:
     return Window(int(minutes), min(max(used, 0.0), 100.0), resets_at)
 
 
-def used_now(window: Window, now: float) -> float:
+def used_percent(window: Window, now: float) -> float:
     """What is used of a window; nothing after its reset."""
     return 0.0 if window.resets_at <= now else window.used
 
 
-def left_now(usage: Usage, now: float) -> float | None:
+def left_percent(usage: Usage, now: float) -> float | None:
     """What is left in percent, the least over the windows; None when nothing is known."""
-    return min((100 - used_now(window, now) for window in usage.windows), default=None)
+    return min((100 - used_percent(window, now) for window in usage.windows), default=None)
 
 
-# --- Homes ----------------------------------------------------------------------------------------
+# --- Home directory -------------------------------------------------------------------------------
 
 UPDATE_PROMPT = "check_for_update_on_startup"
 PIN_SETTINGS = {
@@ -3532,9 +3538,9 @@ def updater_file(clone: Clone) -> str:
 
 def complaints_about_pin(clone: Clone) -> list[str]:
     """The settings that would let this clone's Codex slip its pin."""
-    settings = settings_in(config_text(codex_home_of(clone)))
+    settings = config_values(config_text(codex_home_of(clone)))
     loose = [key for key in (UPDATE_PROMPT, f"features.{PIN_FEATURE}") if settings.get(key) != "false"]
-    updater = json_in(updater_file(clone)).get("updater")
+    updater = read_json_object(updater_file(clone)).get("updater")
     if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
         loose.append("app-server-daemon/settings.json")
     return loose
@@ -3546,7 +3552,7 @@ def with_pin_settings(config: str, foreign: bool) -> str:
     From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
     those that name the places of databases and logs, which two homes must not share."""
     dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {UPDATE_PROMPT}
-    statements = statements_in(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
+    statements = config_statements(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
     kept, there = [], set()
     for one in statements:
         name = one.key[0] if len(one.key) == 1 and not one.table else ""
@@ -3557,27 +3563,27 @@ def with_pin_settings(config: str, foreign: bool) -> str:
     return PIN_COMMENT + settings + "".join(kept)
 
 
-def settled_config(change: Change, clone: Clone, caller: Caller, config: bytes, foreign: bool = True) -> bytes:
+def pinned_config(change: Change, clone: Clone, context: Context, config: bytes, foreign: bool = True) -> bytes:
     """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
 
     Raises MirrorError when Codex can't read them."""
     home = change.scratch()
     path = config_file(home)
     held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
-    forced = [name for name in settings_in(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
+    forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:
         what = f"these settings have {forced[0]}, which can log a clone out"
         raise MirrorError(what, "take it out of them", REFUSED)
     write_new(path, held.encode("utf-8", "surrogateescape"))
-    tried_settings(clone, caller, home, "features", "disable", PIN_FEATURE)
+    check_settings_start(clone, context, home, "features", "disable", PIN_FEATURE)
     write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
-    tried_settings(clone, caller, home, "login", "status")
+    check_settings_start(clone, context, home, "login", "status")
     return read_whole(path, CONFIG_LIMIT)
 
 
-def tried_settings(clone: Clone, caller: Caller, home: str, *arguments: str) -> None:
+def check_settings_start(clone: Clone, context: Context, home: str, *arguments: str) -> None:
     """Starts the clone's Codex once on the settings in this CODEX_HOME. Raises MirrorError when it can't read them."""
-    program = launch(clone, caller.places, caller.env, arguments)
+    program = launch_program(clone, context.places, context.env, arguments)
     answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
     if answer.code in (None, 126) or b"rror loading config" in answer.err:
         words = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), "").split()
@@ -3589,9 +3595,9 @@ def tried_settings(clone: Clone, caller: Caller, home: str, *arguments: str) -> 
 def with_feature_off(config: bytes) -> bytes:
     """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
     text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
-    texts = [with_feature_turned(one) for one in statements_in(text)]
-    if settings_in("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
-        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in statements_in("".join(texts))]
+    texts = [statement_with_feature_off(one) for one in config_statements(text)]
+    if config_values("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
+        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in config_statements("".join(texts))]
         header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
         inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
         if header >= 0:
@@ -3606,7 +3612,7 @@ def with_feature_off(config: bytes) -> bytes:
     return "".join(texts).encode("utf-8", "surrogateescape")
 
 
-def with_feature_turned(one: Statement) -> str:
+def statement_with_feature_off(one: ConfigStatement) -> str:
     """The text of a statement with the pin's feature off where it is on, a profile's, too."""
     if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
         return re.sub(r"=\s*true\b", "= false", one.text, count=1)
@@ -3615,9 +3621,9 @@ def with_feature_turned(one: Statement) -> str:
     return one.text
 
 
-def settings_home(wanted: str, book: Book, places: Places) -> str:
+def settings_source(wanted: str, registry: Registry, places: Places) -> str:
     """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
-    for clone in book.clones:
+    for clone in registry.clones:
         if clone.name == wanted:
             return codex_home_of(clone)
     path = os.path.realpath(path_from(wanted, places))
@@ -3633,7 +3639,7 @@ def is_codex_home(path: str) -> bool:
     return any(kind_of(os.path.join(path, mark)) for mark in HOME_MARKS)
 
 
-def setting_files(source: str) -> list[str]:
+def settings_files(source: str) -> list[str]:
     """The files below a Codex home that are settings and no secret, besides config.toml; relative paths."""
     return [tail for name in SETTINGS_COPIED for tail in plain_files(source, name, skipped=(".system",))]
 
@@ -3665,18 +3671,18 @@ def own_files(clone: Clone) -> list[str]:
     """The files in a clone's home that neither we nor Codex made, and no cache: work, settings, and logins of other
     programs."""
     codex_home = codex_home_of(clone)
-    tails = [*setting_files(codex_home), ".credentials.json", "history.jsonl"]
+    tails = [*settings_files(codex_home), ".credentials.json", "history.jsonl"]
     tails += ["config.toml"] if config_text(codex_home) not in ("", NEW_CONFIG) else []
     there = (path for tail in tails if kind_of(path := os.path.join(codex_home, tail)))
     found = [*files_below(home_of(clone), NOT_OWN), *there, *files_below(os.path.join(codex_home, "memories"))]
     return [path for path in found if not os.path.islink(path)]
 
 
-def checked_shares(wanted: Sequence[str], home: str, caller: Caller, book: Book) -> tuple[str, ...]:
+def checked_shares(wanted: Sequence[str], home: str, context: Context, registry: Registry) -> tuple[str, ...]:
     """The entries of the real home that are meant for a clone with this kind of HOME, none inside another; `none` is no
     entry. Raises MirrorError."""
-    codex_home = caller.env.get("CODEX_HOME", "")
-    shares = [checked_share(text, caller.places, book, codex_home) for text in wanted if text != "none"]
+    codex_home = context.env.get("CODEX_HOME", "")
+    shares = [checked_share(text, context.places, registry, codex_home) for text in wanted if text != "none"]
     if shares and home != "isolated":
         raise MirrorError(
             f"{shares[0]} is there already in the real HOME", "--share goes with --home isolated", REFUSED
@@ -3684,7 +3690,7 @@ def checked_shares(wanted: Sequence[str], home: str, caller: Caller, book: Book)
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
-def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -> str:
+def checked_share(text: str, places: Places, registry: Registry, codex_home: str = "") -> str:
     """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login, also
     not to that of the `codex_home` in use.
 
@@ -3696,7 +3702,7 @@ def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -
     secret = [
         places.mirror_home,
         *(os.path.join(places.user_home, name) for name in NEVER_SHARED),
-        *map(base_of, book.clones),
+        *map(base_of, registry.clones),
         *([os.path.abspath(codex_home)] if codex_home else []),
     ]
     for guarded in (name for one in secret for name in (one, os.path.realpath(one))):
@@ -3711,7 +3717,7 @@ def checked_share(text: str, places: Places, book: Book, codex_home: str = "") -
 # --- Clones ---------------------------------------------------------------------------------------
 
 
-class Luggage(NamedTuple):
+class ImportedHome(NamedTuple):
     """What a new clone brings along from another Codex home besides its settings; a login that is moved is set `aside`
     there."""
 
@@ -3721,7 +3727,7 @@ class Luggage(NamedTuple):
     aside: str = ""
 
 
-class Wish(NamedTuple):
+class NewClone(NamedTuple):
     """How a new clone should be; without any `shares` it gets those of every new clone."""
 
     name: CloneName
@@ -3732,78 +3738,78 @@ class Wish(NamedTuple):
     keep_env: tuple[str, ...] = ()
     settings_from: str = ""
     allow_incomplete: bool = False
-    luggage: Luggage | None = None
+    luggage: ImportedHome | None = None
 
 
-def now_text() -> str:
-    return iso_text(time.time())
+def current_timestamp() -> str:
+    return timestamp_text(time.time())
 
 
-def create_clone(caller: Caller, wish: Wish) -> tuple[Clone, list[str]]:
+def create_clone(context: Context, wish: NewClone) -> tuple[Clone, list[str]]:
     """Makes a clone; and what could not be finished after the commit, in words. Raises MirrorError."""
-    return make_clone(caller, f"create {wish.name}", lambda change: wish)
+    return make_clone(context, f"create {wish.name}", lambda change: wish)
 
 
-def make_clone(caller: Caller, what: str, wished: Callable[[Change], Wish]) -> tuple[Clone, list[str]]:
+def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]) -> tuple[Clone, list[str]]:
     """Makes a clone as it is wished once the change has begun, and furnishes its home, before anyone can see it."""
-    places = caller.places
-    with writing(caller, what) as change:
+    places = context.places
+    with begin_change(context, what) as change:
         wish = wished(change)
         given = wish.settings_from
-        luggage = Luggage(settings_home(given, change.book, places)) if given else wish.luggage
-        refuse_taken_name(change.book, wish.name)
-        refuse_taken_command(wish.name, places, caller.env.get("PATH", os.defpath))
-        clone_id = fresh_uuid()
-        root = root_for(wish, clone_id, change.book, places)
-        source = find_source(change, caller.env, wish.source, wish.allow_incomplete)
-        runtime = Runtime(os.path.join(base_below(root), "runtime"), base_below(root), source.kind, source.version)
+        luggage = ImportedHome(settings_source(given, change.registry, places)) if given else wish.luggage
+        refuse_taken_name(change.registry, wish.name)
+        refuse_taken_command(wish.name, places, context.env.get("PATH", os.defpath))
+        clone_id = new_uuid()
+        root = root_for(wish, clone_id, change.registry, places)
+        source = find_package(change, context.env, wish.source, wish.allow_incomplete)
+        runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
         wrapper = os.path.join(checked_bin_dir("", places), wish.name)
         keep_env = tuple(dict.fromkeys(map(checked_variable, wish.keep_env)))
-        shared, now = shares_for(wish, caller, change.book), now_text()
+        shared, now = shares_for(wish, context, change.registry), current_timestamp()
         clone = Clone(clone_id, wish.name, root, runtime, None, wrapper, now, now, wish.home, shared, keep_env)
         clone = clone._replace(made_root=not kind_of(root))
-        claim(change, clone)
+        create_clone_directory(change, clone)
         build_home(clone, places)
         keep_home = partial(sync_tree, home_of(clone))
-        clone = clone._replace(runtime=pin_runtime(change, source, clone, caller, meanwhile=keep_home))
+        clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
         if luggage:
-            furnish(change, clone, caller, luggage)
+            fill_home(change, clone, context, luggage)
             keep_home()
         write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
         stage_wrapper(change, clone, replaces=False)
-        change.commit(with_clone(change.book, clone))
-    return clone, change.left
+        change.commit(with_clone(change.registry, clone))
+    return clone, change.unfinished
 
 
-def furnish(change: Change, clone: Clone, caller: Caller, luggage: Luggage) -> None:
+def fill_home(change: Change, clone: Clone, context: Context, luggage: ImportedHome) -> None:
     """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
     source, target = luggage.home, codex_home_of(clone)
-    copy_tree(source, target, setting_files(source))
+    copy_tree(source, target, settings_files(source))
     config = read_config(source)
     if config is not None:
-        write_whole(config_file(target), settled_config(change, clone, caller, config))
+        write_whole(config_file(target), pinned_config(change, clone, context, config))
     if luggage.sessions:
         copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
     login = login_file(source)
     if luggage.login and os.path.isfile(login):
         content, place = read_whole(login, LOGIN_LIMIT), login_file(target)
         if luggage.aside:
-            moved = Moved(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
-            change.plan(moved=[moved])
+            moved = MovedLogin(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
+            change.extend_plan(moved=[moved])
         change.stage(place, content, 0o600, replaces=False)
 
 
-def shares_for(wish: Wish, caller: Caller, book: Book) -> tuple[str, ...]:
+def shares_for(wish: NewClone, context: Context, registry: Registry) -> tuple[str, ...]:
     """The entries of the real home that the new one shares."""
     if wish.shares:
-        return checked_shares(wish.shares, wish.home, caller, book)
+        return checked_shares(wish.shares, wish.home, context, registry)
     defaults = default_shares(os.uname().sysname) if wish.home == "isolated" else ()
-    return tuple(share for share in defaults if os.path.lexists(os.path.join(caller.places.user_home, share)))
+    return tuple(share for share in defaults if os.path.lexists(os.path.join(context.places.user_home, share)))
 
 
-def refuse_taken_name(book: Book, name: str) -> None:
+def refuse_taken_name(registry: Registry, name: str) -> None:
     """Refuses a name that a clone has, in whatever case. Raises MirrorError."""
-    for entry in book.entries:
+    for entry in registry.entries:
         taken = entry.name if isinstance(entry, Clone) else text_in(entry.row, "name")
         if taken == name:
             raise MirrorError(f"clone '{name}' exists already", "choose another name, or remove it first", REFUSED)
@@ -3811,10 +3817,10 @@ def refuse_taken_name(book: Book, name: str) -> None:
             raise MirrorError(f"'{name}' differs from the clone '{taken}' only by case", "choose another name", REFUSED)
 
 
-def root_for(wish: Wish, clone_id: str, book: Book, places: Places) -> str:
+def root_for(wish: NewClone, clone_id: str, registry: Registry, places: Places) -> str:
     """Where the clone will live; a free place. Raises MirrorError."""
     if not wish.root:
-        root = os.path.join(clones_in(places), wish.name)
+        root = os.path.join(clones_directory(places), wish.name)
         return f"{root}-{clone_id[:8]}" if kind_of(root) and entries_of(root) else root
     root = os.path.realpath(path_from(wish.root, places))
     complaint = complaint_about_root(root, places._replace(mirror_home=os.path.realpath(places.mirror_home)))
@@ -3822,12 +3828,12 @@ def root_for(wish: Wish, clone_id: str, book: Book, places: Places) -> str:
         raise MirrorError(
             f"--root {wish.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
         )
-    roots = {clone.root: clone.name for clone in book.clones}
+    roots = {clone.root: clone.name for clone in registry.clones}
     for above in directories_above(os.path.dirname(root)):
         if above in roots:
             raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
-    if kind_of(base_below(root)):
-        raise MirrorError(f"{base_below(root)} is there already", "name another directory with --root", REFUSED)
+    if kind_of(base_in_root(root)):
+        raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
     if kind_of(root):
         facts = os.stat(root)
         if not stat.S_ISDIR(facts.st_mode):
@@ -3837,11 +3843,11 @@ def root_for(wish: Wish, clone_id: str, book: Book, places: Places) -> str:
     return root
 
 
-def claim(change: Change, clone: Clone) -> None:
+def create_clone_directory(change: Change, clone: Clone) -> None:
     """Takes the clone's directory at one stroke: it is there with its id inside, or not at all."""
     base, fresh = base_of(clone), f"{base_of(clone)}.new-{change.id}"
     made = [fresh, base, change.scratch_name]
-    change.plan(parents=missing_directories(clone.root), made=made, clones=[clone])
+    change.extend_plan(parents=missing_directories(clone.root), made=made, clones=[clone])
     make_directories(clone.root)
     os.mkdir(fresh, 0o700)
     write_new(os.path.join(fresh, "clone.json"), json.dumps({"id": clone.id, "name": clone.name}).encode())
@@ -3857,13 +3863,13 @@ def complaint_about_base(clone: Clone) -> str:
     base, names = base_of(clone), set(entries_of(base_of(clone)))
     if kind_of(base) not in ("directory", ""):
         return f"{base} is not a directory"
-    if not kind_of(base) or base_id(base) == clone.id:
+    if not kind_of(base) or id_in_base(base) == clone.id:
         return ""
     strange = "clone.json" in names or not {"runtime", "home"} & names or names & {"registry.json", "clones", "lock"}
     return f"{base} is not the directory of '{clone.name}'" if strange else ""
 
 
-def prove(clone: Clone) -> None:
+def verify_clone_directory(clone: Clone) -> None:
     """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now, and is
     made private and writable.
 
@@ -3878,37 +3884,37 @@ def prove(clone: Clone) -> None:
     for directory in (base, home_of(clone), codex_home_of(clone), runtimes_of(clone)):
         if kind_of(directory) == "directory":
             make_private(directory, 0o700)
-    if base_id(base) != clone.id:
+    if id_in_base(base) != clone.id:
         write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
 
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     """Stages the clone's wrapper where it is ours to write; else it is left, and said."""
     if kind_of(clone.wrapper) and not is_wrapper_of(clone, clone.wrapper):
-        change.left.append(f"{clone.wrapper} isn't ours, and was left as it is")
+        change.unfinished.append(f"{clone.wrapper} isn't ours, and was left as it is")
         return
     change.make_room(os.path.dirname(clone.wrapper))
-    change.stage(clone.wrapper, wrapper_of(clone, change.places), 0o755, replaces)
+    change.stage(clone.wrapper, wrapper_content(clone, change.places), 0o755, replaces)
 
 
-def halves_of(change: Change, targets: Sequence[str], replaces: bool = False) -> list[str]:
+def stage_files(change: Change, targets: Sequence[str], replaces: bool = False) -> list[str]:
     """Plans to put files of a clone in place after the commit, with room for them; where to write each till then."""
     for directory in dict.fromkeys(map(os.path.dirname, targets)):
         change.make_room(directory, 0o700)
-    staged = [Staged(staged_name(target, change.id), target, replaces) for target in targets]
-    change.plan(staged=staged)
+    staged = [StagedFile(staged_name(target, change.id), target, replaces) for target in targets]
+    change.extend_plan(staged=staged)
     return [half.temporary for half in staged]
 
 
 @contextlib.contextmanager
-def changing(caller: Caller, what: str, name: str, removes: bool = False) -> Iterator[tuple[Change, Clone]]:
+def begin_clone_change(context: Context, what: str, name: str, removes: bool = False) -> Iterator[tuple[Change, Clone]]:
     """A change to one clone, whose directory is proved to be its own, unless it is gone and is to go. Raises
     MirrorError."""
-    with writing(caller, f"{what} {name}", frees_space=removes) as change:
-        clone = clone_named(change.book, name)
+    with begin_change(context, f"{what} {name}", frees_space=removes) as change:
+        clone = clone_named(change.registry, name)
         if kind_of(base_of(clone)) or not removes:
-            prove(clone)
-        change.plan(clones=[clone])
+            verify_clone_directory(clone)
+        change.extend_plan(clones=[clone])
         yield change, clone
 
 
@@ -3916,8 +3922,8 @@ def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
     """The pids of the clone's Codex: those that someone works with, and those in the background, the server and its
     updater, which leave theirs in JSON files (Codex 0.169)."""
     files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
-    background = {pid for path in files if isinstance(pid := json_in(path).get("pid"), int)}
-    pids = running_in(base_of(clone), codex_home_of(clone))
+    background = {pid for path in files if isinstance(pid := read_json_object(path).get("pid"), int)}
+    pids = codex_pids_in(base_of(clone), codex_home_of(clone))
     return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
 
 
@@ -3931,36 +3937,36 @@ def refuse_running(clone: Clone, deed: str) -> None:
         )
 
 
-def remove_clone(caller: Caller, name: str, force: bool = False) -> tuple[Clone, list[str]]:
+def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str]]:
     """Removes a clone with its login, sessions and wrapper; a Codex that still ran would make files again, and is
     ended first. Raises MirrorError."""
-    with changing(caller, "remove", name, removes=True) as (change, clone):
+    with begin_clone_change(context, "remove", name, removes=True) as (change, clone):
         if not force:
             refuse_running(clone, "remove")
         stop_processes([pid for pids in running_codex(clone) for pid in pids])
-        doomed = [base_of(clone), *([clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])]
-        change.plan(doomed=doomed, parents=[clone.root] if clone.made_root else [])
-        change.commit(without_clone(change.book, clone))
-    return clone, change.left
+        to_delete = [base_of(clone), *([clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])]
+        change.extend_plan(to_delete=to_delete, parents=[clone.root] if clone.made_root else [])
+        change.commit(without_clone(change.registry, clone))
+    return clone, change.unfinished
 
 
-def rename_clone(caller: Caller, old: str, new: str) -> tuple[Clone, list[str]]:
+def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]]:
     """Gives a clone another name and command; its home stays where it is. Raises MirrorError."""
     name = new_clone_name(new)
-    with changing(caller, "rename", old) as (change, clone):
-        refuse_taken_name(change.book, name)
-        refuse_taken_command(name, caller.places, caller.env.get("PATH", os.defpath))
+    with begin_clone_change(context, "rename", old) as (change, clone):
+        refuse_taken_name(change.registry, name)
+        refuse_taken_command(name, context.places, context.env.get("PATH", os.defpath))
         wrapper = os.path.join(os.path.dirname(clone.wrapper), name)
         if kind_of(wrapper):
             raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
-        renamed = clone._replace(name=name, wrapper=wrapper, updated=now_text())
-        change.plan(doomed=[clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])
+        renamed = clone._replace(name=name, wrapper=wrapper, updated=current_timestamp())
+        change.extend_plan(to_delete=[clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])
         stage_wrapper(change, renamed, replaces=False)
-        change.commit(with_clone(change.book, renamed))
-    return renamed, change.left
+        change.commit(with_clone(change.registry, renamed))
+    return renamed, change.unfinished
 
 
-# --- Upkeep ---------------------------------------------------------------------------------------
+# --- Updates --------------------------------------------------------------------------------------
 
 
 def unused_runtimes(clone: Clone) -> list[str]:
@@ -3972,19 +3978,19 @@ def unused_runtimes(clone: Clone) -> list[str]:
     keeps_legacy = runtimes_of(clone) in kept
     others = [path for path in paths_in(runtimes_of(clone)) if path not in kept]
     unneeded = [path for path in others if not keeps_legacy or re.match(RUNTIME_NAME, os.path.basename(path))]
-    return [path for path in unneeded if not running_in(path, "")]
+    return [path for path in unneeded if not codex_pids_in(path, "")]
 
 
 def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
     """Commits another runtime for the clone, and dooms those that nothing needs any more."""
-    changed = clone._replace(runtime=runtime, previous=previous, updated=now_text())
-    change.plan(doomed=unused_runtimes(changed), clones=[changed])
+    changed = clone._replace(runtime=runtime, previous=previous, updated=current_timestamp())
+    change.extend_plan(to_delete=unused_runtimes(changed), clones=[changed])
     stage_wrapper(change, changed)
-    change.commit(with_clone(change.book, changed))
+    change.commit(with_clone(change.registry, changed))
     return changed
 
 
-class Updated(NamedTuple):
+class UpdateResult(NamedTuple):
     """An update or rollback of one clone: before, after, and what could not be finished, in words."""
 
     before: Clone
@@ -3996,27 +4002,27 @@ class Updated(NamedTuple):
         return self.before.runtime != self.after.runtime
 
 
-def update_clone(caller: Caller, name: str, wanted: str = "", allow_incomplete: bool = False) -> Updated:
+def update_clone(context: Context, name: str, wanted: str = "", allow_incomplete: bool = False) -> UpdateResult:
     """Pins the installed Codex, or the one that is wanted, in a clone; the runtime of now is kept for `rollback`."""
-    with writing(caller, f"update {name}") as change:
-        clone = clone_named(change.book, name)
-        source = find_source(change, caller.env, wanted, allow_incomplete)
-        prove(clone)
+    with begin_change(context, f"update {name}") as change:
+        clone = clone_named(change.registry, name)
+        source = find_package(change, context.env, wanted, allow_incomplete)
+        verify_clone_directory(clone)
         manifest = manifest_of(clone.runtime.path)
         same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
         complaints = damaged_files if wanted else complaints_about_runtime
         damaged = same and bool(complaints(clone.runtime, manifest))
         if same and not damaged and not (wanted and is_another_build(source, clone.runtime, manifest or ())):
-            return Updated(clone, clone)
-        change.plan(clones=[clone])
-        runtime = pin_runtime(change, source, clone, caller, doubted=damaged)
+            return UpdateResult(clone, clone)
+        change.extend_plan(clones=[clone])
+        runtime = pin_runtime(change, source, clone, context, doubted=damaged)
         changed = change_runtime(change, clone, runtime, clone.previous if damaged else clone.runtime)
-    return Updated(clone, changed, tuple(change.left))
+    return UpdateResult(clone, changed, tuple(change.unfinished))
 
 
-def roll_back_clone(caller: Caller, name: str) -> Updated:
+def roll_back_clone(context: Context, name: str) -> UpdateResult:
     """Puts the runtime before the last update back; again, and it is the later one. Raises MirrorError."""
-    with changing(caller, "rollback", name) as (change, clone):
+    with begin_clone_change(context, "rollback", name) as (change, clone):
         if not clone.previous:
             raise MirrorError(f"clone '{name}' has no earlier Codex to go back to", "only an update leaves one", FAILED)
         if missing := complaints_about_runtime(clone.previous, manifest_of(clone.previous.path)):
@@ -4026,35 +4032,35 @@ def roll_back_clone(caller: Caller, name: str) -> Updated:
                 FAILED,
             )
         changed = change_runtime(change, clone, clone.previous, clone.runtime)
-    return Updated(clone, changed, tuple(change.left))
+    return UpdateResult(clone, changed, tuple(change.unfinished))
 
 
-def install_wrappers(caller: Caller, directory: str) -> list[tuple[Clone, str]]:
+def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]]:
     """Writes every clone's wrapper in this directory, instead of elsewhere; each clone with what hindered it."""
     results = []
-    for clone in read_book(caller.places).clones:
+    for clone in read_registry(context.places).clones:
         try:
-            results.append(move_wrapper(caller, clone.name, directory))
+            results.append(move_wrapper(context, clone.name, directory))
         except MirrorError as error:
             if error.code != NOT_FOUND:  # Else somebody removed it meanwhile.
                 results.append((clone, error.message))
     return results
 
 
-def move_wrapper(caller: Caller, name: str, directory: str) -> tuple[Clone, str]:
+def move_wrapper(context: Context, name: str, directory: str) -> tuple[Clone, str]:
     """Writes a clone's wrapper in this directory. Raises MirrorError when another file is in its place."""
-    with changing(caller, "wrapper install", name) as (change, clone):
+    with begin_clone_change(context, "wrapper install", name) as (change, clone):
         moved = clone._replace(wrapper=os.path.join(directory, name))
         elsewhere = moved.wrapper != clone.wrapper and is_wrapper_of(clone, clone.wrapper)
-        change.plan(doomed=[clone.wrapper] if elsewhere else [])
+        change.extend_plan(to_delete=[clone.wrapper] if elsewhere else [])
         stage_wrapper(change, moved)
-        if change.left:
-            raise MirrorError(change.left[0], "move that file away first", REFUSED)
-        change.commit(with_clone(change.book, moved))
-    return moved, "; ".join(change.left)
+        if change.unfinished:
+            raise MirrorError(change.unfinished[0], "move that file away first", REFUSED)
+        change.commit(with_clone(change.registry, moved))
+    return moved, "; ".join(change.unfinished)
 
 
-class Amendment(NamedTuple):
+class CloneChanges(NamedTuple):
     """What `set` changes of a clone; nothing where a field is empty."""
 
     home: str = ""
@@ -4065,15 +4071,15 @@ class Amendment(NamedTuple):
     settings_from: str = ""
 
 
-def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[bool, list[str], list[str]]:
+def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool, list[str], list[str]]:
     """Changes how a clone lives, as one change; whether anything had to change, the files that the clone has of its own
     and keeps, and what could not be finished, in words."""
-    places = caller.places
-    with changing(caller, "set", name) as (change, clone):
+    places = context.places
+    with begin_clone_change(context, "set", name) as (change, clone):
         if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
             hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
             raise MirrorError(f"'{name}' doesn't see {unknown[0]}", hint)
-        dropped, new = shares_amended(clone, wish, caller, change.book)
+        dropped, new = changed_shares(clone, wish, context, change.registry)
         own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
         added = [share for share in new if share not in own]
         kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
@@ -4084,50 +4090,54 @@ def amend_clone(caller: Caller, name: str, wish: Amendment) -> tuple[bool, list[
         )
         if changed == clone and not wish.settings_from:
             return False, own, []
-        changed = changed._replace(updated=now_text())
-        change.plan(doomed=[link for share in dropped if (link := own_link(clone, share, places))])
-        links = halves_of(change, [os.path.join(home_of(clone), share) for share in added])
+        changed = changed._replace(updated=current_timestamp())
+        change.extend_plan(to_delete=[link for share in dropped if (link := link_of_share(clone, share, places))])
+        links = stage_files(change, [os.path.join(home_of(clone), share) for share in added])
         for share, link in zip(added, links, strict=True):
             os.symlink(os.path.join(places.user_home, share), link)
         if wish.settings_from:
-            own += stage_settings(change, changed, caller, settings_home(wish.settings_from, change.book, places))
+            own += stage_settings(
+                change, changed, context, settings_source(wish.settings_from, change.registry, places)
+            )
         stage_wrapper(change, changed)
-        change.commit(with_clone(change.book, changed))
+        change.commit(with_clone(change.registry, changed))
     for directory in home_directories(changed):
         make_directories(directory)
-    return True, own, change.left
+    return True, own, change.unfinished
 
 
-def shares_amended(clone: Clone, wish: Amendment, caller: Caller, book: Book) -> tuple[list[str], list[str]]:
+def changed_shares(
+    clone: Clone, wish: CloneChanges, context: Context, registry: Registry
+) -> tuple[list[str], list[str]]:
     """The shared entries that go, and those that come; what is said to come doesn't go. Raises MirrorError."""
     if unknown := [share for share in wish.unshare if share not in clone.shared]:
         hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
         raise MirrorError(f"'{clone.name}' doesn't share {unknown[0]}", hint)
-    wanted = checked_shares(wish.share, wish.home or clone.home, caller, book)
+    wanted = checked_shares(wish.share, wish.home or clone.home, context, registry)
     dropped = [one for one in clone.shared if one not in wanted and (one in wish.unshare or "none" in wish.share)]
     kept = [share for share in clone.shared if share not in dropped]
     new = [share for share in wanted if share not in kept and not any(is_below(share, one) for one in kept)]
     for share, above in ((share, above) for share in new for above in dropped if is_below(share, above)):
         # Its link can't be made before the other one is gone: it would be made in the real home.
-        hint = f"codex-mirror set {clone.name} --unshare {quoted(above)}, and then share the other"
+        hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, and then share the other"
         raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
     return dropped, new
 
 
-def own_link(clone: Clone, share: str, places: Places) -> str:
+def link_of_share(clone: Clone, share: str, places: Places) -> str:
     """The link of a shared entry, when it is still the one that we made."""
     link = os.path.join(home_of(clone), share)
     ours = kind_of(link) == "link" and os.readlink(link) == os.path.join(places.user_home, share)
     return link if ours else ""
 
 
-def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) -> list[str]:
+def stage_settings(change: Change, clone: Clone, context: Context, source: str) -> list[str]:
     """Stages the settings of another Codex home; which the clone has of its own and keeps. The config.toml of before
     is kept beside the new one."""
     target = codex_home_of(clone)
-    own = [tail for tail in setting_files(source) if kind_of(os.path.join(target, tail))]
-    missing = [tail for tail in setting_files(source) if tail not in own]
-    halves = halves_of(change, [os.path.join(target, tail) for tail in missing])
+    own = [tail for tail in settings_files(source) if kind_of(os.path.join(target, tail))]
+    missing = [tail for tail in settings_files(source) if tail not in own]
+    halves = stage_files(change, [os.path.join(target, tail) for tail in missing])
     for tail, half in zip(missing, halves, strict=True):
         copy_file(os.path.join(source, tail), half, 0o600)
     config = read_config(source)
@@ -4137,7 +4147,7 @@ def stage_settings(change: Change, clone: Clone, caller: Caller, source: str) ->
         before = read_config(target)
         if before is not None:
             change.stage(f"{config_file(target)}.before-{change.id}", before, 0o600, replaces=False)
-        stage_config(change, clone, before, settled_config(change, clone, caller, config))
+        stage_config(change, clone, before, pinned_config(change, clone, context, config))
     return own
 
 
@@ -4156,7 +4166,7 @@ def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | by
     """What an export holds, in its order: names in the archive, and files or bytes."""
     codex_home = codex_home_of(clone)
     about = {"version": 1, "name": clone.name, "codex": clone.runtime.version, "home": clone.home}
-    tails = [*setting_files(codex_home), *(tail for name in SESSIONS for tail in plain_files(codex_home, name))]
+    tails = [*settings_files(codex_home), *(tail for name in SESSIONS for tail in plain_files(codex_home, name))]
     single = ("config.toml", "auth.json") if with_login else ("config.toml",)
     tails += [name for name in single if os.path.isfile(os.path.join(codex_home, name))]
     files: list[tuple[str, str | bytes]] = [(f"codex/{tail}", os.path.join(codex_home, tail)) for tail in sorted(tails)]
@@ -4168,14 +4178,14 @@ def usual_export(name: str) -> str:
     return f"{name}.codex-mirror.tar.gz"
 
 
-def export_to_file(caller: Caller, name: str, path: str, with_login: bool) -> None:
+def export_to_file(context: Context, name: str, path: str, with_login: bool) -> None:
     """Writes the export as a new private file; half of one never has its name. Raises MirrorError."""
-    with writing(caller, f"export {name}") as change:
-        clone = clone_named(change.book, name)
+    with begin_change(context, f"export {name}") as change:
+        clone = clone_named(change.registry, name)
         if kind_of(path):
             raise MirrorError(f"{path} is there already", "choose another file with -o", REFUSED)
         temporary = staged_name(path, change.id)
-        change.plan(made=[temporary])
+        change.extend_plan(made=[temporary])
         with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
             pack(file, exported_members(clone, with_login))
             file.flush()
@@ -4188,40 +4198,40 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
     directory = change.scratch()
     unpack(archive, directory, IMPORT_LIMIT)
-    about = json_in(os.path.join(directory, "codex-mirror.json"))
+    about = read_json_object(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
         raise MirrorError("this is not an export of codex-mirror", "codex-mirror export NAME makes one", REFUSED)
     return os.path.join(directory, "codex"), about
 
 
-def import_export(caller: Caller, archive: BinaryIO, name: str, source: str) -> tuple[Clone, list[str]]:
+def import_export(context: Context, archive: BinaryIO, name: str, source: str) -> tuple[Clone, list[str]]:
     """Makes a clone from an export. Raises MirrorError."""
 
-    def wished(change: Change) -> Wish:
+    def wished(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        luggage = Luggage(home, sessions=True, login=True)
-        return Wish(new_clone_name(name or about["name"]), source=source, home=kind, luggage=luggage)
+        luggage = ImportedHome(home, sessions=True, login=True)
+        return NewClone(new_clone_name(name or about["name"]), source=source, home=kind, luggage=luggage)
 
-    return make_clone(caller, f"import {name}".rstrip(), wished)
+    return make_clone(context, f"import {name}".rstrip(), wished)
 
 
-def import_home(caller: Caller, name: str, source: str, luggage: Luggage) -> tuple[Clone, list[str]]:
+def import_home(context: Context, name: str, source: str, luggage: ImportedHome) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
     path, home = luggage.home, os.path.realpath(luggage.home)
-    if pids := running_in(os.path.join(home, "packages"), home):
+    if pids := codex_pids_in(os.path.join(home, "packages"), home):
         raise MirrorError(f"Codex is running with {home} (pid {', '.join(map(str, pids))})", "quit it first", BUSY)
     if luggage.login:
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
     if not is_codex_home(home):
         raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
-    base = clone_around(home)
-    if base and os.path.realpath(base_below(root_in(base))) == base:
+    base = clone_directory_of(home)
+    if base and os.path.realpath(base_in_root(root_in_base(base))) == base:
         raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
-    aside = os.path.join(home, f"auth.json.moved-to-{name}-{fresh_id()}")
-    wish = Wish(checked, source=source, luggage=luggage._replace(home=home, aside=aside))
-    return make_clone(caller, f"import {path}", lambda change: wish)
+    aside = os.path.join(home, f"auth.json.moved-to-{name}-{new_id()}")
+    wish = NewClone(checked, source=source, luggage=luggage._replace(home=home, aside=aside))
+    return make_clone(context, f"import {path}", lambda change: wish)
 
 
 def refuse_unmovable_login(home: str) -> None:
@@ -4238,7 +4248,7 @@ def refuse_unmovable_login(home: str) -> None:
         raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
 
 
-# --- Examination ----------------------------------------------------------------------------------
+# --- Inspection -----------------------------------------------------------------------------------
 
 STATUS_SECONDS = 5
 SOCKET_TAIL = "/app-server-control/app-server-control.sock"
@@ -4267,11 +4277,11 @@ class Facts(NamedTuple):
     unused: tuple[str, ...]
     twins: tuple[str, ...]
     newer: str
-    status: Captured = Captured(None, b"", b"")
+    status: CapturedOutput = CapturedOutput(None, b"", b"")
     damaged: tuple[str, ...] = ()
 
 
-class Household(NamedTuple):
+class MirrorHomeState(NamedTuple):
     """What is so about everything that belongs to no single clone."""
 
     broken: MirrorError | None
@@ -4287,86 +4297,90 @@ class Household(NamedTuple):
     off_path: tuple[str, ...]
 
 
-class Surroundings(NamedTuple):
+class InspectionContext(NamedTuple):
     """What the examination of one clone needs to know of the others and of the machine, read once for all."""
 
     clones: tuple[Clone, ...]
     accounts: Mapping[str, Account]
-    installed: Source | None
+    installed: CodexPackage | None
     deep: bool = False
 
 
-def surroundings_of(book: Book, installed: Source | None, deep: bool = False) -> Surroundings:
-    accounts = {clone.id: account_of(clone) for clone in book.clones}
-    return Surroundings(book.clones, accounts, installed, deep)
+def inspection_context(registry: Registry, installed: CodexPackage | None, deep: bool = False) -> InspectionContext:
+    accounts = {clone.id: account_of(clone) for clone in registry.clones}
+    return InspectionContext(registry.clones, accounts, installed, deep)
 
 
-def examine(clones: Sequence[Clone], around: Surroundings, caller: Caller) -> list[Facts]:
+def inspect_clones(clones: Sequence[Clone], surroundings: InspectionContext, context: Context) -> list[Facts]:
     """Collects the facts about clones, and changes nothing: what is at hand here, while all those are waited for side
     by side that Codex tells, started once in each clone, or the bytes of its files."""
     at_hand: list[Facts] = []
 
-    def waited_for(clone: Clone) -> tuple[Captured, tuple[str, ...]]:
-        return login_status(clone, caller), tuple(damages_of(clone, around.clones)) if around.deep else ()
+    def waited_for(clone: Clone) -> tuple[CapturedOutput, tuple[str, ...]]:
+        return login_status(clone, context), tuple(
+            damaged_paths(clone, surroundings.clones)
+        ) if surroundings.deep else ()
 
-    found = side_by_side(waited_for, clones, lambda: at_hand.extend(seen(one, around, caller) for one in clones))
+    found = run_parallel(
+        waited_for, clones, lambda: at_hand.extend(inspect_files(one, surroundings, context) for one in clones)
+    )
     return [
         facts._replace(status=status, damaged=damaged) for facts, (status, damaged) in zip(at_hand, found, strict=True)
     ]
 
 
-def seen(clone: Clone, around: Surroundings, caller: Caller) -> Facts:
+def inspect_files(clone: Clone, surroundings: InspectionContext, context: Context) -> Facts:
     """The facts about a clone that are at hand: what its files show."""
-    codex_home, account = codex_home_of(clone), around.accounts[clone.id]
-    others = [other for other in around.clones if other.id != clone.id]
-    installed, manifest = around.installed, manifest_of(clone.runtime.path)
+    codex_home, account = codex_home_of(clone), surroundings.accounts[clone.id]
+    others = [other for other in surroundings.clones if other.id != clone.id]
+    installed, manifest = surroundings.installed, manifest_of(clone.runtime.path)
     directories = [base_of(clone), home_of(clone), codex_home, runtimes_of(clone)]
     private = [path for path in directories[:3] if os.path.isdir(path) and os.stat(path).st_mode & 0o077]
     socket_limit = SOCKET_LIMITS.get(os.uname().sysname, SOCKET_LIMIT)
-    found = next(found_on_path(clone.name, caller.env.get("PATH", "")), "")
+    found = next(find_on_path(clone.name, context.env.get("PATH", "")), "")
     is_ours = bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
     return Facts(
         clone=clone,
         strange=complaint_about_base(clone),
         recorded=manifest is not None,
         missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
-        package_version=package_version(clone.runtime),
+        package_version=recorded_version(clone.runtime),
         absent=tuple(path for path in directories if not os.path.isdir(path)),
         open_to_others=tuple(private),
         read_only=tuple(path for path in directories if os.path.isdir(path) and not is_writable(path)),
-        wrapper=wrapper_state(clone, caller.places),
+        wrapper=wrapper_state(clone, context.places),
         shadow="" if is_ours else found,
-        on_path=is_ours or is_on_path(os.path.dirname(clone.wrapper), caller.env),
+        on_path=is_ours or is_on_path(os.path.dirname(clone.wrapper), context.env),
         account=account,
         loose=tuple(complaints_about_pin(clone)),
-        overrides=tuple(logins_hidden(clone, caller.env)),
+        overrides=tuple(hidden_login_variables(clone, context.env)),
         socket_excess=max(len(os.fsencode(codex_home + SOCKET_TAIL)) - socket_limit, 0),
         unused=tuple(unused_runtimes(clone)),
-        twins=tuple(other.name for other in others if is_same_account(account, around.accounts[other.id])),
+        twins=tuple(other.name for other in others if is_same_account(account, surroundings.accounts[other.id])),
         newer=installed.version if installed and is_newer(installed.version, clone.runtime.version) else "",
     )
 
 
-def damages_of(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
+def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
     """Every file of a clone's runtimes that differs from its manifest, with the other clones that share it."""
     others = [other for other in clones if other.id != clone.id]
     for runtime in runtimes_kept(clone):
         for path, file in damaged_files(runtime, manifest_of(runtime.path)):
-            names = dict.fromkeys(other.name for other, _ in sharing(path, file, others))
+            names = dict.fromkeys(other.name for other, _ in runtimes_sharing(path, file, others))
             yield f"{path} (the same file as in {', '.join(names)})" if names else path
 
 
-def sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> list[tuple[Clone, str]]:
+def runtimes_sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> list[tuple[Clone, str]]:
     """The clones with the very same file in a runtime, each with its path there; that path itself also when it is
     gone."""
     places = [(clone, os.path.join(one.path, file.path)) for clone in clones for one in runtimes_kept(clone)]
     return [(clone, place) for clone, place in places if place == path or is_same_file(place, path)]
 
 
-def package_version(runtime: Runtime) -> str:
+def recorded_version(runtime: Runtime) -> str:
     """The version that a pinned package says it has; nothing where it doesn't say."""
     name = "package.json" if runtime.kind == "npm-package" else "codex-package.json"
-    return text_in(json_in(os.path.join(os.path.dirname(os.path.dirname(runtime.entry)), name)), "version")
+    return text_in(read_json_object(os.path.join(os.path.dirname(os.path.dirname(runtime.entry)), name)), "version")
 
 
 def wrapper_state(clone: Clone, places: Places) -> str:
@@ -4377,110 +4391,112 @@ def wrapper_state(clone: Clone, places: Places) -> str:
         return "foreign"
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
-    return "ok" if is_up_to_date(clone, places) else "outdated"
+    return "ok" if is_wrapper_current(clone, places) else "outdated"
 
 
-def login_status(clone: Clone, caller: Caller) -> Captured:
+def login_status(clone: Clone, context: Context) -> CapturedOutput:
     """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours.
 
     In `/`, since anywhere else Codex (0.169) looks for a `.git` in all directories above, and takes settings that lie
     beside one for a project's."""
-    env = {name: value for name, value in caller.env.items() if name != "CODEX_MIRROR_CLI"}
+    env = {name: value for name, value in context.env.items() if name != "CODEX_MIRROR_CLI"}
     if not os.path.isdir(codex_home_of(clone)):
-        return Captured(126, b"", b"its CODEX_HOME is missing")
+        return CapturedOutput(126, b"", b"its CODEX_HOME is missing")
     if wrapper_owner(clone.wrapper) == clone.id and os.access(clone.wrapper, os.X_OK):
         program = Program((clone.wrapper, "login", "status"), env)
     else:
-        program = launch(clone, caller.places, env, ("login", "status"))
+        program = launch_program(clone, context.places, env, ("login", "status"))
     return capture(program.argv, program.env, "/", STATUS_SECONDS)
 
 
-def examine_household(caller: Caller, alone: bool = False) -> Household:
+def inspect_mirror_home(context: Context, alone: bool = False) -> MirrorHomeState:
     """Collects the facts about the mirror home and the wrapper directory; changes nothing.
 
     What another writer has in its hands is no leftover; `alone` says that we hold the lock ourselves."""
-    places, broken, book = caller.places, None, Book()
+    places, broken, registry = context.places, None, Registry()
     busy = not alone and is_locked(lock_file(places))
     try:
-        book = read_book(places)
+        registry = read_registry(places)
     except MirrorError as error:
         broken = error
     wrappers = wrapper_bases(places)
-    led_to = {*bases_led_to(places, wrappers), *map(base_of, book.clones)}
+    led_to = {*known_bases(places, wrappers), *map(base_of, registry.clones)}
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
-    strays = {} if broken else strays_among(bases, book)
-    house = Household(
+    strays = {} if broken else unregistered_bases(bases, registry)
+    house = MirrorHomeState(
         broken=broken,
-        bad_rows=book.bad_rows,
-        unsettled=tuple(unsettled(places)),
-        leftovers=tuple(leftovers(places, book)),
-        legacy_leftovers=tuple(legacy_leftovers(places, bases)),
+        bad_rows=registry.bad_rows,
+        unsettled=tuple(unfinished_plans(places)),
+        leftovers=tuple(find_leftovers(places, registry)),
+        legacy_leftovers=tuple(find_legacy_leftovers(places, bases)),
         orphans=tuple(base for base, why in strays.items() if not why),
         astray=tuple(f"{base} ({why})" for base, why in strays.items() if why),
-        orphan_wrappers=() if broken else tuple(orphan_wrappers(wrappers, claimed(book, "id"))),
+        orphan_wrappers=() if broken else tuple(find_orphan_wrappers(wrappers, claimed_values(registry, "id"))),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
-        off_path=tuple(directories_off_path(book.clones, caller)),
+        off_path=tuple(directories_off_path(registry.clones, context)),
     )
-    busy = busy or (not alone and is_locked(lock_file(places))) or (not broken and was_changed(places, book))
+    busy = (
+        busy or (not alone and is_locked(lock_file(places))) or (not broken and has_registry_changed(places, registry))
+    )
     if busy:
         return house._replace(unsettled=(), leftovers=(), orphans=(), astray=(), orphan_wrappers=())
     return house
 
 
-def strays_among(bases: Sequence[str], book: Book) -> dict[str, str]:
+def unregistered_bases(bases: Sequence[str], registry: Registry) -> dict[str, str]:
     """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
     into it, or nothing."""
-    known, ids = {base_below(root) for root in claimed(book, "rootPath")}, claimed(book, "id")
+    known, ids = {base_in_root(root) for root in claimed_values(registry, "rootPath")}, claimed_values(registry, "id")
     strange = [base for base in bases if base not in known]
     places = set(map(os.path.realpath, known)) if strange else set()
-    return {base: why_astray(base, ids) for base in strange if os.path.realpath(base) not in places}
+    return {base: complaint_about_unregistered(base, ids) for base in strange if os.path.realpath(base) not in places}
 
 
-def why_astray(base: str, ids: Collection[str]) -> str:
+def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
     """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
-    clone_id, root = base_id(base), root_in(base)
+    clone_id, root = id_in_base(base), root_in_base(base)
     if not clone_id or not root:
         return "no clone.json in it names a clone"
-    if base_below(root) != base:
+    if base_in_root(root) != base:
         return f"it belongs in {root}"
     return "another clone has its id" if clone_id in ids else ""
 
 
-def directories_off_path(clones: Sequence[Clone], caller: Caller) -> list[str]:
+def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
     """Where new commands go and where those are that the shell doesn't find, unless it would look there."""
-    unfound = [clone for clone in clones if not any(found_on_path(clone.name, caller.env.get("PATH", "")))]
-    directories = [caller.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
-    return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, caller.env)]
+    unfound = [clone for clone in clones if not any(find_on_path(clone.name, context.env.get("PATH", "")))]
+    directories = [context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
+    return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
-def was_changed(places: Places, book: Book) -> bool:
+def has_registry_changed(places: Places, registry: Registry) -> bool:
     """Is the registry another one by now?"""
     try:
-        return read_book(places).last_change != book.last_change
+        return read_registry(places).last_change != registry.last_change
     except MirrorError:
         return True
 
 
-def claimed(book: Book, key: str) -> set[str]:
+def claimed_values(registry: Registry, key: str) -> set[str]:
     """What the rows, good and bad, say under a key."""
-    return {text_in(entry.row, key) for entry in book.entries}
+    return {text_in(entry.row, key) for entry in registry.entries}
 
 
-def leftovers(places: Places, book: Book) -> Iterator[str]:
+def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
     people's directories only with our mark inside."""
     in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
     in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
-    ours = [directory for clone in book.clones for directory in (base_of(clone), runtimes_of(clone))]
-    roots = sorted({*paths_in(clones_in(places)), *(clone.root for clone in book.clones)})
-    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in book.clones)])
-    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unsettled(places)))))
+    ours = [directory for clone in registry.clones for directory in (base_of(clone), runtimes_of(clone))]
+    roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
+    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
+    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
         (places.mirror_home, in_home, kind_of),
         *((directory, in_clone, kind_of) for directory in ours),
-        *((directory, in_root, base_id) for directory in roots),
+        *((directory, in_root, id_in_base) for directory in roots),
         *((directory, in_clone, wrapper_owner) for directory in bins),
     ]
     for directory, names, proof in looked:
@@ -4489,13 +4505,13 @@ def leftovers(places: Places, book: Book) -> Iterator[str]:
                 yield path
 
 
-def legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
+def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
     """What the earlier program may leave behind."""
     looked = [(places.mirror_home, r"registry\.json\.(lock\Z|tmp-)"), *((base, r"runtime\.backup-") for base in bases)]
     return [path for place, names in looked for path in paths_in(place) if re.match(names, os.path.basename(path))]
 
 
-def orphan_wrappers(bases: Mapping[str, str], ids: Collection[str]) -> Iterator[str]:
+def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str]) -> Iterator[str]:
     """Of these wrappers of ours, those of clones that aren't there any more."""
     return (path for path, base in bases.items() if wrapper_owner(path) not in ids and not kind_of(base))
 
@@ -4506,9 +4522,9 @@ def wrapper_bases(places: Places) -> dict[str, str]:
     return {path: base for path, base in bases.items() if base}
 
 
-def bases_led_to(places: Places, wrappers: Mapping[str, str]) -> list[str]:
+def known_bases(places: Places, wrappers: Mapping[str, str]) -> list[str]:
     """Where clones are or were, going by the mirror home's own directory and by the wrappers."""
-    return [*map(base_below, paths_in(clones_in(places))), *wrappers.values()]
+    return [*map(base_in_root, paths_in(clones_directory(places))), *wrappers.values()]
 
 
 def wrapper_base(path: str, places: Places) -> str:
@@ -4517,15 +4533,15 @@ def wrapper_base(path: str, places: Places) -> str:
     if not owner or owner.startswith("legacy:"):
         return ""
     text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
-    home, tail = told_by_wrapper(text, "codex_home"), "/home/.codex"
-    is_ours = is_same_directory(told_by_wrapper(text, "mirror_home"), places.mirror_home)
+    home, tail = wrapper_setting(text, "codex_home"), "/home/.codex"
+    is_ours = is_same_directory(wrapper_setting(text, "mirror_home"), places.mirror_home)
     return home.removesuffix(tail) if is_ours and os.path.isabs(home) and home.endswith(tail) else ""
 
 
 # --- Diagnosis ------------------------------------------------------------------------------------
 
 
-def auth_status(facts: Facts) -> str:
+def auth_status_of(facts: Facts) -> str:
     """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
     code, out, err = facts.status
     if code == 0:
@@ -4553,8 +4569,8 @@ def diagnose(facts: Facts, places: Places) -> tuple[Problem, ...]:
     return tuple(Problem(one.id, one.severity, what, one.fix.format(**words)) for one, what in found if what)
 
 
-def told(what: str, items: Sequence[str]) -> str:
-    return f"{what}: {listed(items)}" if items else ""
+def with_items(what: str, items: Sequence[str]) -> str:
+    return f"{what}: {short_list(items)}" if items else ""
 
 
 def version_complaint(facts: Facts) -> str:
@@ -4585,7 +4601,7 @@ def socket_complaint(facts: Facts) -> str:
 def twin_complaint(facts: Facts) -> str:
     if not facts.twins:
         return ""
-    twins = listed([f"'{twin}'" for twin in facts.twins])
+    twins = short_list([f"'{twin}'" for twin in facts.twins])
     return f"same account as {twins}: refresh tokens are single-use, so one login may end the other"
 
 
@@ -4598,9 +4614,9 @@ def changed_complaint(facts: Facts) -> str:
 
 def start_complaint(facts: Facts) -> str:
     """What went wrong when the clone was started, unless a missing part says why."""
-    if facts.missing or facts.absent or auth_status(facts) != "unknown":
+    if facts.missing or facts.absent or auth_status_of(facts) != "unknown":
         return ""
-    return f"its Codex doesn't start well: {what_it_said(facts.status)}"
+    return f"its Codex doesn't start well: {failure_text(facts.status)}"
 
 
 def changed_account(facts: Facts) -> bool:
@@ -4611,7 +4627,7 @@ def changed_account(facts: Facts) -> bool:
     return then._replace(since=0, plan="") != now._replace(since=0, plan="")
 
 
-def listed(items: Sequence[str], most: int = 3) -> str:
+def short_list(items: Sequence[str], most: int = 3) -> str:
     """A few items by name, the others by number."""
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
@@ -4620,7 +4636,7 @@ def health_of(facts: Facts, places: Places) -> Health:
     clone = facts.clone
     return Health(
         clone.name,
-        auth_status(facts),
+        auth_status_of(facts),
         not (facts.read_only or facts.absent),
         clone.runtime.path,
         clone.wrapper,
@@ -4629,27 +4645,27 @@ def health_of(facts: Facts, places: Places) -> Health:
     )
 
 
-def diagnose_household(house: Household, places: Places) -> tuple[Problem, ...]:
+def diagnose_mirror_home(house: MirrorHomeState, places: Places) -> tuple[Problem, ...]:
     """What is wrong with what belongs to no single clone. Pure."""
     fix = "codex-mirror doctor --fix"
     exposed = [places.mirror_home] if house.open_to_others else []
     findings = (
         ("mirror-home-read-only", "error", *house.unwritable),
-        ("unsettled", "warning", told("a change was not finished", house.unsettled), fix),
-        ("leftovers", "warning", told("left by a change that was killed", house.leftovers), fix),
-        ("orphan-clone", "warning", told("clones that aren't in the registry", house.orphans), fix),
+        ("unsettled", "warning", with_items("a change was not finished", house.unsettled), fix),
+        ("leftovers", "warning", with_items("left by a change that was killed", house.leftovers), fix),
+        ("orphan-clone", "warning", with_items("clones that aren't in the registry", house.orphans), fix),
         (
             "orphan-clone",
             "warning",
-            told("clones that can't be taken into the registry as they lie there", house.astray),
+            with_items("clones that can't be taken into the registry as they lie there", house.astray),
             "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login",
         ),
-        ("orphan-wrapper", "warning", told("commands of clones that aren't there", house.orphan_wrappers), fix),
-        ("mirror-home-open", "warning", told("others may look into it", exposed), fix),
+        ("orphan-wrapper", "warning", with_items("commands of clones that aren't there", house.orphan_wrappers), fix),
+        ("mirror-home-open", "warning", with_items("others may look into it", exposed), fix),
         (
             "legacy-leftovers",
             "info",
-            told("left by the earlier program", house.legacy_leftovers),
+            with_items("left by the earlier program", house.legacy_leftovers),
             "remove them by hand when it isn't running",
         ),
         *(("path", "info", off_path_text(one), path_setup_line(one, places)) for one in house.off_path),
@@ -4683,19 +4699,21 @@ FINDINGS = (
     Finding(
         "runtime-incomplete",
         "error",
-        lambda f: told("its Codex is incomplete or was changed", f.missing),
+        lambda f: with_items("its Codex is incomplete or was changed", f.missing),
         "{runtime_fix}",
     ),
-    Finding("runtime-damaged", "error", lambda f: told("its Codex differs from what was pinned", f.damaged), DEEP_FIX),
+    Finding(
+        "runtime-damaged", "error", lambda f: with_items("its Codex differs from what was pinned", f.damaged), DEEP_FIX
+    ),
     Finding("runtime-version", "error", version_complaint, "codex-mirror update {name}"),
-    Finding("directory-missing", "error", lambda f: told("its directories are missing", f.absent), DOCTOR_FIX),
-    Finding("directory-read-only", "error", lambda f: told("it can't be written", f.read_only), DOCTOR_FIX),
+    Finding("directory-missing", "error", lambda f: with_items("its directories are missing", f.absent), DOCTOR_FIX),
+    Finding("directory-read-only", "error", lambda f: with_items("it can't be written", f.read_only), DOCTOR_FIX),
     Finding("wrapper", "error", wrapper_complaint, "{wrapper_fix}"),
     Finding("start", "error", start_complaint, "{start_fix}"),
     Finding(
         "wrapper-outdated",
         "warning",
-        lambda f: told("its command is not up to date", [f.clone.wrapper] if f.wrapper == "outdated" else []),
+        lambda f: with_items("its command is not up to date", [f.clone.wrapper] if f.wrapper == "outdated" else []),
         DOCTOR_FIX,
     ),
     Finding(
@@ -4704,8 +4722,8 @@ FINDINGS = (
         lambda f: f"'{f.clone.name}' starts {f.shadow}, which comes first on PATH" if f.shadow else "",
         "{shadow_fix}",
     ),
-    Finding("directory-open", "warning", lambda f: told("others may look into it", f.open_to_others), DOCTOR_FIX),
-    Finding("pin-loose", "warning", lambda f: told("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
+    Finding("directory-open", "warning", lambda f: with_items("others may look into it", f.open_to_others), DOCTOR_FIX),
+    Finding("pin-loose", "warning", lambda f: with_items("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
     Finding("same-account", "warning", twin_complaint, "codex-mirror login {name}, with another account"),
     Finding("account-changed", "warning", changed_complaint, "codex-mirror login {name}, if that is wrong"),
     Finding(
@@ -4714,11 +4732,13 @@ FINDINGS = (
         lambda f: "" if f.recorded or f.missing else "no record of its Codex's files, so a change of them isn't seen",
         "codex-mirror update {name}",
     ),
-    Finding("runtime-unused", "info", lambda f: told("a Codex that nothing needs any more", f.unused), DOCTOR_FIX),
+    Finding(
+        "runtime-unused", "info", lambda f: with_items("a Codex that nothing needs any more", f.unused), DOCTOR_FIX
+    ),
     Finding(
         "login-override",
         "info",
-        lambda f: told("hidden from it, since it would change the login", f.overrides),
+        lambda f: with_items("hidden from it, since it would change the login", f.overrides),
         "unset it, unless another program needs it",
     ),
     Finding("path", "info", path_complaint, "{path_fix}"),
@@ -4732,23 +4752,23 @@ FINDINGS = (
 )
 
 
-# --- Mending --------------------------------------------------------------------------------------
+# --- Repair ---------------------------------------------------------------------------------------
 
 
-def mends_of(facts: Facts) -> list[Callable[[Caller, Clone], list[str]]]:
+def repairs_for(facts: Facts) -> list[Callable[[Context, Clone], list[str]]]:
     """What can be put right in a clone without losing anything, each on its own."""
     mends = (
-        (facts.absent or facts.open_to_others or facts.read_only, mend_directories),
-        (facts.missing or facts.damaged, mend_runtime),
-        (facts.loose and os.path.isdir(codex_home_of(facts.clone)), mend_pin),
-        (facts.wrapper in ("missing", "outdated", "not executable"), mend_wrapper),
-        (facts.unused, discard_unused),
+        (facts.absent or facts.open_to_others or facts.read_only, repair_directories),
+        (facts.missing or facts.damaged, repair_runtime),
+        (facts.loose and os.path.isdir(codex_home_of(facts.clone)), repair_pin),
+        (facts.wrapper in ("missing", "outdated", "not executable"), repair_wrapper),
+        (facts.unused, remove_unused_runtimes),
     )
     return [mend for needed, mend in mends if needed]
 
 
-def mend_directories(caller: Caller, broken: Clone) -> list[str]:
-    with changing(caller, "doctor --fix", broken.name) as (_, clone):
+def repair_directories(context: Context, broken: Clone) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", broken.name) as (_, clone):
         for directory in home_directories(clone):
             make_directories(directory)
         for path, text in ((config_file(codex_home_of(clone)), NEW_CONFIG), (updater_file(clone), UPDATER_SETTINGS)):
@@ -4757,35 +4777,35 @@ def mend_directories(caller: Caller, broken: Clone) -> list[str]:
     return [f"{clone.name}: made its directories whole and private"]
 
 
-def mend_pin(caller: Caller, broken: Clone) -> list[str]:
-    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+def repair_pin(context: Context, broken: Clone) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
         config = read_config(codex_home_of(clone))
-        wanted = settled_config(change, clone, caller, config or NEW_CONFIG.encode(), foreign=False)
+        wanted = pinned_config(change, clone, context, config or NEW_CONFIG.encode(), foreign=False)
         stage_config(change, clone, config, wanted)
         change.make_room(os.path.dirname(updater_file(clone)), 0o700)
         change.stage(updater_file(clone), UPDATER_SETTINGS.encode(), 0o600, replaces=True)
-        change.commit(change.book)
-    return [f"{clone.name}: put the settings back that hold its pin", *change.left]
+        change.commit(change.registry)
+    return [f"{clone.name}: put the settings back that hold its pin", *change.unfinished]
 
 
-def mend_wrapper(caller: Caller, broken: Clone) -> list[str]:
-    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+def repair_wrapper(context: Context, broken: Clone) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
         stage_wrapper(change, clone)
-        change.commit(change.book)
-    return change.left or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+        change.commit(change.registry)
+    return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
 
 
-def discard_unused(caller: Caller, broken: Clone) -> list[str]:
-    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+def remove_unused_runtimes(context: Context, broken: Clone) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
         unused = unused_runtimes(clone)
-        change.plan(doomed=unused)
-        change.commit(change.book)
-    return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.left]
+        change.extend_plan(to_delete=unused)
+        change.commit(change.registry)
+    return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.unfinished]
 
 
-def mend_runtime(caller: Caller, broken: Clone) -> list[str]:
+def repair_runtime(context: Context, broken: Clone) -> list[str]:
     """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it."""
-    with changing(caller, "doctor --fix", broken.name) as (change, clone):
+    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
         if manifest_of(clone.runtime.path) is None:
             raise MirrorError(f"there is no record of the files of '{clone.name}'", f"codex-mirror update {clone.name}")
         files = {
@@ -4795,25 +4815,29 @@ def mend_runtime(caller: Caller, broken: Clone) -> list[str]:
         }
         if not files:
             return [f"{clone.name}: its Codex is whole again"]
-        packages = [source.package for source in mending_sources(change, caller)]
+        packages = [source.package for source in repair_packages(change, context)]
         for path, (runtime, file) in files.items():
-            if path not in (staged.target for staged in change.written.staged):
-                stage_mended(change, runtime, file, packages)
-        change.commit(change.book)
-    return [f"{clone.name}: gave {listed(list(files))} its pinned bytes again", *change.left]
+            if path not in (staged.target for staged in change.plan.staged):
+                stage_repaired_file(change, runtime, file, packages)
+        change.commit(change.registry)
+    return [f"{clone.name}: gave {short_list(list(files))} its pinned bytes again", *change.unfinished]
 
 
-def mending_sources(change: Change, caller: Caller) -> list[Source]:
+def repair_packages(change: Change, context: Context) -> list[CodexPackage]:
     """The packages in which a file with the right bytes may be found."""
-    found = [source_of(clone._replace(runtime=one)) for clone in change.book.clones for one in runtimes_kept(clone)]
-    installed = installed_at_a_glance(caller.env)
+    found = [
+        package_of_clone(clone._replace(runtime=one))
+        for clone in change.registry.clones
+        for one in runtimes_kept(clone)
+    ]
+    installed = installed_without_starting(context.env)
     return [*found, *([installed] if installed else [])]
 
 
-def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: Sequence[str]) -> None:
+def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, packages: Sequence[str]) -> None:
     """Stages a new inode with the pinned bytes for every runtime that shares this file. Raises MirrorError."""
     path, tail = os.path.join(runtime.path, file.path), file.path.removeprefix("package/")
-    shared = sharing(path, file, change.book.clones)
+    shared = runtimes_sharing(path, file, change.registry.clones)
     for clone, target in shared:
         inside = [one for one in directories_above(os.path.dirname(target)) if is_below(one, base_of(clone))]
         if strange := next((one for one in inside if kind_of(one) not in ("directory", "")), ""):
@@ -4822,31 +4846,31 @@ def stage_mended(change: Change, runtime: Runtime, file: PinnedFile, packages: S
     if not good:
         hint = f"codex-mirror update {shared[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
-    change.plan(clones=[clone for clone, _ in shared])
-    first, *rest = halves_of(change, [target for _, target in shared], replaces=True)
+    change.extend_plan(clones=[clone for clone, _ in shared])
+    first, *rest = stage_files(change, [target for _, target in shared], replaces=True)
     copy_file(good, first, file.mode)
     os.utime(first, ns=(file.mtime_ns, file.mtime_ns))
     for temporary in rest:
         os.link(first, temporary)
 
 
-def mend_household(caller: Caller, house: Household) -> list[str]:
+def repair_mirror_home(context: Context, house: MirrorHomeState) -> list[str]:
     """Puts right what belongs to no single clone; what was done, in words."""
-    done, places = [], caller.places
+    done, places = [], context.places
     if isinstance(house.broken, RegistryError):
-        done.append(rebuild_registry(caller))
+        done.append(rebuild_registry(context))
     elif house.broken:
         raise house.broken
     if house.bad_rows:
-        done += mend_rows(caller)
+        done += repair_rows(context)
     if house.unsettled or house.leftovers or house.open_to_others or house.orphans or house.orphan_wrappers:
-        with writing(caller, "doctor --fix") as change:
+        with begin_change(context, "doctor --fix") as change:
             done += [f"made {places.mirror_home} private"] if house.open_to_others else []
-            fresh = examine_household(caller, alone=True)
+            fresh = inspect_mirror_home(context, alone=True)
             for path in fresh.leftovers:
                 discard(path)
-            adopted = adopt(change, fresh.orphans)
-            strays = examine_household(caller, alone=True).orphan_wrappers
+            adopted = adopt_clones(change, fresh.orphans)
+            strays = inspect_mirror_home(context, alone=True).orphan_wrappers
             for path in strays:
                 remove_file(path)
             removed = dict.fromkeys((*house.leftovers, *fresh.leftovers, *strays))
@@ -4855,83 +4879,85 @@ def mend_household(caller: Caller, house: Household) -> list[str]:
     return done
 
 
-def mend_rows(caller: Caller) -> list[str]:
+def repair_rows(context: Context) -> list[str]:
     """Puts the clones' own rows in the place of broken ones with the same id; what was done, in words."""
-    with writing(caller, "doctor --fix") as change:
-        taken = {clone.id for clone in change.book.clones}
-        mends = {clone.id: clone for clone in found_book(caller.places).clones if clone.id not in taken}
-        entries = tuple(mends.get(text_in(entry.row, "id"), entry) for entry in change.book.entries)
-        if entries == change.book.entries:
+    with begin_change(context, "doctor --fix") as change:
+        taken = {clone.id for clone in change.registry.clones}
+        mends = {clone.id: clone for clone in recovered_registry(context.places).clones if clone.id not in taken}
+        entries = tuple(mends.get(text_in(entry.row, "id"), entry) for entry in change.registry.entries)
+        if entries == change.registry.entries:
             return ["the broken rows stay: no clone's own row was found for them"]
-        change.commit(change.book._replace(entries=entries))
+        change.commit(change.registry._replace(entries=entries))
     return ["put the clones' own rows in the place of broken ones"]
 
 
-def adopt(change: Change, bases: Sequence[str]) -> list[str]:
+def adopt_clones(change: Change, bases: Sequence[str]) -> list[str]:
     """Takes clones that lie in the mirror home, but not in the registry, back into it; what was done, in words."""
-    book, done = change.book, []
+    registry, done = change.registry, []
     for base in bases:
-        row = json_in(os.path.join(base, "clone.json"))
-        last = entries_from([*book.rows, row], change.places)[-1]
+        row = read_json_object(os.path.join(base, "clone.json"))
+        last = entries_from([*registry.rows, row], change.places)[-1]
         if isinstance(last, Clone) and base_of(last) == base:
-            book = with_clone(book, last)
+            registry = with_clone(registry, last)
             done.append(f"{last.name}: took the clone in {base} back into the registry")
         else:
             why = last.why if isinstance(last, BadRow) else "its clone.json is of elsewhere"
             done.append(f"left {base} as it is: {why}")
-    if book != change.book:
-        change.commit(book)
+    if registry != change.registry:
+        change.commit(registry)
     return done
 
 
-def rebuild_registry(caller: Caller) -> str:
+def rebuild_registry(context: Context) -> str:
     """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one.
 
     Where it doesn't show which change was the last, a journal can't be settled: it is set aside, what it made stays."""
-    places, path = caller.places, registry_file(caller.places)
-    with lock_of(caller, "doctor --fix"):
-        aside = f"{path}.broken-{fresh_id()}"
-        book = found_book(places)._replace(last_change="")
+    places, path = context.places, registry_file(context.places)
+    with mirror_home_lock(context, "doctor --fix"):
+        aside = f"{path}.broken-{new_id()}"
+        registry = recovered_registry(places)._replace(last_change="")
         with contextlib.suppress(OSError):
             if mark := re.search(rb'"lastChange": "([0-9a-f]+)"', read_whole(path)[:4096]):
-                book = book._replace(last_change=mark[1].decode())
-        if not book.last_change and kind_of(journal_file(places)):
-            os.rename(journal_file(places), unreadable_name(places))
+                registry = registry._replace(last_change=mark[1].decode())
+        if not registry.last_change and kind_of(journal_file(places)):
+            os.rename(journal_file(places), unreadable_journal_name(places))
         if kind_of(path) == "file":
             os.link(path, aside)
         elif kind_of(path):
             os.rename(path, aside)
-        write_book(places, book, keep_previous=False)
+        write_registry(places, registry, keep_previous=False)
     kept = f"; the broken one is {aside}" if kind_of(aside) else ""
-    return f"rebuilt the registry with {count_text(len(book.clones), 'clone')}{kept}"
+    return f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}"
 
 
-def found_book(places: Places) -> Book:
+def recovered_registry(places: Places) -> Registry:
     """The registry as it can be found without the registry: that of before, with the clones' own rows in it. One of its
     clones may be on a disk that isn't here now; one whose directory alone is gone was removed."""
-    book = Book()
+    registry = Registry()
     with contextlib.suppress(OSError, MirrorError):
         previous = registry_file(places) + ".previous"
-        book = book_from(read_whole(previous), places, previous)
-    own = own_rows(places)
-    kept = [entry for entry in book.entries if isinstance(entry, BadRow) or entry.id in own or may_be_there(entry)]
-    rows = [own.pop(entry.id, row_of(entry)) if isinstance(entry, Clone) else entry.row for entry in kept]
-    return book._replace(entries=entries_from([*rows, *own.values()], places))
+        registry = registry_from(read_whole(previous), places, previous)
+    own = rows_in_clones(places)
+    kept = [
+        entry for entry in registry.entries if isinstance(entry, BadRow) or entry.id in own or may_still_exist(entry)
+    ]
+    rows = [own.pop(entry.id, clone_row(entry)) if isinstance(entry, Clone) else entry.row for entry in kept]
+    return registry._replace(entries=entries_from([*rows, *own.values()], places))
 
 
-def may_be_there(clone: Clone) -> bool:
+def may_still_exist(clone: Clone) -> bool:
     """Is the clone's directory there without a row of its own, or where one can't look now?"""
     base = base_of(clone)
-    there = kind_of(base) == "directory" and base_id(base) in ("", clone.id)
+    there = kind_of(base) == "directory" and id_in_base(base) in ("", clone.id)
     return there or not os.path.isdir(os.path.dirname(clone.root))
 
 
-def own_rows(places: Places) -> dict[str, Any]:
+def rows_in_clones(places: Places) -> dict[str, Any]:
     """The rows that the clones' own directories hold, by id."""
     found: dict[str, Any] = {}
-    for base in dict.fromkeys(bases_led_to(places, wrapper_bases(places))):
-        row = json_in(os.path.join(base, "clone.json"))
-        if base_below(text_in(row, "rootPath")) == base:
+    for base in dict.fromkeys(known_bases(places, wrapper_bases(places))):
+        row = read_json_object(os.path.join(base, "clone.json"))
+        if base_in_root(text_in(row, "rootPath")) == base:
             found[text_in(row, "id")] = row
     return found
 
@@ -4939,17 +4965,17 @@ def own_rows(places: Places) -> dict[str, Any]:
 # --- Reports --------------------------------------------------------------------------------------
 
 
-def path_notice(caller: Caller, directory: str = "") -> list[str]:
+def path_notice(context: Context, directory: str = "") -> list[str]:
     """The notice, with the command that helps, that the shell won't find the wrappers."""
-    directory = directory or caller.places.bin_dir
-    if is_on_path(directory, caller.env):
+    directory = directory or context.places.bin_dir
+    if is_on_path(directory, context.env):
         return []
-    return [off_path_text(directory), f"to add it: {path_setup_line(directory, caller.places)}"]
+    return [off_path_text(directory), f"to add it: {path_setup_line(directory, context.places)}"]
 
 
 def is_command(program: str, env: Mapping[str, str]) -> bool:
     """Does a shell find the program as it calls itself? Not when it came through a pipe and isn't installed."""
-    return program != "codex-mirror" or any(found_on_path(program, env.get("PATH", "")))
+    return program != "codex-mirror" or any(find_on_path(program, env.get("PATH", "")))
 
 
 def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
@@ -4972,14 +4998,14 @@ def keyring_notice(clone: Clone) -> list[str]:
     return [f"the login of '{clone.name}' is kept in the system's keyring, where it outlives the clone"]
 
 
-def version_text(clone: Clone, installed: Source | None) -> str:
+def version_text(clone: Clone, installed: CodexPackage | None) -> str:
     """The pinned version, and the installed one where that is newer."""
     newer = installed and is_newer(installed.version, clone.runtime.version)
     return f"{clone.runtime.version} → {installed.version} available" if installed and newer else clone.runtime.version
 
 
-def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str, ...]:
-    left, account = left_now(usage_in(rollouts_of(clone)), now), account_of(clone)
+def list_row(clone: Clone, installed: CodexPackage | None, now: float) -> tuple[str, ...]:
+    left, account = left_percent(usage_in(rollouts_of(clone)), now), account_of(clone)
     return (
         clone.name,
         account_text(account),
@@ -4990,7 +5016,7 @@ def listed_row(clone: Clone, installed: Source | None, now: float) -> tuple[str,
     )
 
 
-def described(clone: Clone, places: Places, installed: Source | None) -> list[str]:
+def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) -> list[str]:
     """Everything about a clone, a line each."""
     account = account_of(clone)
     facts = {
@@ -5011,7 +5037,7 @@ def described(clone: Clone, places: Places, installed: Source | None) -> list[st
     return [clone.name, *(f"  {key:<10} {value}" for key, value in facts.items())]
 
 
-def update_text(updated: Updated) -> str:
+def update_text(updated: UpdateResult) -> str:
     before, after = updated.before.runtime, updated.after.runtime
     if not updated.changed:
         return f"{updated.after.name}: already at {after.version}"
@@ -5021,16 +5047,16 @@ def update_text(updated: Updated) -> str:
     return f"{updated.after.name}: {before.version} → {after.version}"
 
 
-def staying(updated: Updated) -> list[str]:
+def old_processes_text(updated: UpdateResult) -> list[str]:
     """What to know of the Codex processes that go on with the runtime of before."""
-    pids = running_in(updated.before.runtime.path, "") if updated.changed else []
+    pids = codex_pids_in(updated.before.runtime.path, "") if updated.changed else []
     if not pids:
         return []
     running, version = ", ".join(map(str, pids)), updated.before.runtime.version
     return [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"]
 
 
-def explained(error: MirrorError | OSError) -> str:
+def error_line(error: MirrorError | OSError) -> str:
     """An error in one line; of a file that was to get another's name, that one is named."""
     if isinstance(error, MirrorError):
         return error.message
@@ -5040,12 +5066,12 @@ def explained(error: MirrorError | OSError) -> str:
     return f"{path}: {error.strerror}"
 
 
-def explained_with_hint(error: MirrorError | OSError) -> str:
+def error_line_with_hint(error: MirrorError | OSError) -> str:
     hint = error.hint if isinstance(error, MirrorError) else ""
-    return f"{explained(error)} ({hint})" if hint else explained(error)
+    return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
-def way_out_of(error: OSError) -> str:
+def hint_for(error: OSError) -> str:
     """What to do about an error that the system reports."""
     first = {
         errno.ENOSPC: "make room on that disk; ",
@@ -5057,26 +5083,26 @@ def way_out_of(error: OSError) -> str:
     return first.get(error.errno or 0, "") + "codex-mirror doctor shows what is left to mend"
 
 
-def report_of_doctor(healths: Sequence[Health], household: Sequence[Problem], notes: Sequence[str]) -> Outcome:
+def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], notes: Sequence[str]) -> Outcome:
     """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
     lines: list[str] = []
     for health in healths:
         sign, state = ("✓", "ok") if health.ok else ("✗", "broken")
         login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
-        own = [problem for problem in health.problems if problem not in household]
+        own = [problem for problem in health.problems if problem not in general]
         lines += problem_lines(own, everything=len(healths) == 1)
-    lines += ["codex-mirror:", *problem_lines(household)] if household else []
+    lines += ["codex-mirror:", *problem_lines(general)] if general else []
     if not lines:
         lines.append("there are no clones yet; to make one: codex-mirror create work")
     data = [health_row(health) for health in healths]
-    if any(is_wrong(problem) for problem in household):
-        data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(household))))
-    wrong = any(is_wrong(problem) for health in healths for problem in health.problems) or len(data) > len(healths)
+    if any(needs_action(problem) for problem in general):
+        data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(general))))
+    wrong = any(needs_action(problem) for health in healths for problem in health.problems) or len(data) > len(healths)
     return Outcome(FAILED if wrong else DONE, tuple(lines), tuple(notes), data=data)
 
 
-def is_wrong(problem: Problem) -> bool:
+def needs_action(problem: Problem) -> bool:
     return problem.severity != "info"
 
 
@@ -5085,7 +5111,7 @@ def problem_lines(problems: Sequence[Problem], everything: bool = True) -> list[
     signs = {"error": "✗", "warning": "!", "info": "·"}
     lines = []
     for problem in problems:
-        if everything or problem.fix or is_wrong(problem):
+        if everything or problem.fix or needs_action(problem):
             lines.append(f"  {signs[problem.severity]} {problem.what} [{problem.id}]")
             lines += [f"      {problem.fix}"] if problem.fix else []
     return lines
@@ -5107,20 +5133,20 @@ def health_row(health: Health) -> dict[str, Any]:
 
 def usage_cells(one: Usage, now: float) -> tuple[str, ...]:
     """Left, a bar of it, each window with its reset, the figure's age, and the plan."""
-    left = left_now(one, now)
+    left = left_percent(one, now)
     if left is None:
         return ("unknown", "", "-", "-", "-", "-")
     return (
         f"{left:.0f} %",
-        bar(left),
+        usage_bar(left),
         window_text(one, False, now),
         window_text(one, True, now),
-        f"{span_text(now - one.as_of)} ago",
+        f"{duration_text(now - one.as_of)} ago",
         one.plan or "-",
     )
 
 
-def bar(left: float, width: int = 10) -> str:
+def usage_bar(left: float, width: int = 10) -> str:
     full = round(left * width / 100)
     return "█" * full + "░" * (width - full)
 
@@ -5129,8 +5155,8 @@ def window_text(one: Usage, long: bool, now: float) -> str:
     """What is left of the window of hours, or of the long one, of a day or more, and when it resets."""
     for window in one.windows:
         if long == (window.minutes >= 1440):
-            reset = "fresh" if window.resets_at <= now else f"in {span_text(window.resets_at - now)}"
-            return f"{100 - used_now(window, now):.0f} % ({reset})"
+            reset = "fresh" if window.resets_at <= now else f"in {duration_text(window.resets_at - now)}"
+            return f"{100 - used_percent(window, now):.0f} % ({reset})"
     return "-"
 
 
@@ -5138,102 +5164,110 @@ def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
     windows = [
         {
             "minutes": window.minutes,
-            "used": used_now(window, now),
-            "left": 100 - used_now(window, now),
-            "resetsAt": iso_text(window.resets_at),
+            "used": used_percent(window, now),
+            "left": 100 - used_percent(window, now),
+            "resetsAt": timestamp_text(window.resets_at),
         }
         for window in one.windows
     ]
-    as_of = iso_text(one.as_of) if one.windows else None
-    return {"name": clone.name, "left": left_now(one, now), "windows": windows, "asOf": as_of, "plan": one.plan or None}
+    as_of = timestamp_text(one.as_of) if one.windows else None
+    return {
+        "name": clone.name,
+        "left": left_percent(one, now),
+        "windows": windows,
+        "asOf": as_of,
+        "plan": one.plan or None,
+    }
 
 
-# --- Starting -------------------------------------------------------------------------------------
+# --- Run and login --------------------------------------------------------------------------------
 
 WITH_KEY = "--with-api-key"
 FED_OPTIONS = {WITH_KEY, "--with-access-token"}
 NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 
-def run(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    return Outcome(program=launch(clone, caller.places, caller.env, arguments), notes=hiding(clone, caller))
+def run(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = startable_clone(context, name)
+    return Outcome(
+        program=launch_program(clone, context.places, context.env, arguments), notes=hiding_notice(clone, context)
+    )
 
 
-def exec_program(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    words = tuple(arguments) or (caller.env.get("SHELL") or "/bin/sh",)
-    program = Program(words, launch_environment(clone, caller.places, caller.env))
-    return Outcome(program=program, notes=hiding(clone, caller))
+def exec_program(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = startable_clone(context, name)
+    words = tuple(arguments) or (context.env.get("SHELL") or "/bin/sh",)
+    program = Program(words, launch_environment(clone, context.places, context.env))
+    return Outcome(program=program, notes=hiding_notice(clone, context))
 
 
-def ready(caller: Caller, name: str) -> Clone:
+def startable_clone(context: Context, name: str) -> Clone:
     """The clone, when it can be started. Raises MirrorError."""
-    clone = clone_named(read_book(caller.places), name)
+    clone = clone_named(read_registry(context.places), name)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
     return clone
 
 
-def hiding(clone: Clone, caller: Caller) -> tuple[str, ...]:
+def hiding_notice(clone: Clone, context: Context) -> tuple[str, ...]:
     return tuple(
         f"{clone.name}: hiding {variable}, which would have changed the login"
-        for variable in logins_hidden(clone, caller.env)
+        for variable in hidden_login_variables(clone, context.env)
     )
 
 
-def env_lines(caller: Caller, *, name: str, shell: str = "") -> Outcome:
+def env_lines(context: Context, *, name: str, shell: str = "") -> Outcome:
     """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
     and what must be unset."""
-    clone = ready(caller, name)
-    wanted, own = (launch_environment(clone, caller.places, env) for env in (caller.env, {}))
-    changes = {key: value for key, value in wanted.items() if key in own or caller.env.get(key) != value}
-    hidden = [key for key in (*hidden_from(clone), *caller.env) if key not in wanted]
+    clone = startable_clone(context, name)
+    wanted, own = (launch_environment(clone, context.places, env) for env in (context.env, {}))
+    changes = {key: value for key, value in wanted.items() if key in own or context.env.get(key) != value}
+    hidden = [key for key in (*hidden_variables(clone), *context.env) if key not in wanted]
     data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
-    shell = shell or shell_of(caller.env)
+    shell = shell or shell_of(context.env)
     if shell == "json":
-        return Outcome(stream=lambda file: put(file, json.dumps(data, indent=2)), data=data)
+        return Outcome(stream=lambda file: write_text(file, json.dumps(data, indent=2)), data=data)
     lines = [
-        f"set -gx {key} {fish_quoted(value)};" if shell == "fish" else f"export {key}={quoted(value)}"
+        f"set -gx {key} {fish_quote(value)};" if shell == "fish" else f"export {key}={shell_quote(value)}"
         for key, value in changes.items()
     ]
     # In fish a universal variable would be erased for good, and in all shells: it is covered by an empty one.
     hide = "set -eg {0}; set -qU {0}; and set -gx {0} '';" if shell == "fish" else "unset {0}"
     lines += [hide.format(key) for key in data["unset"]]
-    return Outcome(stream=lambda file: put(file, "\n".join(lines)), data=data)
+    return Outcome(stream=lambda file: write_text(file, "\n".join(lines)), data=data)
 
 
-def put(file: BinaryIO, text: str) -> None:
+def write_text(file: BinaryIO, text: str) -> None:
     """Writes text for a program: byte for byte, also what isn't UTF-8."""
     file.write(os.fsencode(text) + b"\n")
 
 
-def login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
-    clone = ready(caller, name)
-    program = launch(clone, caller.places, caller.env, ("login", *arguments))
+def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    clone = startable_clone(context, name)
+    program = launch_program(clone, context.places, context.env, ("login", *arguments))
     without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
-    with contextlib.nullcontext() if without_browser else turn_for_login(caller, clone):
+    with contextlib.nullcontext() if without_browser else login_turn(context, clone):
         code = run_child(program)
     account = account_of(clone)
     is_new = code == DONE and is_known(account) and account != clone.account
-    return Outcome(code, notes=noted_account(caller, clone, account) if is_new else ())
+    return Outcome(code, notes=remember_account(context, clone, account) if is_new else ())
 
 
-def noted_account(caller: Caller, clone: Clone, account: Account | None) -> tuple[str, ...]:
+def remember_account(context: Context, clone: Clone, account: Account | None) -> tuple[str, ...]:
     """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is; why that
     failed, in words."""
     try:
-        with changing(caller, "note the account of", clone.name) as (change, current):
-            change.commit(with_clone(change.book, current._replace(account=account)))
+        with begin_clone_change(context, "note the account of", clone.name) as (change, current):
+            change.commit(with_clone(change.registry, current._replace(account=account)))
     except (MirrorError, OSError) as error:
-        return (f"the account could not be noted: {explained(error)}",)
+        return (f"the account could not be noted: {error_line(error)}",)
     return ()
 
 
-def question_of_login(caller: Caller, *, name: str, arguments: Sequence[str] = ()) -> Question | None:
+def question_of_login(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Question | None:
     """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169); a
     key that it is fed it only replaces."""
-    account = account_of(clone_named(read_book(caller.places), name))
+    account = account_of(clone_named(read_registry(context.places), name))
     if account.kind == "none" or {*NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments):
         return None
     losses = (
@@ -5244,11 +5278,11 @@ def question_of_login(caller: Caller, *, name: str, arguments: Sequence[str] = (
 
 
 @contextlib.contextmanager
-def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
+def login_turn(context: Context, clone: Clone) -> Iterator[None]:
     """The turn for a login in the browser: Codex always listens on port 1455, and a second login cancels the first."""
-    lock = os.path.join(caller.places.mirror_home, "login.lock")
+    lock = os.path.join(context.places.mirror_home, "login.lock")
     try:
-        with locked(lock, f"login {clone.name}", 0, lambda holder: None):
+        with hold_lock(lock, f"login {clone.name}", 0, lambda holder: None):
             yield
     except MirrorError as error:
         if error.code != BUSY:
@@ -5257,8 +5291,8 @@ def turn_for_login(caller: Caller, clone: Clone) -> Iterator[None]:
         raise MirrorError(f"{error.message}, and a second login in the browser would cancel it", hint, BUSY) from None
 
 
-def logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Outcome:
-    clone = clone_named(read_book(caller.places), name) if local else ready(caller, name)
+def log_out(context: Context, *, name: str, local: bool = False, force: bool = False) -> Outcome:
+    clone = clone_named(read_registry(context.places), name) if local else startable_clone(context, name)
     if not force:
         refuse_running(clone, "log out")
     if local and account_of(clone).kind == "keyring":
@@ -5266,16 +5300,16 @@ def logout(caller: Caller, *, name: str, local: bool = False, force: bool = Fals
             f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
         )
     if local:
-        prove(clone)
+        verify_clone_directory(clone)
         remove_file(login_file(codex_home_of(clone)))
-    code = DONE if local else run_child(launch(clone, caller.places, caller.env, ("logout",)))
+    code = DONE if local else run_child(launch_program(clone, context.places, context.env, ("logout",)))
     lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()
-    notes = noted_account(caller, clone, None) if clone.account and account_of(clone).kind == "none" else ()
+    notes = remember_account(context, clone, None) if clone.account and account_of(clone).kind == "none" else ()
     return Outcome(code, lines, notes)
 
 
-def question_of_logout(caller: Caller, *, name: str, local: bool = False, force: bool = False) -> Question | None:
-    clone = clone_named(read_book(caller.places), name)
+def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
+    clone = clone_named(read_registry(context.places), name)
     account = account_of(clone)
     if account.kind == "none":
         return None
@@ -5294,7 +5328,7 @@ def question_of_logout(caller: Caller, *, name: str, local: bool = False, force:
 
 
 def create(
-    caller: Caller,
+    context: Context,
     *,
     name: str = "",
     name_option: str = "",
@@ -5311,45 +5345,47 @@ def create(
     if not (name or name_option):
         raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
     checked = new_clone_name(name or name_option)
-    wish = Wish(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
-    clone, left = create_clone(caller, wish)
+    wish = NewClone(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
+    clone, left = create_clone(context, wish)
     return Outcome(
         code=FAILED if left else DONE,
-        data=row_of(clone),
-        lines=(*made_lines("created", clone), f"next: {login_command(clone, caller)}"),
-        notes=(*left, *node_notice(clone), *path_notice(caller)),
+        data=clone_row(clone),
+        lines=(*made_lines("created", clone), f"next: {login_command(clone, context)}"),
+        notes=(*left, *node_notice(clone), *path_notice(context)),
     )
 
 
-def login_command(clone: Clone, caller: Caller) -> str:
+def login_command(clone: Clone, context: Context) -> str:
     """What a shell finds that logs the clone in: its own command when this program is none."""
-    if is_command(caller.program, caller.env):
+    if is_command(context.program, context.env):
         return f"codex-mirror login {clone.name}"
-    return f"{clone.name if is_on_path(os.path.dirname(clone.wrapper), caller.env) else quoted(clone.wrapper)} login"
+    return (
+        f"{clone.name if is_on_path(os.path.dirname(clone.wrapper), context.env) else shell_quote(clone.wrapper)} login"
+    )
 
 
-def list_clones(caller: Caller, *, full: bool = False) -> Outcome:
-    book = read_book(caller.places)
+def list_clones(context: Context, *, full: bool = False) -> Outcome:
+    registry = read_registry(context.places)
     lines: list[str] = []
     table = None
     if full:
-        installed = installed_at_a_glance(caller.env)
-        lines = [line for clone in book.clones for line in described(clone, caller.places, installed)]
-    elif not caller.terminal:
-        short = tuple((clone.name, clone.runtime.version, clone.root) for clone in book.clones)
+        installed = installed_without_starting(context.env)
+        lines = [line for clone in registry.clones for line in clone_lines(clone, context.places, installed)]
+    elif not context.terminal:
+        short = tuple((clone.name, clone.runtime.version, clone.root) for clone in registry.clones)
         table = Table(("NAME", "CODEX", "ROOT"), short)
-    elif book.entries:
-        installed, now = installed_at_a_glance(caller.env), time.time()
-        rows = tuple(listed_row(clone, installed, now) for clone in book.clones)
+    elif registry.entries:
+        installed, now = installed_without_starting(context.env), time.time()
+        rows = tuple(list_row(clone, installed, now) for clone in registry.clones)
         table = Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows)
     else:
         lines = ["there are no clones yet; to make one: codex-mirror create work"]
-    notes = tuple(map(row_complaint, book.bad_rows))
-    return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(row_of, book.clones)), notes=notes)
+    notes = tuple(map(row_complaint, registry.bad_rows))
+    return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(clone_row, registry.clones)), notes=notes)
 
 
 def set_clone(
-    caller: Caller,
+    context: Context,
     *,
     name: str,
     home: str = "",
@@ -5359,34 +5395,34 @@ def set_clone(
     no_keep_env: Sequence[str] = (),
     settings_from: str = "",
 ) -> Outcome:
-    wish = Amendment(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
+    wish = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
     if not any(wish):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
-    has_changed, own, left = amend_clone(caller, name, wish)
+    has_changed, own, left = change_clone(context, name, wish)
     line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
     kept = [f"{tail} is a file of the clone's own, and stays so" for tail in own]
     return Outcome(FAILED if left else DONE, lines=(line,), notes=(*kept, *left))
 
 
-def export_clone(caller: Caller, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
-    clone = clone_named(read_book(caller.places), name)
+def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
+    clone = clone_named(read_registry(context.places), name)
     if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
         what = f"the login of '{name}' can't be exported: {account_text(account)}"
         raise MirrorError(what, "leave --with-login out", REFUSED)
     doubled = "the export holds the login: it works in one place only, so don't use it here any more"
     warning = (doubled,) if with_login else ()
     if output == "-":
-        if caller.terminal or sys.stdout is None:
+        if context.terminal or sys.stdout is None:
             hint = f"codex-mirror export {name} -o FILE, or a pipe"
             raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
         return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
-    path = path_from(output or usual_export(name), caller.places)
-    export_to_file(caller, name, path, with_login)
+    path = path_from(output or usual_export(name), context.places)
+    export_to_file(context, name, path, with_login)
     return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
 
 
 def import_clone(
-    caller: Caller,
+    context: Context,
     *,
     path: str,
     name: str = "",
@@ -5394,19 +5430,19 @@ def import_clone(
     move_login: bool = False,
     with_sessions: bool = False,
 ) -> Outcome:
-    where = path if path == "-" else path_from(path, caller.places)
+    where = path if path == "-" else path_from(path, context.places)
     if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
         raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
     if where == "-" or is_file_or_pipe(where):
         if move_login or with_sessions:
             raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
         with open(0 if where == "-" else where, "rb", closefd=where != "-") as archive:
-            clone, left = import_export(caller, archive, name, source)
+            clone, left = import_export(context, archive, name, source)
         said = []
     elif os.path.isdir(where):
         if not name:
             raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
-        clone, left = import_home(caller, name, source, Luggage(where, with_sessions, move_login))
+        clone, left = import_home(context, name, source, ImportedHome(where, with_sessions, move_login))
         moved = move_login and not os.path.exists(login_file(where))
         said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
     else:
@@ -5414,21 +5450,21 @@ def import_clone(
         hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
         raise MirrorError(f"{where} is {what}", hint)
     lines = made_lines("imported", clone)
-    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(caller)))
+    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(context)))
 
 
-def remove(caller: Caller, *, name: str, force: bool = False) -> Outcome:
-    clone = clone_named(read_book(caller.places), name)
+def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
+    clone = clone_named(read_registry(context.places), name)
     notes = keyring_notice(clone)
     if not kind_of(base_of(clone)):
         notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
-    _, left = remove_clone(caller, name, force)
+    _, left = remove_clone(context, name, force)
     return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*left, *notes))
 
 
-def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Question | None:
+def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
-    clone = clone_named(read_book(caller.places), name)
+    clone = clone_named(read_registry(context.places), name)
     name, account, sessions = clone.name, account_of(clone), len(rollouts_of(clone))
     has_login = account.kind not in ("none", "keyring")
     losses = [f"its login: {account_text(account)}"] if has_login else []
@@ -5443,7 +5479,7 @@ def question_of_removal(caller: Caller, *, name: str, force: bool = False) -> Qu
 
 
 def update(
-    caller: Caller,
+    context: Context,
     *,
     names: Sequence[str] = (),
     everything: bool = False,
@@ -5452,134 +5488,136 @@ def update(
 ) -> Outcome:
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
-    names, book = list(dict.fromkeys(names)), read_book(caller.places)
+    names, registry = list(dict.fromkeys(names)), read_registry(context.places)
     lines: list[str] = []
-    notes = [row_complaint(bad) for bad in book.bad_rows if everything]
+    notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
     data: list[dict[str, object]] = []
-    for name in names or [clone.name for clone in book.clones]:
+    for name in names or [clone.name for clone in registry.clones]:
         try:
-            updated = update_clone(caller, name, source, allow_incomplete)
+            updated = update_clone(context, name, source, allow_incomplete)
         except (MirrorError, OSError) as error:
             if len(names) == 1:
                 raise
             if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
                 continue  # Somebody removed it meanwhile.
-            notes.append(f"{name}: {explained_with_hint(error)}")
-            data.append({"name": name, "ok": False, "error": explained(error)})
+            notes.append(f"{name}: {error_line_with_hint(error)}")
+            data.append({"name": name, "ok": False, "error": error_line(error)})
             continue
         lines.append(update_text(updated))
         before, after = updated.before.runtime.version, updated.after.runtime.version
         data.append({"name": name, "ok": not updated.left, "before": before, "after": after})
-        notes += [*updated.left, *staying(updated)]
-        if updated.changed and not source and not installed_at_a_glance(caller.env):
+        notes += [*updated.left, *old_processes_text(updated)]
+        if updated.changed and not source and not installed_without_starting(context.env):
             source = updated.after.name
     if not data:
         lines.append("there are no clones to update")
-    whole = all(one["ok"] for one in data) and not (everything and book.bad_rows)
+    whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
     return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
 
 
-def roll_back(caller: Caller, *, name: str) -> Outcome:
-    updated = roll_back_clone(caller, name)
-    return Outcome(FAILED if updated.left else DONE, (update_text(updated),), (*updated.left, *staying(updated)))
+def roll_back(context: Context, *, name: str) -> Outcome:
+    updated = roll_back_clone(context, name)
+    return Outcome(
+        FAILED if updated.left else DONE, (update_text(updated),), (*updated.left, *old_processes_text(updated))
+    )
 
 
-def rename(caller: Caller, *, name: str, new_name: str) -> Outcome:
-    clone, left = rename_clone(caller, name, new_name)
+def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
+    clone, left = rename_clone(context, name, new_name)
     renamed = f"'{name}' is now '{clone.name}', and its command {clone.wrapper}"
     return Outcome(FAILED if left else DONE, (renamed,), tuple(left))
 
 
-def doctor(caller: Caller, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:
+def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:
     """Examines all clones, or one, and the household; with `fix` mends what it can and looks again."""
-    house = examine_household(caller)
+    house = inspect_mirror_home(context)
     notes: list[str] = []
     if fix and not name:
-        notes += attempted(partial(mend_household, caller, house))
-        house = examine_household(caller)
+        notes += attempt_repair(partial(repair_mirror_home, context, house))
+        house = inspect_mirror_home(context)
     if house.broken and name:
         raise house.broken
-    book = Book() if house.broken else read_book(caller.places)
-    clones = [clone_named(book, name)] if name else list(book.clones)
-    facts = examined(clones, book, caller, deep)
+    registry = Registry() if house.broken else read_registry(context.places)
+    clones = [clone_named(registry, name)] if name else list(registry.clones)
+    facts = inspect_unchanged(clones, registry, context, deep)
     if fix and facts:
         for one in facts:
-            for mend in mends_of(one):
-                notes += attempted(partial(mend, caller, one.clone))
-        book, ids = read_book(caller.places), {one.clone.id for one in facts}
-        facts = examined([clone for clone in book.clones if clone.id in ids], book, caller, deep)
-    healths = [health_of(one, caller.places) for one in facts]
-    household = () if name else diagnose_household(house, caller.places)
-    return report_of_doctor(healths, household, notes)
+            for mend in repairs_for(one):
+                notes += attempt_repair(partial(mend, context, one.clone))
+        registry, ids = read_registry(context.places), {one.clone.id for one in facts}
+        facts = inspect_unchanged([clone for clone in registry.clones if clone.id in ids], registry, context, deep)
+    healths = [health_of(one, context.places) for one in facts]
+    state = () if name else diagnose_mirror_home(house, context.places)
+    return report_of_doctor(healths, state, notes)
 
 
-def examined(clones: Sequence[Clone], book: Book, caller: Caller, deep: bool) -> list[Facts]:
+def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
     """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
     facts: list[Facts] = []
     for _ in range(3 if clones else 0):
-        around = surroundings_of(book, installed_at_a_glance(caller.env), deep)
-        facts = examine(clones, around, caller)
-        book = read_book(caller.places)
-        now = {clone.id: clone for clone in book.clones}
+        around = inspection_context(registry, installed_without_starting(context.env), deep)
+        facts = inspect_clones(clones, around, context)
+        registry = read_registry(context.places)
+        now = {clone.id: clone for clone in registry.clones}
         clones = [now[clone.id] for clone in clones if clone.id in now]
         if [one.clone for one in facts] == clones:
             break
     return [one for one in facts if one.clone in clones]
 
 
-def attempted(deed: Callable[[], list[str]]) -> list[str]:
+def attempt_repair(deed: Callable[[], list[str]]) -> list[str]:
     """What was mended, or why it could not be, in words."""
     try:
         return deed()
     except (MirrorError, OSError) as error:
-        return [explained_with_hint(error)]
+        return [error_line_with_hint(error)]
 
 
-def usage(caller: Caller, *, name: str = "") -> Outcome:
-    book, now = read_book(caller.places), time.time()
-    clones = [clone_named(book, name)] if name else list(book.clones)
+def show_usage(context: Context, *, name: str = "") -> Outcome:
+    registry, now = read_registry(context.places), time.time()
+    clones = [clone_named(registry, name)] if name else list(registry.clones)
     usages = [(clone, usage_in(rollouts_of(clone))) for clone in clones]
     rows = [(clone.name, *usage_cells(one, now)) for clone, one in usages]
     table = Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(rows))
     return Outcome(table=table, data=[usage_row(clone, one, now) for clone, one in usages])
 
 
-def wrapper_install(caller: Caller, *, bin_dir: str = "") -> Outcome:
-    directory = checked_bin_dir(bin_dir, caller.places)
-    results = install_wrappers(caller, directory)
+def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, context.places)
+    results = install_wrappers(context, directory)
     lines = [f"{clone.name}: {os.path.join(directory, clone.name)}" for clone, problem in results if not problem]
     notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
-    notes += map(row_complaint, read_book(caller.places).bad_rows)
-    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(caller, directory)))
+    notes += map(row_complaint, read_registry(context.places).bad_rows)
+    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(context, directory)))
 
 
-def path_status(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
-    directory = checked_bin_dir(bin_dir, caller.places)
-    on_path = is_on_path(directory, caller.env)
+def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, context.places)
+    on_path = is_on_path(directory, context.env)
     lines = [f"{directory} is {'' if on_path else 'not '}on PATH"]
     data: dict[str, Any] = {"binDir": directory, "onPath": on_path, "files": {}}
-    for path in rc_paths(caller, shell, rc_file):
+    for path in rc_paths(context, shell, rc_file):
         has = BLOCK_START.encode() in (read_or_none(os.path.realpath(path)) or b"")
         data["files"][path] = has
         lines.append(f"{path} {'has' if has else 'has not'} the block of codex-mirror")
-    setup = f"to add it: {path_setup_line(directory, caller.places)}"
+    setup = f"to add it: {path_setup_line(directory, context.places)}"
     return Outcome(DONE if on_path else FAILED, tuple(lines), data=data, notes=() if on_path else (setup,))
 
 
-def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
-    directory = checked_bin_dir(bin_dir, caller.places)
-    strange = "" if shell or rc_file else strange_shell(caller.env)
-    shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(caller.env))
-    paths = rc_paths(caller, shell, rc_file)
+def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = checked_bin_dir(bin_dir, context.places)
+    strange = "" if shell or rc_file else unknown_shell(context.env)
+    shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(context.env))
+    paths = rc_paths(context, shell, rc_file)
 
     def put_in_front(present: dict[str, str]) -> list[str]:
         # Those that aren't there stay as well: a bin directory is made with the first clone.
         return [*(line for one, line in present.items() if one != directory), path_line(directory, shell)]
 
-    changed, refused = edit_rc_files(caller, "path setup", paths, put_in_front)
+    changed, refused = edit_rc_files(context, "path setup", paths, put_in_front)
     lines = [f"{path} now puts {directory} on PATH" for path in changed]
     if not changed and not refused:
-        lines.append(f"{listed(paths)} puts {directory} on PATH already")
+        lines.append(f"{short_list(paths)} puts {directory} on PATH already")
     if strange:
         lines.append(f"{strange} may not read that file: tell it in its own way to look for commands in {directory}")
     elif changed:
@@ -5587,17 +5625,17 @@ def path_setup(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: s
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
 
 
-def path_remove(caller: Caller, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
-    directory = path_from(bin_dir, caller.places) if bin_dir else ""
+def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    directory = path_from(bin_dir, context.places) if bin_dir else ""
     shells = [shell] if shell or rc_file else ["bash", "zsh", "fish", "sh"]
-    paths = list(dict.fromkeys(path for one in shells for path in rc_paths(caller, one, rc_file) if kind_of(path)))
+    paths = list(dict.fromkeys(path for one in shells for path in rc_paths(context, one, rc_file) if kind_of(path)))
     if directory:
         paths = [path for path in paths if directory in path_lines(read_or_none(os.path.realpath(path)) or b"")]
 
     def leave_others(present: dict[str, str]) -> list[str]:
         return [line for one, line in present.items() if directory and one != directory]
 
-    changed, refused = edit_rc_files(caller, "path remove", paths, leave_others)
+    changed, refused = edit_rc_files(context, "path remove", paths, leave_others)
     lines = [f"took {directory or 'the block of codex-mirror'} out of {path}" for path in changed]
     if not changed and not refused:
         lines.append(
@@ -5617,17 +5655,17 @@ class Argument(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-def flag(*flags: str, help: str, **more: Any) -> Argument:
+def flag_argument(*flags: str, help: str, **more: Any) -> Argument:
     """An option without a value."""
     return Argument(flags, help, {"action": "store_true", "default": False, **more})
 
 
-def option(*flags: str, help: str, value: str = "", **more: Any) -> Argument:
+def option_argument(*flags: str, help: str, value: str = "", **more: Any) -> Argument:
     """An option with one value; without a placeholder its choices are shown."""
     return Argument(flags, help, {**({"metavar": value} if value else {}), "default": "", **more})
 
 
-def many(*flags: str, value: str, help: str) -> Argument:
+def repeated_argument(*flags: str, value: str, help: str) -> Argument:
     """An option that can be given again."""
     return Argument(flags, help, {"action": "append", "metavar": value, "default": []})
 
@@ -5649,14 +5687,14 @@ class Command(NamedTuple):
 
 
 COMMON = (
-    flag("--json", help="print one JSON document"),
-    flag("-y", "--yes", help="don't ask"),
-    flag("-q", "--quiet", help="print only data and errors"),
-    flag("--redact", help="hide e-mail addresses"),
-    flag("--debug", help="show where an error comes from"),
+    flag_argument("--json", help="print one JSON document"),
+    flag_argument("-y", "--yes", help="don't ask"),
+    flag_argument("-q", "--quiet", help="print only data and errors"),
+    flag_argument("--redact", help="hide e-mail addresses"),
+    flag_argument("--debug", help="show where an error comes from"),
 )
-HELP_FLAG = flag("-h", "--help", help="show what it does")
-VERSION_FLAG = flag("-V", "--version", help="show the version")
+HELP_FLAG = flag_argument("-h", "--help", help="show what it does")
+VERSION_FLAG = flag_argument("-V", "--version", help="show the version")
 
 
 def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -5671,15 +5709,15 @@ def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
 # What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
 VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
 KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
-    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_book(places).clones],
+    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_registry(places).clones],
     "ENTRY": lambda places: [
         (name, "")
         for name in ("none", *entries_of(places.user_home))
         if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
     ],
     "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
-    "SHARED": lambda places: [(share, clone.name) for clone in read_book(places).clones for share in clone.shared],
-    "KEPT": lambda places: [(one, clone.name) for clone in read_book(places).clones for one in clone.keep_env],
+    "SHARED": lambda places: [(share, clone.name) for clone in read_registry(places).clones for share in clone.shared],
+    "KEPT": lambda places: [(one, clone.name) for clone in read_registry(places).clones for one in clone.keep_env],
 }
 
 
@@ -5687,13 +5725,13 @@ KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
 Offers = tuple[str, list[tuple[str, str]]]
 
 
-def offered(commands: Sequence[Command], words: Sequence[str], places: Places) -> Offers:
+def completions_for(commands: Sequence[Command], words: Sequence[str], places: Places) -> Offers:
     """What could stand in place of the last of these words, whatever of it is typed already."""
     *before, word = list(words) or [""]
     given, before = split_behind_options(before)
     for command in commands:
         if tuple(before[: len(command.words)]) == command.words:
-            return offered_to(command, [*given, *before[len(command.words) :]], word, places)
+            return completions_of_command(command, [*given, *before[len(command.words) :]], word, places)
     if not before and word.startswith("-"):
         free = [argument for argument in (HELP_FLAG, VERSION_FLAG, *COMMON) if not {*argument.flags} & {*given}]
         return "", [(flag, argument.help) for argument in free for flag in argument.flags]
@@ -5706,13 +5744,13 @@ def offered(commands: Sequence[Command], words: Sequence[str], places: Places) -
     return "", list(following.items())
 
 
-def offered_to(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
+def completions_of_command(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
     """What could stand behind a command and these words of it: values where one is due, else options."""
     options = {
         flag: one for one in (*command.arguments, *COMMON, HELP_FLAG) for flag in one.flags if flag.startswith("-")
     }
     due = [one for one in command.arguments if not one.flags[0].startswith("-")]
-    given, values, waiting, ended = read_so_far(before, options)
+    given, values, waiting, ended = words_before_cursor(before, options)
     if command.passes_on == "name" and values:
         return "files", []
     if not waiting and not ended and word.startswith("--") and "=" in word:
@@ -5729,7 +5767,7 @@ def offered_to(command: Command, before: Sequence[str], word: str, places: Place
     return "", [(flag, one.help) for flag, one in options.items() if one not in once and not ended]
 
 
-def read_so_far(
+def words_before_cursor(
     words: Sequence[str], options: Mapping[str, Argument]
 ) -> tuple[list[Argument], list[str], Argument | None, bool]:
     """The options and the values in these words, the option that still waits for its value, and was there a `--`?"""
@@ -5773,35 +5811,35 @@ def names_and_start(program: str) -> tuple[list[str], list[str]]:
 # --- Command table --------------------------------------------------------------------------------
 
 
-def completion(caller: Caller, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
+def completion(context: Context, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
     """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
     if arguments:
-        words = typed_words(arguments[0])[1:] if shell == "bash" else arguments
-        more, offers = offered(COMMANDS, words, caller.places)
+        words = split_unfinished_line(arguments[0])[1:] if shell == "bash" else arguments
+        more, offers = completions_for(COMMANDS, words, context.places)
         return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
-    text = completion_text(shell, *names_and_start(caller.program))
-    return Outcome(lines=tuple(text.split("\n")), stream=lambda file: put(file, text))
+    text = completion_text(shell, *names_and_start(context.program))
+    return Outcome(lines=tuple(text.split("\n")), stream=lambda file: write_text(file, text))
 
 
 NAMES = {"metavar": "NAME", "type": str.strip}
 NAME_OF_CLONE = Argument(("name",), "the clone", NAMES)
 ANY_CLONE = Argument(("name",), "only this clone", {**NAMES, "nargs": "?", "default": ""})
-FROM = option(
+FROM = option_argument(
     "--from",
     value="PATH|NAME",
     help="a codex command, package directory, .tar.gz or clone instead of the installed Codex",
     dest="source",
 )
-INCOMPLETE = flag("--allow-incomplete", help="take a Codex without its helpers")
-FORCE = flag("--force", help="also while its Codex is running")
-BIN_DIR = option("--bin-dir", value="DIR", help="the wrapper directory")
+INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
+FORCE = flag_argument("--force", help="also while its Codex is running")
+BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
 SHELLS = ("bash", "zsh", "fish", "sh")
-SHELL = option("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
-RC_FILE = option("--rc-file", value="FILE", help="this file instead of the shell's own")
-HOME_KIND = option("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
-SHARE = many("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
-KEEP_ENV = many("--keep-env", value="VAR", help="a hidden variable that this clone may see")
-SETTINGS = option("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
+SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
+RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
+HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
+SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
+KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="a hidden variable that this clone may see")
+SETTINGS = option_argument("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
 
 COMMANDS = (
     Command(
@@ -5812,8 +5850,8 @@ COMMANDS = (
             Argument(
                 ("name",), "the new clone's name, and its command", {"metavar": "NEW", "nargs": "?", "default": ""}
             ),
-            option("--name", value="NEW", help="the same", dest="name_option"),
-            option("--root", value="DIR", help="where the clone lives"),
+            option_argument("--name", value="NEW", help="the same", dest="name_option"),
+            option_argument("--root", value="DIR", help="where the clone lives"),
             *(FROM, HOME_KIND, SHARE, KEEP_ENV, SETTINGS, INCOMPLETE),
         ),
         ("codex-mirror create work", "codex-mirror create client --root ~/client"),
@@ -5822,7 +5860,7 @@ COMMANDS = (
         ("list",),
         "show the clones",
         list_clones,
-        (flag("--full", help="everything about each clone"),),
+        (flag_argument("--full", help="everything about each clone"),),
         ("codex-mirror list", "codex-mirror list --json"),
         asks=True,
     ),
@@ -5850,14 +5888,14 @@ COMMANDS = (
         ("env",),
         "print a clone's environment for eval",
         env_lines,
-        (NAME_OF_CLONE, option("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
+        (NAME_OF_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
         ('eval "$(codex-mirror env work)"',),
         asks=True,
     ),
     Command(
         ("login",),
         "log a clone in; everything after the name goes to codex login",
-        login,
+        log_in,
         (NAME_OF_CLONE,),
         ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"),
         passes_on="name",
@@ -5868,8 +5906,8 @@ COMMANDS = (
     Command(
         ("logout",),
         "log a clone out",
-        logout,
-        (NAME_OF_CLONE, flag("--local", help="only drop the login here; don't revoke it"), FORCE),
+        log_out,
+        (NAME_OF_CLONE, flag_argument("--local", help="only drop the login here; don't revoke it"), FORCE),
         ("codex-mirror logout work --local",),
         confirm=question_of_logout,
         label="Log out",
@@ -5878,7 +5916,7 @@ COMMANDS = (
     Command(
         ("usage",),
         "show what is left of each clone's rate limits",
-        usage,
+        show_usage,
         (ANY_CLONE,),
         ("codex-mirror usage", "codex-mirror usage work --json"),
         asks=True,
@@ -5889,8 +5927,8 @@ COMMANDS = (
         doctor,
         (
             ANY_CLONE,
-            flag("--fix", help="mend what can be mended without losing anything"),
-            flag("--deep", help="read every byte of the pinned runtimes"),
+            flag_argument("--fix", help="mend what can be mended without losing anything"),
+            flag_argument("--deep", help="read every byte of the pinned runtimes"),
         ),
         ("codex-mirror doctor", "codex-mirror doctor work --fix"),
         asks=True,
@@ -5903,7 +5941,7 @@ COMMANDS = (
         update,
         (
             Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
-            flag("--all", help="every clone", dest="everything"),
+            flag_argument("--all", help="every clone", dest="everything"),
             *(FROM, INCOMPLETE),
         ),
         ("codex-mirror update work", "codex-mirror update --all"),
@@ -5922,7 +5960,7 @@ COMMANDS = (
     Command(
         ("rename",),
         "give a clone another name",
-        rename,
+        rename_command,
         (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
         ("codex-mirror rename work office",),
         label="Rename",
@@ -5934,11 +5972,11 @@ COMMANDS = (
         set_clone,
         (
             NAME_OF_CLONE,
-            option("--home", choices=HOMES, help=HOME_KIND.help),
-            many("--share", value="ENTRY", help="share this entry of the real home"),
-            many("--unshare", value="SHARED", help="share it no more"),
+            option_argument("--home", choices=HOMES, help=HOME_KIND.help),
+            repeated_argument("--share", value="ENTRY", help="share this entry of the real home"),
+            repeated_argument("--unshare", value="SHARED", help="share it no more"),
             KEEP_ENV,
-            many("--no-keep-env", value="KEPT", help="hide it again"),
+            repeated_argument("--no-keep-env", value="KEPT", help="hide it again"),
             SETTINGS,
         ),
         ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
@@ -5951,8 +5989,8 @@ COMMANDS = (
         export_clone,
         (
             NAME_OF_CLONE,
-            option("-o", "--output", value="FILE", help="the file, or - for stdout"),
-            flag("--with-login", help="with the login, which works in one place only"),
+            option_argument("-o", "--output", value="FILE", help="the file, or - for stdout"),
+            flag_argument("--with-login", help="with the login, which works in one place only"),
         ),
         ("codex-mirror export work -o work.tar.gz", "codex-mirror export work -o - | ssh host codex-mirror import -"),
         label="Export",
@@ -5964,10 +6002,10 @@ COMMANDS = (
         import_clone,
         (
             Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
-            option("--name", value="NEW", help="the new clone's name"),
+            option_argument("--name", value="NEW", help="the new clone's name"),
             FROM,
-            flag("--move-login", help="move the login of a Codex home"),
-            flag("--with-sessions", help="bring the sessions of a Codex home"),
+            flag_argument("--move-login", help="move the login of a Codex home"),
+            flag_argument("--with-sessions", help="bring the sessions of a Codex home"),
         ),
         ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
         label="Import",
@@ -5977,7 +6015,7 @@ COMMANDS = (
         ("remove",),
         "remove a clone with its login and sessions",
         remove,
-        (NAME_OF_CLONE, flag("--force", help="also while its Codex is running, which is ended")),
+        (NAME_OF_CLONE, flag_argument("--force", help="also while its Codex is running, which is ended")),
         ("codex-mirror remove work",),
         confirm=question_of_removal,
         label="Remove",
@@ -6047,7 +6085,7 @@ EXAMPLES = (
 FILES = "files: ~/.codex-mirror/registry.json, its clones/<name>, ~/.local/bin/<name>"
 
 
-def named_for(text: str, program: str) -> str:
+def with_program_name(text: str, program: str) -> str:
     """The text with the command lines in it as this caller would type them, here and not on another machine."""
     firsts = "|".join(dict.fromkeys(["--help", "--version", *(command.words[0] for command in COMMANDS)]))
     return re.sub(rf"(?<![\w./-])(?<!ssh host )codex-mirror(?= ({firsts})\b)", lambda _: program, text)
@@ -6061,7 +6099,7 @@ def parser_of(command: Command, program: str) -> Any:
         def error(self, message: str) -> NoReturn:
             raise MirrorError(message, f"{self.prog} --help", USAGE)
 
-    examples = "examples:\n" + "\n".join(f"  {named_for(line, program)}" for line in command.examples)
+    examples = "examples:\n" + "\n".join(f"  {with_program_name(line, program)}" for line in command.examples)
     parser = Parser(
         prog=f"{program} {' '.join(command.words)}",
         usage="%(prog)s [options] NAME [ARGS…]" if command.passes_on == "name" else None,
@@ -6076,7 +6114,7 @@ def parser_of(command: Command, program: str) -> Any:
     return parser
 
 
-def plain_values(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
+def parse_plain_words(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
     """What the parser would make of words without options, or None where it must be asked.
 
     `list`, `run work` and their like start in two thirds of the time without loading argparse."""
@@ -6111,7 +6149,7 @@ def help_text(program: str, word: str = "") -> str:
     lines += ["", f"Without a command it opens a menu; `{program} COMMAND --help` tells more."]
     lines += ["", "every command takes:"]
     lines += [f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON]
-    lines += ["", "examples:", *(f"  {named_for(line, program)}" for line in EXAMPLES)]
+    lines += ["", "examples:", *(f"  {with_program_name(line, program)}" for line in EXAMPLES)]
     return "\n".join([*lines, "", EXIT_CODES, VARIABLES, FILES, f"more: {REPOSITORY}"])
 
 
@@ -6123,7 +6161,7 @@ def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
     family = [" ".join(command.words) for command in COMMANDS if argv[0] == command.words[0]]
     if family:
         raise MirrorError(f"'{argv[0]}' wants to know what to do", f"one of: {', '.join(family)}", USAGE)
-    guess = nearest(argv[0], [command.words[0] for command in COMMANDS])
+    guess = nearest_word(argv[0], [command.words[0] for command in COMMANDS])
     raise MirrorError(
         f"there is no command '{argv[0]}'",
         f"did you mean '{guess}'?" if guess else "codex-mirror --help shows them",
@@ -6151,11 +6189,11 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
             raise MirrorError(what, f"{program} {' '.join(command.words)} --help", USAGE)
 
 
-def parsed(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def parse_arguments(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The handler's keyword arguments, and the common options."""
     ours, rest = split_before_the_rest(command, words)
     refuse_empty_words(command, ours, program)
-    values = plain_values(command, ours) or vars(parser_of(command, program).parse_args(ours))
+    values = parse_plain_words(command, ours) or vars(parser_of(command, program).parse_args(ours))
     common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
     return {**values, "arguments": rest} if command.passes_on else values, common
 
@@ -6172,7 +6210,7 @@ class Size(NamedTuple):
     columns: int
 
 
-class Seen(NamedTuple):
+class CloneView(NamedTuple):
     """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never."""
 
     clone: Clone
@@ -6304,7 +6342,7 @@ class Screen(NamedTuple):
     ascii: bool = False
     program: str = "codex-mirror"
     redact: bool = False
-    rows: tuple[Seen, ...] = ()
+    rows: tuple[CloneView, ...] = ()
     broken: str = ""
     installed: str = ""
     on_path: bool | None = None
@@ -6319,7 +6357,7 @@ class Screen(NamedTuple):
     over: str = ""
 
 
-def top(screen: Screen) -> Page:
+def top_page(screen: Screen) -> Page:
     return screen.pages[-1]
 
 
@@ -6340,13 +6378,13 @@ def closed(screen: Screen) -> Screen:
 
 def for_eyes(screen: Screen, text: str) -> str:
     """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
-    text = named_for(text, screen.program)
-    return redacted(text) if screen.redact else text
+    text = with_program_name(text, screen.program)
+    return mask_emails(text) if screen.redact else text
 
 
 def back(screen: Screen) -> Answer:
     """Leaves the page on top for the dialog that it was opened from, or else for the page below."""
-    page = top(screen)
+    page = top_page(screen)
     before = page.before if isinstance(page, (Picker, Field)) else None
     return turned(screen, before) if before else closed(screen), None
 
@@ -6355,11 +6393,11 @@ def wishing(kind: str) -> Deed:
     return lambda screen: (screen, MenuWish(kind))
 
 
-def chosen(screen: Screen, item: Item) -> Answer:
+def choose_item(screen: Screen, item: Item) -> Answer:
     """Does what an item says, or says why not; only the main menu and the table stay open."""
     if item.why_not:
         return screen._replace(status=f"{item.label}: {item.why_not}"), None
-    page = top(screen)
+    page = top_page(screen)
     stays = page.whole if isinstance(page, Picker) else isinstance(page, Roster)
     return item.deed(screen) if stays else left_for(screen, item.deed)
 
@@ -6367,13 +6405,13 @@ def chosen(screen: Screen, item: Item) -> Answer:
 def left_for(screen: Screen, deed: Deed) -> Answer:
     """Closes the page on top and does this; from a dialog that this opens in its place one can go back to it."""
     after, wish = deed(closed(screen))
-    page = top(after)
+    page = top_page(after)
     if len(after.pages) == len(screen.pages) and isinstance(page, (Picker, Field)):
-        after = turned(after, page._replace(before=top(screen)))
+        after = turned(after, page._replace(before=top_page(screen)))
     return after, wish
 
 
-def matching(screen: Screen, roster: Roster) -> tuple[Seen, ...]:
+def matching(screen: Screen, roster: Roster) -> tuple[CloneView, ...]:
     """The clones that the filter lets through, by name or account, in the registry's order."""
     wanted = roster.sought.text.strip().lower()
     if not wanted:
@@ -6385,7 +6423,7 @@ def matching(screen: Screen, roster: Roster) -> tuple[Seen, ...]:
     )
 
 
-def selected_row(screen: Screen, roster: Roster) -> Seen | None:
+def selected_row(screen: Screen, roster: Roster) -> CloneView | None:
     """The selected clone, or the first one when that isn't shown."""
     rows = matching(screen, roster)
     return next((seen for seen in rows if seen.clone.id == roster.selected), rows[0] if rows else None)
@@ -6412,17 +6450,17 @@ def body_height(size: Size) -> int:
 
 def wrapped(text: str, width: int) -> list[str]:
     """The text in lines of at most `width` cells, broken between words where that can be; indents are kept."""
-    text = visible(text)
-    if cells(text) <= width:
+    text = escape_invisible(text)
+    if cell_width(text) <= width:
         return [text]
     indent = text[: len(text) - len(text.lstrip())][: max(width - 10, 0)]
     lines, line = [], ""
     for word in re.findall(r"\s*\S+", text):
-        if line and cells(line + word) > width:
+        if line and cell_width(line + word) > width:
             lines.append(line)
             line, word = indent, word.lstrip()
         for character in word:
-            if line and cells(line + character) > width:
+            if line and cell_width(line + character) > width:
                 lines.append(line)
                 line = ""
             line += character
@@ -6441,15 +6479,15 @@ def report_height(size: Size) -> int:
 # --- Dialogs --------------------------------------------------------------------------------------
 
 
-def first_screen(caller: Caller, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
+def first_screen(context: Context, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
     main = Picker("codex-mirror", main_items(), whole=True)
-    return Screen(caller.places, (main,), size, ascii_only, caller.program, redact, now=now)
+    return Screen(context.places, (main,), size, ascii_only, context.program, redact, now=now)
 
 
 def main_items() -> tuple[Item, ...]:
     """The main menu: the entries that stand there, and every labelled command that is about no single clone."""
     more = [
-        Item(command.key, command.label, partial(begun, command=command), command.summary)
+        Item(command.key, command.label, partial(begin_command, command=command), command.summary)
         for command in COMMANDS
         if command.label and not is_about_a_clone(command)
     ]
@@ -6460,7 +6498,7 @@ def main_items() -> tuple[Item, ...]:
         Item("d", "Diagnostics", diagnostics, "what is wrong, and what mends it"),
         Item("p", "Shell PATH Setup", shell_path_setup, "so that the shell finds the clones"),
         Item("s", "Star on GitHub", wishing("browse"), "say that you like it"),
-        Item("a", "About", about, "version, places, license"),
+        Item("a", "About", show_about, "version, places, license"),
         *more,
         Item("x", "Exit", leaving),
     )
@@ -6477,10 +6515,10 @@ def is_about_a_clone(command: Command) -> bool:
 
 def takes_the_terminal(command: Command) -> bool:
     """Does this command run Codex on our terminal?"""
-    return bool(command.passes_on) or command.handler is logout
+    return bool(command.passes_on) or command.handler is log_out
 
 
-def why_not_now(screen: Screen, command: Command, seen: Seen) -> str:
+def why_not_now(screen: Screen, command: Command, seen: CloneView) -> str:
     """Why this can't be done to this clone now, or nothing."""
     clone = seen.clone
     for job in screen.jobs:
@@ -6488,19 +6526,19 @@ def why_not_now(screen: Screen, command: Command, seen: Seen) -> str:
             return f"{job.title} is still under way"
     if command.handler is roll_back and not clone.previous:
         return "no earlier Codex is kept"
-    if command.handler is logout and seen.account and seen.account.kind == "none":
+    if command.handler is log_out and seen.account and seen.account.kind == "none":
         return "not logged in"
     return ""
 
 
-def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
+def actions_on(screen: Screen, seen: CloneView) -> tuple[Item, ...]:
     """What can be done to a clone: every labelled row of the command table that is about one."""
     items = []
     for command in COMMANDS:
         if not command.label or not is_about_a_clone(command):
             continue
         why_not, name = why_not_now(screen, command, seen), seen.clone.name
-        deed = partial(begun, command=command, typed=(name,))
+        deed = partial(begin_command, command=command, typed=(name,))
         if ask := {set_clone: ask_what_to_change, export_clone: ask_for_file}.get(command.handler):
             deed = partial(ask, command=command, clone=seen.clone)
         items.append(Item(command.key, command.label, deed, command.summary.split(";")[0], why_not))
@@ -6508,26 +6546,26 @@ def actions_on(screen: Screen, seen: Seen) -> tuple[Item, ...]:
             label = f"{command.label} with arguments"
             deed = partial(ask_for_arguments, command=command, name=name)
             items.append(Item(command.key.upper(), label, deed, "as one would type them", why_not))
-        if command.handler is login:
-            deed = partial(begun, command=command, typed=(name, WITH_KEY))
+        if command.handler is log_in:
+            deed = partial(begin_command, command=command, typed=(name, WITH_KEY))
             items.append(Item("a", f"{command.label} with an API key", deed, "typed here, given to Codex", why_not))
     return tuple(items)
 
 
-def actions_page(screen: Screen, seen: Seen) -> Picker:
+def actions_page(screen: Screen, seen: CloneView) -> Picker:
     return Picker(seen.clone.name, actions_on(screen, seen), clone_id=seen.clone.id)
 
 
-def begun(
+def begin_command(
     screen: Screen, command: Command, typed: tuple[str, ...] = (), agreed: Stakes | None = None, fed: str = ""
 ) -> Answer:
     """A command on its way: first what is missing is asked for, then what would be lost, and then it is done."""
     wanted = [one for one in command.arguments if not one.flags[0].startswith("-") and "nargs" not in one.options]
     if len(wanted) > len(typed):
         return ask_for(screen, command, typed, wanted[len(typed)]), None
-    if command.handler is login and not fed and FED_OPTIONS & set(typed):
+    if command.handler is log_in and not fed and FED_OPTIONS & set(typed):
         return ask_for_secret(screen, command, typed), None
-    costs = command.confirm and not (command.handler is login and is_first_login(screen, typed))
+    costs = command.confirm and not (command.handler is log_in and is_first_login(screen, typed))
     kind = "hand over" if takes_the_terminal(command) and (agreed or not costs) else "do"
     wish = MenuWish(kind, command.words, typed, fed=fed, agreed=agreed)
     return (screen, wish) if kind == "hand over" else working(screen, wish)
@@ -6558,7 +6596,7 @@ def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: 
 
     def go_on(text: str, screen: Screen) -> Answer:
         words = (*typed, text.strip())
-        return ask_for_name(screen, command, words) if names_a_clone else begun(screen, command, words)
+        return ask_for_name(screen, command, words) if names_a_clone else begin_command(screen, command, words)
 
     return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
 
@@ -6627,7 +6665,7 @@ def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
         return ""
 
     def go_on(text: str, screen: Screen) -> Answer:
-        return begun(screen, command, (name, *shlex.split(text)))
+        return begin_command(screen, command, (name, *shlex.split(text)))
 
     return opened(screen, Field(f"{command.label} {name}", "arguments", complaint, go_on)), None
 
@@ -6636,7 +6674,7 @@ def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> 
     """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal (seen with 0.169)."""
 
     def go_on(text: str, screen: Screen) -> Answer:
-        return begun(screen, command, typed, fed=text.strip())
+        return begin_command(screen, command, typed, fed=text.strip())
 
     label = "access token" if "--with-access-token" in typed else "API key"
     intro = ("it goes to Codex, and nowhere else",)
@@ -6664,7 +6702,7 @@ def quick_clone(screen: Screen) -> Answer:
 
     def confirm(text: str, screen: Screen) -> Answer:
         name = text.strip()
-        go = partial(begun, command=command_called("create"), typed=(name,))
+        go = partial(begin_command, command=command_called("create"), typed=(name,))
         codex = f"Codex {screen.installed}, as installed" if screen.installed else "the installed Codex"
         intro = (f"pins {codex}", f"command  {os.path.join(screen.places.bin_dir, name)}")
         items = (Item("y", "Create it", go), Item("n", "Not now"))
@@ -6688,19 +6726,22 @@ def update_all(screen: Screen) -> Answer:
 
 
 def diagnostics(screen: Screen) -> Answer:
-    go = partial(begun, command=command_called("doctor"))
+    go = partial(begin_command, command=command_called("doctor"))
     each = (Item("", seen.clone.name, partial(go, typed=(seen.clone.name,))) for seen in screen.rows)
     return opened(screen, Picker("Diagnostics", (Item("a", "All clones", go), *each))), None
 
 
 def shell_path_setup(screen: Screen) -> Answer:
-    items = (Item("y", "Set it up", partial(begun, command=command_called("path", "setup"))), Item("n", "Not now"))
+    items = (
+        Item("y", "Set it up", partial(begin_command, command=command_called("path", "setup"))),
+        Item("n", "Not now"),
+    )
     state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[screen.on_path]
     intro = (f"puts {screen.places.bin_dir} on PATH, in your shell's rc file", state)
     return opened(screen, Picker("Shell PATH Setup", items, tuple(filter(None, intro)))), None
 
 
-def about(screen: Screen) -> Answer:
+def show_about(screen: Screen) -> Answer:
     lines = (
         f"codex-mirror {__version__}",
         "Clones of the official Codex CLI, each with its own login, HOME and program.",
@@ -6733,13 +6774,13 @@ def leaving(screen: Screen) -> Answer:
 # --- News -----------------------------------------------------------------------------------------
 
 
-def arrived(screen: Screen, book: Book | None, *, broken: str, on_path: bool, at: float) -> Screen:
+def arrived(screen: Screen, registry: Registry | None, *, broken: str, on_path: bool, at: float) -> Screen:
     """The registry was read: what is known of clones that are still the same is kept."""
-    if book is None:
+    if registry is None:
         return screen._replace(broken=broken, on_path=on_path, now=at)
     before = {seen.clone.id: seen for seen in screen.rows}
-    rows = [before.get(clone.id, Seen(clone))._replace(clone=clone) for clone in book.clones]
-    bad = row_complaint(book.bad_rows[0]) if book.bad_rows else ""
+    rows = [before.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones]
+    bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
     pages = tuple(found for page in screen.pages if (found := renewed(screen, page, rows)))
     screen = screen._replace(pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
     return compared(screen, screen.installed)
@@ -6748,14 +6789,14 @@ def arrived(screen: Screen, book: Book | None, *, broken: str, on_path: bool, at
 def compared(screen: Screen, installed: str) -> Screen:
     """The installed Codex is known: which clones have an older one?"""
 
-    def newer(seen: Seen) -> str:
+    def newer(seen: CloneView) -> str:
         return installed if installed and is_newer(installed, seen.clone.runtime.version) else ""
 
     rows = tuple(seen._replace(newer=newer(seen)) for seen in screen.rows)
     return screen._replace(installed=installed, rows=rows)
 
 
-def renewed(screen: Screen, page: Page, rows: Sequence[Seen]) -> Page | None:
+def renewed(screen: Screen, page: Page, rows: Sequence[CloneView]) -> Page | None:
     """A page with these clones: actions go by the clone's name of now, and go away with it."""
     if isinstance(page, Roster):
         return reselected(screen, page, rows)
@@ -6767,7 +6808,7 @@ def renewed(screen: Screen, page: Page, rows: Sequence[Seen]) -> Page | None:
     return page
 
 
-def reselected(screen: Screen, page: Roster, rows: Sequence[Seen]) -> Roster:
+def reselected(screen: Screen, page: Roster, rows: Sequence[CloneView]) -> Roster:
     """The table with the selection on the same clone, or where that is gone, on the one in its place."""
     ids, before = [seen.clone.id for seen in rows], [seen.clone.id for seen in matching(screen, page)]
     if page.selected in ids or page.selected not in before:
@@ -6797,7 +6838,7 @@ def without_job(screen: Screen, number: int) -> tuple[Screen, bool]:
     return screen._replace(jobs=jobs, pages=pages), pages != screen.pages
 
 
-def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
+def command_ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
     """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone.
 
     What went wrong is among the notes, which come first then; they may explain as well, and nothing tells which."""
@@ -6816,7 +6857,7 @@ def ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
 
 def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
     """What was created, and the way on to its login."""
-    go = partial(begun, command=command_called("login"), typed=(name,))
+    go = partial(begin_command, command=command_called("login"), typed=(name,))
     with_key = partial(go, typed=(name, WITH_KEY))
     items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later"))
     return opened(screen, Picker("Created", items, lines, 2))
@@ -6830,7 +6871,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
     elif not waited and wish.kind != "hand over":
         return screen
     command = command_called(*wish.words)
-    go = partial(begun, command=command, typed=wish.typed, agreed=stakes)
+    go = partial(begin_command, command=command, typed=wish.typed, agreed=stakes)
     nothing = Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
     question = stakes.question or nothing
     intro = tuple(for_eyes(screen, loss) for loss in question.losses)
@@ -6844,7 +6885,7 @@ def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
     return opened(screen, Field(question.text, f"type {question.word}", complaint, lambda _, screen: go(screen), intro))
 
 
-def failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
+def command_failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
     """A command has failed: a dialog says why, and what to do."""
     screen, _ = without_job(screen, wish.job)
     lines = [for_eyes(screen, line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
@@ -6927,14 +6968,14 @@ class Binding(NamedTuple):
 def place_before(line: TypedLine) -> int:
     """The place left of the cursor; marks go with the letter that they stand on."""
     at = max(line.at - 1, 0)
-    while at > 0 and cells(line.text[at]) == 0:
+    while at > 0 and cell_width(line.text[at]) == 0:
         at -= 1
     return at
 
 
 def place_after(line: TypedLine) -> int:
     at = min(line.at + 1, len(line.text))
-    while at < len(line.text) and cells(line.text[at]) == 0:
+    while at < len(line.text) and cell_width(line.text[at]) == 0:
         at += 1
     return at
 
@@ -6988,9 +7029,9 @@ def edited(line: TypedLine, key: str) -> TypedLine:
     return with_text(line, key) if len(key) == 1 else line
 
 
-def moved(screen: Screen, by: int) -> Answer:
+def move_selection(screen: Screen, by: int) -> Answer:
     """The selection, or what is read, moved up or down as far as that goes."""
-    page = top(screen)
+    page = top_page(screen)
     if isinstance(page, Picker):
         return turned(screen, page._replace(selected=min(max(page.selected + by, 0), len(page.items) - 1))), None
     if isinstance(page, Report):
@@ -7005,9 +7046,9 @@ def moved(screen: Screen, by: int) -> Answer:
 
 def entered(screen: Screen) -> Answer:
     """Does what is selected, goes on with what was typed, or opens the list of what can be done to a clone."""
-    page = top(screen)
+    page = top_page(screen)
     if isinstance(page, Picker):
-        return chosen(screen, page.items[page.selected])
+        return choose_item(screen, page.items[page.selected])
     if isinstance(page, Field):
         if refused := page.complaint(screen, page.line.text):
             return turned(screen, page._replace(refused=refused)), None
@@ -7019,7 +7060,7 @@ def entered(screen: Screen) -> Answer:
 
 def with_roster(screen: Screen, **changes: Any) -> Answer:
     """The table changed, but with the selection on the clone where it is seen now."""
-    page = top(screen)
+    page = top_page(screen)
     if not isinstance(page, Roster):
         return screen, None
     here = selected_row(screen, page)
@@ -7028,7 +7069,7 @@ def with_roster(screen: Screen, **changes: Any) -> Answer:
 
 def back_from_roster(screen: Screen) -> Answer:
     """First the filter goes, then the table, whose selection is kept for the next time."""
-    page = top(screen)
+    page = top_page(screen)
     if isinstance(page, Roster) and not page.sought.text:
         return back(screen._replace(selected=page.selected))
     return with_roster(screen, sought=TypedLine())
@@ -7037,9 +7078,9 @@ def back_from_roster(screen: Screen) -> Answer:
 def help_here(screen: Screen) -> Answer:
     """The keys of this screen, as a page to read."""
     shown = [(", ".join(binding.keys), binding.help) for binding in bindings_of(screen)]
-    width = max(cells(keys) for keys, _ in shown)
+    width = max(cell_width(keys) for keys, _ in shown)
     for index, item in enumerate(items_here(screen)):
-        digit = digit_of(index) if isinstance(top(screen), Picker) else ""
+        digit = digit_of(index) if isinstance(top_page(screen), Picker) else ""
         shown.append((f"{digit} {item.key}".strip(), item.label))
     lines = [f"{keys:<{width}}  {meaning}" for keys, meaning in shown if keys]
     return opened(screen, Report("Keys of this screen", tuple(lines))), None
@@ -7047,7 +7088,7 @@ def help_here(screen: Screen) -> Answer:
 
 def items_here(screen: Screen) -> tuple[Item, ...]:
     """What can be chosen by its own key on this screen."""
-    page = top(screen)
+    page = top_page(screen)
     if isinstance(page, (Picker, Report)):
         return page.items
     if isinstance(page, Roster) and not page.typing and (seen := selected_row(screen, page)):
@@ -7061,12 +7102,12 @@ def stop_waiting(screen: Screen) -> Answer:
 
 
 MOVES = (
-    Binding(("up", "k"), "↑↓ choose", "one up", partial(moved, by=-1)),
-    Binding(("down", "j", "tab"), "", "one down", partial(moved, by=1)),
-    Binding(("pgup",), "", "a page up", partial(moved, by=-PAGE_STEP)),
-    Binding(("pgdn",), "", "a page down", partial(moved, by=PAGE_STEP)),
-    Binding(("home", "g"), "", "to the first", partial(moved, by=-(1 << 30))),
-    Binding(("end", "G"), "", "to the last", partial(moved, by=1 << 30)),
+    Binding(("up", "k"), "↑↓ choose", "one up", partial(move_selection, by=-1)),
+    Binding(("down", "j", "tab"), "", "one down", partial(move_selection, by=1)),
+    Binding(("pgup",), "", "a page up", partial(move_selection, by=-PAGE_STEP)),
+    Binding(("pgdn",), "", "a page down", partial(move_selection, by=PAGE_STEP)),
+    Binding(("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
+    Binding(("end", "G"), "", "to the last", partial(move_selection, by=1 << 30)),
 )
 EVERYWHERE = (
     Binding(("ctrl-l",), "", "draw the screen again", wishing("redraw")),
@@ -7092,8 +7133,8 @@ KEYS: Mapping[str, tuple[Binding, ...]] = {
     ),
     "filter": (
         Binding(("enter",), "Enter keep", "keep the filter", partial(with_roster, typing=False)),
-        Binding(("up",), "↑↓ choose", "one up", partial(moved, by=-1)),
-        Binding(("down",), "", "one down", partial(moved, by=1)),
+        Binding(("up",), "↑↓ choose", "one up", partial(move_selection, by=-1)),
+        Binding(("down",), "", "one down", partial(move_selection, by=1)),
         Binding(("esc",), "Esc clear", "clear it", partial(with_roster, typing=False, sought=TypedLine())),
     ),
     "line": (
@@ -7101,7 +7142,7 @@ KEYS: Mapping[str, tuple[Binding, ...]] = {
         Binding(("esc",), "Esc back", "go back", back),
     ),
     "report": (
-        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(moved, by=-1)),
+        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(move_selection, by=-1)),
         *MOVES[1:],
         HELP,
         Binding(("esc", "q", "enter"), "q back", "go back", back),
@@ -7112,7 +7153,7 @@ KEYS: Mapping[str, tuple[Binding, ...]] = {
 
 def mode_of(screen: Screen) -> str:
     """Which keys count now."""
-    page = top(screen)
+    page = top_page(screen)
     if isinstance(page, Picker):
         return "menu" if page.whole else "list"
     if isinstance(page, Roster):
@@ -7135,7 +7176,7 @@ def pressed(screen: Screen, key: str) -> Answer:
     for binding in bindings_of(screen):
         if key in binding.keys and not (unseen and binding not in EVERYWHERE and "esc" not in binding.keys):
             return binding.deed(screen)
-    page = top(screen)
+    page = top_page(screen)
     if unseen:
         return screen, None
     if isinstance(page, Busy):
@@ -7147,13 +7188,13 @@ def pressed(screen: Screen, key: str) -> Answer:
     for index, item in enumerate(items_here(screen)):
         if key == item.key or (isinstance(page, Picker) and key == digit_of(index)):
             screen = turned(screen, page._replace(selected=index)) if isinstance(page, Picker) else screen
-            return chosen(screen, item)
+            return choose_item(screen, item)
     return screen, None
 
 
 def released(screen: Screen) -> tuple[Screen, str]:
     """The next key that was typed while a job was waited for, once that is over; nothing when there is none."""
-    if not screen.held or isinstance(top(screen), Busy):
+    if not screen.held or isinstance(top_page(screen), Busy):
         return screen, ""
     return screen._replace(held=screen.held[1:]), screen.held[0]
 
@@ -7174,14 +7215,14 @@ Row = tuple[Span, ...]
 
 
 def width_of(row: Row) -> int:
-    return sum(cells(span.text) for span in row)
+    return sum(cell_width(span.text) for span in row)
 
 
 def cut(row: Row, start: int, end: int) -> Row:
     """The cells from `start` up to `end`; half of a wide character becomes a space."""
     spans, at = [], 0
     for span in row:
-        width = cells(span.text)
+        width = cell_width(span.text)
         if at < end and at + width > start:
             spans.append(Span(cut_text(span.text, start - at, end - at), span.style))
         at += width
@@ -7192,11 +7233,11 @@ def cut_text(text: str, start: int, end: int) -> str:
     """The text between two cells; a mark goes with the letter that it stands on."""
     if text.isascii():
         return text[max(start, 0) : end]
-    if start <= 0 and cells(text) <= end:
+    if start <= 0 and cell_width(text) <= end:
         return text
     kept, at = [], 0
     for character in text:
-        width = cells(character)
+        width = cell_width(character)
         if at >= start + (not width) and at + width <= end:
             kept.append(character)
         elif at < end and at + width > start:
@@ -7205,7 +7246,7 @@ def cut_text(text: str, start: int, end: int) -> str:
     return "".join(kept)
 
 
-def filled(row: Row, width: int) -> Row:
+def fill_row(row: Row, width: int) -> Row:
     """The row in exactly this many cells."""
     row, taken = cut(row, 0, width), width_of(row)
     return (*row, Span(" " * (width - taken))) if taken < width else row
@@ -7215,14 +7256,14 @@ def in_ascii(row: Row) -> Row:
     """The row for a terminal that knows only ASCII, cell for cell."""
 
     def sign(character: str) -> str:
-        return character if character.isascii() else "?" * cells(character)
+        return character if character.isascii() else "?" * cell_width(character)
 
     return tuple(Span("".join(sign(c) for c in span.text.translate(ASCII_SIGNS)), span.style) for span in row)
 
 
 def fit(text: str, width: int) -> str:
     """Any text in exactly this many cells, with nothing in it that acts."""
-    return fitted(visible(text), width)
+    return cut_or_pad(escape_invisible(text), width)
 
 
 def ending_in_dots(row: Row, width: int) -> Row:
@@ -7236,7 +7277,7 @@ def in_lines(texts: Sequence[str], width: int, height: int) -> list[str]:
     while sum(map(len, parts)) > max(height, 0):
         longest = max(reversed(parts), key=len)
         rest = longest.pop()
-        longest[-1:] = [fitted(f"{line} {rest.lstrip()}", width) for line in longest[-1:]]
+        longest[-1:] = [cut_or_pad(f"{line} {rest.lstrip()}", width) for line in longest[-1:]]
     return [line for part in parts for line in part]
 
 
@@ -7244,7 +7285,7 @@ def shortened(path: str, home: str) -> str:
     return "~" + path[len(home) :] if is_below(path, home) else path
 
 
-def state_of(seen: Seen) -> str:
+def state_of(seen: CloneView) -> str:
     """The state of a clone as a sign and a word."""
     if seen.health is None:
         return "! update" if seen.newer else "… checking"
@@ -7274,7 +7315,7 @@ def line_spans(line: TypedLine, width: int) -> Row:
     """A line being typed, so much of it that the cursor is in sight."""
     before, under, after = line.text[: line.at], line.text[line.at : place_after(line)], line.text[place_after(line) :]
     under = under or " "
-    start = max(cells(before) + cells(under) - width, 0)
+    start = max(cell_width(before) + cell_width(under) - width, 0)
     row: Row = (Span(before), Span(under, "cursor"), Span(after))
     return cut(row, start, start + width)
 
@@ -7288,34 +7329,34 @@ class Column(NamedTuple):
     heading: str
     rank: int
     least: int
-    cell: Callable[[Screen, Seen], str]
+    cell: Callable[[Screen, CloneView], str]
 
 
-def account_cell(screen: Screen, seen: Seen) -> str:
+def account_cell(screen: Screen, seen: CloneView) -> str:
     if seen.account is None:
         return "…"
     return for_eyes(screen, account_text(seen.account._replace(plan="", workspace="")))
 
 
-def plan_cell(screen: Screen, seen: Seen) -> str:
+def plan_cell(screen: Screen, seen: CloneView) -> str:
     return (seen.account.plan if seen.account else "") or (seen.usage.plan if seen.usage else "") or "-"
 
 
-def left_cell(screen: Screen, seen: Seen) -> str:
-    left = left_now(seen.usage, screen.now) if seen.usage else None
+def left_cell(screen: Screen, seen: CloneView) -> str:
+    left = left_percent(seen.usage, screen.now) if seen.usage else None
     if left is None:
         return "…" if seen.usage is None else "-"
-    return f"{bar(left)} {left:3.0f} %" if screen.size.columns >= 100 else f"{left:.0f} %"
+    return f"{usage_bar(left)} {left:3.0f} %" if screen.size.columns >= 100 else f"{left:.0f} %"
 
 
-def version_cell(screen: Screen, seen: Seen) -> str:
+def version_cell(screen: Screen, seen: CloneView) -> str:
     return f"{seen.clone.runtime.version} → {seen.newer}" if seen.newer else seen.clone.runtime.version
 
 
-def used_cell(screen: Screen, seen: Seen) -> str:
+def used_cell(screen: Screen, seen: CloneView) -> str:
     if not seen.used:
         return "…" if seen.used is None else "never"
-    return f"{span_text(screen.now - seen.used)} ago"
+    return f"{duration_text(screen.now - seen.used)} ago"
 
 
 COLUMNS = (
@@ -7329,14 +7370,14 @@ COLUMNS = (
 )
 
 
-def columns_for(screen: Screen, rows: Sequence[Seen], width: int) -> list[tuple[Column, int]]:
+def columns_for(screen: Screen, rows: Sequence[CloneView], width: int) -> list[tuple[Column, int]]:
     """The most important columns, as many as fit, each with its width: what is left goes to the narrowest first."""
     kept: dict[Column, int] = {}
     wanted: dict[Column, int] = {}
     room = width - 1
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        texts = [column.heading, *(visible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])]
-        want = max(map(cells, texts))
+        texts = [column.heading, *(escape_invisible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])]
+        want = max(map(cell_width, texts))
         size = min(want, column.least)
         if size + 2 > room:
             break
@@ -7364,7 +7405,7 @@ def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
         details = detail_rows(screen, here, Size(size.rows, size.columns - width - 4))
         table += [()] * (size.rows - len(table))
         pairs = zip(table, [*details, *[()] * size.rows][: size.rows], strict=True)
-        return [(*filled(row, width), Span(" │ ", "dim"), *detail) for row, detail in pairs]
+        return [(*fill_row(row, width), Span(" │ ", "dim"), *detail) for row, detail in pairs]
     if below >= 5:
         rule = (Span("─" * size.columns, "dim"),)
         table += [()] * (height + len(above) + 1 - len(table))
@@ -7388,11 +7429,11 @@ def nothing_to_show(screen: Screen) -> str:
 
 
 def filter_row(page: Roster) -> list[Row]:
-    line = line_spans(page.sought, 30) if page.typing else (Span(visible(page.sought.text)),)
+    line = line_spans(page.sought, 30) if page.typing else (Span(escape_invisible(page.sought.text)),)
     return [(Span(" / ", "accent"), *line)]
 
 
-def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen, size: Size) -> list[Row]:
+def table_rows(screen: Screen, rows: Sequence[CloneView], here: CloneView, size: Size) -> list[Row]:
     columns = columns_for(screen, rows, size.columns)
     heading = "  ".join(fit(column.heading, width) for column, width in columns)
     found: list[Row] = [(Span("   " + heading, "dim"),)]
@@ -7409,7 +7450,7 @@ def table_rows(screen: Screen, rows: Sequence[Seen], here: Seen, size: Size) -> 
     return found
 
 
-def detail_rows(screen: Screen, seen: Seen, size: Size) -> list[Row]:
+def detail_rows(screen: Screen, seen: CloneView, size: Size) -> list[Row]:
     """What there is to know of one clone; where there is too little room for all of it, that is to be seen."""
     rows = [*fact_rows(screen, seen, size.columns), *complaint_rows(screen, seen, size.columns)]
     if len(rows) <= size.rows:
@@ -7417,7 +7458,7 @@ def detail_rows(screen: Screen, seen: Seen, size: Size) -> list[Row]:
     return [*rows[: size.rows - 1], (Span(fit("… doctor tells all of it", size.columns).rstrip(), "dim"),)]
 
 
-def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
+def fact_rows(screen: Screen, seen: CloneView, width: int) -> list[Row]:
     clone, usage = seen.clone, seen.usage or Usage()
     facts = {
         "account": login_facts(screen, seen),
@@ -7433,14 +7474,14 @@ def fact_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
     return [(Span(fit(clone.name, width).rstrip(), "bold"), Span(f"  {state_of(seen)}")), *lines]
 
 
-def login_facts(screen: Screen, seen: Seen) -> str:
+def login_facts(screen: Screen, seen: CloneView) -> str:
     """Who is logged in, with which plan, in which workspace, and for how long."""
     account, plan = seen.account or Account("unknown"), plan_cell(screen, seen).removesuffix("-")
     facts = (account_cell(screen, seen), plan, account.workspace[:8], age_text(account, screen.now))
     return ", ".join(filter(None, facts))
 
 
-def complaint_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
+def complaint_rows(screen: Screen, seen: CloneView, width: int) -> list[Row]:
     """What is wrong and what helps; paths start at the clone, which the facts above name."""
     rows: list[Row] = []
     for problem in seen.health.problems if seen.health else ():
@@ -7456,15 +7497,15 @@ def complaint_rows(screen: Screen, seen: Seen, width: int) -> list[Row]:
 SPINNER = "|/-\\"
 
 
-def view(screen: Screen, size: Size) -> tuple[Row, ...]:
+def view_screen(screen: Screen, size: Size) -> tuple[Row, ...]:
     """The screen as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
     if is_too_small(size):
         rows = too_small(size)
     else:
         page = [page for page in screen.pages if is_whole(page)][-1]
-        rows = [*header(screen, page, size), *body(screen, page, size), *footer(screen, size)]
-        if page is not top(screen):
-            rows = laid_over(rows, dialog(screen, top(screen), size), size)
+        rows = [*header_rows(screen, page, size), *body(screen, page, size), *footer(screen, size)]
+        if page is not top_page(screen):
+            rows = laid_over(rows, dialog(screen, top_page(screen), size), size)
     rows = [cut(row, 0, size.columns) for row in rows]
     return tuple(in_ascii(row) for row in rows) if screen.ascii else tuple(rows)
 
@@ -7480,15 +7521,15 @@ def too_small(size: Size) -> list[Row]:
     return [(Span(line),) for line in lines] + [()] * (size.rows - len(lines))
 
 
-def header(screen: Screen, page: Page, size: Size) -> list[Row]:
+def header_rows(screen: Screen, page: Page, size: Size) -> list[Row]:
     """The program, what is shown, and the mirror home."""
-    home = visible(shortened(screen.places.mirror_home, screen.places.user_home))
+    home = escape_invisible(shortened(screen.places.mirror_home, screen.places.user_home))
     left = f" codex-mirror {__version__}"
     title = f" · {page.title}" if isinstance(page, Report) else " · Manage Clones" if isinstance(page, Roster) else ""
-    room = size.columns - cells(left) - 2
-    title = fit(title, min(cells(visible(title)), max(room, 0)))
-    right = fit(home, min(cells(home), max(room - cells(title), 0)))
-    gap = " " * max(size.columns - cells(left + title + right) - 1, 0)
+    room = size.columns - cell_width(left) - 2
+    title = fit(title, min(cell_width(escape_invisible(title)), max(room, 0)))
+    right = fit(home, min(cell_width(home), max(room - cell_width(title), 0)))
+    gap = " " * max(size.columns - cell_width(left + title + right) - 1, 0)
     rows: list[Row] = [(Span(left, "title"), Span(title, "bold"), Span(gap), Span(right, "dim"))]
     return [*rows, (Span("─" * size.columns, "dim"),)] if is_roomy(size) else rows
 
@@ -7497,9 +7538,9 @@ def footer(screen: Screen, size: Size) -> list[Row]:
     """What happened, and the keys; a small terminal has room for one of them."""
     status = screen.status or "".join(status_of_job(screen, job) for job in screen.jobs[-1:])
     said: Row = (Span(" " + fit(status, size.columns - 2), "accent"),) if status else ()
-    page, words = top(screen), [binding.word for binding in bindings_of(screen) if binding.word]
+    page, words = top_page(screen), [binding.word for binding in bindings_of(screen) if binding.word]
     words[1:1] = [f"{item.key} {item.label}" for item in page.items] if isinstance(page, Report) else []
-    while len(words) > 1 and cells("  ".join(words)) > size.columns - 2:
+    while len(words) > 1 and cell_width("  ".join(words)) > size.columns - 2:
         words.pop(0)
     keys: Row = (Span(" " + fit("  ".join(words), size.columns - 2), "dim"),)
     return [said, keys] if is_roomy(size) else [said or keys]
@@ -7570,7 +7611,7 @@ def dashboard(screen: Screen, width: int) -> list[Row]:
         *[("", row) for row in complaint_of_registry(screen, width - 12, 3)],
         ("Health", health_counts(screen)),
         ("Logins", (Span(logins_text(screen) if screen.rows else "-"),)),
-        ("PATH", (Span(visible(path_text(screen)), "accent" if screen.on_path is False else "plain"),)),
+        ("PATH", (Span(escape_invisible(path_text(screen)), "accent" if screen.on_path is False else "plain"),)),
     ]
     return [ending_in_dots((Span(f"  {label:<9}", "dim"), *row), width) for label, row in lines]
 
@@ -7588,19 +7629,19 @@ def dashboard_lines(screen: Screen, width: int) -> list[Row]:
 
 def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
     """As many lines of a list as there is room for, with the selected one in sight."""
-    label_width = max(cells(visible(item.label)) for item in page.items)
+    label_width = max(cell_width(escape_invisible(item.label)) for item in page.items)
     rows: list[Row] = []
     shown = scrolled(len(page.items), page.selected, height)
     for index in shown:
         item, here = page.items[index], index == page.selected
         number = digit_of(index) or " "
         style = "chosen" if here else "dim" if item.why_not else "plain"
-        note = visible(item.why_not or item.note) if noted or item.why_not else ""
+        note = escape_invisible(item.why_not or item.note) if noted or item.why_not else ""
         more = sign_of_more(index, shown, len(page.items))
         text = f"{more}{'▸' if here else ' '} {number} {item.key or ' '}  {fit(item.label, label_width)} "
         row: Row = (Span(text, style), Span(f" {note} " if note else "", style if here else "dim"))
         if width_of(row) > width:
-            row = (row[0], Span(fit(row[1].text, max(width - cells(text), 0)), row[1].style))
+            row = (row[0], Span(fit(row[1].text, max(width - cell_width(text), 0)), row[1].style))
         rows.append(cut(row, 0, width))
     return rows
 
@@ -7608,12 +7649,12 @@ def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
 def account_rows(screen: Screen, width: int, height: int) -> list[Row]:
     """How the accounts stand, the clones that fit."""
     shown = screen.rows if len(screen.rows) <= height else screen.rows[: height - 1]
-    names = min(max((cells(seen.clone.name) for seen in shown), default=0), 20)
+    names = min(max((cell_width(seen.clone.name) for seen in shown), default=0), 20)
     rows: list[Row] = []
     for seen in shown:
         account = fit(account_cell(screen, seen), 30)
-        left = left_now(seen.usage, screen.now) if seen.usage else None
-        gauge = f"{bar(left)} {left:3.0f} % left" if left is not None else ""
+        left = left_percent(seen.usage, screen.now) if seen.usage else None
+        gauge = f"{usage_bar(left)} {left:3.0f} % left" if left is not None else ""
         rows.append((Span(f"  {fit(seen.clone.name, names)}  "), Span(account + "  ", "dim"), Span(gauge)))
     more = len(screen.rows) - len(shown)
     return [*rows, (Span(f"  and {more} more", "dim"),)] if more else rows
@@ -7650,12 +7691,12 @@ def picker_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]
 
 
 def field_rows(page: Field, width: int, height: int) -> list[Row]:
-    label, intro = f"{visible(page.label)}: ", page.intro
-    if cells(label) > width // 2:
+    label, intro = f"{escape_invisible(page.label)}: ", page.intro
+    if cell_width(label) > width // 2:
         label, intro = "▸ ", (*intro, page.label)
     above = intro_rows(intro, width, height - 3)
     line = page.line._replace(text=re.sub(".", "•", page.line.text)) if page.secret else page.line
-    typed = line_spans(line, max(width - cells(label), 4))
+    typed = line_spans(line, max(width - cell_width(label), 4))
     refused = [(Span(line, "bad"),) for line in wrapped(f"! {page.refused}", width)[:2]] if page.refused else [()]
     return [*above, (Span(label, "dim"), *typed), *refused]
 
@@ -7672,15 +7713,19 @@ def busy_rows(screen: Screen, job: Job, width: int) -> list[Row]:
     if job.total:
         full = max(width - 24, 8)
         amount = f" {size_text(job.done)} of {size_text(job.total)}"
-        rows[1] = (Span(bar(100 * min(job.done / job.total, 1), full), "accent"), Span(amount))
+        rows[1] = (Span(usage_bar(100 * min(job.done / job.total, 1), full), "accent"), Span(amount))
     return rows
 
 
 def framed(title: str, rows: Sequence[Row], width: int) -> list[Row]:
     """Rows in a box with a title: four cells wider, two rows higher."""
-    shown = fit(title, min(cells(visible(title)), max(width - 2, 0)))
-    head = (Span("┌─ ", "dim"), Span(shown, "title"), Span(" " + "─" * max(width - cells(shown) - 1, 0) + "┐", "dim"))
-    inside = [(Span("│ ", "dim"), *filled(row, width), Span(" │", "dim")) for row in rows]
+    shown = fit(title, min(cell_width(escape_invisible(title)), max(width - 2, 0)))
+    head = (
+        Span("┌─ ", "dim"),
+        Span(shown, "title"),
+        Span(" " + "─" * max(width - cell_width(shown) - 1, 0) + "┐", "dim"),
+    )
+    inside = [(Span("│ ", "dim"), *fill_row(row, width), Span(" │", "dim")) for row in rows]
     return [head, *inside, (Span("└" + "─" * (width + 2) + "┘", "dim"),)]
 
 
@@ -7691,7 +7736,7 @@ def laid_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
     left, first = max((size.columns - width) // 2, 0), max((size.rows - len(box)) // 2, 0)
     for index, row in enumerate(box[: size.rows], first):
         below = dimmed[index]
-        dimmed[index] = (*filled(cut(below, 0, left), left), *row, *cut(below, left + width, size.columns))
+        dimmed[index] = (*fill_row(cut(below, 0, left), left), *row, *cut(below, left + width, size.columns))
     return dimmed
 
 
@@ -7704,7 +7749,7 @@ class World(NamedTuple):
     """What granting a wish needs: the caller, whose reports are seen where the terminal isn't the menu's, where events
     go, how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
 
-    caller: Caller
+    context: Context
     post: Callable[[Event], None]
     spawn: Callable[[Callable[[], None]], None]
     browse: Callable[[str], bool]
@@ -7719,16 +7764,16 @@ class World(NamedTuple):
         try:
             work()
         except MirrorError as error:
-            self.post(partial(failed, wish=wish, error=error))
+            self.post(partial(command_failed, wish=wish, error=error))
         except OSError as error:
-            self.post(partial(failed, wish=wish, error=MirrorError(explained(error), way_out_of(error))))
+            self.post(partial(command_failed, wish=wish, error=MirrorError(error_line(error), hint_for(error))))
         except Exception as error:
             hint = f"please report it: {REPOSITORY}/issues"
             bug = MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
-            self.post(partial(failed, wish=wish, error=bug))
+            self.post(partial(command_failed, wish=wish, error=bug))
 
 
-def grant(screen: Screen, wish: MenuWish, world: World) -> None:
+def grant_wish(screen: Screen, wish: MenuWish, world: World) -> None:
     """Begins what was asked for; what comes of it arrives as events. Nothing here waits."""
     if wish.kind == "browse":
         world.begin(wish, lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
@@ -7746,7 +7791,7 @@ def values_of(wish: MenuWish) -> tuple[Command, dict[str, Any]]:
     """The command of a wish and its handler's arguments, exactly as the command line would give them."""
     command = command_called(*wish.words)
     words = wish.typed if command.passes_on or not wish.typed else ("--", *wish.typed)
-    return command, parsed(command, (*wish.options, *words), "codex-mirror")[0]
+    return command, parse_arguments(command, (*wish.options, *words), "codex-mirror")[0]
 
 
 def has_asked(wish: MenuWish, world: World) -> bool:
@@ -7754,8 +7799,8 @@ def has_asked(wish: MenuWish, world: World) -> bool:
     command, values = values_of(wish)
     if not command.confirm:
         return False
-    clone = clone_named(read_book(world.caller.places), values["name"])
-    stakes = Stakes(clone.id, command.confirm(world.caller, **values))
+    clone = clone_named(read_registry(world.context.places), values["name"])
+    stakes = Stakes(clone.id, command.confirm(world.context, **values))
     if stakes.question is None and wish.kind == "hand over":
         return False  # A login where nobody is logged in costs nothing.
     if stakes != wish.agreed:
@@ -7773,10 +7818,10 @@ def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -
         return
     command, values = values_of(wish)
     try:
-        outcome = command.handler(world.caller._replace(report=report), **values)
+        outcome = command.handler(world.context._replace(report=report), **values)
     finally:
         look_around(world, known)
-    world.post(partial(ended, wish=wish, outcome=outcome))
+    world.post(partial(command_ended, wish=wish, outcome=outcome))
 
 
 def carry_out_here(wish: MenuWish, world: World) -> None:
@@ -7785,7 +7830,7 @@ def carry_out_here(wish: MenuWish, world: World) -> None:
         return
     command, values = values_of(wish)
     with stdin_of(wish.fed):
-        outcome = command.handler(world.caller, **values)
+        outcome = command.handler(world.context, **values)
     code = run_child(outcome.program) if outcome.program else outcome.code
     world.after_exit(code, len(wish.typed) > 1 and not wish.fed)  # What is fed goes with an argument of the menu's own.
     notes = () if outcome.program else outcome.notes
@@ -7798,10 +7843,10 @@ def stdin_of(text: str) -> Iterator[None]:
     if not text:
         yield
         return
-    kept, (ear, voice) = os.dup(0), os.pipe()
+    kept, (ear, console) = os.dup(0), os.pipe()
     try:
-        os.write(voice, os.fsencode(text) + b"\n")
-        os.close(voice)
+        os.write(console, os.fsencode(text) + b"\n")
+        os.close(console)
         os.dup2(ear, 0)
         os.close(ear)
         yield
@@ -7819,36 +7864,36 @@ def glance_at(clone: Clone) -> dict[str, Any]:
 
 def look_around(world: World, known: Mapping[str, Clone]) -> None:
     """Reads the registry, then finds out about the clones that aren't known as they are now, some at a time."""
-    caller = world.caller
-    book, broken = None, ""
+    context = world.context
+    registry, broken = None, ""
     try:
-        book = read_book(caller.places)
+        registry = read_registry(context.places)
     except MirrorError as error:
-        broken = f"{error.message}; {named_for(error.hint, caller.program)}"
+        broken = f"{error.message}; {with_program_name(error.hint, context.program)}"
     except OSError as error:
-        broken = explained(error)
-    on_path = is_on_path(caller.places.bin_dir, caller.env)
-    world.post(partial(arrived, book=book, broken=broken, on_path=on_path, at=time.time()))
-    installed = installed_at_a_glance(caller.env)
+        broken = error_line(error)
+    on_path = is_on_path(context.places.bin_dir, context.env)
+    world.post(partial(arrived, registry=registry, broken=broken, on_path=on_path, at=time.time()))
+    installed = installed_without_starting(context.env)
     world.post(partial(compared, installed=installed.version if installed else ""))
-    if book is None:
+    if registry is None:
         return
-    clones = [clone for clone in book.clones if known.get(clone.id) != clone]
+    clones = [clone for clone in registry.clones if known.get(clone.id) != clone]
     for clone in clones:
         with contextlib.suppress(OSError):
             world.post(partial(learned, clone_id=clone.id, **glance_at(clone)))
-    around = surroundings_of(book, installed)
+    around = inspection_context(registry, installed)
     lanes = min(len(clones), (os.cpu_count() or 1) + 2)
     for lane in range(lanes):
         world.begin(MenuWish("look"), partial(check_health, clones[lane::lanes], around, world))
 
 
-def check_health(clones: Sequence[Clone], around: Surroundings, world: World) -> None:
+def check_health(clones: Sequence[Clone], around: InspectionContext, world: World) -> None:
     """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
     for clone in clones:
         with contextlib.suppress(OSError, MirrorError):
-            [facts] = examine([clone], around, world.caller)
-            world.post(partial(learned, clone_id=clone.id, health=health_of(facts, world.caller.places)))
+            [facts] = inspect_clones([clone], around, world.context)
+            world.post(partial(learned, clone_id=clone.id, health=health_of(facts, world.context.places)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------
@@ -7867,12 +7912,12 @@ class Inbox(NamedTuple):
 
     events: Any
     ear: int
-    voice: int
+    console: int
 
     def post(self, event: Event) -> None:
         self.events.append(event)
         with contextlib.suppress(OSError):
-            os.write(self.voice, b"\0")
+            os.write(self.console, b"\0")
 
     def signals(self) -> bytes:
         """The numbers of the signals that came since the last time, and a zero for each event."""
@@ -7903,19 +7948,19 @@ def can_show_menu() -> bool:
         return False
 
 
-def show_menu(caller: Caller, browse: Callable[[str], bool], redact: bool) -> Outcome:
+def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> Outcome:
     """Shows the menu until it is left."""
     import collections
 
-    ear, voice = os.pipe()
+    ear, console = os.pipe()
     os.set_blocking(ear, False)
-    os.set_blocking(voice, False)
-    inbox = Inbox(collections.deque(), ear, voice)
-    world = World(caller, inbox.post, in_background, browse, tidy_after)
-    stamp = stamp_of_registry(caller.places)
+    os.set_blocking(console, False)
+    inbox = Inbox(collections.deque(), ear, console)
+    world = World(context, inbox.post, start_in_background, browse, tidy_after)
+    stamp = stamp_of_registry(context.places)
     world.begin(MenuWish("look"), partial(look_around, world, {}))
-    with terminal_of_menu(voice, caller.env) as painter:
-        screen = first_screen(caller, terminal_size(), not shows_unicode(painter), redact, time.time())
+    with terminal_of_menu(console, context.env) as painter:
+        screen = first_screen(context, terminal_size(), not shows_unicode(painter), redact, time.time())
         over = looped(screen, inbox, world, stamp, painter)
     if over == "star and leave" and not browse(REPOSITORY):
         return Outcome(lines=(f"the repository: {REPOSITORY}",))
@@ -8042,11 +8087,11 @@ def paint(painter: Painter, rows: Sequence[Row]) -> None:
     for y, row in enumerate(rows):
         x = 0
         for span in row:
-            text = visible(span.text)
+            text = escape_invisible(span.text)
             # The last cell of the last line is drawn, though curses complains that the cursor has no place to go.
             with contextlib.suppress(painter.curses.error):
                 painter.window.addstr(y, x, text, painter.attributes[span.style])
-            x += cells(text)
+            x += cell_width(text)
     painter.window.refresh()
 
 
@@ -8054,9 +8099,9 @@ def looped(screen: Screen, inbox: Inbox, world: World, stamp: Identity | None, p
     """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
     painted: Screen | None = None
     looked = time.monotonic()
-    grant = partial(fulfilled, world=world, painter=painter)
+    grant = partial(carry_out_wish, world=world, painter=painter)
     while True:
-        came = waited(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, looked))
+        came = wait_for_event(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, looked))
         keys = read_keys() if came else []
         signals = inbox.signals()
         while inbox.events:
@@ -8067,7 +8112,7 @@ def looped(screen: Screen, inbox: Inbox, world: World, stamp: Identity | None, p
         if signals and terminal_size() != screen.size:
             screen = screen._replace(size=resized(painter))
         if time.monotonic() - looked >= STAT_SECONDS:
-            before, stamp, looked = stamp, stamp_of_registry(world.caller.places), time.monotonic()
+            before, stamp, looked = stamp, stamp_of_registry(world.context.places), time.monotonic()
             if before != stamp:
                 known = {seen.clone.id: seen.clone for seen in screen.rows}
                 world.begin(MenuWish("look"), partial(look_around, world, known))
@@ -8076,7 +8121,7 @@ def looped(screen: Screen, inbox: Inbox, world: World, stamp: Identity | None, p
         if screen.over:
             return screen.over
         if screen is not painted:
-            paint(painter, view(screen, screen.size))
+            paint(painter, view_screen(screen, screen.size))
             painted = screen
 
 
@@ -8109,7 +8154,7 @@ def seconds_to_wait(screen: Screen, looked: float) -> float:
     return min(seconds, BEAT_SECONDS) if screen.jobs else seconds
 
 
-def waited(inbox: Inbox, seconds: float) -> bool:
+def wait_for_event(inbox: Inbox, seconds: float) -> bool:
     """Sleeps until there is something to do, at most so long; is it a key?"""
     import select
 
@@ -8136,7 +8181,7 @@ def read_keys() -> list[str]:
             return [*keys, *keys_in(rest, final=True)[0]]
 
 
-def fulfilled(screen: Screen, wish: MenuWish, world: World, painter: Painter) -> Screen:
+def carry_out_wish(screen: Screen, wish: MenuWish, world: World, painter: Painter) -> Screen:
     """Grants a wish; those that need the terminal itself here, the others in the background."""
     if wish.kind == "interrupt":
         raise KeyboardInterrupt
@@ -8148,7 +8193,7 @@ def fulfilled(screen: Screen, wish: MenuWish, world: World, painter: Painter) ->
         painter.window.clear()
         return screen._replace(beat=screen.beat + 1)
     if wish.kind != "hand over":
-        grant(screen, wish, world)
+        grant_wish(screen, wish, world)
         return screen
     with lent(painter):
         world.perform(wish, partial(carry_out_here, wish, world))
@@ -8174,24 +8219,24 @@ def suspended(screen: Screen, painter: Painter) -> Screen:
     return screen._replace(size=terminal_size(), beat=screen.beat + 1)
 
 
-# --- Front door -----------------------------------------------------------------------------------
+# --- Main -----------------------------------------------------------------------------------------
 
 
-def called_as(argv0: str) -> str:
+def program_name(argv0: str) -> str:
     """How the user starts this program: its command's name, its path, or Python with its path."""
     name = os.path.basename(argv0)
     if name in ("", "-", "-c") or argv0.startswith(("/dev/fd/", "/proc/")):
         return "codex-mirror"
-    real, found = os.path.realpath(argv0), found_on_path(name, os.environ.get("PATH", ""))
+    real, found = os.path.realpath(argv0), find_on_path(name, os.environ.get("PATH", ""))
     if any(is_same_file(os.path.realpath(path), real) for path in found):
-        return quoted(name) if re.search(r"[^\w.-]", name) else name
+        return shell_quote(name) if re.search(r"[^\w.-]", name) else name
     started_itself = not name.endswith(".py") or os.environ.get("_") == argv0
     if "/" in argv0 and os.access(argv0, os.X_OK) and started_itself:
-        return quoted(argv0) if re.search(r"[^\w./-]", argv0) else argv0
-    return f"python3 {quoted(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
+        return shell_quote(argv0) if re.search(r"[^\w./-]", argv0) else argv0
+    return f"python3 {shell_quote(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
 
 
-class Voice:
+class Console:
     """What is said to people: data on stdout, everything else on stderr, and no control character ever."""
 
     def __init__(self, program: str) -> None:
@@ -8205,12 +8250,12 @@ class Voice:
 
     def for_eyes(self, text: str) -> str:
         """The text as it may be shown: nothing in it can act, and with --redact it has no address."""
-        return redacted(visible(text)) if self.redact else visible(text)
+        return mask_emails(escape_invisible(text)) if self.redact else escape_invisible(text)
 
     def say_named(self, text: str, to_stderr: bool = False) -> None:
         """Says one line with commands as this caller types them; once, where to get a program that is none yet."""
-        self.say(named_for(text, self.program), to_stderr)
-        if not self.told_source and named_for(text, "") != text and not is_command(self.program, os.environ):
+        self.say(with_program_name(text, self.program), to_stderr)
+        if not self.told_source and with_program_name(text, "") != text and not is_command(self.program, os.environ):
             self.told_source = True
             self.say(f"there is no codex-mirror on PATH; how to install it: {REPOSITORY}", to_stderr=True)
 
@@ -8238,7 +8283,7 @@ class Voice:
             self.say_named(what, to_stderr=True)
         elif not self.quiet and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self.progress = True
-            line = f"\r{visible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
+            line = f"\r{escape_invisible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
             print(line, end="", file=sys.stderr, flush=True)
 
     def complain(self, error: MirrorError) -> None:
@@ -8261,7 +8306,7 @@ class Voice:
             said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
             data = outcome.data() if callable(outcome.data) else outcome.data
             data = said if data is None else data
-            print(json.dumps(redacted_data(data) if self.redact else data, indent=2))
+            print(json.dumps(mask_emails_in_data(data) if self.redact else data, indent=2))
         elif outcome.stream and sys.stdout is not None:
             outcome.stream(sys.stdout.buffer)
         elif outcome.table is not None:
@@ -8275,7 +8320,7 @@ class Voice:
     def tabulate(self, table: Table, terminal: bool, width: int) -> None:
         """Says a table: aligned under its heading on a terminal, else a line of tab-separated cells for each row."""
         rows = tuple(tuple(map(self.for_eyes, row)) for row in table.rows)
-        lines = aligned(table._replace(rows=rows), width) if terminal else map("\t".join, rows)
+        lines = align_table(table._replace(rows=rows), width) if terminal else map("\t".join, rows)
         if rows:
             self.put("\n".join(lines))
 
@@ -8287,28 +8332,28 @@ def consent(question: Question) -> bool:
             return True
         raise MirrorError("this needs a yes, and there is no terminal to ask on", "add --yes if that is meant", REFUSED)
     prompt = f"type '{question.word}' to go on: " if question.word else f"{question.text} [y/N] "
-    print(visible(prompt), end="", file=sys.stderr, flush=True)
+    print(escape_invisible(prompt), end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()
     return answer == question.word if question.word else answer.lower() in ("y", "yes")
 
 
-def performed(
-    command: Command, values: Mapping[str, Any], common: Mapping[str, Any], caller: Caller, voice: Voice
+def run_command(
+    command: Command, values: Mapping[str, Any], common: Mapping[str, Any], context: Context, console: Console
 ) -> int:
     """Runs one command to its exit code; does not return when the process becomes another program."""
     if command.handler not in (run, exec_program, completion, doctor):
-        settle_first(caller)
-    if command.confirm and not agreed(partial(command.confirm, caller, **values), common["yes"], voice):
-        voice.say("nothing was changed", to_stderr=True)
+        recover_first(context)
+    if command.confirm and not confirm_losses(partial(command.confirm, context, **values), common["yes"], console):
+        console.say("nothing was changed", to_stderr=True)
         return REFUSED
-    outcome = command.handler(caller, **values)
+    outcome = command.handler(context, **values)
     if outcome.program and not (sys.stderr and sys.stderr.isatty()):
         outcome = outcome._replace(notes=())
-    voice.quiet &= not command.asks
-    voice.render(outcome, common["json"], caller.terminal, caller.width)
+    console.quiet &= not command.asks
+    console.render(outcome, common["json"], context.terminal, context.width)
     if outcome.program:
         try:
-            become(outcome.program)
+            replace_process(outcome.program)
         except OSError as error:
             what = f"{outcome.program.argv[0]} can't be started: {error.strerror}"
             if command.handler is exec_program:  # As a shell ends that finds no such program, or can't start it.
@@ -8317,28 +8362,28 @@ def performed(
     return outcome.code
 
 
-def agreed(confirm: Callable[[], Question | None], yes: bool, voice: Voice) -> bool:
+def confirm_losses(confirm: Callable[[], Question | None], yes: bool, console: Console) -> bool:
     """Says what would be lost, and asks; and once more when by the time of the answer it is something else."""
     asked, question = None, confirm()
     while question and question != asked:
         for loss in question.losses:
-            voice.say(loss, to_stderr=True)
+            console.say(loss, to_stderr=True)
         if not yes and not consent(question):
             return False
         asked, question = question, None if yes else confirm()
     return True
 
 
-def settle_first(caller: Caller) -> None:
+def recover_first(context: Context) -> None:
     """Finishes what a killed change left, when no other change is under way."""
     with contextlib.suppress(MirrorError, OSError):
-        check_mirror_home(caller.places)
-        if unsettled(caller.places):
-            with locked(lock_file(caller.places), "settle", 0, lambda holder: None):
-                settle(caller.places)
+        check_mirror_home(context.places)
+        if unfinished_plans(context.places):
+            with hold_lock(lock_file(context.places), "settle", 0, lambda holder: None):
+                recover(context.places)
 
 
-def listen_to_signals() -> None:
+def unwind_on_signals() -> None:
     """Lets signals unwind `with` blocks; one that was ignored before we came (nohup) stays so."""
     heard = {signal.SIGTERM: interrupted_by, signal.SIGHUP: interrupted_by, signal.SIGINT: signal.default_int_handler}
     for number, handler in heard.items():
@@ -8346,89 +8391,89 @@ def listen_to_signals() -> None:
             signal.signal(number, handler)
 
 
-def menu_or_help(voice: Voice) -> int:
+def menu_or_help(console: Console) -> int:
     """The menu, or where none can be shown the help and the hint to use commands."""
     if not can_show_menu():
-        voice.say_lines(help_text(voice.program), to_stderr=True)
-        voice.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
+        console.say_lines(help_text(console.program), to_stderr=True)
+        console.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
         return USAGE
-    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal=True, report=voice.report)
-    settle_first(caller)
-    outcome = show_menu(caller, shown_in_browser, voice.redact)
-    voice.render(outcome, False, True, caller.width)
+    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal=True, report=console.report)
+    recover_first(context)
+    outcome = show_menu(context, open_in_browser, console.redact)
+    console.render(outcome, False, True, context.width)
     return outcome.code
 
 
-def shown_in_browser(address: str) -> bool:
+def open_in_browser(address: str) -> bool:
     """Opens an address in a browser with a window of its own, by a process whose output reaches nobody's terminal."""
     script = "import sys, webbrowser; sys.exit(not webbrowser.open(sys.argv[1]))"
     env = {name: value for name, value in os.environ.items() if name != "TERM"}  # Else it would try text browsers.
     return capture([sys.executable, "-I", "-c", script, address], env, "/", 10).code == 0
 
 
-def answer(argv: list[str], voice: Voice) -> int:
+def dispatch(argv: list[str], console: Console) -> int:
     """The exit code for this command line."""
     common_words, argv = split_behind_options(argv)
     if not argv:
-        voice.debug, voice.redact = "--debug" in common_words, "--redact" in common_words
-        return menu_or_help(voice)
+        console.debug, console.redact = "--debug" in common_words, "--redact" in common_words
+        return menu_or_help(console)
     if argv[0] in ("-h", "--help", "help"):
-        voice.say_lines(help_text(voice.program))
+        console.say_lines(help_text(console.program))
         return DONE
     if argv[0] in ("-V", "--version"):
-        voice.say(f"codex-mirror {__version__}")
+        console.say(f"codex-mirror {__version__}")
         return DONE
     if argv[1:] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
-        voice.say_lines(help_text(voice.program, argv[0]))
+        console.say_lines(help_text(console.program, argv[0]))
         return DONE
     command, words = command_named(argv)
-    values, common = parsed(command, [*common_words, *words], voice.program)
-    voice.quiet, voice.debug, voice.redact = common["quiet"], common["debug"], common["redact"]
+    values, common = parse_arguments(command, [*common_words, *words], console.program)
+    console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
-    caller = Caller(places_from(os.environ), dict(os.environ), voice.program, terminal, width, voice.report)
-    return performed(command, values, common, caller, voice)
+    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal, width, console.report)
+    return run_command(command, values, common, context, console)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Answers a command line, and gives its exit code."""
-    return finished(answered(argv))
+    return flush_output(exit_code_of(argv))
 
 
-def answered(argv: list[str] | None) -> int:
+def exit_code_of(argv: list[str] | None) -> int:
     """Answers a command line; the only place where an error becomes text and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    voice = Voice(called_as(sys.argv[0]))
+    console = Console(program_name(sys.argv[0]))
     try:
-        listen_to_signals()
-        return answer(argv, voice)
+        unwind_on_signals()
+        return dispatch(argv, console)
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except (MirrorError, OSError) as error:
-        leave_alone_from_now_on()
-        told = error if isinstance(error, MirrorError) else MirrorError(explained(error), way_out_of(error))
-        voice.complain(told)
+        ignore_signals()
+        told = error if isinstance(error, MirrorError) else MirrorError(error_line(error), hint_for(error))
+        console.complain(told)
         return told.code
     except KeyboardInterrupt:
-        leave_alone_from_now_on()
-        voice.say("interrupted", to_stderr=True)
+        ignore_signals()
+        console.say("interrupted", to_stderr=True)
         return INTERRUPTED
     except Exception:
         import traceback
 
-        voice.say_lines(f"{traceback.format_exc()}this is a bug in codex-mirror: {REPOSITORY}/issues", to_stderr=True)
+        console.say_lines(f"{traceback.format_exc()}this is a bug in codex-mirror: {REPOSITORY}/issues", to_stderr=True)
         return BUG
 
 
-def leave_alone_from_now_on() -> None:
+def ignore_signals() -> None:
     """A second Ctrl-C doesn't cut off the last words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def finished(code: int) -> int:
+def flush_output(code: int) -> int:
     """The exit code, once both streams have taken everything; also a full disk or a reader that left is told by it."""
     for number, stream in ((2, sys.stderr), (1, sys.stdout)):
         try:

@@ -131,9 +131,9 @@ def loosened(theatre: Theatre) -> None:
 def forgotten(theatre: Theatre) -> None:
     """The registry without its row of `work`, and no registry before it."""
     path = theatre.home.mirror / "registry.json"
-    book = json.loads(path.read_text())
-    book["clones"] = [row for row in book["clones"] if row["name"] != "work"]
-    path.write_text(json.dumps(book))
+    registry = json.loads(path.read_text())
+    registry["clones"] = [row for row in registry["clones"] if row["name"] != "work"]
+    path.write_text(json.dumps(registry))
     (theatre.home.mirror / "registry.json.previous").unlink()
 
 

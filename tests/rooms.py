@@ -175,19 +175,19 @@ def places_of(home: Home) -> Any:
 def caller_in(home: Home, env: Mapping[str, str] | None = None, **more: Any) -> Any:
     """Someone at this home who calls a handler directly."""
     env = {**home.env, **(env or {})}
-    return cm.Caller(cm.places_from(env), env, **more)
+    return cm.Context(cm.places_from(env), env, **more)
 
 
 def make_clone(home: Home, name: str, **wish: Any) -> Any:
     """A clone of the Codex that is installed in `home`, made by the program's own room in this process."""
-    clone, left = cm.create_clone(caller_in(home), cm.Wish(cm.new_clone_name(name), **wish))
+    clone, left = cm.create_clone(caller_in(home), cm.NewClone(cm.new_clone_name(name), **wish))
     assert not left
     return clone
 
 
 def clone_in(home: Home, name: str) -> Any:
     """The clone as the registry has it now."""
-    return cm.clone_named(cm.read_book(places_of(home)), name)
+    return cm.clone_named(cm.read_registry(places_of(home)), name)
 
 
 def rows_of(home: Home) -> list[Any]:

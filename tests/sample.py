@@ -35,11 +35,11 @@ def limits(five_hours: float, week: float) -> cm.Usage:
     return cm.Usage(windows, NOW - 300, "")
 
 
-def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *problems: cm.Problem) -> cm.Seen:
+def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *problems: cm.Problem) -> cm.CloneView:
     newer = "" if one.runtime.version == "0.169.0" else "0.169.0"
     status = "not_logged_in" if account.kind == "none" else "logged_in"
     health = cm.Health(one.name, status, True, one.runtime.path, one.wrapper, account, problems)
-    return cm.Seen(one, newer, account, usage, used, health)
+    return cm.CloneView(one, newer, account, usage, used, health)
 
 
 def chatgpt(email: str, plan: str) -> cm.Account:
@@ -68,14 +68,14 @@ ROWS = (
 )
 
 
-def menu(rows: tuple[cm.Seen, ...] = ROWS, size: cm.Size = SIZE) -> cm.Screen:
+def menu(rows: tuple[cm.CloneView, ...] = ROWS, size: cm.Size = SIZE) -> cm.Screen:
     """The main screen once everything is known."""
-    caller = cm.Caller(PLACES, {}, terminal=True)
-    screen = cm.first_screen(caller, size, False, False, NOW)
+    context = cm.Context(PLACES, {}, terminal=True)
+    screen = cm.first_screen(context, size, False, False, NOW)
     return screen._replace(rows=rows, installed="0.169.0", on_path=True)
 
 
-def many(count: int) -> tuple[cm.Seen, ...]:
+def many(count: int) -> tuple[cm.CloneView, ...]:
     """Many clones, some of them with all that makes widths hard: wide, combining and acting characters."""
     emails = ["ada@example.com", "日本語ユーザー@例え.jp", "e\u0301ve\u0301@x", "bad\x1b[2J\u202e\ud800@x", "x" * 90]
     names = [f"clone-{number}" if number % 7 else f"{'long-name-' * 6}{number}" for number in range(count)]
@@ -121,21 +121,21 @@ def logging_out() -> cm.Screen:
 def failing() -> cm.Screen:
     screen = after(menu(), "m", "u")
     wish = cm.MenuWish("do", ("update",), ("work",), job=screen.started)
-    return cm.failed(screen, wish, cm.MirrorError("no Codex was found on PATH", "npm install -g @openai/codex"))
+    return cm.command_failed(screen, wish, cm.MirrorError("no Codex was found on PATH", "npm install -g @openai/codex"))
 
 
 def diagnosed() -> cm.Screen:
     screen = after(menu(), "d", "a")
     lines = ("✓ work: ok, ada@example.com (plus)", "✗ spare: broken, not logged in", "  ✗ its Codex doesn't start well")
     outcome = cm.Outcome(cm.FAILED, (*lines, "      codex-mirror doctor spare --fix"))
-    return cm.ended(screen, cm.MenuWish("do", ("doctor",), job=screen.started), outcome)
+    return cm.command_ended(screen, cm.MenuWish("do", ("doctor",), job=screen.started), outcome)
 
 
 def created() -> cm.Screen:
     screen = waiting()
     lines = ("created 'new' with Codex 0.169.0", "  command  /home/ada/.local/bin/new", "next: codex-mirror login new")
     wish = cm.MenuWish("do", ("create",), ("new",), job=screen.started)
-    return cm.ended(screen, wish, cm.Outcome(lines=lines))
+    return cm.command_ended(screen, wish, cm.Outcome(lines=lines))
 
 
 UNREADABLE = (
@@ -149,7 +149,7 @@ def every_screen() -> dict[str, cm.Screen]:
     table = after(menu(), "m")
     return {
         "main": menu(),
-        "main-before-anything-is-known": cm.first_screen(cm.Caller(PLACES, {}), SIZE, False, False, NOW),
+        "main-before-anything-is-known": cm.first_screen(cm.Context(PLACES, {}), SIZE, False, False, NOW),
         "main-without-clones": menu(rows=()),
         "table": after(table, "j"),
         "table-of-100": after(menu(rows=many(100)), "m", "G"),

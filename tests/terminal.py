@@ -45,16 +45,16 @@ class Pure:
     """The screen as values: wishes are granted by the real handlers, but at once and in this process."""
 
     def __init__(self, home: Home) -> None:
-        self.caller = cm.Caller(cm.places_from(home.env), home.env, terminal=True)
+        self.context = cm.Context(cm.places_from(home.env), home.env, terminal=True)
         self.events: list[cm.Event] = []
         self.opened: list[str] = []
-        self.world = cm.World(self.caller, self.events.append, lambda work: work(), self._browse, lambda *ending: None)
-        self.screen = cm.first_screen(self.caller, cm.Size(24, 80), False, False, time.time())
+        self.world = cm.World(self.context, self.events.append, lambda work: work(), self._browse, lambda *ending: None)
+        self.screen = cm.first_screen(self.context, cm.Size(24, 80), False, False, time.time())
         self.look()
 
     def look(self) -> None:
         """What the loop does when it starts, and when the registry has changed."""
-        self.stamp = cm.stamp_of_registry(self.caller.places)
+        self.stamp = cm.stamp_of_registry(self.context.places)
         cm.look_around(self.world, {})
         self._fold()
 
@@ -73,7 +73,7 @@ class Pure:
 
     def frame(self) -> str:
         """What is shown, with the registry as it is now."""
-        if cm.stamp_of_registry(self.caller.places) != self.stamp:
+        if cm.stamp_of_registry(self.context.places) != self.stamp:
             self.look()
         return drawn(self.screen)
 
@@ -103,7 +103,7 @@ class Pure:
             self.world.perform(wish, partial(cm.carry_out_here, wish, self.world))
             self.look()
         elif wish.kind in ("browse", "do"):
-            cm.grant(self.screen, wish, self.world)
+            cm.grant_wish(self.screen, wish, self.world)
 
     def _fold(self) -> None:
         while self.events:
@@ -112,7 +112,9 @@ class Pure:
 
 def drawn(screen: cm.Screen, size: cm.Size | None = None) -> str:
     """The rows of a screen as text, without the spaces at their ends."""
-    return "".join("".join(span.text for span in row).rstrip() + "\n" for row in cm.view(screen, size or screen.size))
+    return "".join(
+        "".join(span.text for span in row).rstrip() + "\n" for row in cm.view_screen(screen, size or screen.size)
+    )
 
 
 class Tmux:

@@ -65,7 +65,7 @@ def test_a_login_tells_whose_it_is_and_nothing_secret(tmp_path: Path, kind: str,
     path = tmp_path / "auth.json"
     path.write_text(json.dumps(login))
     os.utime(path, (WRITTEN, WRITTEN))
-    assert cm.account_in(str(path)) == account
+    assert cm.account_in_file(str(path)) == account
     shown = repr(account) + cm.account_text(account)
     assert not [secret for secret in SECRETS if secret in shown]
 
@@ -101,17 +101,17 @@ def test_a_torn_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.write_text(whole if len(slept) == 2 else "")
 
     monkeypatch.setattr(cm.time, "sleep", finish_writing)
-    assert cm.account_in(str(path)).email == "a@b.c" and len(slept) == 2
+    assert cm.account_in_file(str(path)).email == "a@b.c" and len(slept) == 2
     path.write_text(whole[:50])
     monkeypatch.setattr(cm.time, "sleep", slept.append)
-    assert cm.account_in(str(path)) == cm.Account("unknown") and sum(slept) < 1
+    assert cm.account_in_file(str(path)) == cm.Account("unknown") and sum(slept) < 1
 
 
 def test_without_a_file_nobody_is_logged_in(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("auth.json", "no/auth.json", "file/auth.json", "link"):
-        assert cm.account_in(str(tmp_path / name)) == cm.Account("none")
+        assert cm.account_in_file(str(tmp_path / name)) == cm.Account("none")
 
 
 ONE = cm.Account("chatgpt", "a@b.c", "pro", "w", "u")
@@ -175,7 +175,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize(("config", "key", "value"), SETTINGS)
 def test_a_plain_setting_is_read_as_it_is_written(config: str, key: str, value: str) -> None:
-    assert cm.settings_in(config).get(key, "") == value
+    assert cm.config_values(config).get(key, "") == value
 
 
 KEYRINGS = [
@@ -200,4 +200,4 @@ def test_odd_settings_are_none(tmp_path: Path) -> None:
     assert cm.config_text(str(tmp_path)) == ""
     (tmp_path / "config.toml").unlink()
     (tmp_path / "config.toml").write_bytes(b"\xff = 1\na = 2\n")
-    assert cm.settings_in(cm.config_text(str(tmp_path)))["a"] == "2"
+    assert cm.config_values(cm.config_text(str(tmp_path)))["a"] == "2"

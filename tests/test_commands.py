@@ -91,13 +91,13 @@ def launcher() -> Iterator[Path]:
 def mould(launcher: Path) -> Iterator[tuple[Home, Path]]:
     """The household, and a copy of its bytes from which each test gets it back in the same place."""
     base = new_base()
-    household, kept = make_home(base), base.with_name(f"{base.name}k")
+    state, kept = make_home(base), base.with_name(f"{base.name}k")
     command = npm_install(base / "npm", fake_codex(base / "package"))
-    household.put_on_path(household.bin, launcher.parent, command.parent)
+    state.put_on_path(state.bin, launcher.parent, command.parent)
     for name in ("work", OTHER_CLONE):
-        Launched(household, launcher)("create", name, check=True)
-    run(["cp", "-a", base, kept], env=household.env, check=True)
-    yield household, kept
+        Launched(state, launcher)("create", name, check=True)
+    run(["cp", "-a", base, kept], env=state.env, check=True)
+    yield state, kept
     for directory in (base, kept):
         discard(directory)
 
@@ -105,10 +105,10 @@ def mould(launcher: Path) -> Iterator[tuple[Home, Path]]:
 @pytest.fixture
 def house(mould: tuple[Home, Path]) -> Home:
     """The household as it was made, with an environment that the test may change."""
-    household, kept = mould
-    discard(household.base)
-    run(["cp", "-a", kept, household.base], env=household.env, check=True)
-    return household._replace(env=dict(household.env))
+    state, kept = mould
+    discard(state.base)
+    run(["cp", "-a", kept, state.base], env=state.env, check=True)
+    return state._replace(env=dict(state.env))
 
 
 @pytest.fixture
@@ -1895,7 +1895,7 @@ def test_ctrl_c_at_the_question_is_130(cm: Launched, house: Home) -> None:
 
 def test_a_bug_shows_its_traceback_where_to_report_it_and_exits_70(cm: Launched, house: Home) -> None:
     broken = launcher_start().replace(
-        "from codex_mirror", "import codex_mirror; codex_mirror.read_book = None; from codex_mirror"
+        "from codex_mirror", "import codex_mirror; codex_mirror.read_registry = None; from codex_mirror"
     )
     library = re.search(r"(\S+/lib) ", cm.program.read_text())
     assert library
@@ -2162,8 +2162,8 @@ def row_values(command: codex_mirror.Command) -> dict[str, Any]:
 def test_a_row_of_the_command_table_fits_its_handler(command: codex_mirror.Command) -> None:
     for function in filter(None, (command.handler, command.confirm)):
         signature = inspect.signature(function)
-        caller, *keywords = signature.parameters.values()
-        assert caller.name == "caller" and {one.kind for one in keywords} <= {inspect.Parameter.KEYWORD_ONLY}
+        context, *keywords = signature.parameters.values()
+        assert context.name == "context" and {one.kind for one in keywords} <= {inspect.Parameter.KEYWORD_ONLY}
         assert {one.name for one in keywords} == set(row_values(command))
         for one in keywords:
             if one.default is not inspect.Parameter.empty:
@@ -2193,9 +2193,9 @@ def synopsis(command: codex_mirror.Command) -> str:
 @pytest.mark.parametrize("words", [[], ["work"], ["work", "other"], [" work "]])
 def test_words_without_options_mean_what_argparse_makes_of_them(words: list[str]) -> None:
     for command in codex_mirror.COMMANDS:
-        values = codex_mirror.plain_values(command, words)
+        values = codex_mirror.parse_plain_words(command, words)
         assert values is None or values == vars(codex_mirror.parser_of(command, "x").parse_args(words)), command.words
-        assert codex_mirror.plain_values(command, [*words, "--json"]) is None
+        assert codex_mirror.parse_plain_words(command, [*words, "--json"]) is None
 
 
 def test_the_readmes_command_table_is_the_command_table() -> None:

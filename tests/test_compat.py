@@ -314,7 +314,7 @@ def test_a_second_clone_is_made_beside_an_earlier_program_s(home: Home, codex: P
     assert ask(home, "create", "play").code == 0
     assert row.items() <= rows_of(home)[0].items() and ask(home, "create", "WORK").code == 5
     assert ask(home, "update", "--all").code == 0
-    assert [clone.runtime.version for clone in cm.read_book(places_of(home)).clones] == ["0.169.0", "0.169.0"]
+    assert [clone.runtime.version for clone in cm.read_registry(places_of(home)).clones] == ["0.169.0", "0.169.0"]
 
 
 def test_a_newer_registry_is_refused_and_never_overwritten(home: Home, codex: Path) -> None:

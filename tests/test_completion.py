@@ -104,7 +104,7 @@ def fish_offers(home: Home, script: str, lines: list[str]) -> list[set[str]]:
     """Fish tells a script what it would offer."""
     (home.base / "script.fish").write_text(script, encoding="utf-8", errors="surrogateescape")
     asked = f"source {shlex.quote(str(home.base / 'script.fish'))}\n"
-    asked += "".join(f"complete -C {cm.fish_quoted(line)}\necho ///\n" for line in lines)
+    asked += "".join(f"complete -C {cm.fish_quote(line)}\necho ///\n" for line in lines)
     result = run(["fish", "--no-config", "-c", asked], env=home.env, cwd=home.home, check=True)
     return [{offer.split("\t")[0] for offer in offers} for offers in answers(result)]
 
@@ -245,7 +245,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
 
 
 def offered(home: Home, words: list[str]) -> tuple[str, list[str]]:
-    more, offers = cm.offered(cm.COMMANDS, words, places_of(home))
+    more, offers = cm.completions_for(cm.COMMANDS, words, places_of(home))
     return more, [word for word, _ in offers]
 
 
@@ -298,7 +298,7 @@ def test_every_placeholder_in_the_table_is_one_that_completes(command: Any) -> N
     ],
 )
 def test_an_unfinished_line_is_read_as_the_shell_would(line: str, words: list[str]) -> None:
-    assert cm.typed_words(line) == words
+    assert cm.split_unfinished_line(line) == words
 
 
 def test_clones_come_with_their_version_on_one_line_without_control_characters(clones: Home) -> None:

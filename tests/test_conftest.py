@@ -75,10 +75,10 @@ def test_a_snapshot_sees_every_kind_and_follows_nothing(tmp_path: Path) -> None:
 def test_discarding_removes_read_only_directories_and_follows_no_link(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir(mode=0o500)
-    doomed = tmp_path / "doomed"
-    (doomed / "inner").mkdir(parents=True)
-    (doomed / "inner" / "file").touch()
-    (doomed / "link").symlink_to(kept)
-    (doomed / "inner").chmod(0o500)
-    discard(doomed)
-    assert not doomed.exists() and kept.stat().st_mode & 0o777 == 0o500
+    to_delete = tmp_path / "doomed"
+    (to_delete / "inner").mkdir(parents=True)
+    (to_delete / "inner" / "file").touch()
+    (to_delete / "link").symlink_to(kept)
+    (to_delete / "inner").chmod(0o500)
+    discard(to_delete)
+    assert not to_delete.exists() and kept.stat().st_mode & 0o777 == 0o500

@@ -403,7 +403,7 @@ def test_a_file_gets_the_traits_of_another(place: Path) -> None:
             with_attribute = True
         except OSError:
             pass
-    cm.copy_traits("one", "other")
+    cm.copy_metadata("one", "other")
     one, other = os.stat("one"), os.stat("other")
     assert (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
     assert other.st_mtime > 1 and (place / "other").read_text() == "other"
@@ -458,7 +458,7 @@ def holding(path: Path, what: str) -> tuple[int, int]:
     if pid == 0:
         try:
             os.close(go_w)
-            with cm.locked(str(path), what, 0, lambda holder: None):
+            with cm.hold_lock(str(path), what, 0, lambda holder: None):
                 os.write(ready_w, b"x")
                 os.read(go_r, 1)
         finally:
@@ -474,12 +474,12 @@ def test_who_waits_is_told_once_for_whom_and_gives_up_in_time(place: Path) -> No
     pid, go = holding(place / "lock", "update work")
     told: list[str] = []
     with pytest.raises(cm.MirrorError, match=rf"'update work' \(pid {pid}\) is still running") as caught:  # noqa: SIM117
-        with cm.locked(str(place / "lock"), "remove play", 0.2, told.append):
+        with cm.hold_lock(str(place / "lock"), "remove play", 0.2, told.append):
             raise AssertionError("two held the lock")
     assert caught.value.code == cm.BUSY and told == [f"'update work' (pid {pid})"]
     os.close(go)
     os.waitpid(pid, 0)
-    with cm.locked(str(place / "lock"), "remove play", 0, told.append):
+    with cm.hold_lock(str(place / "lock"), "remove play", 0, told.append):
         assert (place / "lock").read_text() == f"'remove play' (pid {os.getpid()})"
     assert stat.S_IMODE((place / "lock").stat().st_mode) == 0o600 and len(told) == 1
 
@@ -489,7 +489,7 @@ def test_a_dead_holder_s_lock_is_free_at_once(place: Path) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(go)
-    with cm.locked(str(place / "lock"), "x", 0, lambda holder: None):
+    with cm.hold_lock(str(place / "lock"), "x", 0, lambda holder: None):
         pass
 
 
@@ -506,22 +506,22 @@ def test_a_lock_that_was_removed_while_we_took_it_is_taken_again(place: Path, mo
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", removed_before)
-    with cm.locked(str(place / "lock"), "uninstall", 60, lambda holder: None):
+    with cm.hold_lock(str(place / "lock"), "uninstall", 60, lambda holder: None):
         assert removed and (place / "lock").exists()
-        with pytest.raises(cm.MirrorError), cm.locked(str(place / "lock"), "y", 0, lambda holder: None):
+        with pytest.raises(cm.MirrorError), cm.hold_lock(str(place / "lock"), "y", 0, lambda holder: None):
             raise AssertionError("two held the lock")
 
 
 def test_a_lock_is_no_link_to_somewhere_else(place: Path) -> None:
     (place / "theirs").write_text("thesis")
     (place / "lock").symlink_to("theirs")
-    with pytest.raises(OSError), cm.locked(str(place / "lock"), "x", 0, lambda holder: None):
+    with pytest.raises(OSError), cm.hold_lock(str(place / "lock"), "x", 0, lambda holder: None):
         raise AssertionError("followed a link")
     assert (place / "theirs").read_text() == "thesis"
 
 
 def test_the_lock_is_given_back_by_an_exception_too(place: Path) -> None:
-    with pytest.raises(KeyError), cm.locked(str(place / "lock"), "x", 0, lambda holder: None):
+    with pytest.raises(KeyError), cm.hold_lock(str(place / "lock"), "x", 0, lambda holder: None):
         raise KeyError
-    with cm.locked(str(place / "lock"), "y", 0, lambda holder: None):
+    with cm.hold_lock(str(place / "lock"), "y", 0, lambda holder: None):
         pass

@@ -1,4 +1,4 @@
-"""Examination, diagnosis and mending: facts first, judgement second; each judgement in one line."""
+"""Inspection, diagnosis and repair: facts first, judgement second; each judgement in one line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FINE = {
     "wrapper": "ok",
     "shadow": "",
     "on_path": True,
-    "status": cm.Captured(1, b"", b"Not logged in\n"),
+    "status": cm.CapturedOutput(1, b"", b"Not logged in\n"),
     "account": cm.Account("none"),
     "loose": (),
     "overrides": (),
@@ -62,7 +62,7 @@ def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
 
 ERROR, WARNING, INFO = "error", "warning", "info"
 ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgpt", "x@y.z", "pro", "w", "v")
-LOGGED_IN = {"status": cm.Captured(0, b"", b"Logged in using ChatGPT\n")}
+LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"missing": ("/r/a",)}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
@@ -74,11 +74,11 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
     ({"wrapper": "foreign"}, "wrapper", ERROR, "somebody else's"),
     ({"wrapper": "not executable"}, "wrapper", ERROR, "can't be executed"),
-    ({"status": cm.Captured(None, b"", b"")}, "start", ERROR, "did not answer in time"),
-    ({"status": cm.Captured(-9, b"", b"")}, "start", ERROR, "was ended by signal 9"),
-    ({"status": cm.Captured(1, b"", b"Error loading config: x\n")}, "start", ERROR, "Error loading config: x"),
-    ({"status": cm.Captured(126, b"", b"Exec format error")}, "start", ERROR, "Exec format error"),
-    ({"status": cm.Captured(1, b"", b"WARNING: x\nError checking login status: y\n")}, "start", ERROR, "status: y"),
+    ({"status": cm.CapturedOutput(None, b"", b"")}, "start", ERROR, "did not answer in time"),
+    ({"status": cm.CapturedOutput(-9, b"", b"")}, "start", ERROR, "was ended by signal 9"),
+    ({"status": cm.CapturedOutput(1, b"", b"Error loading config: x\n")}, "start", ERROR, "Error loading config: x"),
+    ({"status": cm.CapturedOutput(126, b"", b"Exec format error")}, "start", ERROR, "Exec format error"),
+    ({"status": cm.CapturedOutput(1, b"", b"WARNING: x\nError checking login: y\n")}, "start", ERROR, "login: y"),
     ({"recorded": False}, "runtime-unrecorded", INFO, "no record of its Codex's files"),
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
@@ -114,7 +114,7 @@ NO_JUDGEMENTS: list[dict[str, Any]] = [
     {"noted": ONE, "account": cm.Account("none")},
     {"noted": ONE, "account": cm.Account("unknown"), **LOGGED_IN},
     {"noted": cm.Account("unknown"), "account": ONE, **LOGGED_IN},
-    {"status": cm.Captured(1, b"", b"WARNING: proceeding\nNot logged in\n")},
+    {"status": cm.CapturedOutput(1, b"", b"WARNING: proceeding\nNot logged in\n")},
     {"account": cm.Account("keyring"), **LOGGED_IN},
 ]
 
@@ -128,13 +128,13 @@ def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
     clone = clone_like(home)
     script = clone._replace(runtime=clone.runtime._replace(kind="npm-package"))
     for code, advice in ((127, "install Node, or codex-mirror update work"), (1, "codex-mirror run work -- login")):
-        failed = cm.Captured(code, b"", b"node: not found\n")
+        failed = cm.CapturedOutput(code, b"", b"node: not found\n")
         [problem] = cm.diagnose(facts(home, status=failed)._replace(clone=script), places_of(home))
         assert problem.id == "start" and problem.fix.startswith(advice)
 
 
 def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> None:
-    failed = cm.Captured(1, b"", b"a part of this clone is missing")
+    failed = cm.CapturedOutput(1, b"", b"a part of this clone is missing")
     for change in ({"missing": ("/r",)}, {"absent": ("/h",)}):
         assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change), places_of(home))] == [
             "runtime-incomplete" if "missing" in change else "directory-missing"
@@ -148,20 +148,20 @@ def test_the_worst_comes_first(home: Home) -> None:
 
 
 AUTH: list[tuple[Any, Any, str]] = [
-    (cm.Captured(1, b"", b"Not logged in\n"), cm.Account("none"), "not_logged_in"),
-    (cm.Captured(1, b"", b"WARNING: x\nNot logged in\n"), cm.Account("none"), "not_logged_in"),
-    (cm.Captured(0, b"", b"API key configured - sk-proj-***67890\n"), cm.Account("api-key"), "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using an API key - x\n"), cm.Account("api-key"), "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), ONE, "logged_in"),
+    (cm.CapturedOutput(1, b"", b"Not logged in\n"), cm.Account("none"), "not_logged_in"),
+    (cm.CapturedOutput(1, b"", b"WARNING: x\nNot logged in\n"), cm.Account("none"), "not_logged_in"),
+    (cm.CapturedOutput(0, b"", b"API key configured - sk-proj-***67890\n"), cm.Account("api-key"), "logged_in"),
+    (cm.CapturedOutput(0, b"", b"Logged in using an API key - x\n"), cm.Account("api-key"), "logged_in"),
+    (cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n"), ONE, "logged_in"),
     # An auth.json that is `{}` counts as a login for Codex itself.
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), "not_logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("keyring"), "logged_in"),
-    (cm.Captured(0, b"", b"Logged in using ChatGPT\n"), cm.Account("unknown"), "logged_in"),
-    (cm.Captured(1, b"", b"Error checking login status: x\n"), cm.Account("unknown"), "unknown"),
-    (cm.Captured(1, b"", b"Error loading configuration: x\n"), cm.Account("none"), "unknown"),
-    (cm.Captured(None, b"", b""), ONE, "unknown"),
-    (cm.Captured(-9, b"", b"Not logged in\n"), cm.Account("none"), "unknown"),
-    (cm.Captured(126, b"", b"x"), cm.Account("none"), "unknown"),
+    (cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n"), cm.Account("none"), "not_logged_in"),
+    (cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n"), cm.Account("keyring"), "logged_in"),
+    (cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n"), cm.Account("unknown"), "logged_in"),
+    (cm.CapturedOutput(1, b"", b"Error checking login status: x\n"), cm.Account("unknown"), "unknown"),
+    (cm.CapturedOutput(1, b"", b"Error loading configuration: x\n"), cm.Account("none"), "unknown"),
+    (cm.CapturedOutput(None, b"", b""), ONE, "unknown"),
+    (cm.CapturedOutput(-9, b"", b"Not logged in\n"), cm.Account("none"), "unknown"),
+    (cm.CapturedOutput(126, b"", b"x"), cm.Account("none"), "unknown"),
 ]
 
 
@@ -169,12 +169,12 @@ AUTH: list[tuple[Any, Any, str]] = [
 def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
     home: Home, status: Any, account: Any, answer: str
 ) -> None:
-    assert cm.auth_status(facts(home, status=status, account=account)) == answer
+    assert cm.auth_status_of(facts(home, status=status, account=account)) == answer
 
 
 # --- the household ---
 
-QUIET = cm.Household(None, (), (), (), (), (), (), (), False, ("", ""), ())
+QUIET = cm.MirrorHomeState(None, (), (), (), (), (), (), (), False, ("", ""), ())
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"broken": REGISTRY_BROKEN}, "registry", ERROR, "is empty"),
@@ -204,9 +204,9 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
 def test_a_fact_about_the_household_is_judged_by_itself(
     home: Home, change: dict[str, Any], id: str, severity: str, says: str
 ) -> None:
-    [problem] = cm.diagnose_household(QUIET._replace(**change), places_of(home))
+    [problem] = cm.diagnose_mirror_home(QUIET._replace(**change), places_of(home))
     assert (problem.id, problem.severity) == (id, severity) and says in problem.what and problem.fix
-    assert cm.diagnose_household(QUIET, places_of(home)) == ()
+    assert cm.diagnose_mirror_home(QUIET, places_of(home)) == ()
 
 
 def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
@@ -219,8 +219,8 @@ def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
     with pytest.raises(cm.MirrorError, match="can't be written") as refused:
         cm.remove_clone(caller_in(home), "work")
     assert (refused.value.hint, refused.value.code, tree(home.mirror)) == (again, cm.FAILED, before)
-    house = cm.examine_household(caller_in(home))
-    [problem] = [one for one in cm.diagnose_household(house, places_of(home)) if one.severity == "error"]
+    house = cm.inspect_mirror_home(caller_in(home))
+    [problem] = [one for one in cm.diagnose_mirror_home(house, places_of(home)) if one.severity == "error"]
     assert (problem.id, problem.fix) == ("mirror-home-read-only", again)
 
 
@@ -249,8 +249,8 @@ def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
     number: int, path: Any, says: str, way_out: str
 ) -> None:
     error = OSError(number, os.strerror(number), path)
-    assert cm.explained(error) == says and way_out in cm.way_out_of(error)
-    assert cm.way_out_of(error).endswith("codex-mirror doctor shows what is left to mend")
+    assert cm.error_line(error) == says and way_out in cm.hint_for(error)
+    assert cm.hint_for(error).endswith("codex-mirror doctor shows what is left to mend")
 
 
 # --- real facts ---
@@ -446,12 +446,12 @@ def test_many_clones_are_examined_side_by_side_each_by_itself(home: Home) -> Non
 def test_the_program_itself_is_examined_with_its_wrapper(home: Home, codex: Path) -> None:
     """What doctor starts is what the user would: the command, without CODEX_MIRROR_CLI in its way."""
     clone = make_clone(home, "work")
-    caller = caller_in(home, {"CODEX_MIRROR_CLI": "/bin/false", "CODEX_API_KEY": API_KEYS[0]})
-    assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
+    context = caller_in(home, {"CODEX_MIRROR_CLI": "/bin/false", "CODEX_API_KEY": API_KEYS[0]})
+    assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
     os.unlink(clone.wrapper)
-    assert cm.login_status(clone, caller) == cm.Captured(1, b"", b"Not logged in\n")
+    assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
     Path(clone.wrapper).write_text(f"#!/bin/sh\n{cm.WRAPPER_MARK}{clone.id} (codex-mirror)\npwd\n")
     os.chmod(clone.wrapper, 0o755)
-    assert cm.login_status(clone, caller) == cm.Captured(0, b"/\n", b"")
+    assert cm.login_status(clone, context) == cm.CapturedOutput(0, b"/\n", b"")
     os.unlink(clone.wrapper)
     assert tree(home.home).keys() == {"."}

@@ -658,7 +658,7 @@ def test_a_root_may_have_any_name(home: Home, codex: Path, kind: str, tail: str)
     row = next(row for row in ask(home, "list", "--json").json() if row["name"] == "play")
     assert row["rootPath"] == str(root)
     [line] = [line for line in ask(home, "list").out.splitlines() if line.startswith("play\t")]
-    assert line.split("\t") == ["play", "0.169.0", cm.visible(str(root))]
+    assert line.split("\t") == ["play", "0.169.0", cm.escape_invisible(str(root))]
     assert ask(home, "doctor", "play", "--json").json()[0]["ok"]
     assert ask(home, "list", "--full").code == 0
     for lost in home.mirror.glob("registry.json*"):

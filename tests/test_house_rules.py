@@ -38,13 +38,13 @@ DOORS = {
     "hashlib": "Disk",
     "tarfile": "Archives",
     "curses": "Terminal",
-    "webbrowser": "Front door",
+    "webbrowser": "Main",
     "sqlite3": NOWHERE,
     "importlib": NOWHERE,
 }
 # Ways of becoming or starting a program that need no import of their own.
 OS_DOOR = ("Processes", re.compile(r"exec[lv]p?e?|execv|posix_spawnp?|spawn\w+|fork(pty)?|system|popen"))
-BUILTIN_DOORS = {"print": "Front door", "__import__": NOWHERE, "globals": NOWHERE, "eval": NOWHERE, "exec": NOWHERE}
+BUILTIN_DOORS = {"print": "Main", "__import__": NOWHERE, "globals": NOWHERE, "eval": NOWHERE, "exec": NOWHERE}
 METHOD_DOORS = {"addstr": "Terminal", "addnstr": "Terminal", "insstr": "Terminal"}
 # None of these may be loaded by `list`: each costs a good part of a bare interpreter's start.
 HEAVY = (
@@ -416,11 +416,11 @@ def test_a_module_lying_beside_the_program_is_not_loaded(home: Home, how: str) -
 
 # --- each rule can fail ---
 
-ROOMS = ["Vocabulary", "Disk", "Processes", "Archives", "Registry", "Terminal", "Front door"]
+ROOMS = ["Vocabulary", "Disk", "Processes", "Archives", "Registry", "Terminal", "Main"]
 
 
 def small_house(**planted: str) -> str:
-    """A house that keeps the law, with code planted at the end of rooms (`Front_door=…`) or of the header."""
+    """A house that keeps the law, with code planted at the end of rooms (`Run_and_login=…`) or of the header."""
     plan = "\n".join(f"    {title:<12}  its promise" for title in ROOMS)
     parts = [f'"""A house.\n\n{plan}\n"""\nfrom __future__ import annotations\nimport os\n']
     parts.append(planted.get("header", ""))
@@ -459,11 +459,11 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
     headings_are_banners: [
         ("Disk", "# --- Too short ---", "the heading of Too short isn't"),
         ("Disk", f"# --- {'-' * 94}", "the heading of a room isn't"),
-        ("Front_door", "# --- Disk ".ljust(100, "-"), "Disk is a room already"),
+        ("Main", "# --- Disk ".ljust(100, "-"), "Disk is a room already"),
     ],
     docstring_lists_the_rooms: [
         ("Disk", "# --- Attic ".ljust(100, "-"), "has Processes where the headings have Attic"),
-        ("Front_door", "# --- Attic ".ljust(100, "-"), "has nothing where the headings have Attic"),
+        ("Main", "# --- Attic ".ljust(100, "-"), "has nothing where the headings have Attic"),
     ],
     functions_are_short: [
         ("Disk", LONG, "Disk has `long` of 41 lines"),
@@ -471,7 +471,7 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
     ],
     rooms_are_small: [
         ("Disk", "\n" * LARGEST_ROOM, "Disk has 35"),
-        ("Front_door", "\n" * LARGEST_ROOM, "Front door has 35"),
+        ("Main", "\n" * LARGEST_ROOM, "Main has 35"),
     ],
     heavy_modules_have_one_door: [
         ("Disk", "def f():\n    import subprocess", "imports subprocess, whose only door is Proc"),
@@ -480,14 +480,14 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
         ("header", "import os, tempfile", "the header imports tempfile"),
         ("Disk", "def f():\n    import concurrent.futures", "whose only door is Processes"),
         ("Registry", "def f():\n    import sqlite3", "whose only door is nowhere"),
-        ("Front_door", "def f():\n    import curses.ascii", "imports curses.ascii, whose only door"),
+        ("Main", "def f():\n    import curses.ascii", "imports curses.ascii, whose only door"),
     ],
     deeds_have_one_door: [
         ("Registry", "def f(): os.execve('x', [], {})", "Registry uses `os.execve`, whose only door"),
         ("Registry", "from os import fork", "Registry uses `os.fork`"),
-        ("Registry", "def f(): print('x')", "Registry uses `print`, whose only door is Front door"),
+        ("Registry", "def f(): print('x')", "Registry uses `print`, whose only door is Main"),
         ("Registry", "def f(say=print): say('x')", "Registry uses `print`"),
-        ("Front_door", "def f(w): w.addstr('x')", "Front door uses `addstr`, whose only door is Terminal"),
+        ("Main", "def f(w): w.addstr('x')", "Main uses `addstr`, whose only door is Terminal"),
         ("Disk", "def f(): return globals()['in_registry']", "Disk uses `globals`"),
         ("Disk", "def f(): return __import__('shutil')", "Disk uses `__import__`"),
     ],
@@ -517,7 +517,7 @@ INNOCENT = [
     ("Archives", "def f():\n    import tarfile"),
     ("Processes", "def f():\n    import threading, concurrent.futures\n    os.execve('x', [], {})"),
     ("Terminal", "def f(window):\n    import curses\n    window.addstr('x')"),
-    ("Front_door", "def f():\n    import webbrowser\n    print('x')"),
+    ("Main", "def f():\n    import webbrowser\n    print('x')"),
     ("header", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import subprocess"),
     ("Disk", "def long():\n" + "    pass\n" * 39),
 ]

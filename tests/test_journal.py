@@ -25,7 +25,7 @@ def clone(home: Home, codex: Path) -> Any:
 
 
 def plan_of(clone: Any, **parts: Any) -> Any:
-    return cm.Plan("abcdef12", "test", owners=cm.wrapper_ids(clone), **parts)
+    return cm.Plan("abcdef12", "test", owners=cm.wrapper_owners(clone), **parts)
 
 
 # --- whose is it ---
@@ -75,16 +75,16 @@ def test_what_is_ours_is_proved_before_it_is_touched(
     for tail in ("runtime/x", "home/thesis.txt"):
         below(tail)(home).write_text("x")
     below("home/link")(home).symlink_to("/etc")
-    assert cm.is_ours(str(path(home)), plan_of(clone)) == ours
+    assert cm.is_plans_own(str(path(home)), plan_of(clone)) == ours
 
 
 def test_a_directory_whose_id_is_another_is_nobody_s_to_discard(home: Home, clone: Any) -> None:
     row = home.mirror / "clones" / "work" / ".codex-mirror" / "clone.json"
     for content in (json.dumps({"id": OTHER}), "{}", "torn", ""):
         row.write_text(content)
-        assert not cm.is_ours(cm.base_of(clone), plan_of(clone))
+        assert not cm.is_plans_own(cm.base_of(clone), plan_of(clone))
     row.unlink()
-    assert not cm.is_ours(cm.base_of(clone), plan_of(clone))
+    assert not cm.is_plans_own(cm.base_of(clone), plan_of(clone))
 
 
 # --- settling ---
@@ -96,27 +96,29 @@ def write_journal(home: Home, plan: Any, name: str = "journal.json") -> None:
 
 def commit(home: Home, change_id: str = "abcdef12") -> None:
     places = places_of(home)
-    cm.write_book(places, cm.read_book(places)._replace(last_change=change_id))
+    cm.write_registry(places, cm.read_registry(places)._replace(last_change=change_id))
 
 
 def test_an_uncommitted_change_leaves_nothing_and_a_committed_one_is_finished(home: Home, clone: Any) -> None:
     for committed in (False, True):
         made, target = home.base / "made-abcdef12", home.bin / "new"
-        staged = cm.Staged(cm.staged_name(str(target), "abcdef12"), str(target), False)
-        doomed = below("runtime/old")(home)
-        for directory in (made, doomed, home.base / "parent" / "inner"):
+        staged = cm.StagedFile(cm.staged_name(str(target), "abcdef12"), str(target), False)
+        to_delete = below("runtime/old")(home)
+        for directory in (made, to_delete, home.base / "parent" / "inner"):
             directory.mkdir(parents=True)
         Path(staged.temporary).write_text("new")
         if committed:
             commit(home)
         parents = (str(home.base / "parent"), str(home.base / "parent" / "inner"))
-        write_journal(home, plan_of(clone, made=(str(made),), staged=(staged,), doomed=(str(doomed),), parents=parents))
-        assert cm.settle(places_of(home)) == []
-        there = {str(path): path.exists() for path in (made, doomed, target, home.base / "parent")}
-        assert there == {str(made): committed, str(doomed): not committed, str(target): committed,
+        write_journal(
+            home, plan_of(clone, made=(str(made),), staged=(staged,), to_delete=(str(to_delete),), parents=parents)
+        )
+        assert cm.recover(places_of(home)) == []
+        there = {str(path): path.exists() for path in (made, to_delete, target, home.base / "parent")}
+        assert there == {str(made): committed, str(to_delete): not committed, str(target): committed,
                          str(home.base / "parent"): False}  # fmt: skip
         assert not Path(staged.temporary).exists() and not (home.mirror / "journal.json").exists()
-        for path in (made, doomed):
+        for path in (made, to_delete):
             if path.exists():
                 path.rmdir()
 
@@ -137,40 +139,40 @@ def test_a_staged_file_takes_no_stranger_s_place(
     home: Home, clone: Any, kind: str, replaces: bool, occupy: Callable[[Path], object], done: bool
 ) -> None:
     target = home.bin / ("work" if kind == "ours there" else "new")
-    staged = cm.Staged(cm.staged_name(str(target), "abcdef12"), str(target), replaces)
+    staged = cm.StagedFile(cm.staged_name(str(target), "abcdef12"), str(target), replaces)
     Path(staged.temporary).write_text("new")
     occupy(target)
     before = tree(home.bin)
     commit(home)
     write_journal(home, plan_of(clone, staged=(staged,)))
-    problems = cm.settle(places_of(home))
+    problems = cm.recover(places_of(home))
     assert not Path(staged.temporary).exists() and bool(problems) != done
     if done:
         assert target.read_text() == "new"
     else:
         assert str(target) in problems[0] and tree(home.bin).get(target.name) == before[target.name]
-    assert cm.settle(places_of(home)) == [] and cm.unsettled(places_of(home)) == []
+    assert cm.recover(places_of(home)) == [] and cm.unfinished_plans(places_of(home)) == []
 
 
 def test_what_the_disk_refuses_is_kept_and_tried_again(home: Home, clone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    doomed = below("runtime/old")(home)
-    doomed.mkdir()
+    to_delete = below("runtime/old")(home)
+    to_delete.mkdir()
     commit(home)
-    write_journal(home, plan_of(clone, doomed=(str(doomed),)))
+    write_journal(home, plan_of(clone, to_delete=(str(to_delete),)))
 
     def refuse(path: str) -> None:
         raise OSError(5, "Input/output error", path)
 
     with monkeypatch.context() as patch:
         patch.setattr(cm, "discard", refuse)
-        problems = cm.settle(places_of(home))
+        problems = cm.recover(places_of(home))
         assert len(problems) == 1 and "Input/output error" in problems[0]
-        assert [Path(path).name for path in cm.unsettled(places_of(home))] == ["finish-abcdef12.json"]
+        assert [Path(path).name for path in cm.unfinished_plans(places_of(home))] == ["finish-abcdef12.json"]
         # The next change is not blocked by it.
-        with cm.writing(caller_in(home), "next") as change:
-            change.commit(change.book)
-        assert [Path(path).name for path in cm.unsettled(places_of(home))] == ["finish-abcdef12.json"]
-    assert cm.settle(places_of(home)) == [] and cm.unsettled(places_of(home)) == []
+        with cm.begin_change(caller_in(home), "next") as change:
+            change.commit(change.registry)
+        assert [Path(path).name for path in cm.unfinished_plans(places_of(home))] == ["finish-abcdef12.json"]
+    assert cm.recover(places_of(home)) == [] and cm.unfinished_plans(places_of(home)) == []
     assert not list(below("runtime")(home).glob("old*"))
 
 
@@ -179,15 +181,15 @@ def test_what_was_refused_is_done_later_in_the_order_of_the_changes(home: Home, 
     wrapper = home.bin / "work"
     for earlier, later in (("00000000", "ffffffff"), ("ffffffff", "00000000")):
         wrapper.unlink(missing_ok=True)
-        staged = cm.Staged(cm.staged_name(str(wrapper), earlier), str(wrapper), True)
-        Path(staged.temporary).write_bytes(cm.wrapper_of(clone, places_of(home)))
+        staged = cm.StagedFile(cm.staged_name(str(wrapper), earlier), str(wrapper), True)
+        Path(staged.temporary).write_bytes(cm.wrapper_content(clone, places_of(home)))
         for age, name, plan in (
             (2, f"finish-{earlier}.json", plan_of(clone, staged=(staged,))._replace(id=earlier)),
-            (1, f"finish-{later}.json", plan_of(clone, doomed=(str(wrapper),))._replace(id=later)),
+            (1, f"finish-{later}.json", plan_of(clone, to_delete=(str(wrapper),))._replace(id=later)),
         ):
             write_journal(home, plan, name)
             os.utime(home.mirror / name, (1e9 - age, 1e9 - age))
-        assert cm.settle(places_of(home)) == [] and not wrapper.exists()
+        assert cm.recover(places_of(home)) == [] and not wrapper.exists()
 
 
 def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) -> None:
@@ -195,10 +197,10 @@ def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) 
     source.write_text("another")
     staged = cm.staged_name(str(place), "abcdef12")
     Path(staged).write_text("first")
-    moved = cm.Moved(str(source), f"{source}.aside", cm.digest_of_bytes(b"first"), staged)
+    moved = cm.MovedLogin(str(source), f"{source}.aside", cm.digest_of_bytes(b"first"), staged)
     commit(home)
-    write_journal(home, plan_of(clone, moved=(moved,), staged=(cm.Staged(staged, str(place), False),)))
-    [problem] = cm.settle(places_of(home))
+    write_journal(home, plan_of(clone, moved=(moved,), staged=(cm.StagedFile(staged, str(place), False),)))
+    [problem] = cm.recover(places_of(home))
     assert "is another login meanwhile" in problem and source.read_text() == "another"
     assert not place.exists() and not Path(staged).exists() and not Path(f"{source}.aside").exists()
 
@@ -212,7 +214,7 @@ def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, 
     (home.mirror / "registry.json").write_bytes(b"")
     (home.mirror / "registry.json.previous").unlink(missing_ok=True)
     assert "rebuilt the registry with 1 clone;" in cm.rebuild_registry(caller_in(home))
-    with cm.writing(caller_in(home), "next"):
+    with cm.begin_change(caller_in(home), "next"):
         pass
     assert login.read_text() == "a login" and clone_in(home, "work").id == clone.id
     assert len(list(home.mirror.glob("unreadable-*.journal"))) == 1
@@ -221,7 +223,7 @@ def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, 
 def test_a_registry_is_rebuilt_under_the_lock(home: Home, clone: Any) -> None:
     (home.mirror / "registry.json").write_bytes(b"")
     impatient = caller_in(home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"})
-    with cm.locked(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
+    with cm.hold_lock(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
         with pytest.raises(cm.MirrorError, match="'another'") as caught:
             cm.rebuild_registry(impatient)
         assert caught.value.code == cm.BUSY
@@ -229,7 +231,7 @@ def test_a_registry_is_rebuilt_under_the_lock(home: Home, clone: Any) -> None:
 
 def test_the_lock_is_the_same_file_ever_after(home: Home, clone: Any) -> None:
     before = (home.mirror / "lock").stat().st_ino
-    with cm.writing(caller_in(home), "next"):
+    with cm.begin_change(caller_in(home), "next"):
         pass
     assert (home.mirror / "lock").stat().st_ino == before
 
@@ -242,8 +244,8 @@ def test_a_directory_in_the_way_is_named_before_anything_is_tried(home: Home, cl
     with pytest.raises(cm.MirrorError, match=f"{name} is in the way") as caught:
         cm.remove_clone(caller_in(home), "work")
     assert caught.value.hint == "move it away" and tree(home.base) == before
-    house = cm.examine_household(caller_in(home))
-    assert f"{name} is in the way" in str(cm.diagnose_household(house, places_of(home)))
+    house = cm.inspect_mirror_home(caller_in(home))
+    assert f"{name} is in the way" in str(cm.diagnose_mirror_home(house, places_of(home)))
 
 
 NO_PLANS: list[bytes] = [
@@ -265,23 +267,23 @@ NO_PLANS: list[bytes] = [
 @pytest.mark.parametrize("content", NO_PLANS, ids=[ascii(content[:40]) for content in NO_PLANS])
 def test_a_journal_that_is_none_is_set_aside_and_blocks_nothing(home: Home, clone: Any, content: bytes) -> None:
     (home.mirror / "journal.json").write_bytes(content)
-    [problem] = cm.settle(places_of(home))
+    [problem] = cm.recover(places_of(home))
     assert "could not be read, and was set aside" in problem
     [aside] = home.mirror.glob("unreadable-*.journal")
-    assert aside.read_bytes() == content and cm.settle(places_of(home)) == []
+    assert aside.read_bytes() == content and cm.recover(places_of(home)) == []
 
 
 @pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir])
 def test_a_journal_that_is_no_file_blocks_nothing(home: Home, clone: Any, made: Callable[[Path], object]) -> None:
     made(home.mirror / "journal.json")
-    with cm.writing(caller_in(home), "next") as change:
-        change.commit(change.book)
+    with cm.begin_change(caller_in(home), "next") as change:
+        change.commit(change.registry)
     assert clone_in(home, "work").id == clone.id
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:
     plan = cm.Plan(
-        "abcdef12", "x", ("/a\udcff",), ("/b",), (), (cm.Staged("/c-abcdef12", "/d", True),), ("/e",), ("o",)
+        "abcdef12", "x", ("/a\udcff",), ("/b",), (), (cm.StagedFile("/c-abcdef12", "/d", True),), ("/e",), ("o",)
     )
     assert cm.plan_from(json.dumps(plan._asdict()).encode()) == plan
 
@@ -291,7 +293,7 @@ def test_a_plan_is_read_as_it_was_written() -> None:
 
 def test_a_change_without_a_commit_changes_nothing(home: Home, clone: Any) -> None:
     before = tree(home.base)
-    with pytest.raises(KeyError), cm.writing(caller_in(home), "test") as change:
+    with pytest.raises(KeyError), cm.begin_change(caller_in(home), "test") as change:
         change.make_room(str(home.base / "new" / "room"))
         change.stage(str(home.base / "new" / "room" / "file"), b"x", 0o644, False)
         Path(change.scratch(), "x").write_text("x")
@@ -302,11 +304,13 @@ def test_a_change_without_a_commit_changes_nothing(home: Home, clone: Any) -> No
 
 def test_two_changes_never_run_at_once_and_the_second_says_for_whom_it_waits(home: Home, clone: Any) -> None:
     told: list[str] = []
-    with cm.writing(caller_in(home), "first"):
-        caller = caller_in(home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"}, report=lambda what, done, total: told.append(what))
+    with cm.begin_change(caller_in(home), "first"):
+        context = caller_in(
+            home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"}, report=lambda what, done, total: told.append(what)
+        )
         with (
             pytest.raises(cm.MirrorError, match=r"'first' \(pid \d+\) is still running") as caught,
-            cm.writing(caller, "second"),
+            cm.begin_change(context, "second"),
         ):
             raise AssertionError("two at once")
         assert caught.value.code == cm.BUSY
@@ -314,11 +318,11 @@ def test_two_changes_never_run_at_once_and_the_second_says_for_whom_it_waits(hom
 
 def test_a_waiting_change_tells_for_whom(home: Home, clone: Any) -> None:
     told: list[str] = []
-    with cm.writing(caller_in(home), "first"):
-        caller = caller_in(
+    with cm.begin_change(caller_in(home), "first"):
+        context = caller_in(
             home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0.1"}, report=lambda what, done, total: told.append(what)
         )
-        with pytest.raises(cm.MirrorError), cm.writing(caller, "second"):
+        with pytest.raises(cm.MirrorError), cm.begin_change(context, "second"):
             raise AssertionError("two at once")
     assert len(told) == 1 and re.fullmatch(r"waiting for 'first' \(pid \d+\)", told[0])
 
@@ -377,7 +381,7 @@ def test_a_log_that_is_no_file_hinders_no_change(home: Home, clone: Any, occupy:
     log = below("logs/events.log")(home)
     log.unlink()
     occupy(log)
-    with cm.writing(caller_in(home), "next") as change:
-        change.plan(clones=[clone])
-        change.commit(cm.with_clone(change.book, clone._replace(updated="2027-01-01T00:00:00.000Z")))
+    with cm.begin_change(caller_in(home), "next") as change:
+        change.extend_plan(clones=[clone])
+        change.commit(cm.with_clone(change.registry, clone._replace(updated="2027-01-01T00:00:00.000Z")))
     assert clone_in(home, "work").updated == "2027-01-01T00:00:00.000Z"

@@ -99,11 +99,11 @@ CALLERS: dict[str, Callable[[Home, Env], Env]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("context", CALLERS)
 @pytest.mark.parametrize("clone_kind", CLONES)
-def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: str, caller: str) -> None:
+def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: str, context: str) -> None:
     clone = CLONES[clone_kind](home)
-    env = CALLERS[caller](home, dict(home.env))
+    env = CALLERS[context](home, dict(home.env))
     if clone.runtime.kind == "npm-package":
         if not env.get("PATH"):
             pytest.skip("node is found through PATH")
@@ -114,14 +114,14 @@ def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: s
         env["PATH"] = f"{node}:{env['PATH']}"
     lay_out(clone)
     wrapper = home.base / "wrapper"
-    wrapper.write_bytes(cm.wrapper_of(clone, places_of(home)))
+    wrapper.write_bytes(cm.wrapper_content(clone, places_of(home)))
     wrapper.chmod(0o755)
     places = cm.places_from(env)
     # Without a PATH each shell takes one of its own.
     ignored = {*SHELL_S_OWN, "IFS"} | {"PATH"} - env.keys()
     wanted = without(cm.launch_environment(clone, places, env), *ignored)
     if clone.runtime.kind == "npm-package":
-        assert cm.launch(clone, places, env, ["x"]).argv == ("node", clone.runtime.entry, "x")
+        assert cm.launch_program(clone, places, env, ["x"]).argv == ("node", clone.runtime.entry, "x")
     shown = environment(run([wrapper], env=env, cwd=home.home, check=True))
     assert without(shown, *ignored) == wanted
 
@@ -198,7 +198,7 @@ def test_what_isn_t_hidden_can_t_be_kept(name: str) -> None:
 
 def test_only_what_would_change_the_login_and_is_set_is_named(home: Home) -> None:
     env = {**dict.fromkeys(HIDDEN, "x"), "CODEX_ACCESS_TOKEN": "", "OPENAI_API_KEY": "x"}
-    named = cm.logins_hidden(clone_like(home, keep_env=("OPENAI_PROJECT",)), env)
+    named = cm.hidden_login_variables(clone_like(home, keep_env=("OPENAI_PROJECT",)), env)
     assert named == [
         *("CODEX_API_KEY", "OPENAI_FEDERATION_RULE_ID", "OPENAI_IDENTITY_TOKEN_FILE"),
         *("OPENAI_WORKLOAD_IDENTITY_CONTEXT", "OPENAI_ORGANIZATION"),
@@ -222,5 +222,5 @@ def test_only_the_layout_of_0_120_needs_its_helper_on_path(entry: str, kind: str
 
 def test_the_words_are_passed_on_as_they_are(home: Home) -> None:
     words = ["a b", "", "--", "-h", os.fsdecode(b"\xff")]
-    program = cm.launch(clone_like(home), places_of(home), home.env, words)
+    program = cm.launch_program(clone_like(home), places_of(home), home.env, words)
     assert program.argv == (clone_like(home).runtime.entry, *words)

@@ -32,12 +32,12 @@ def limits(primary: object = None, secondary: object = None, at: float = NOW - 6
         **more,
     }
     payload = {"type": "token_count", "info": {"total_token_usage": {"total_tokens": 5}}, "rate_limits": found}
-    return json.dumps({"timestamp": cm.iso_text(at), "type": "event_msg", "payload": payload}).encode()
+    return json.dumps({"timestamp": cm.timestamp_text(at), "type": "event_msg", "payload": payload}).encode()
 
 
 def other(size: int = 100) -> bytes:
     payload = {"type": "agent_message", "message": "x" * size}
-    return json.dumps({"timestamp": cm.iso_text(NOW), "type": "event_msg", "payload": payload}).encode()
+    return json.dumps({"timestamp": cm.timestamp_text(NOW), "type": "event_msg", "payload": payload}).encode()
 
 
 META = json.dumps({"type": "session_meta", "payload": {"id": "i", "cwd": "/", "cli_version": "0.169.0"}}).encode()
@@ -126,7 +126,7 @@ LEFT = [
 
 @pytest.mark.parametrize(("kind", "windows", "left"), LEFT, ids=[row[0] for row in LEFT])
 def test_what_is_left_is_the_least_over_the_windows_that_still_run(kind: str, windows: Any, left: float | None) -> None:
-    assert cm.left_now(cm.Usage(windows, NOW), NOW) == left
+    assert cm.left_percent(cm.Usage(windows, NOW), NOW) == left
 
 
 # --- many files ---
@@ -300,7 +300,7 @@ def test_the_table_of_limits_fits_on_80_columns() -> None:
     one = cm.Usage((window_of(300, 36.0, 3 * 3600), window_of(10080, 100.0, 6 * 86400)), NOW - 3000, "business")
     cells = [("personal", *cm.usage_cells(usage, NOW)) for usage in (one, cm.Usage())]
     table = cm.Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(cells))
-    assert max(map(len, cm.aligned(table))) <= 80
+    assert max(map(len, cm.align_table(table))) <= 80
     assert cells[0][1:] == ("0 %", "░░░░░░░░░░", "64 % (in 3 h)", "0 % (in 6 d)", "50 min ago", "business")
 
 

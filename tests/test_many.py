@@ -91,10 +91,10 @@ def test_32_creates_beside_readers_and_upkeep_lose_nothing(home: Home) -> None:
 
 
 def test_32_removes_beside_creates_readers_and_upkeep_lose_nothing_else(home: Home) -> None:
-    doomed = [f"w{number}" for number in range(MANY)]
-    assert false_errors(together(home, *(("create", name) for name in doomed), **PATIENT)) == []
+    to_delete = [f"w{number}" for number in range(MANY)]
+    assert false_errors(together(home, *(("create", name) for name in to_delete), **PATIENT)) == []
     starter = Starter(home, "other")
-    removals = [("remove", name, "--yes") for name in doomed]
+    removals = [("remove", name, "--yes") for name in to_delete]
     creations = [("create", f"n{number}") for number in range(8)]
     results = together(home, *removals, *creations, *ONLOOKERS, **PATIENT)
     assert set(starter.stop()) == {"Logged in using ChatGPT"}

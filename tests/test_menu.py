@@ -101,7 +101,7 @@ def test_a_bug_in_a_worker_is_a_dialog_and_ends_the_job(
 ) -> None:
     person = Pure(home)
     with monkeypatch.context() as patched:
-        patched.setattr(cm, "read_book", lambda places: 1 // 0)
+        patched.setattr(cm, "read_registry", lambda places: 1 // 0)
         person.press("c", *"work", "enter", "enter")
     person.expect("create work failed", "this is a bug in codex-mirror", "ZeroDivisionError")
     assert person.screen.jobs == ()
@@ -125,7 +125,7 @@ def test_a_clone_that_is_logged_out_shows_no_plan_and_no_limits(opened: Open, mi
     log_in(home, "work")
     window = {"used_percent": 38.0, "window_minutes": 300, "resets_at": int(time.time()) + 9000}
     limits = {"limit_id": "codex", "primary": window, "secondary": None, "plan_type": "plus"}
-    line = {"timestamp": cm.iso_text(time.time()), "type": "event_msg"}
+    line = {"timestamp": cm.timestamp_text(time.time()), "type": "event_msg"}
     session = home.clone_home("work") / ".codex/sessions/2026/11/22/rollout-a.jsonl"
     session.parent.mkdir(parents=True)
     session.write_text(json.dumps({**line, "payload": {"type": "token_count", "rate_limits": limits}}) + "\n")

@@ -89,7 +89,7 @@ def test_clones_of_one_version_share_every_file_whoever_the_source_is(home: Home
     shutil.rmtree(package)
     make_clone(home, "five", source="two")
     assert inodes(runtime_of(home, "five")) == shared
-    assert [damaged_in(clone.runtime) for clone in cm.read_book(places_of(home)).clones] == [[]] * 5
+    assert [damaged_in(clone.runtime) for clone in cm.read_registry(places_of(home)).clones] == [[]] * 5
 
 
 def test_a_file_is_linked_by_the_identity_of_its_source_without_reading_it(
@@ -161,7 +161,7 @@ def test_a_pinned_file_that_was_changed_in_place_is_not_linked_into_another_clon
     with pytest.raises(cm.MirrorError, match=f"{HOST} is not what was pinned") as caught:
         make_clone(home, "three", source="one")
     assert caught.value.code == cm.REFUSED
-    assert [clone.name for clone in cm.read_book(places_of(home)).clones] == ["one", "two"]
+    assert [clone.name for clone in cm.read_registry(places_of(home)).clones] == ["one", "two"]
 
 
 @pytest.fixture
@@ -484,10 +484,10 @@ def test_a_package_whose_codex_only_starts_another_one_is_refused(home: Home, pa
 
 def test_progress_goes_up_to_the_whole_and_no_further(home: Home, package: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    caller = caller_in(home, report=lambda what, done, total: seen.append((what, done, total)))
+    context = caller_in(home, report=lambda what, done, total: seen.append((what, done, total)))
     for name in ("one", "two"):
         seen.clear()
-        cm.create_clone(caller, cm.Wish(name, source=str(package)))
+        cm.create_clone(context, cm.NewClone(name, source=str(package)))
         total = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
         assert {one[2] for one in seen} == {total} and seen[-1][1] == total
         assert [one[1] for one in seen] == sorted(one[1] for one in seen)

@@ -21,7 +21,7 @@ from rooms import cm
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 
 
-def sh(script: str, *, seconds: float = 60, **env: str) -> cm.Captured:
+def sh(script: str, *, seconds: float = 60, **env: str) -> cm.CapturedOutput:
     return cm.capture(["/bin/sh", "-c", script], {"PATH": "/usr/bin:/bin", **env}, "/", seconds)
 
 
@@ -43,7 +43,7 @@ CAPTURED = [
 
 @pytest.mark.parametrize(("script", "code", "out", "err"), CAPTURED, ids=[row[0] for row in CAPTURED])
 def test_what_a_program_said_and_how_it_ended(script: str, code: int, out: bytes, err: bytes) -> None:
-    assert sh(script, X="x y") == cm.Captured(code, out, err)
+    assert sh(script, X="x y") == cm.CapturedOutput(code, out, err)
 
 
 def test_only_the_first_64_kib_of_each_output_are_kept_and_the_rest_blocks_nobody() -> None:
@@ -69,7 +69,7 @@ def test_the_time_limit_holds_and_everything_that_was_started_ends(tmp_path: Pat
     pids = tmp_path / "pids"
     began = time.monotonic()
     answer = sh(f"echo some; sleep 1000 & echo $$ $! >{pids}; wait", seconds=0.3)
-    assert answer == cm.Captured(None, b"some\n", b"") and time.monotonic() - began < 100
+    assert answer == cm.CapturedOutput(None, b"some\n", b"") and time.monotonic() - began < 100
     for pid in map(int, pids.read_text().split()):
         wait_until(lambda pid=pid: not cm.is_alive(pid), "it ended")
 
@@ -153,7 +153,7 @@ def program(*words: str, **env: str) -> cm.Program:
 
 def test_a_process_becomes_its_program_with_the_same_pid_words_and_environment() -> None:
     words = ("/bin/sh", "-c", 'echo pid $$; printf "%s|" "$@"; env; exit 7', "x", "a b", "", os.fsdecode(b"\xff"))
-    code, shown = in_a_fork(lambda: cm.become(program(*words, X="1")))
+    code, shown = in_a_fork(lambda: cm.replace_process(program(*words, X="1")))
     assert code == 7 and shown.startswith("pid ours\na b||") and "X=1" in shown and "HOME=" not in shown
 
 
@@ -161,7 +161,7 @@ def test_a_process_becomes_its_program_with_the_same_pid_words_and_environment()
 def test_signals_that_python_ignores_are_put_back_and_others_stay_ignored() -> None:
     def deed() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        cm.become(program("/bin/grep", "SigIgn", "/proc/self/status"))
+        cm.replace_process(program("/bin/grep", "SigIgn", "/proc/self/status"))
 
     assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
     ignored = int(in_a_fork(deed)[1].split()[1], 16)
@@ -212,9 +212,9 @@ def test_what_is_found_on_path_is_what_a_shell_would_start_in_its_order(tmp_path
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "codex").symlink_to("nowhere")
     path = ":".join(f"{tmp_path}/{name}" for name in "fdbcaea")
-    found = list(cm.found_on_path("codex", f":{path}:relative:."))
+    found = list(cm.find_on_path("codex", f":{path}:relative:."))
     assert found == [f"{tmp_path}/{name}/codex" for name in "cae"]
-    assert list(cm.found_on_path("codex", "")) == []
+    assert list(cm.find_on_path("codex", "")) == []
 
 
 def test_work_is_done_while_a_program_runs(tmp_path: Path) -> None:
@@ -245,9 +245,9 @@ def test_work_side_by_side_keeps_the_order() -> None:
         at_once.remove(n)
         return n * n
 
-    assert cm.side_by_side(squared, range(50)) == [n * n for n in range(50)]
+    assert cm.run_parallel(squared, range(50)) == [n * n for n in range(50)]
     assert 1 < max(most) <= (os.cpu_count() or 1) + 2
-    assert cm.side_by_side(squared, []) == []
+    assert cm.run_parallel(squared, []) == []
 
 
 def test_every_item_is_worked_on_once() -> None:
@@ -255,7 +255,7 @@ def test_every_item_is_worked_on_once() -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(20):
-            cm.side_by_side(done.append, range(200))
+            cm.run_parallel(done.append, range(200))
     finally:
         sys.setswitchinterval(switched)
     assert sorted(done) == sorted([*range(200)] * 20)
@@ -269,7 +269,7 @@ def test_the_first_trouble_is_told_and_nothing_more_is_begun() -> None:
         raise ZeroDivisionError(n)
 
     with pytest.raises(ZeroDivisionError):
-        cm.side_by_side(fail, range(1000))
+        cm.run_parallel(fail, range(1000))
     assert len(begun) <= (os.cpu_count() or 1) + 2
 
 
@@ -286,7 +286,7 @@ def test_work_here_goes_on_meanwhile_and_its_trouble_ends_the_other() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cm.side_by_side(work, range(1000), fail)
+        cm.run_parallel(work, range(1000), fail)
     assert len(begun) < 1000 and threading.active_count() <= before
 
 
@@ -340,11 +340,11 @@ def test_a_codex_is_known_by_its_program_or_by_its_home(
     started(home.base / "usr" / "codex-mirror", CODEX_HOME=str(codex_home))
     started(home.base / "usr" / "vim", CODEX_HOME=str(codex_home))
     started(home.base / "runtime2" / "codex")
-    assert cm.running_in(str(runtime), str(codex_home)) == sorted(process.pid for process in ours)
-    assert cm.running_in(str(runtime), "") == sorted(process.pid for process in ours[:2])
+    assert cm.codex_pids_in(str(runtime), str(codex_home)) == sorted(process.pid for process in ours)
+    assert cm.codex_pids_in(str(runtime), "") == sorted(process.pid for process in ours[:2])
     ours[0].kill()
     # A zombie runs no more.
-    wait_until(lambda: ours[0].pid not in cm.running_in(str(runtime), ""), "it ended")
+    wait_until(lambda: ours[0].pid not in cm.codex_pids_in(str(runtime), ""), "it ended")
 
 
 @linux
@@ -353,8 +353,8 @@ def test_a_codex_without_codex_home_uses_the_one_in_its_home(
 ) -> None:
     process = started(home.base / "usr" / "codex", HOME=str(home.home))
     empty = started(home.base / "usr" / "codex", HOME=str(home.home), CODEX_HOME="")
-    assert cm.running_in("/nowhere", str(home.home / ".codex")) == sorted([process.pid, empty.pid])
-    assert cm.running_in("/nowhere", "") == []
+    assert cm.codex_pids_in("/nowhere", str(home.home / ".codex")) == sorted([process.pid, empty.pid])
+    assert cm.codex_pids_in("/nowhere", "") == []
 
 
 @linux
@@ -363,19 +363,24 @@ def test_a_codex_whose_runtime_was_discarded_is_still_seen(
 ) -> None:
     process = started(home.base / "runtime" / "bin" / "codex")
     shutil.rmtree(home.base / "runtime")
-    assert cm.running_in(str(home.base / "runtime"), "") == [process.pid]
+    assert cm.codex_pids_in(str(home.base / "runtime"), "") == [process.pid]
 
 
 @linux
 def test_a_codex_behind_a_script_of_node_is_seen(home: Home, started: Callable[..., subprocess.Popen[bytes]]) -> None:
     # `sleep` adds its words up, so the name of the script must be a number to it.
     started(home.base / "usr" / "node", "1", CODEX_HOME="/c")
-    assert cm.running_in("/nowhere", "/c") == []
+    assert cm.codex_pids_in("/nowhere", "/c") == []
     assert cm.is_codex_command(["/usr/bin/node", "/x/bin/codex.js", "exec"])
     assert not cm.is_codex_command(["/usr/bin/node", "/x/server.js", "codex"])
     assert not cm.is_codex_command([]) and not cm.is_codex_command([""])
-    assert cm.script_in(["/usr/bin/node", "/x/../r/package/bin/codex.js"]) == "/r/package/bin/codex.js"
-    assert cm.script_in(["/usr/bin/python3", "/r/codex"]) == cm.script_in(["node"]) == cm.script_in([]) == ""
+    assert cm.node_script_in(["/usr/bin/node", "/x/../r/package/bin/codex.js"]) == "/r/package/bin/codex.js"
+    assert (
+        cm.node_script_in(["/usr/bin/python3", "/r/codex"])
+        == cm.node_script_in(["node"])
+        == cm.node_script_in([])
+        == ""
+    )
 
 
 @linux
@@ -387,9 +392,9 @@ def test_a_codex_of_javascript_is_known_by_where_its_script_lies(
     script.touch()
     node = started(home.base / "usr" / "node", "1")
     monkeypatch.setattr(
-        cm, "script_in", lambda words: str(script) if words[0] == str(home.base / "usr" / "node") else ""
+        cm, "node_script_in", lambda words: str(script) if words[0] == str(home.base / "usr" / "node") else ""
     )
-    assert cm.running_in(str(home.base / "runtime"), "") == [node.pid]
+    assert cm.codex_pids_in(str(home.base / "runtime"), "") == [node.pid]
 
 
 # As `ps -axwwE -o pid=,command=` prints it on macOS: the environment follows the words, with no sign where they end.
@@ -420,18 +425,18 @@ LISTING = [
 def test_a_listing_of_macos_is_read() -> None:
     listing = "\n".join(line for _, line, _ in LISTING) + "\n"
     wanted = sorted(int(line.split()[0]) for _, line, ours in LISTING if ours)
-    assert cm.codex_in_listing(listing, BASE, f"{BASE}/home/.codex") == wanted
+    assert cm.codex_pids_in_listing(listing, BASE, f"{BASE}/home/.codex") == wanted
 
 
 @pytest.mark.parametrize(("kind", "line", "ours"), LISTING, ids=[row[0] for row in LISTING])
 def test_a_line_of_macos_is_read(kind: str, line: str, ours: bool) -> None:
-    assert bool(cm.codex_in_listing(line, BASE, f"{BASE}/home/.codex")) == ours
+    assert bool(cm.codex_pids_in_listing(line, BASE, f"{BASE}/home/.codex")) == ours
 
 
 def test_a_home_with_a_space_is_read_from_a_listing() -> None:
     base = "/Volumes/My Disk/c/.codex-mirror"
     for line in (f"7 codex HOME=/h CODEX_HOME={base}/home/.codex TERM=x", f"7 {base}/runtime/1-abcdef12/bin/codex A=b"):
-        assert cm.codex_in_listing(line, base, f"{base}/home/.codex") == [7]
+        assert cm.codex_pids_in_listing(line, base, f"{base}/home/.codex") == [7]
 
 
 # --- ending them ---

@@ -26,6 +26,7 @@ from helpers import ACCESS_TOKEN, PROGRAM, REFRESH_TOKEN, REPO, Home, discard, l
 from rooms import Tree, cm
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (REPO / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PAGES = [REPO / "README.md", *sorted((REPO / ".github").glob("*.md"))]
 RAW_FILES = cm.REPOSITORY.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
 PATIENCE = 60  # Seconds for one command of the README.
@@ -185,7 +186,7 @@ def limits_are_known(desk: Desk) -> None:
     payload = {"type": "token_count", "info": None, "rate_limits": limits}
     session = desk.codex_home("work") / "sessions/2026/11/22/rollout-2026-11-22T08-00-00-x.jsonl"
     session.parent.mkdir(parents=True)
-    line = {"timestamp": cm.iso_text(now), "type": "event_msg", "payload": payload}
+    line = {"timestamp": cm.timestamp_text(now), "type": "event_msg", "payload": payload}
     session.write_text(json.dumps(line) + "\n")
 
 
@@ -303,7 +304,7 @@ def complaint_about_command(line: str) -> str:
         return ""
     try:
         command, rest = cm.command_named(cm.split_behind_options(words)[1])
-        cm.parsed(command, rest, "codex-mirror")
+        cm.parse_arguments(command, rest, "codex-mirror")
     except cm.MirrorError as error:
         return str(error.message)
     except SystemExit as end:  # --help
@@ -355,11 +356,11 @@ def test_every_link_into_the_repository_leads_to_a_file_and_its_heading() -> Non
     assert {".github/menu.svg", "LICENSE"} < {link for _, link in inside}
 
 
-def test_its_architecture_names_every_room_in_the_order_of_the_floor_plan() -> None:
+def test_the_architecture_of_contributing_names_every_room_in_the_order_of_the_floor_plan() -> None:
     parts = re.split(r"^[IV]+ (\w+).*\n", cm.__doc__.split("\n\nWhere everything lies")[0], flags=re.MULTILINE)[1:]
     rooms_of = dict(zip(parts[::2], parts[1::2], strict=True))
     plan = {part: re.findall(r"^ {4}(\S+(?: \S+)*)  ", rooms, re.MULTILINE) for part, rooms in rooms_of.items()}
-    bullets = re.findall(r"^- \*\*(\w+)\*\*[^:]*: ([^.]*)\.$", README, re.MULTILINE)
+    bullets = re.findall(r"^- \*\*(\w+)\*\*[^:]*: ([^.]*)\.$", CONTRIBUTING, re.MULTILINE)
     told = {part: " ".join(rooms.split()).split(", ") for part, rooms in bullets if part in plan}
     assert told == plan
 

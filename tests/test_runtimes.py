@@ -185,11 +185,11 @@ def version_of(layout: Callable[[Home], Any]) -> str:
 def test_the_file_system_alone_tells_what_is_behind_a_command(home: Home, layout: Callable[[Home], Any]) -> None:
     command, package = layout(home)
     before = tree(home.base)
-    found = cm.behind(str(command))
+    found = cm.package_of_command(str(command))
     entry = "codex/codex" if layout is of_0_120 else "bin/codex"
-    assert found == cm.Source(str(package), entry, "binary", version_of(layout)) and tree(home.base) == before
+    assert found == cm.CodexPackage(str(package), entry, "binary", version_of(layout)) and tree(home.base) == before
     home.put_on_path(command.parent)
-    assert cm.installed_at_a_glance(home.env) == found
+    assert cm.installed_without_starting(home.env) == found
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, *ASKED], ids=lambda layout: layout.__name__)
@@ -198,14 +198,14 @@ def test_the_native_package_is_found_and_what_was_started_leaves_nothing(
 ) -> None:
     command, package = layout(home)
     if layout in ASKED:
-        assert cm.behind(str(command)) is None
+        assert cm.package_of_command(str(command)) is None
     if layout is python_shim:
         home.put_on_path(Path(shutil.which("python3") or "/usr/bin/python3").parent)
     home.put_on_path(command.parent)
     before = tree(home.base)
     for wanted in ("", str(command)):
-        with cm.writing(caller_in(home), "test") as change:
-            found = cm.find_source(change, home.env, wanted)
+        with cm.begin_change(caller_in(home), "test") as change:
+            found = cm.find_package(change, home.env, wanted)
         assert (found.package, found.kind, found.missing) == (str(package), "binary", ())
         assert found.version == version_of(layout)
     after = {path: what for path, what in tree(home.base).items() if path not in ("m", "m/lock", "m/reserve")}
@@ -215,8 +215,8 @@ def test_the_native_package_is_found_and_what_was_started_leaves_nothing(
 def test_without_a_native_package_the_one_of_javascript_is_found(home: Home) -> None:
     command, nested = npm(home)
     shutil.rmtree(nested.parents[1])
-    found = cm.behind(str(command))
-    assert found == cm.Source(str(command.resolve().parents[1]), "bin/codex.js", "npm-package", "0.169.0")
+    found = cm.package_of_command(str(command))
+    assert found == cm.CodexPackage(str(command.resolve().parents[1]), "bin/codex.js", "npm-package", "0.169.0")
 
 
 # --- what is not whole ---
@@ -243,12 +243,12 @@ def test_an_incomplete_package_is_refused_by_the_names_of_what_is_missing(
 ) -> None:
     package = fake_codex(home.base / "package")
     spoil(package)
-    with cm.writing(caller_in(home), "test") as change:
+    with cm.begin_change(caller_in(home), "test") as change:
         with pytest.raises(cm.MirrorError, match="is incomplete; missing: ") as caught:
-            cm.find_source(change, home.env, str(package))
+            cm.find_package(change, home.env, str(package))
         assert caught.value.code == cm.REFUSED and "npm install" in caught.value.hint
         assert all(helper in caught.value.message for helper in missing)
-        assert list(cm.find_source(change, home.env, str(package), True).missing) == missing
+        assert list(cm.find_package(change, home.env, str(package), True).missing) == missing
 
 
 def bare_caskroom(home: Home) -> Path:
@@ -268,11 +268,11 @@ def flat_standalone(home: Home) -> Path:
 def test_a_bare_binary_is_refused_and_named_with_all_that_it_lacks(home: Home, layout: Callable[[Home], Path]) -> None:
     command = layout(home)
     home.put_on_path(command.parent)
-    with cm.writing(caller_in(home), "test") as change:
+    with cm.begin_change(caller_in(home), "test") as change:
         with pytest.raises(cm.MirrorError, match="is incomplete") as caught:
-            cm.find_source(change, home.env, "")
+            cm.find_package(change, home.env, "")
         assert all(helper in caught.value.message for helper in HELPERS)
-        taken = cm.find_source(change, home.env, "", True)
+        taken = cm.find_package(change, home.env, "", True)
     assert os.path.join(taken.package, taken.entry) == str(command.resolve()) and taken.version == "0.169.0"
 
 
@@ -285,7 +285,7 @@ def test_the_first_codex_on_path_that_leads_to_one_is_taken(home: Home) -> None:
     link(home.base / "c" / "codex", "nowhere")
     link(home.base / "d" / "codex", newer / "bin" / "codex")
     home.put_on_path(*(home.base / name for name in "acd"), npm(home)[0].parent)
-    assert cm.installed_at_a_glance(home.env).version == "0.170.0"
+    assert cm.installed_without_starting(home.env).version == "0.170.0"
 
 
 def test_a_wrapper_of_ours_and_a_clone_s_own_codex_are_passed_by(home: Home, codex: Path) -> None:
@@ -295,26 +295,26 @@ def test_a_wrapper_of_ours_and_a_clone_s_own_codex_are_passed_by(home: Home, cod
     shutil.copy(clone.wrapper, write(home.base / "z" / "codex", ""))
     home.put_on_path(*(home.base / name for name in "xyz"))
     assert [*cm.installed_commands(home.env)] == [str(codex)]
-    assert not cm.clone_around(str(codex)) and cm.clone_around(clone.runtime.entry)
-    with cm.writing(caller_in(home), "test") as change:
+    assert not cm.clone_directory_of(str(codex)) and cm.clone_directory_of(clone.runtime.entry)
+    with cm.begin_change(caller_in(home), "test") as change:
         for wanted in ("work", clone.wrapper):
-            assert cm.find_source(change, home.env, wanted).package == clone.runtime.path
+            assert cm.find_package(change, home.env, wanted).package == clone.runtime.path
 
 
 def test_a_shim_that_leads_into_a_clone_is_passed_by(home: Home, codex: Path) -> None:
     clone = make_clone(home, "work")
     write(home.base / "x" / "codex", f'#!/bin/sh\nexec {clone.runtime.entry} "$@"\n')
     home.put_on_path(home.base / "x")
-    with cm.writing(caller_in(home), "test") as change:
-        assert not cm.find_source(change, home.env, "").package.startswith(str(home.mirror))
+    with cm.begin_change(caller_in(home), "test") as change:
+        assert not cm.find_package(change, home.env, "").package.startswith(str(home.mirror))
 
 
 def test_no_codex_at_all_is_told_with_the_ways_to_get_one(home: Home) -> None:
     with (
-        cm.writing(caller_in(home), "test") as change,
+        cm.begin_change(caller_in(home), "test") as change,
         pytest.raises(cm.MirrorError, match="no installed Codex") as caught,
     ):
-        cm.find_source(change, home.env, "")
+        cm.find_package(change, home.env, "")
     assert "npm install -g @openai/codex" in caught.value.hint and "--from" in caught.value.hint
 
 
@@ -346,8 +346,8 @@ NAMED: list[tuple[str, Callable[[Home], object]]] = [
 
 @pytest.mark.parametrize(("kind", "name"), NAMED, ids=[row[0] for row in NAMED])
 def test_from_takes_whatever_holds_one(home: Home, kind: str, name: Callable[[Home], object]) -> None:
-    with cm.writing(caller_in(home), "test") as change:
-        found = cm.find_source(change, home.env, str(name(home)))
+    with cm.begin_change(caller_in(home), "test") as change:
+        found = cm.find_package(change, home.env, str(name(home)))
         assert (found.entry, found.kind, found.version, found.missing) == ("bin/codex", "binary", "0.169.0", ())
         assert run([os.path.join(found.package, found.entry), "--version"], env=home.env).out == "codex-cli 0.169.0\n"
 
@@ -368,16 +368,19 @@ NOTHING: list[tuple[str, Callable[[Home], object], str]] = [
 def test_from_something_else_is_told_in_one_line(
     home: Home, kind: str, name: Callable[[Home], object], says: str
 ) -> None:
-    with cm.writing(caller_in(home), "test") as change, pytest.raises((cm.MirrorError, OSError)) as caught:
-        cm.find_source(change, home.env, str(name(home)))
+    with cm.begin_change(caller_in(home), "test") as change, pytest.raises((cm.MirrorError, OSError)) as caught:
+        cm.find_package(change, home.env, str(name(home)))
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_from_a_very_deep_directory_is_told_in_one_line_too(home: Home) -> None:
     make_deep(home.base / "deep", 1100)
     try:
-        with cm.writing(caller_in(home), "test") as change, pytest.raises(cm.MirrorError, match="no Codex was found"):
-            cm.find_source(change, home.env, str(home.base / "deep"))
+        with (
+            cm.begin_change(caller_in(home), "test") as change,
+            pytest.raises(cm.MirrorError, match="no Codex was found"),
+        ):
+            cm.find_package(change, home.env, str(home.base / "deep"))
     finally:
         run(["/bin/rm", "-rf", home.base / "deep"], env=home.env)
 
@@ -387,8 +390,8 @@ def test_whoever_is_asked_sees_none_of_our_variables_and_no_home_of_anyone(home:
     seen = home.base / "seen"
     command = write(home.base / "codex", f'#!/bin/sh\nenv >{seen}\nexec {package}/bin/codex "$@"\n')
     env = {**home.env, **dict.fromkeys(cm.HIDDEN_VARIABLES, "planted"), "CODEX_HOME": str(home.home / ".codex")}
-    with cm.writing(caller_in(home), "test") as change:
-        cm.find_source(change, env, str(command))
+    with cm.begin_change(caller_in(home), "test") as change:
+        cm.find_package(change, env, str(command))
     text = seen.read_text()
     assert (
         "planted" not in text and f"CODEX_HOME={home.mirror}/scratch-" in text and not (home.home / ".codex").exists()
@@ -420,18 +423,18 @@ def test_a_version_is_newer_by_its_numbers_and_after_its_pre_releases(one: str, 
 
 
 ANSWERS = [
-    (cm.Captured(None, b"", b"x"), "did not answer in time"),
-    (cm.Captured(3, b"", b""), "failed with exit code 3"),
-    (cm.Captured(3, b"out", b"\n \nerr\nmore"), "failed with exit code 3: err"),
-    (cm.Captured(3, b"out", b""), "failed with exit code 3: out"),
-    (cm.Captured(-11, b"", b"\xff"), "was ended by signal 11: \ufffd"),
-    (cm.Captured(1, b"", b"x" * 1000), "failed with exit code 1: " + "x" * 200),
+    (cm.CapturedOutput(None, b"", b"x"), "did not answer in time"),
+    (cm.CapturedOutput(3, b"", b""), "failed with exit code 3"),
+    (cm.CapturedOutput(3, b"out", b"\n \nerr\nmore"), "failed with exit code 3: err"),
+    (cm.CapturedOutput(3, b"out", b""), "failed with exit code 3: out"),
+    (cm.CapturedOutput(-11, b"", b"\xff"), "was ended by signal 11: \ufffd"),
+    (cm.CapturedOutput(1, b"", b"x" * 1000), "failed with exit code 1: " + "x" * 200),
 ]
 
 
 @pytest.mark.parametrize(("answer", "said"), ANSWERS)
 def test_how_a_program_failed_is_told_in_a_line(answer: Any, said: str) -> None:
-    assert cm.what_it_said(answer) == said
+    assert cm.failure_text(answer) == said
 
 
 def test_the_places_of_the_tests_are_their_own(home: Home) -> None:

@@ -50,11 +50,11 @@ def test_every_golden_frame_is_of_a_screen_that_is_there() -> None:
 
 def complaints_about_frame(screen: cm.Screen, size: cm.Size) -> list[str]:
     """What is wrong with the rows of this screen at this size, whatever it shows."""
-    rows = cm.view(screen, size)
+    rows = cm.view_screen(screen, size)
     texts = ["".join(span.text for span in row) for row in rows]
     wrong = [f"{size}: {len(rows)} rows"] if len(rows) != size.rows else []
-    wrong += [f"{size}: too wide: {text!r}" for text in texts if cm.cells(text) > size.columns]
-    wrong += [f"{size}: acts: {text!r}" for text in texts if cm.visible(text) != text]
+    wrong += [f"{size}: too wide: {text!r}" for text in texts if cm.cell_width(text) > size.columns]
+    wrong += [f"{size}: acts: {text!r}" for text in texts if cm.escape_invisible(text) != text]
     return wrong
 
 
@@ -84,7 +84,7 @@ def test_no_line_of_any_screen_is_too_wide(name: str) -> None:
 def test_where_only_ascii_can_be_shown_every_cell_has_its_counterpart(name: str) -> None:
     screen = {**SCREENS, **HARD}[name]
     for size in SIZES:
-        rich, poor = cm.view(screen, size), cm.view(screen._replace(ascii=True), size)
+        rich, poor = cm.view_screen(screen, size), cm.view_screen(screen._replace(ascii=True), size)
         assert all(span.text.isascii() for row in poor for span in row)
         assert [cm.width_of(row) for row in poor] == [cm.width_of(row) for row in rich]
         assert [[span.style for span in row] for row in poor] == [[span.style for span in row] for row in rich]
@@ -102,7 +102,7 @@ def test_where_nothing_can_be_seen_keys_do_nothing_but_lead_out(name: str) -> No
     keys = {*"cmudpsaxrRlLoynb123", "enter", "down", "/", "?", "pasted:x"} - back
     assert all(cm.pressed(small, key) == (small._replace(status=""), None) for key in keys)
     assert cm.pressed(small, "ctrl-c")[1] == cm.MenuWish("interrupt")
-    assert cm.top(after(small, "esc")) != cm.top(small)
+    assert cm.top_page(after(small, "esc")) != cm.top_page(small)
 
 
 COLUMNS = ["NAME", "ACCOUNT", "PLAN", "LEFT", "CODEX", "STATE", "USED"]
@@ -129,7 +129,7 @@ def heading_of(screen: cm.Screen, columns: int) -> list[str]:
 
 
 @pytest.mark.parametrize("rows", [sample.ROWS, sample.many(9)], ids=["few", "wide"])
-def test_a_wider_terminal_shows_every_column_that_a_narrower_one_does(rows: tuple[cm.Seen, ...]) -> None:
+def test_a_wider_terminal_shows_every_column_that_a_narrower_one_does(rows: tuple[cm.CloneView, ...]) -> None:
     table, before = after(sample.menu(rows=rows), "m"), 0
     ranks = {column.heading: column.rank for column in cm.COLUMNS}
     for columns in range(40, 301):
@@ -159,7 +159,7 @@ def test_where_more_follows_there_is_a_sign(size: cm.Size) -> None:
 def test_states_are_told_by_sign_and_word() -> None:
     states = [cm.state_of(row) for row in sample.ROWS]
     assert states == ["✓ ok", "! update", "✓ ok", "! warning", "✗ broken"]
-    assert cm.state_of(cm.Seen(sample.clone("new"))) == "… checking"
+    assert cm.state_of(cm.CloneView(sample.clone("new"))) == "… checking"
     frame = plain(after(sample.menu(), "m"))
     assert all(state in frame for state in states)
 
@@ -194,7 +194,7 @@ def test_where_that_is_wished_no_address_is_shown() -> None:
     table = after(hidden, "m")
     stakes = cm.Stakes("id-work", cm.Question(("ada@example.com",), "?"))
     asked = cm.questioned(after(table, "x"), cm.MenuWish("do", ("remove",), ("work",), job=1), stakes)
-    failed = cm.failed(hidden, cm.MenuWish("do", ("update",), ("x",)), cm.MirrorError("ada@example.com"))
+    failed = cm.command_failed(hidden, cm.MenuWish("do", ("update",), ("x",)), cm.MirrorError("ada@example.com"))
     for screen in (hidden, table, after(table, "down"), asked, failed):
         assert "ada@" not in plain(screen, cm.Size(40, 200)) and "a…@…" in plain(screen, cm.Size(40, 200))
 
@@ -231,9 +231,9 @@ def test_the_selection_is_always_in_sight(count: int, size: cm.Size) -> None:
     screen = after(sample.menu(rows=sample.many(count))._replace(size=size), "m")
     for key in ["end", "up", "pgup", "home", "down", "pgdn", "G", "k", "g", "j"]:
         screen = after(screen, key)
-        rows = cm.view(screen, size)
+        rows = cm.view_screen(screen, size)
         chosen = ["".join(span.text for span in row) for row in rows if any(span.style == "chosen" for span in row)]
-        page = cm.top(screen)
+        page = cm.top_page(screen)
         assert isinstance(page, cm.Roster)
         selected = cm.selected_row(screen, page)
         assert len(chosen) == 1 and selected and "▸" in chosen[0] and selected.clone.name[:9] in chosen[0]
@@ -302,7 +302,7 @@ def test_what_is_chosen_in_a_dialog_closes_it(name: str) -> None:
     screen = SCREENS[name]
     for item in cm.items_here(screen):
         after_it, _ = cm.pressed(screen, item.key)
-        assert cm.top(screen) not in after_it.pages or item.why_not, item.label
+        assert cm.top_page(screen) not in after_it.pages or item.why_not, item.label
 
 
 # Keys that lead into a dialog from others, and what each Esc shows then.
@@ -330,13 +330,13 @@ def test_a_dialog_that_is_left_leads_back_to_the_one_that_it_was_opened_from(key
 )
 def test_a_deed_closes_all_the_dialogs_that_led_to_it(keys: list[str]) -> None:
     screen, wish = cm.pressed(after(sample.menu(), *keys[:-1]), keys[-1])
-    screen = cm.ended(screen, wish, cm.Outcome()) if wish and wish.job else screen
+    screen = cm.command_ended(screen, wish, cm.Outcome()) if wish and wish.job else screen
     assert wish and cm.mode_of(screen) == "table"
 
 
 def test_a_dialog_below_a_message_is_not_what_it_was_opened_from() -> None:
     typing = after(sample.menu(), "u", "y", "esc", "c", *"ne")
-    told = cm.failed(typing, cm.MenuWish("do", ("update",), job=1), cm.MirrorError("no"))
+    told = cm.command_failed(typing, cm.MenuWish("do", ("update",), job=1), cm.MirrorError("no"))
     assert plain(after(told, "enter")) == plain(typing._replace(jobs=()))
     assert cm.mode_of(after(told, "enter", "esc")) == "menu"
 
@@ -368,7 +368,7 @@ def test_the_help_shows_every_key_of_its_screen(name: str) -> None:
     screen = SCREENS[name]
     if not any("?" in binding.keys for binding in cm.bindings_of(screen)):
         pytest.skip("here ? is a character like any other")
-    page = cm.top(after(screen, "?"))
+    page = cm.top_page(after(screen, "?"))
     assert isinstance(page, cm.Report)
     shown = " ".join(page.lines)
     assert all(binding.help in shown for binding in cm.bindings_of(screen))
@@ -377,7 +377,7 @@ def test_the_help_shows_every_key_of_its_screen(name: str) -> None:
 
 def test_the_filter_goes_by_name_and_account_and_esc_clears_it() -> None:
     table = after(sample.menu(), "m", "/", *"client")
-    page = cm.top(table)
+    page = cm.top_page(table)
     assert isinstance(page, cm.Roster)
     assert [row.clone.name for row in cm.matching(table, page)] == ["client"]
     typed = after(table, "enter", "j", "k")
@@ -405,7 +405,9 @@ def test_a_filter_that_finds_nothing_moves_no_selection_and_neither_does_leaving
 def test_keys_typed_while_a_job_runs_come_after_it() -> None:
     screen = after(sample.waiting(), "l", "x")
     assert (screen.held, cm.released(screen)) == (("l", "x"), (screen, ""))
-    ended = cm.ended(screen, cm.MenuWish("do", ("create",), ("new",), job=screen.started), cm.Outcome(lines=("a", "b")))
+    ended = cm.command_ended(
+        screen, cm.MenuWish("do", ("create",), ("new",), job=screen.started), cm.Outcome(lines=("a", "b"))
+    )
     assert cm.released(ended)[1] == "l"
     assert after(screen, "esc").held == ()
 
@@ -414,10 +416,10 @@ def test_a_failure_is_shown_though_nobody_waits_for_it_any_more() -> None:
     screen = after(sample.menu(), "u", "y", "esc", "m")
     wish = cm.MenuWish("do", ("update",), options=("--all",), job=screen.started)
     done = cm.Outcome(cm.DONE, ("work: 0.157.0 → 0.169.0", "client: 0.157.0 → 0.169.0"))
-    assert cm.ended(screen, wish, done).status == "work: 0.157.0 → 0.169.0"
+    assert cm.command_ended(screen, wish, done).status == "work: 0.157.0 → 0.169.0"
     notes = ("spare: no space left on device", "work: the running Codex (pid 42) stays on 0.157.0")
     broken = done._replace(code=cm.FAILED, notes=notes)
-    page = cm.top(cm.ended(screen, wish, broken))
+    page = cm.top_page(cm.command_ended(screen, wish, broken))
     assert isinstance(page, cm.Report) and page.lines == (*broken.notes, *done.lines)
 
 
@@ -431,20 +433,20 @@ def test_what_was_typed_for_codex_is_not_for_the_menu() -> None:
     screen = cm.folded(after(sample.menu(), "m"), [*"rxxu"], grant)
     assert granted == ["hand over"] and cm.mode_of(screen) == "table" and not screen.jobs
     waiting = after(sample.waiting(), *"lu")
-    created = cm.ended(waiting, cm.MenuWish("do", ("create",), ("new",), job=1), cm.Outcome(lines=("a", "b")))
+    created = cm.command_ended(waiting, cm.MenuWish("do", ("create",), ("new",), job=1), cm.Outcome(lines=("a", "b")))
     screen = cm.folded(created, [*"mx"], grant)
     assert granted == ["hand over"] * 2 and cm.mode_of(screen) == "menu" and not screen.held
 
 
 def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
-    def registry(*names: str) -> cm.Book:
-        return cm.Book(tuple(sample.clone(name) for name in names))
+    def registry(*names: str) -> cm.Registry:
+        return cm.Registry(tuple(sample.clone(name) for name in names))
 
     def arrived(screen: cm.Screen, *names: str) -> cm.Screen:
         return cm.arrived(screen, registry(*names), broken="", on_path=True, at=sample.NOW)
 
     def selected(screen: cm.Screen) -> str:
-        page = cm.top(screen)
+        page = cm.top_page(screen)
         row = cm.selected_row(screen, page) if isinstance(page, cm.Roster) else None
         return row.clone.name if row else ""
 
@@ -458,7 +460,7 @@ def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
 
 def test_open_actions_follow_their_clone() -> None:
     def arrived(screen: cm.Screen, *clones: cm.Clone) -> cm.Screen:
-        return cm.arrived(screen, cm.Book(clones), broken="", on_path=True, at=sample.NOW)
+        return cm.arrived(screen, cm.Registry(clones), broken="", on_path=True, at=sample.NOW)
 
     actions = after(sample.menu(), "m", "down", "enter", "down")
     work, client = sample.clone("work"), sample.clone("client")
@@ -518,7 +520,7 @@ def test_where_there_is_room_every_summary_of_the_actions_is_whole() -> None:
     ],
 )
 def test_a_line_is_edited(keys: list[str], text: str, at: int) -> None:
-    page = cm.top(after(sample.menu(), "c", *keys))
+    page = cm.top_page(after(sample.menu(), "c", *keys))
     assert isinstance(page, cm.Field)
     assert page.line == cm.TypedLine(text, at)
 
@@ -536,7 +538,7 @@ def test_alt_and_a_letter_is_for_typing_and_elsewhere_one_key_after_the_other(ke
 
 def test_the_cursor_of_a_long_line_is_in_sight() -> None:
     for keys in ([*"x" * 300], [*"日本" * 90, "left"], [*"x" * 300, "home"]):
-        rows = cm.view(after(sample.menu(), "c", *keys), cm.Size(10, 40))
+        rows = cm.view_screen(after(sample.menu(), "c", *keys), cm.Size(10, 40))
         assert len([span for row in rows for span in row if span.style == "cursor"]) == 1
 
 
@@ -601,10 +603,10 @@ def any_answer(screen: cm.Screen, wish: cm.MenuWish, dice: random.Random) -> cm.
     if wish.kind == "hand over":
         return cm.handed_back(screen, wish, dice.randrange(256), ())
     if wish.kind == "do" and dice.random() < 0.3:
-        return cm.failed(screen, wish, cm.MirrorError("no", "do this", cm.FAILED))
+        return cm.command_failed(screen, wish, cm.MirrorError("no", "do this", cm.FAILED))
     if wish.kind == "do" and dice.random() < 0.5:
         lines = tuple("line " * dice.randrange(30) for _ in range(dice.randrange(40)))
-        return cm.ended(screen, wish, cm.Outcome(dice.choice([0, 1]), lines))
+        return cm.command_ended(screen, wish, cm.Outcome(dice.choice([0, 1]), lines))
     return screen
 
 
@@ -632,7 +634,7 @@ def test_any_keys_at_all_never_raise_and_esc_always_leads_out() -> None:
 def led_out(screen: cm.Screen) -> cm.Screen:
     """Esc, again and again, until the menu is left; jobs have ended meanwhile."""
     for job in screen.jobs:
-        screen = cm.ended(screen, cm.MenuWish("do", ("update",), ("x",), job=job.number), cm.Outcome())
+        screen = cm.command_ended(screen, cm.MenuWish("do", ("update",), ("x",), job=job.number), cm.Outcome())
     for _ in range(3 * len(screen.pages) + 5):
         screen, wish = cm.pressed(screen, "esc")
         if wish == cm.MenuWish("leave"):

@@ -45,7 +45,7 @@ def test_the_shell_is_the_user_s_as_far_as_we_know_its_files() -> None:
     }
     assert {path: cm.shell_of({"SHELL": path}) for path in shells} == shells and cm.shell_of({}) == "sh"
     strange = {**dict.fromkeys(shells, ""), "/bin/tcsh": "tcsh", "/bin/nu": "nu", "/bin/mksh": ""}
-    assert {path: cm.strange_shell({"SHELL": path}) for path in strange} == strange and cm.strange_shell({}) == ""
+    assert {path: cm.unknown_shell({"SHELL": path}) for path in strange} == strange and cm.unknown_shell({}) == ""
 
 
 RELOADS = [
@@ -215,8 +215,8 @@ def test_the_last_directory_takes_the_block_with_it_and_a_block_that_is_not_of_t
 
 
 def edit(home: Home, path: Path, lines: Sequence[str] = LINES) -> bool:
-    with cm.writing(caller_in(home), "test") as change:
-        changed: bool = cm.edit_rc(change, str(path), lambda _: lines)
+    with cm.begin_change(caller_in(home), "test") as change:
+        changed: bool = cm.edit_rc_file(change, str(path), lambda _: lines)
     return changed
 
 
@@ -263,13 +263,13 @@ def test_a_link_to_nothing_gets_its_file_and_loses_it_again(home: Home) -> None:
 def test_who_edits_the_file_at_the_same_time_loses_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     path = home.home / ".profile"
     path.write_text("a\n")
-    copy_traits = cm.copy_traits
+    copy_traits = cm.copy_metadata
 
     def edited_meanwhile(source: str, target: str) -> None:
         copy_traits(source, target)
         path.write_text("a\nb\n")
 
-    monkeypatch.setattr(cm, "copy_traits", edited_meanwhile)
+    monkeypatch.setattr(cm, "copy_metadata", edited_meanwhile)
     with pytest.raises(cm.MirrorError, match="another program is writing it") as caught:
         edit(home, path)
     assert caught.value.code == cm.BUSY and path.read_text() == "a\nb\n"
@@ -281,26 +281,26 @@ def test_a_private_file_is_private_at_every_moment(home: Home, monkeypatch: pyte
     path.write_text("export TOKEN=x\n")
     path.chmod(0o600)
     modes: list[int] = []
-    copy_traits = cm.copy_traits
+    copy_traits = cm.copy_metadata
 
     def looked_at(source: str, target: str) -> None:
         modes.append(stat.S_IMODE(os.stat(target).st_mode))
         copy_traits(source, target)
 
-    monkeypatch.setattr(cm, "copy_traits", looked_at)
+    monkeypatch.setattr(cm, "copy_metadata", looked_at)
     assert edit(home, path) and [*modes, stat.S_IMODE(path.stat().st_mode)] == [0o600, 0o600]
 
 
 def test_a_file_of_ours_that_is_written_meanwhile_stays(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     path = home.home / ".profile"
     edit(home, path)
-    plan = cm.Change.plan
+    extend = cm.Change.extend_plan
 
     def edited_meanwhile(change: Any, **parts: Any) -> None:
-        plan(change, **parts)
+        extend(change, **parts)
         path.write_bytes(path.read_bytes() + b"mine\n")
 
-    monkeypatch.setattr(cm.Change, "plan", edited_meanwhile)
+    monkeypatch.setattr(cm.Change, "extend_plan", edited_meanwhile)
     with pytest.raises(cm.MirrorError, match="another program is writing it"):
         edit(home, path, [])
     assert path.read_text().endswith("mine\n")
@@ -313,7 +313,7 @@ def test_an_owner_that_can_t_be_kept_is_a_reason_to_leave_the_file(home: Home, m
     def refuse(source: str, target: str) -> None:
         raise PermissionError(1, "Operation not permitted", target)
 
-    monkeypatch.setattr(cm, "copy_traits", refuse)
+    monkeypatch.setattr(cm, "copy_metadata", refuse)
     with pytest.raises(cm.MirrorError, match="its owner can't be kept") as caught:
         edit(home, path)
     assert caught.value.code == cm.REFUSED and path.read_text() == "a\n"

@@ -69,7 +69,7 @@ def shell(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", SH)
 def test_a_quoted_text_is_one_inert_word(home: Home, name: str) -> None:
-    script = "printf '%s\\0' " + " ".join(cm.quoted(text) for text in HOSTILE)
+    script = "printf '%s\\0' " + " ".join(cm.shell_quote(text) for text in HOSTILE)
     shown = run([*shell(name), "-c", script], env=home.env, cwd=home.home, check=True).out
     assert shown.split("\0")[:-1] == HOSTILE and list(home.home.iterdir()) == []
 
@@ -81,14 +81,14 @@ def fish_env(home: Home) -> dict[str, str]:
 
 def test_a_text_quoted_for_fish_is_one_inert_word(home: Home) -> None:
     texts = [text for text in HOSTILE if "\udcff" not in text]
-    script = "printf '%s\\0' " + " ".join(cm.fish_quoted(text) for text in texts)
+    script = "printf '%s\\0' " + " ".join(cm.fish_quote(text) for text in texts)
     shown = run([*shell("fish"), "-c", script], env=fish_env(home), cwd=home.home, check=True).out
     assert shown.split("\0")[:-1] == texts and list(home.home.iterdir()) == []
 
 
 def test_shlex_reads_what_we_quote() -> None:
     for text in HOSTILE:
-        assert shlex.split(cm.quoted(text)) == [text]
+        assert shlex.split(cm.shell_quote(text)) == [text]
 
 
 # --- the wrapper ---
@@ -315,17 +315,17 @@ CONTENTS: list[bytes | None] = [
 
 
 def there_and_back(content: bytes | None) -> None:
-    once = cm.with_block(content, BLOCK)
+    once = cm.replace_block(content, BLOCK)
     assert (
         once is not None and once.count(cm.BLOCK_START.encode()) == (content or b"").count(cm.BLOCK_START.encode()) + 1
     )
     assert once.startswith(content or b"")
-    assert cm.with_block(once, BLOCK) == once
-    other = cm.with_block(once, block_of("/other"))
+    assert cm.replace_block(once, BLOCK) == once
+    other = cm.replace_block(once, block_of("/other"))
     assert b"/other" in other and b"'/b'" not in other.removeprefix(content or b"")
     for text in (once, other):
-        assert cm.with_block(text, []) == content
-    assert cm.with_block(content, []) == content
+        assert cm.replace_block(text, []) == content
+    assert cm.replace_block(content, []) == content
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=map(ascii, CONTENTS))
@@ -348,19 +348,19 @@ def test_random_files_come_back_too() -> None:
 
 def test_what_was_written_behind_a_block_stays_and_so_does_the_line_before_it() -> None:
     for content, after in ((b"a", b"b\n"), (b"a", b"b"), (None, b"b\n"), (b"", b"b"), (b"a\r\nc", b"b\r\n")):
-        written = cm.with_block(content, BLOCK)
-        removed = cm.with_block(written + after, [])
+        written = cm.replace_block(content, BLOCK)
+        removed = cm.replace_block(written + after, [])
         assert removed is not None and removed.endswith(after) and removed.startswith(content or b"")
         assert removed.split() == [*(content or b"").split(), *after.split()]
 
 
 def test_lines_before_and_behind_an_old_block_stay_and_the_block_stays_in_its_place() -> None:
     old = f"a\n{cm.BLOCK_START}\nPATH=/old\nanything else\n{cm.BLOCK_END}\nb".encode()
-    new = cm.with_block(old, BLOCK)
+    new = cm.replace_block(old, BLOCK)
     assert new == b"a\n" + "\n".join(BLOCK).encode() + b"\nb"
-    assert cm.with_block(old, []) == b"a\nb"
+    assert cm.replace_block(old, []) == b"a\nb"
     indented = f"a\n  {cm.BLOCK_START}  \nx\n\t{cm.BLOCK_END}\r\nb".encode()
-    assert cm.with_block(indented, []) == b"a\nb"
+    assert cm.replace_block(indented, []) == b"a\nb"
 
 
 START, END = (f"{marker}\n".encode() for marker in (cm.BLOCK_START, cm.BLOCK_END))
@@ -372,14 +372,14 @@ START, END = (f"{marker}\n".encode() for marker in (cm.BLOCK_START, cm.BLOCK_END
 def test_markers_that_don_t_pair_up_are_refused(content: bytes) -> None:
     for block in (BLOCK, []):
         with pytest.raises(ValueError, match="pair up"):
-            cm.with_block(b"a\n" + content + b"b\n", block)
+            cm.replace_block(b"a\n" + content + b"b\n", block)
 
 
 def test_the_file_that_a_shell_reads_still_means_what_it_meant(home: Home) -> None:
     """Also when its last line has no end, or ends as on an old Mac or in Windows."""
     rc = home.base / "rc"
     for content in (b"A=1", b"A=1\n", b"A=1 # x", b"A=1\r", b"A=1;\r", b"A=1\n\r", b""):
-        rc.write_bytes(cm.with_block(content, block_of(str(home.bin))))
+        rc.write_bytes(cm.replace_block(content, block_of(str(home.bin))))
         code = '. "$1"; printf %s "$PATH"'
         shown = subprocess.run(["/bin/sh", "-c", code, "x", rc], env=home.env, capture_output=True, check=False).stdout
         assert os.fsdecode(shown) == f"{home.bin}:{home.env['PATH']}", content

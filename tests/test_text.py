@@ -28,23 +28,23 @@ VISIBLE = [
 
 @pytest.mark.parametrize(("text", "shown"), VISIBLE, ids=[ascii(row[0]) for row in VISIBLE])
 def test_what_would_act_on_a_terminal_is_written_out(text: str, shown: str) -> None:
-    assert cm.visible(text) == shown
+    assert cm.escape_invisible(text) == shown
 
 
 def test_no_character_that_acts_counts_as_printable() -> None:
     every = "".join(map(chr, range(sys.maxunicode + 1)))
     acting = "".join(re.findall(cm.INVISIBLE, every))
     assert len(acting) > 2048 and not [character for character in acting if character.isprintable()]
-    assert re.search(cm.INVISIBLE, cm.visible(acting)) is None
+    assert re.search(cm.INVISIBLE, cm.escape_invisible(acting)) is None
 
 
 def test_no_character_of_unicode_acts_once_it_is_made_visible() -> None:
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
-    shown = cm.visible(everything)
+    shown = cm.escape_invisible(everything)
     assert not ACTING.search(shown) and "\n" not in shown and "\t" not in shown
     acting = [character for character in everything if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]
-    assert all(cm.visible(character).startswith("\\") for character in acting) and len(acting) == 65 + 2048 + 2
-    assert cm.visible(cm.visible("\x1b\u202e\udcff")) == cm.visible("\x1b\u202e\udcff")
+    assert all(cm.escape_invisible(character).startswith("\\") for character in acting) and len(acting) == 65 + 2048 + 2
+    assert cm.escape_invisible(cm.escape_invisible("\x1b\u202e\udcff")) == cm.escape_invisible("\x1b\u202e\udcff")
 
 
 CELLS = [
@@ -63,7 +63,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("text", "width"), CELLS)
 def test_a_text_takes_so_many_cells(text: str, width: int) -> None:
-    assert cm.cells(text) == width
+    assert cm.cell_width(text) == width
 
 
 FITTED = [
@@ -82,7 +82,7 @@ FITTED = [
 
 @pytest.mark.parametrize(("text", "width", "shown"), FITTED)
 def test_a_text_is_fitted_into_exactly_so_many_cells(text: str, width: int, shown: str) -> None:
-    assert cm.fitted(text, width) == shown
+    assert cm.cut_or_pad(text, width) == shown
 
 
 def test_every_text_is_fitted_whatever_is_in_it() -> None:
@@ -91,14 +91,14 @@ def test_every_text_is_fitted_whatever_is_in_it() -> None:
     for _ in range(500):
         text = "".join(dice.choice("ab 日本e\u0301…→🙂\u200dｗ한") for _ in range(dice.randrange(12)))
         width = dice.randrange(10)
-        assert cm.cells(cm.fitted(text, width)) == width, (seed, text, width)
+        assert cm.cell_width(cm.cut_or_pad(text, width)) == width, (seed, text, width)
 
 
 def test_a_table_has_equal_columns_and_is_cut_at_the_width() -> None:
     table = cm.Table(("NAME", "ROOT"), (("work", "/a"), ("日本", "/long/root"), ("e\u0301", "")))
-    assert cm.aligned(table) == ["NAME  ROOT", "work  /a", "日本  /long/root", "e\u0301"]
-    assert cm.aligned(table, 10) == ["NAME  ROOT", "work  /a", "日本  /lo…", "e\u0301"]
-    assert cm.aligned(cm.Table(("A", "B"), ())) == ["A  B"]
+    assert cm.align_table(table) == ["NAME  ROOT", "work  /a", "日本  /long/root", "e\u0301"]
+    assert cm.align_table(table, 10) == ["NAME  ROOT", "work  /a", "日本  /lo…", "e\u0301"]
+    assert cm.align_table(cm.Table(("A", "B"), ())) == ["A  B"]
 
 
 SIZES = [
@@ -132,7 +132,7 @@ SPANS = [
 
 @pytest.mark.parametrize(("seconds", "shown"), SPANS)
 def test_a_span_is_told_in_its_largest_unit(seconds: int, shown: str) -> None:
-    assert cm.span_text(seconds) == shown
+    assert cm.duration_text(seconds) == shown
 
 
 MOMENTS = [
@@ -146,8 +146,8 @@ MOMENTS = [
 
 @pytest.mark.parametrize(("text", "moment"), MOMENTS)
 def test_a_moment_is_read_as_utc(text: str, moment: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cm.moment_from(text) == pytest.approx(moment, abs=0.001)
-    assert abs(cm.moment_from(cm.iso_text(moment)) - moment) <= 0.001
+    assert cm.timestamp_from(text) == pytest.approx(moment, abs=0.001)
+    assert abs(cm.timestamp_from(cm.timestamp_text(moment)) - moment) <= 0.001
 
 
 NO_MOMENTS = ["", "yesterday", "2026-13-22T08:00:00Z", "2026-11-22", "2026-11-22T08:00:00.1.2Z", "\x1b[31m", "9" * 5000]
@@ -155,13 +155,13 @@ NO_MOMENTS = ["", "yesterday", "2026-13-22T08:00:00Z", "2026-11-22", "2026-11-22
 
 @pytest.mark.parametrize("text", NO_MOMENTS, ids=[ascii(text[:10]) for text in NO_MOMENTS])
 def test_what_is_no_moment_is_none(text: str) -> None:
-    assert cm.moment_from(text) == 0.0
+    assert cm.timestamp_from(text) == 0.0
 
 
 def test_counts_and_guesses() -> None:
     assert [cm.count_text(n, "clone") for n in (0, 1, 2)] == ["0 clones", "1 clone", "2 clones"]
-    assert cm.nearest("wrok", ["play", "work"]) == "work"
-    assert cm.nearest("zzz", ["play", "work"]) == cm.nearest("x", []) == ""
+    assert cm.nearest_word("wrok", ["play", "work"]) == "work"
+    assert cm.nearest_word("zzz", ["play", "work"]) == cm.nearest_word("x", []) == ""
 
 
 REDACTED = [
@@ -173,4 +173,4 @@ REDACTED = [
 
 @pytest.mark.parametrize(("text", "shown"), REDACTED)
 def test_addresses_are_made_unreadable(text: str, shown: str) -> None:
-    assert cm.redacted(text) == shown
+    assert cm.mask_emails(text) == shown

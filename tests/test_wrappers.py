@@ -71,9 +71,9 @@ def test_what_we_write_is_known_again_and_holds_no_secret(home: Home) -> None:
         clone_like(home, "x", root="/a'\n$(b)\udcff"),
     ):
         path = home.bin / clone.name
-        path.write_bytes(cm.wrapper_of(clone, places_of(home)))
+        path.write_bytes(cm.wrapper_content(clone, places_of(home)))
         assert cm.wrapper_owner(str(path)) == clone.id and cm.is_wrapper_of(clone, str(path))
-        assert cm.wrapper_of(clone, places_of(home)) == path.read_bytes()
+        assert cm.wrapper_content(clone, places_of(home)) == path.read_bytes()
 
 
 COMMANDS: list[tuple[str, Callable[[Home], object], str]] = [

@@ -1,4 +1,4 @@
-"""Homes: the private home of a clone: settings, pinning lines, shared entries."""
+"""Home directory: the private home of a clone: settings, pinning lines, shared entries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_new_home_is_private_and_holds_the_pin(home: Home, clone: Any) -> None
     config = Path(cm.codex_home_of(clone), "config.toml").read_text()
     assert "# Written by codex-mirror" in config and not cm.keeps_login_in_keyring(cm.codex_home_of(clone))
     for key in ("check_for_update_on_startup", "cli_auth_credentials_store", "mcp_oauth_credentials_store"):
-        assert cm.settings_in(config)[key] in ("false", '"file"')
+        assert cm.config_values(config)[key] in ("false", '"file"')
     settings = json.loads(Path(cm.updater_file(clone)).read_text())
     assert settings == {"updater": {"autoUpdateEnabled": False}}
 
@@ -196,10 +196,12 @@ def test_bytes_that_aren_t_utf_8_stay_as_they_are() -> None:
 def test_the_pinned_codex_reads_the_settings_that_it_gets(home: Home, version: str) -> None:
     clone = make_clone(home, "work", source=str(fake_codex(home.base / "package", version)))
     before = tree(home.base)
-    with cm.writing(caller_in(home), "test") as change:
-        held = cm.settled_config(change, clone, caller_in(home), b'model = "x"\n[features]\napps = true\n')
-    assert cm.settings_in(held.decode())["features.daemon_auto_start"] == "false"
-    assert cm.settings_in(held.decode())["model"] == '"x"' and cm.settings_in(held.decode())["features.apps"] == "true"
+    with cm.begin_change(caller_in(home), "test") as change:
+        held = cm.pinned_config(change, clone, caller_in(home), b'model = "x"\n[features]\napps = true\n')
+    assert cm.config_values(held.decode())["features.daemon_auto_start"] == "false"
+    assert (
+        cm.config_values(held.decode())["model"] == '"x"' and cm.config_values(held.decode())["features.apps"] == "true"
+    )
     after = {path: what for path, what in tree(home.base).items() if path != "m/lock"}
     assert after == {path: what for path, what in before.items() if path != "m/lock"}
 
@@ -216,16 +218,16 @@ def test_settings_that_codex_can_t_read_are_refused_with_its_words(
     home: Home, codex: Path, kind: str, config: bytes
 ) -> None:
     clone = make_clone(home, "work")
-    with cm.writing(caller_in(home), "test") as change:
+    with cm.begin_change(caller_in(home), "test") as change:
         with pytest.raises(cm.MirrorError, match=r"can't read these settings: .*config\.toml") as caught:
-            cm.settled_config(change, clone, caller_in(home), config)
+            cm.pinned_config(change, clone, caller_in(home), config)
         assert caught.value.code == cm.REFUSED and "\n" not in caught.value.message
 
 
 def test_settings_that_still_force_something_are_refused(home: Home, codex: Path) -> None:
     clone = make_clone(home, "work")
-    with cm.writing(caller_in(home), "test") as change, pytest.raises(cm.MirrorError, match="forced_login_method"):
-        cm.settled_config(change, clone, caller_in(home), b'[profiles.p]\nforced_login_method = "api"\n')
+    with cm.begin_change(caller_in(home), "test") as change, pytest.raises(cm.MirrorError, match="forced_login_method"):
+        cm.pinned_config(change, clone, caller_in(home), b'[profiles.p]\nforced_login_method = "api"\n')
 
 
 # --- settings from elsewhere ---
@@ -262,7 +264,7 @@ SETTINGS = ["AGENTS.md", "prompts/a.md", "rules/deep/er/r.md", "skills/one/SKILL
 
 def test_only_settings_are_settings_and_they_are_copied_privately(home: Home, tmp_path: Path) -> None:
     write_codex_home(tmp_path / "old")
-    tails = cm.setting_files(str(tmp_path / "old"))
+    tails = cm.settings_files(str(tmp_path / "old"))
     assert tails == SETTINGS
     (tmp_path / "new").mkdir()
     cm.copy_tree(str(tmp_path / "old"), str(tmp_path / "new"), tails)
@@ -291,7 +293,7 @@ def test_settings_behind_links_are_found_and_logins_and_circles_are_not(tmp_path
     through += ["history.jsonl", "version.json", "sessions/2026/11/22/rollout-a.jsonl", "skills/one/SKILL.md", "tmp/x"]
     through += ["config.toml", "packages/standalone/x", "app-server-daemon/settings.json"]
     expected = ["AGENTS.md", "prompts/a.md", *(f"skills/all/{tail}" for tail in through)]
-    assert sorted(cm.setting_files(str(old))) == sorted(expected)
+    assert sorted(cm.settings_files(str(old))) == sorted(expected)
 
 
 SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
@@ -311,12 +313,12 @@ def test_settings_come_from_a_clone_or_a_directory(
 ) -> None:
     for directory, mark in ((home.base / "old", "prompts"), (home.home / ".codex", "config.toml")):
         (directory / mark).mkdir(parents=True)
-    book = cm.Book((clone_like(home),))
+    registry = cm.Registry((clone_like(home),))
     if end:
-        assert cm.settings_home(wanted(home), book, places_of(home)).endswith(end)
+        assert cm.settings_source(wanted(home), registry, places_of(home)).endswith(end)
         return
     with pytest.raises(cm.MirrorError, match="neither a clone nor a Codex home"):
-        cm.settings_home(wanted(home), book, places_of(home))
+        cm.settings_source(wanted(home), registry, places_of(home))
 
 
 # --- what may be shared ---
@@ -360,12 +362,12 @@ def test_nothing_that_holds_or_leads_to_a_login_can_be_shared(home: Home, text: 
     for name, target in {**links, "to-mirror": "mirrors/m", "dir/to-mirror": "../mirrors"}.items():
         (home.home / name).symlink_to(target)
     places = places_of(home)._replace(mirror_home=str(home.home / "mirrors" / "m"))
-    book = cm.Book((clone_like(home, root=str(home.home / "clones" / "away")),))
+    registry = cm.Registry((clone_like(home, root=str(home.home / "clones" / "away")),))
     if not says:
-        assert cm.checked_share(text, places, book) == share
+        assert cm.checked_share(text, places, registry) == share
         return
     with pytest.raises(cm.MirrorError, match=says) as caught:
-        cm.checked_share(text, places, book)
+        cm.checked_share(text, places, registry)
     assert caught.value.code == (cm.FAILED if says == "is not there" else cm.REFUSED)
 
 
@@ -373,13 +375,13 @@ def test_a_codex_home_in_use_is_not_shared_wherever_it_is(home: Home) -> None:
     (home.home / "work" / "cx").mkdir(parents=True)
     for text in ("work", "work/cx"):
         with pytest.raises(cm.MirrorError, match="logins are in") as caught:
-            cm.checked_share(text, places_of(home), cm.Book(), str(home.home / "work" / "cx"))
+            cm.checked_share(text, places_of(home), cm.Registry(), str(home.home / "work" / "cx"))
         assert caught.value.code == cm.REFUSED
 
 
 def test_an_absolute_path_into_the_home_is_meant_relative_to_it(home: Home) -> None:
     (home.home / ".gitconfig").touch()
-    assert cm.checked_share(str(home.home / ".gitconfig"), places_of(home), cm.Book()) == ".gitconfig"
+    assert cm.checked_share(str(home.home / ".gitconfig"), places_of(home), cm.Registry()) == ".gitconfig"
 
 
 # --- what a clone holds besides ---
