@@ -17,6 +17,7 @@ III Clones
     Registry             the list of clones: the one truth
     Launch               the environment of a clone: what is set, what is hidden
     Wrappers             one command per clone, in a directory that isn't ours
+    Directories          which clone a directory has, and the `codex` that starts it
     Recovery             finish a change that was committed, clear away one that was not, also a killed one's
     Journal              one change at a time, all or nothing
     Runtimes             find the installed Codex behind any shim
@@ -34,6 +35,7 @@ III Clones
 IV Front
     Reports              what is told of clones: rows, notices, findings; for people and as JSON
     Run and login        the commands that start Codex or another program: keyword arguments in, Outcome out
+    Directory commands   which clone a directory has: use, which, shim
     Commands             the others, one function a subcommand
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows
@@ -173,6 +175,8 @@ class Clone(NamedTuple):
     keep_env: tuple[str, ...] = ()
     account: Account | None = None
     made_root: bool = False
+    directories: tuple[str, ...] = ()
+    is_default: bool = False
     row: Mapping[str, Any] = {}
 
 
@@ -362,6 +366,16 @@ def clones_directory(places: Places) -> str:
     return os.path.join(places.mirror_home, "clones")
 
 
+def shim_directory(places: Places) -> str:
+    """The directory that has nothing but the `codex` which starts the clone of the current directory."""
+    return os.path.join(places.mirror_home, "shim")
+
+
+def with_tilde(path: str, home: str) -> str:
+    """The path as people write it: below `~` where it lies in their home."""
+    return "~" + path[len(home) :] if path == home or is_below(path, home) else path
+
+
 def base_in_root(root: str) -> str:
     """The directory inside a clone's root that is ours."""
     return f"{root.rstrip('/')}/.codex-mirror"
@@ -381,6 +395,11 @@ def codex_home_of(clone: Clone) -> str:
 
 def runtimes_of(clone: Clone) -> str:
     return os.path.join(base_of(clone), "runtime")
+
+
+def wrapper_copy(clone: Clone) -> str:
+    """The wrapper's text again, at a place that neither `rename` nor another wrapper directory changes."""
+    return os.path.join(base_of(clone), "bin", "codex")
 
 
 def runtimes_kept(clone: Clone) -> list[Runtime]:
@@ -1689,9 +1708,16 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         shared=text_list(row.get("shared")),
         keep_env=text_list(row.get("keepEnv")),
         account=account_from_row(row.get("account")),
+        directories=tuple(path for path in text_list(row.get("directories")) if is_plain_path(path)),
+        is_default=row.get("default") is True,
         made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_directory(places), row["name"]),
         row=row,
     )
+
+
+def is_plain_path(text: str) -> bool:
+    """Is this an absolute path as `pwd -P` could print it?"""
+    return os.path.isabs(text) and os.path.normpath(text) == text and is_valid_file_name(text)
 
 
 def is_valid_file_name(text: str) -> bool:
@@ -1778,6 +1804,8 @@ def clone_row(clone: Clone) -> dict[str, Any]:
         "shared": list(clone.shared),
         "keepEnv": list(clone.keep_env),
         "madeRoot": clone.made_root,
+        **({"directories": list(clone.directories)} if clone.directories or "directories" in clone.row else {}),
+        **({"default": clone.is_default} if clone.is_default or "default" in clone.row else {}),
         "previousRuntime": clone.previous._asdict() if clone.previous else None,
         "account": {key: value for key, value in clone.account._asdict().items() if value} if clone.account else None,
     }
@@ -2025,6 +2053,149 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
             raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
 
 
+# --- Directories ----------------------------------------------------------------------------------
+
+SHIM_MARK = "# codex-mirror shim: starts the clone of the current directory (see codex-mirror use); not to be edited"
+SHIM_CODE = r"""
+# Below this line every shim is the same.
+rule() { # depth and path of a directory above; depth, path, command and name of a clone's directory
+  [ -z "$cm_command" ] && [ "$1" = "$3" ] && { [ "$2" = "$4" ] || [ "$2" -ef "$4" ]; } || return 0
+  cm_command=$5 cm_name=$6 cm_why="set for $4"
+}
+find_clone() { # walks up from the current directory, so that the longest match comes first
+  cm_path=$1 cm_depth=0 cm_rest=${1#/}
+  while [ -n "$cm_rest" ]; do
+    cm_depth=$((cm_depth + 1))
+    case $cm_rest in */*) cm_rest=${cm_rest#*/} ;; *) cm_rest= ;; esac
+  done
+  while [ -z "$cm_command" ]; do
+    rules "$cm_depth" "${cm_path:-/}"
+    [ "$cm_depth" -gt 0 ] || break
+    cm_path=${cm_path%/*} cm_depth=$((cm_depth - 1))
+  done
+}
+run_other() { # the first codex on PATH that is no shim, a copy of this one or another mirror home's included
+  CODEX_MIRROR_SHIMS="${CODEX_MIRROR_SHIMS-}:$cm_shim:"
+  export CODEX_MIRROR_SHIMS
+  set -f
+  cm_ifs=$IFS IFS=:
+  for cm_entry in ${PATH-}; do
+    case $CODEX_MIRROR_SHIMS in *":$cm_entry:"*) continue ;; esac
+    if [ -f "$cm_entry/codex" ] && [ -x "$cm_entry/codex" ] && ! [ "$cm_entry" -ef "$cm_shim" ] &&
+      ! [ "$cm_entry/codex" -ef "$cm_shim/codex" ]; then
+      IFS=$cm_ifs
+      exec "$cm_entry/codex" "$@"
+    fi
+  done
+  echo "codex: no clone is set for this directory, and there is no other codex on PATH" >&2
+  echo "to set one: codex-mirror use NAME" >&2
+  exit 127
+}
+cm_command= cm_name= cm_why=
+if [ -n "${CODEX_MIRROR_CLONE-}" ] && [ -x "${CODEX_HOME%/home/.codex}/bin/codex" ]; then
+  exec "${CODEX_HOME%/home/.codex}/bin/codex" "$@"
+fi
+cm_logical=${PWD-} cm_before=${OLDPWD-} cm_has_before=${OLDPWD+yes}
+if cd -P . 2>/dev/null && [ . -ef "$PWD" ]; then find_clone "$PWD"; fi
+PWD=$cm_logical OLDPWD=$cm_before
+[ -n "$cm_has_before" ] || unset OLDPWD
+if [ -z "$cm_command" ]; then cm_command=$cm_default cm_name=$cm_default_name cm_why="the default"; fi
+[ -n "$cm_command" ] || run_other "$@"
+if [ -t 2 ] && [ -z "${CODEX_MIRROR_QUIET-}" ]; then echo "codex: $cm_name ($cm_why)" >&2; fi
+exec "$cm_command" "$@"
+"""
+
+
+class DirectoryBinding(NamedTuple):
+    """Which clone a directory has, and why: `directory` (then `path` is the one it was set for), `default`, `inside`
+    a clone, or `none`."""
+
+    clone: Clone | None
+    because: str
+    path: str = ""
+
+
+def path_depth(path: str) -> int:
+    return sum(bool(part) for part in path.split("/"))
+
+
+def binding_of(registry: Registry, directory: str, env: Mapping[str, str]) -> DirectoryBinding:
+    """The clone of a directory, a real path: that of the nearest directory above it; nothing for one that is gone.
+
+    Inside a clone one stays in it. A directory matches by its name, or where a file system takes several spellings for
+    one name, by its inode at the same depth, as the shim does."""
+    inside = env.get("CODEX_HOME", "") if env.get("CODEX_MIRROR_CLONE") else ""
+    if clone := next((clone for clone in registry.clones if inside == codex_home_of(clone)), None):
+        return DirectoryBinding(clone, "inside", clone.root)
+    bound = [(path_depth(path), path, clone) for clone in registry.clones for path in clone.directories]
+    depths = {depth for depth, _, _ in bound}
+    for above in directories_above(directory) if directory else ():
+        if (depth := path_depth(above)) in depths:
+            for its_depth, path, clone in bound:
+                if its_depth == depth and is_same_directory(path, above):
+                    return DirectoryBinding(clone, "directory", path)
+    default = next((clone for clone in registry.clones if clone.is_default), None)
+    return DirectoryBinding(default, "default" if default else "none")
+
+
+def current_directory() -> str:
+    """The real path of the working directory; nothing where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def with_binding(registry: Registry, clone_id: str, directory: str) -> Registry:
+    """The registry in which this directory is this clone's and nobody else's; without an id, nobody's. An empty
+    directory means everywhere else: the default."""
+
+    def bound(clone: Clone) -> Clone:
+        if not directory:
+            return clone._replace(is_default=clone.id == clone_id)
+        others = tuple(path for path in clone.directories if not is_same_directory(path, directory))
+        return clone._replace(directories=(*others, directory) if clone.id == clone_id else others)
+
+    entries = tuple(bound(one) if isinstance(one, Clone) else one for one in registry.entries)
+    return registry._replace(entries=entries)
+
+
+def shim_target(clone: Clone) -> str:
+    """What the shim starts: the wrapper's copy in the clone, or the wrapper where an older clone has none yet."""
+    return wrapper_copy(clone) if kind_of(wrapper_copy(clone)) else clone.wrapper
+
+
+def shim_text(registry: Registry, places: Places) -> bytes:
+    """The shim: the rules of all bound directories as inert words, and the code that is the same for all."""
+    bound = [(path, clone) for clone in registry.clones for path in clone.directories]
+    rules = [
+        f'  rule "$@" {path_depth(path)} ' + " ".join(map(shell_quote, (path, shim_target(clone), clone.name)))
+        for path, clone in sorted(bound, key=lambda one: one[0])
+    ]
+    default = next((clone for clone in registry.clones if clone.is_default), None)
+    data = {
+        "default": shim_target(default) if default else "",
+        "default_name": default.name if default else "",
+        "shim": shim_directory(places),
+    }
+    lines = ["#!/bin/sh", SHIM_MARK, *(f"cm_{key}={shell_quote(value)}" for key, value in data.items())]
+    return os.fsencode("\n".join([*lines, "rules() {", *rules, "  :", "}"]) + SHIM_CODE)
+
+
+def write_shim(places: Places, registry: Registry) -> None:
+    """Writes the shim again where it is installed and would say something else by now."""
+    path = os.path.join(shim_directory(places), "codex")
+    if kind_of(path) == "file" and read_or_none(path) != (text := shim_text(registry, places)):
+        write_whole(path, text, 0o755)
+
+
+def is_shim(path: str) -> bool:
+    """Is this a shim of ours, of whatever mirror home?"""
+    with contextlib.suppress(OSError), open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
+        return SHIM_MARK.encode() in os.read(file, 256)
+    return False
+
+
 # --- Recovery -------------------------------------------------------------------------------------
 
 HOME_PART = "/.codex-mirror/home/"
@@ -2101,7 +2272,7 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
         is_open = verb not in ("finish", "clear")
         registry = (known or read_registry(places)) if is_open or (verb == "finish" and plan.owners) else Registry()
         committed = registry.last_change == plan.id if is_open else verb == "finish"
-        refused, failed = execute_plan(plan, committed, registry)
+        refused, failed = execute_plan(places, plan, committed, registry)
         if failed:
             os.replace(path, os.path.join(places.mirror_home, f"{'finish' if committed else 'clear'}-{plan.id}.json"))
         else:
@@ -2126,7 +2297,7 @@ def unfinished_plans(places: Places) -> list[str]:
     return [path for path in (*sorted(left, key=left.__getitem__), journal_file(places)) if kind_of(path)]
 
 
-def execute_plan(plan: Plan, committed: bool, registry: Registry) -> tuple[list[str], list[str]]:
+def execute_plan(places: Places, plan: Plan, committed: bool, registry: Registry) -> tuple[list[str], list[str]]:
     """Does what is left of a plan, each step on its own and durable; what it would not and what it could not do."""
     steps: list[tuple[Callable[[Any], None], Any]] = []
     if committed:
@@ -2137,6 +2308,7 @@ def execute_plan(plan: Plan, committed: bool, registry: Registry) -> tuple[list[
         steps += [(partial(write_derived, plan), clone) for clone in changed]
         steps += [(partial(discard_ours, plan), path) for path in plan.to_delete]
         steps += [(discard, path) for path in scratch]
+        steps += [(partial(write_shim, places), registry)] if registry.last_change == plan.id else []
     else:
         steps += [(remove_file, staged.temporary) for staged in plan.staged]
         steps += [(partial(discard_made, plan), path) for path in plan.made]
@@ -2601,7 +2773,7 @@ def clone_directory_of(path: str) -> str:
 def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
     """Every `codex` on PATH that isn't one of our wrappers and doesn't lead into a clone."""
     for path in find_on_path("codex", env.get("PATH", os.defpath)):
-        if not wrapper_owner(os.path.realpath(path)) and not clone_directory_of(path):
+        if not wrapper_owner(os.path.realpath(path)) and not clone_directory_of(path) and not is_shim(path):
             yield path
 
 
@@ -4060,6 +4232,24 @@ def move_wrapper(context: Context, name: str, directory: str) -> tuple[Clone, st
     return moved, "; ".join(change.unfinished)
 
 
+def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone | None, list[str]]:
+    """Makes a directory this clone's, or with an empty name nobody's; an empty directory is everywhere else. The clone
+    that had it before, and what could not be finished, in words. Raises MirrorError."""
+    with begin_change(context, f"use {name or '--unset'}") as change:
+        registry = change.registry
+        clone = clone_named(registry, name) if name else None
+        wanted = with_binding(registry, clone.id if clone else "", directory)
+        changed = [one for one, before in zip(wanted.clones, registry.clones, strict=True) if one != before]
+        before = [one for one in registry.clones if (directory in one.directories if directory else one.is_default)]
+        if not changed:
+            return clone, []
+        for one in changed if clone else []:
+            verify_clone_directory(one)
+        change.extend_plan(clones=changed)
+        change.commit(wanted)
+    return before[0] if before else None, change.unfinished
+
+
 class CloneChanges(NamedTuple):
     """What `set` changes of a clone; nothing where a field is empty."""
 
@@ -5187,23 +5377,34 @@ FED_OPTIONS = {WITH_KEY, "--with-access-token"}
 NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 
-def run(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+def run(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
     clone = startable_clone(context, name)
     return Outcome(
         program=launch_program(clone, context.places, context.env, arguments), notes=hiding_notice(clone, context)
     )
 
 
-def exec_program(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+def exec_program(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
     clone = startable_clone(context, name)
     words = tuple(arguments) or (context.env.get("SHELL") or "/bin/sh",)
     program = Program(words, launch_environment(clone, context.places, context.env))
     return Outcome(program=program, notes=hiding_notice(clone, context))
 
 
+def bound_clone(registry: Registry, context: Context) -> Clone:
+    """The clone of the current directory. Raises MirrorError USAGE where there is none."""
+    directory = current_directory()
+    if clone := binding_of(registry, directory, context.env).clone:
+        return clone
+    where = with_tilde(directory, context.places.user_home) if directory else "a directory that was removed"
+    hint = "name one; or set one for this directory: codex-mirror use NAME"
+    raise MirrorError(f"no clone is named, and none is set for {where}", hint, USAGE)
+
+
 def startable_clone(context: Context, name: str) -> Clone:
-    """The clone, when it can be started. Raises MirrorError."""
-    clone = clone_named(read_registry(context.places), name)
+    """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
+    registry = read_registry(context.places)
+    clone = clone_named(registry, name) if name else bound_clone(registry, context)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
     return clone
@@ -5216,7 +5417,7 @@ def hiding_notice(clone: Clone, context: Context) -> tuple[str, ...]:
     )
 
 
-def env_lines(context: Context, *, name: str, shell: str = "") -> Outcome:
+def env_lines(context: Context, *, name: str = "", shell: str = "") -> Outcome:
     """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
     and what must be unset."""
     clone = startable_clone(context, name)
@@ -5322,6 +5523,78 @@ def question_of_logout(context: Context, *, name: str, local: bool = False, forc
         f"this may end other logins of the same account; codex-mirror logout {name} --local drops only this one",
     )
     return Question(revoked, f"log '{name}' out?", only_on_terminal=True)
+
+
+# --- Directory commands ---------------------------------------------------------------------------
+
+
+def use(
+    context: Context, *, name: str = "", directory: str = "", default: bool = False, unset: bool = False
+) -> Outcome:
+    if unset:
+        name, directory = "", directory or name
+    if default and directory:
+        raise MirrorError("--default is for every other directory, so none is named with it", USE_HELP, USAGE)
+    if not name and not unset:
+        if default:
+            raise MirrorError("--default needs a clone", "codex-mirror use --default NAME", USAGE)
+        return bindings_shown(context)
+    path = "" if default else os.path.realpath(path_from(directory, context.places)) if directory else ""
+    if not default and not directory and not (path := current_directory()):
+        raise MirrorError("the current directory was removed", "name one, or go to another", FAILED)
+    if name and path and not os.path.isdir(path):
+        raise MirrorError(f"{path} is not a directory", USE_HELP, FAILED)
+    before, left = bind_directory(context, name, path)
+    where = f"in {with_tilde(path, context.places.user_home)} and below" if path else "in every other directory"
+    if unset and not before:
+        return Outcome(lines=(f"no clone was set {where}",))
+    now = f"'{name}'" if name else "no clone of its own" if path else "no clone"
+    notes = () if kind_of(os.path.join(shim_directory(context.places), "codex")) else (SHIM_HINT,)
+    return Outcome(FAILED if left else DONE, (f"{where}, codex is {now} from now on",), (*left, *notes))
+
+
+USE_HELP = "codex-mirror use --help"
+SHIM_HINT = "codex-mirror run goes by it; for codex itself to do so: codex-mirror shim install"
+
+
+def bindings_shown(context: Context) -> Outcome:
+    """Which directories have which clone, and which clone all others have."""
+    clones, home = read_registry(context.places).clones, context.places.user_home
+    bound = sorted((path, clone.name) for clone in clones for path in clone.directories)
+    default = next((clone.name for clone in clones if clone.is_default), None)
+    data = {"default": default, "directories": [{"path": path, "name": name} for path, name in bound]}
+    rows = [(with_tilde(path, home) if context.terminal else path, name) for path, name in bound]
+    rows += [("everywhere else" if context.terminal else "*", default)] if default else []
+    lines = () if rows or not context.terminal else ("no directory has a clone yet; to set one: codex-mirror use work",)
+    return Outcome(lines=lines, table=Table(("DIRECTORY", "CLONE"), tuple(rows)) if rows else None, data=data)
+
+
+def which(context: Context, *, directory: str = "") -> Outcome:
+    home = context.places.user_home
+    path = os.path.realpath(path_from(directory, context.places)) if directory else current_directory()
+    clone, because, bound = binding_of(read_registry(context.places), path, context.env)
+    data = {"name": clone.name if clone else None, "because": because, "path": bound or None}
+    if not clone:
+        where = with_tilde(path, home) or "a directory that was removed"
+        return Outcome(FAILED, notes=(f"no clone is set for {where}; to set one: codex-mirror use NAME",), data=data)
+    why = {
+        "directory": f"{with_tilde(bound, home)}, set for this directory",
+        "default": "the default",
+        "inside": "this shell runs inside it",
+    }
+    line = f"{clone.name} — {why[because]}" if context.terminal else clone.name
+    return Outcome(lines=(line,), data=data, notes=shim_shadow(context))
+
+
+def shim_shadow(context: Context) -> tuple[str, ...]:
+    """The notice that another codex comes before the installed shim on PATH."""
+    shim = os.path.join(shim_directory(context.places), "codex")
+    first = next(find_on_path("codex", context.env.get("PATH", "")), "")
+    if not kind_of(shim) or is_shim(first) or context.env.get("CODEX_MIRROR_CLONE"):
+        return ()
+    return (
+        f"codex itself is {first or 'not found'} here, not the shim; open a new shell, or codex-mirror shim install",
+    )
 
 
 # --- Commands -------------------------------------------------------------------------------------
@@ -5823,6 +6096,7 @@ def completion(context: Context, *, shell: str, arguments: Sequence[str] = ()) -
 
 NAMES = {"metavar": "NAME", "type": str.strip}
 NAME_OF_CLONE = Argument(("name",), "the clone", NAMES)
+BOUND_CLONE = Argument(("name",), "the clone; without it that of the directory", {**NAMES, "nargs": "?", "default": ""})
 ANY_CLONE = Argument(("name",), "only this clone", {**NAMES, "nargs": "?", "default": ""})
 FROM = option_argument(
     "--from",
@@ -5868,7 +6142,7 @@ COMMANDS = (
         ("run",),
         "become a clone's Codex; everything after the name goes to it",
         run,
-        (NAME_OF_CLONE,),
+        (BOUND_CLONE,),
         ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"),
         passes_on="name",
         label="Run",
@@ -5878,7 +6152,7 @@ COMMANDS = (
         ("exec",),
         "run any program, or your shell, in a clone's environment",
         exec_program,
-        (NAME_OF_CLONE,),
+        (BOUND_CLONE,),
         ("codex-mirror exec work -- git status",),
         passes_on="name",
         label="Shell",
@@ -5888,7 +6162,7 @@ COMMANDS = (
         ("env",),
         "print a clone's environment for eval",
         env_lines,
-        (NAME_OF_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
+        (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
         ('eval "$(codex-mirror env work)"',),
         asks=True,
     ),
@@ -6020,6 +6294,36 @@ COMMANDS = (
         confirm=question_of_removal,
         label="Remove",
         key="x",
+    ),
+    Command(
+        ("use",),
+        "say which clone a directory has; run, exec and env go by it",
+        use,
+        (
+            Argument(
+                ("name",),
+                "the clone; alone it is for the current directory",
+                {**NAMES, "metavar": "NAME", "nargs": "?", "default": ""},
+            ),
+            Argument(
+                ("directory",), "the directory, with all below it", {"metavar": "DIR", "nargs": "?", "default": ""}
+            ),
+            flag_argument("--default", help="for every other directory"),
+            flag_argument("--unset", help="take it back, of DIR or the current directory"),
+        ),
+        ("codex-mirror use work", "codex-mirror use --default personal"),
+    ),
+    Command(
+        ("which",),
+        "show which clone a directory has",
+        which,
+        (
+            Argument(
+                ("directory",), "instead of the current directory", {"metavar": "DIR", "nargs": "?", "default": ""}
+            ),
+        ),
+        ("codex-mirror which", "codex-mirror which ~/client"),
+        asks=True,
     ),
     Command(
         ("wrapper", "install"),
@@ -6171,9 +6475,12 @@ def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
 
 def split_before_the_rest(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Our words, and those that are passed on; one `--` right before them is dropped."""
-    names = (index + 1 for index, word in enumerate(words) if not word.startswith("-"))
-    dashes = (index for index, word in enumerate(words) if word == "--")
-    end = next({"name": names, "--": dashes}.get(command.passes_on, iter(())), len(words))
+    dash = words.index("--") if "--" in words else len(words)
+    name = next((index for index, word in enumerate(words) if not word.startswith("-")), len(words))
+    if command.passes_on == "name":  # A clone's name may be left out only where nothing or `--` follows.
+        end = dash if dash < name and BOUND_CLONE in command.arguments else name + 1
+    else:
+        end = dash if command.passes_on else len(words)
     rest = list(words[end:])
     return list(words[:end]), rest[1:] if rest[:1] == ["--"] else rest
 

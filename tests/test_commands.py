@@ -1908,6 +1908,7 @@ JSON_COMMANDS = [
     *("create new", "list", "list --full", "usage", "doctor", "update work", "update --all", "rollback work"),
     *("rename work office", "remove work", "logout work --yes", "env work", "wrapper install"),
     *("path status", "path setup", "path remove", "set work --keep-env OPENAI_PROJECT"),
+    *("use", "use work", "use --unset", "which"),
     *("export work --output export.tar.gz", "import export.tar.gz --name new"),
 ]
 
@@ -1917,6 +1918,8 @@ def test_json_is_exactly_one_document_on_stdout(cm: Launched, house: Home, words
     if words.startswith("rollback"):
         install_codex(house, "0.170.0")
         cm("update", "work", check=True)
+    if words == "which":
+        cm("use", "work", check=True)
     if words.startswith("import"):
         cm("export", "work", "--output", "export.tar.gz", check=True)
     result = cm(*words.split(), "--json")

@@ -1,0 +1,285 @@
+"""Directories: which clone a directory has, for the commands and for the shim alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, Result, run
+from rooms import (
+    ROOT,
+    ask,
+    at_rest,
+    changes,
+    clone_in,
+    clone_like,
+    cm,
+    make_clone,
+    on_terminal,
+    places_of,
+    rows_of,
+    write_registry,
+)
+
+SHELLS = {
+    "sh": ["sh"],
+    "dash": ["dash"],
+    "bash": ["bash"],
+    "bash as sh": ["bash", "--posix"],
+    "busybox": ["busybox", "sh"],
+}
+ODD_NAME = 'it\'s $(touch pwned) `x` "q" *?[a] -n ~ \\ #'
+ECHO = '#!/bin/sh\nprintf "%s|" "$CM_TEST_NAME" "$PWD" "${OLDPWD-none}" "$@"\n'
+
+
+def registry_of(*clones: Any) -> Any:
+    return cm.Registry(tuple(clones))
+
+
+def bound(home: Home, name: str, *directories: Path, **more: Any) -> Any:
+    return clone_like(home, name, directories=tuple(map(str, directories)), **more)
+
+
+@pytest.fixture
+def deep(home: Home) -> Path:
+    """~/a/b/c and ~/ab, an odd name, and a link to a/b."""
+    for tail in ("a/b/c", "ab", ODD_NAME, "else"):
+        (home.home / tail).mkdir(parents=True)
+    (home.home / "link").symlink_to(home.home / "a" / "b")
+    return home.home
+
+
+# The clones of directories, where one is, and what comes out: the clone's name and why.
+CASES: dict[str, tuple[dict[str, list[str]], str, str, tuple[str, str]]] = {
+    "the directory itself": ({"work": ["a"]}, "", "a", ("work", "directory")),
+    "one below it": ({"work": ["a"]}, "", "a/b/c", ("work", "directory")),
+    "the longest match": ({"work": ["a"], "own": ["a/b"]}, "", "a/b/c", ("own", "directory")),
+    "the longest match, the other way round": ({"own": ["a/b"], "work": ["a"]}, "", "a/b", ("own", "directory")),
+    "no neighbour that begins alike": ({"work": ["a"]}, "", "ab", ("", "none")),
+    "the one above it": ({"work": ["a/b"]}, "", "a", ("", "none")),
+    "through a link": ({"work": ["a/b"]}, "", "link", ("work", "directory")),
+    "the default": ({"work": ["a"], "own": []}, "own", "else", ("own", "default")),
+    "a directory before the default": ({"work": ["a"], "own": []}, "own", "a", ("work", "directory")),
+    "a name that is shell code": ({"work": [ODD_NAME]}, "", ODD_NAME, ("work", "directory")),
+    "two of one clone": ({"work": ["else", "a/b"]}, "", "a/b/c", ("work", "directory")),
+    "the root of all": ({"work": ["/"]}, "", "else", ("work", "directory")),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_program_and_the_shim_agree_on_the_clone_of_a_directory(
+    home: Home, deep: Path, case: str, shell: str
+) -> None:
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    directories, default, where, (name, because) = CASES[case]
+    clones = [
+        bound(home, clone, *(deep / one for one in given), is_default=clone == default, root=str(home.base / clone))
+        for clone, given in directories.items()
+    ]
+    registry = registry_of(*clones)
+    found = cm.binding_of(registry, os.path.realpath(deep / where), {})
+    assert (found.clone.name if found.clone else "", found.because) == (name, because)
+    for clone in clones:
+        command(Path(cm.wrapper_copy(clone)), f"CM_TEST_NAME={clone.name}\n")
+    shim = home.base / "shim of test"
+    shim.write_bytes(cm.shim_text(registry, places_of(home)))
+    other = command(home.base / "other" / "codex", "CM_TEST_NAME=other\n")
+    env = {**home.env, "PATH": f"{home.mirror}/shim:{other.parent}:/usr/bin:/bin", "PWD": f"{deep}/{where}"}
+    result = run([*SHELLS[shell], str(shim), "a b", "$c"], env=env, cwd=deep / where)
+    logical = f"{deep}/{where}" if where.startswith("link") or shell != "busybox" else str(deep / where)
+    assert result.out.split("|")[0] == (name or "other") and result.err == ""
+    assert result.out.split("|")[3:] == ["a b", "$c", ""] and os.path.samefile(result.out.split("|")[1], logical)
+    assert not (deep / where / "pwned").exists()
+
+
+def command(path: Path, first: str = "") -> Path:
+    """A program that prints which it is, where, and its arguments."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(ECHO.replace("\n", f"\n{first}", 1))
+    path.chmod(0o755)
+    return path
+
+
+def test_another_spelling_of_a_directory_is_the_directory_when_its_inode_is(home: Home, deep: Path) -> None:
+    if not ROOT or run(["mount", "--bind", deep / "a", deep / "else"], env=home.env).code:
+        pytest.skip("a bind mount stands in for a file system that takes two spellings, and needs root")
+    try:
+        clone = bound(home, "work", deep / "else")
+        assert cm.binding_of(registry_of(clone), str(deep / "a" / "b"), {}).clone == clone
+        command(Path(cm.wrapper_copy(clone)), "CM_TEST_NAME=work\n")
+        shim = home.base / "shim of test"
+        shim.write_bytes(cm.shim_text(registry_of(clone), places_of(home)))
+        assert run(["sh", shim], env=home.env, cwd=deep / "a" / "b").out.startswith("work|")
+    finally:
+        run(["umount", deep / "else"], env=home.env)
+
+
+def test_inside_a_clone_one_stays_in_it(home: Home, deep: Path) -> None:
+    own, work = bound(home, "own", root=str(home.base / "own")), bound(home, "work", deep, root=str(home.base / "w"))
+    env = {"CODEX_MIRROR_CLONE": "own", "CODEX_HOME": cm.codex_home_of(own)}
+    assert cm.binding_of(registry_of(work, own), str(deep), env)[:2] == (own, "inside")
+    assert cm.binding_of(registry_of(work, own), str(deep), {**env, "CODEX_HOME": "/gone"})[:2] == (work, "directory")
+    command(Path(cm.wrapper_copy(own)), "CM_TEST_NAME=own\n")
+    shim = home.base / "shim of test"
+    shim.write_bytes(cm.shim_text(registry_of(work, own), places_of(home)))
+    assert run(["sh", shim], env={**home.env, **env}, cwd=deep).out.startswith("own|")
+
+
+def there(home: Home, directory: Path, *words: str) -> Result:
+    """The program in a directory that is removed before it starts."""
+    script = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$@"'
+    program = [sys.executable, cm.__file__, *words]
+    return run(["sh", "-c", script, "sh", str(directory), *program], env=home.env)
+
+
+def test_a_removed_directory_has_the_default_alone(home: Home, codex: Path, deep: Path) -> None:
+    make_clone(home, "work")
+    ask(home, "use", "work", deep / "a")
+    assert (there(home, deep / "a" / "x", "which").code, there(home, deep / "a" / "x", "which").out) == (1, "")
+    refused = there(home, deep / "a" / "x", "run")
+    assert refused.code == 2 and "a directory that was removed" in refused.err
+    assert there(home, deep / "a" / "x", "use", "work").code == 1
+    ask(home, "use", "--default", "work")
+    assert there(home, deep / "a" / "x", "which").out == "work\n"
+
+
+# --- the commands ---
+
+
+@pytest.fixture
+def two(home: Home, codex: Path, deep: Path) -> Home:
+    make_clone(home, "work")
+    make_clone(home, "own")
+    return home
+
+
+def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
+    said = ask(two, "use", "work", cwd=deep / "a")
+    assert (said.code, said.out) == (0, "in ~/a and below, codex is 'work' from now on\n")
+    assert " shim install" in said.err
+    assert ask(two, "use", "own", "~/a/b").out == "in ~/a/b and below, codex is 'own' from now on\n"
+    assert ask(two, "use", "--default", "own").out == "in every other directory, codex is 'own' from now on\n"
+    assert ask(two, "use").out == f"{deep}/a\twork\n{deep}/a/b\town\n*\town\n"
+    listed = [{"path": f"{deep}/a", "name": "work"}, {"path": f"{deep}/a/b", "name": "own"}]
+    assert ask(two, "use", "--json").json() == {"default": "own", "directories": listed}
+    shown = on_terminal(two, "use").out
+    assert "~/a/b" in shown and "everywhere else" in shown
+    assert ask(two, "use", "work", "~/a/b").code == 0, "another clone's directory becomes this one's"
+    assert ask(two, "use", "--unset", "~/a").out == "in ~/a and below, codex is no clone of its own from now on\n"
+    assert ask(two, "use", "--unset", cwd=deep / "a" / "b").code == 0
+    assert ask(two, "use", "--unset", "~/a").out == "no clone was set in ~/a and below\n"
+    assert ask(two, "use", "--default", "--unset").out == "in every other directory, codex is no clone from now on\n"
+    assert ask(two, "use", "--json").json() == {"default": None, "directories": []}
+    assert " use work" in on_terminal(two, "use").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["use", "wrok"], 3, "did you mean 'work'?"),
+        (["use", "work", "nowhere"], 1, "is not a directory"),
+        (["use", "work", "a", "--default"], 2, "--default is for every other directory"),
+        (["use", "--default"], 2, " use --default NAME"),
+        (["use", ""], 2, ""),
+        (["use", "--unset", "a", "b", "c"], 2, ""),
+        (["run"], 2, " use NAME"),
+        (["exec"], 2, " use NAME"),
+        (["env"], 2, " use NAME"),
+        (["run", "--", "exec", "x"], 2, "no clone is named, and none is set for ~"),
+        (["run", ""], 2, ""),
+    ],
+)
+def test_what_is_refused_changes_nothing(two: Home, words: list[str], code: int, said: str) -> None:
+    before = at_rest(two)
+    result = ask(two, *words, cwd=two.home)
+    assert (result.code, result.out) == (code, "") and said in result.err
+    assert changes(before, at_rest(two)) == {}
+
+
+@pytest.mark.parametrize("command", ["login", "logout", "remove", "rollback", "rename", "set", "export"])
+def test_what_changes_a_clone_never_goes_by_the_directory(two: Home, command: str) -> None:
+    ask(two, "use", "work", cwd=two.home)
+    before = at_rest(two)
+    assert ask(two, command, cwd=two.home).code == 2
+    assert ask(two, "update", cwd=two.home).code == 2
+    assert changes(before, at_rest(two)) == {}
+
+
+def test_run_exec_and_env_without_a_name_take_the_directorys_clone(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/a")
+    ask(two, "use", "own", "~/a/b")
+    printed = {"a": "work", "a/b/c": "own"}
+    for where, name in printed.items():
+        words = ("exec", "--", "sh", "-c", 'echo "$CODEX_MIRROR_CLONE $1"', "sh", "own")
+        assert ask(two, *words, cwd=deep / where).out == f"{name} own\n"
+        assert f"CODEX_MIRROR_CLONE='{name}'" in ask(two, "env", "--shell", "sh", cwd=deep / where).out
+        assert ask(two, "run", "--", "--version", cwd=deep / where).out == "codex-cli 0.169.0\n"
+        assert ask(two, "run", "--", "own", cwd=deep / where).code == ask(two, "run", name, "own").code
+    assert ask(two, "run", "wrok", cwd=deep / "a").code == 3, "a mistyped name never reaches another account"
+    assert ask(two, "exec", "sh", "-c", "exit 0", cwd=deep / "a").code == 3
+
+
+def test_which_tells_the_clone_and_why(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/a")
+    assert ask(two, "which", "~/a/b").out == "work\n"
+    assert ask(two, "which", "~/a/not/there").out == "work\n"
+    assert on_terminal(two, "which", deep / "a" / "b").out == "work — ~/a, set for this directory\n"
+    assert ask(two, "which", "~/a", "--json").json() == {"name": "work", "because": "directory", "path": f"{deep}/a"}
+    none = ask(two, "which", "~/else", "--json")
+    assert (none.code, none.json()) == (1, {"name": None, "because": "none", "path": None})
+    ask(two, "use", "--default", "own")
+    assert on_terminal(two, "which", deep / "else").out == "own — the default\n"
+
+
+def test_rename_and_remove_carry_the_directories_and_export_does_not(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/a")
+    ask(two, "use", "--default", "work")
+    ask(two, "rename", "work", "job")
+    assert ask(two, "which", "~/a").out == "job\n" and ask(two, "which", "~").out == "job\n"
+    written = json.loads((Path(cm.base_of(clone_in(two, "job"))) / "clone.json").read_text())
+    assert (written["directories"], written["default"]) == ([f"{deep}/a"], True)
+    ask(two, "export", "job", "-o", two.base / "job.tar.gz")
+    ask(two, "remove", "job", "--yes")
+    assert ask(two, "which", "~/a").code == 1
+    ask(two, "import", two.base / "job.tar.gz", "--name", "again", "--yes")
+    assert ask(two, "which", "~/a").code == 1
+
+
+def test_a_file_in_the_directory_decides_nothing(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/a")
+    for name in (".codex-mirror", "codex-mirror.json", ".codex-mirror.toml", "registry.json", ".env"):
+        (deep / "a" / "b" / name).write_text('{"clone": "own", "CODEX_MIRROR_CLONE": "own"}')
+    assert ask(two, "which", "~/a/b").out == "work\n"
+
+
+BAD_ROWS: dict[str, Any] = {
+    "no list": "/x",
+    "relative": ["a", "../b"],
+    "not plain": ["/x/../y", "/x/"],
+    "no text": [1, None, ["/x"]],
+    "half a character": ["/\ud800"],
+    "a NUL": ["/a\0b"],
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_directories_that_make_no_sense_are_none(two: Home, case: str) -> None:
+    rows = rows_of(two)
+    rows[0] |= {"directories": BAD_ROWS[case], "default": "yes"}
+    write_registry(two, rows)
+    assert clone_in(two, "work").directories == () and not clone_in(two, "work").is_default
+
+
+def test_two_defaults_are_one(two: Home) -> None:
+    write_registry(two, [{**row, "default": True} for row in rows_of(two)])
+    assert ask(two, "which", "/").out == "work\n"
+    ask(two, "use", "--default", "own")
+    assert [row["default"] for row in rows_of(two)] == [False, True]
