@@ -23,9 +23,10 @@ III Clones
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
+    Settings             read and edit config.toml, and the lines in it that hold a clone's pin
     Accounts             who a clone is logged in as, from its own files
     Limits               what is left of a clone's rate limits, from its own session files
-    Home directory       the private home of a clone: settings, pinning lines, shared entries
+    Home directory       the private home of a clone: its directories, what it shares, what is copied into it
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
@@ -361,6 +362,14 @@ def journal_file(places: Places) -> str:
     return os.path.join(places.mirror_home, "journal.json")
 
 
+def lock_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "lock")
+
+
+def reserve_file(places: Places) -> str:
+    return os.path.join(places.mirror_home, "reserve")
+
+
 def clones_directory(places: Places) -> str:
     """The directory of the clones that have no `--root` of their own."""
     return os.path.join(places.mirror_home, "clones")
@@ -393,6 +402,18 @@ def codex_home_of(clone: Clone) -> str:
     return os.path.join(base_of(clone), "home", ".codex")
 
 
+def login_file(codex_home: str) -> str:
+    return os.path.join(codex_home, "auth.json")
+
+
+def config_file(codex_home: str) -> str:
+    return os.path.join(codex_home, "config.toml")
+
+
+def updater_file(clone: Clone) -> str:
+    return os.path.join(codex_home_of(clone), "app-server-daemon", "settings.json")
+
+
 def runtimes_of(clone: Clone) -> str:
     return os.path.join(base_of(clone), "runtime")
 
@@ -410,6 +431,15 @@ def runtimes_kept(clone: Clone) -> list[Runtime]:
 def is_below(path: str, directory: str) -> bool:
     """Does this normalized path lie below that directory, going by the names alone?"""
     return path.startswith(directory.rstrip("/") + "/")
+
+
+def directories_above(path: str) -> Iterator[str]:
+    """The path itself and every directory above it."""
+    while True:
+        yield path
+        if path in ("", "/", above := os.path.dirname(path)):
+            return
+        path = above
 
 
 def complaint_about_root(root: str, places: Places) -> str:
@@ -535,6 +565,21 @@ def timestamp_from(text: str) -> float:
 
 def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def error_line(error: MirrorError | OSError) -> str:
+    """An error in one line; of a file that was to get another's name, that one is named."""
+    if isinstance(error, MirrorError):
+        return error.message
+    if not isinstance(error.filename, (str, bytes)):
+        return error.strerror or str(error)
+    path = re.sub(r"/\.([^/]+)\.codex-mirror-[0-9a-f]{8}\Z", r"/\1", os.fsdecode(error.filename))
+    return f"{path}: {error.strerror}"
+
+
+def error_line_with_hint(error: MirrorError | OSError) -> str:
+    hint = error.hint if isinstance(error, MirrorError) else ""
+    return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
 def nearest_word(word: str, words: Iterable[str]) -> str:
@@ -822,6 +867,45 @@ def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
         return read_whole(path, limit)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def read_json_object(path: str) -> dict[str, Any]:
+    """The JSON object in a file; an empty one when there is none, or it can't be read."""
+    try:
+        return parse_json_object(read_or_none(path))
+    except OSError:
+        return {}
+
+
+def parse_json_object(content: bytes | None) -> dict[str, Any]:
+    """The JSON object in these bytes; an empty one when they are none."""
+    try:
+        document = json.loads(content or b"{}", parse_constant=finite_number, parse_float=finite_number)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def text_in(document: Any, key: str) -> str:
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def number_in(document: Any, key: str) -> float | None:
+    """The number under a key, if there is one that any of ours could be."""
+    value: Any = document.get(key) if isinstance(document, dict) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e12 else None
+
+
+def text_list(value: Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def finite_number(text: str) -> float | None:
+    """The number, or None for one that is no number, or beyond all: a registry with it would be refused ever after."""
+    number = float(text)
+    return number if abs(number) < float("inf") else None
 
 
 def kind_of(path: str) -> str:
@@ -1638,12 +1722,6 @@ def refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-def finite_number(text: str) -> float | None:
-    """The number, or None for one that is no number, or beyond all: a registry with it would be refused ever after."""
-    number = float(text)
-    return number if abs(number) < float("inf") else None
-
-
 def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
     """The rows, each as a clone or with what is wrong with it; of two that claim the same, the second is wrong."""
     entries: list[Clone | BadRow] = []
@@ -1667,15 +1745,6 @@ def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
             else:
                 taken |= claims
     return tuple(entries)
-
-
-def directories_above(path: str) -> Iterator[str]:
-    """The path itself and every directory above it."""
-    while True:
-        yield path
-        if path in ("", "/", above := os.path.dirname(path)):
-            return
-        path = above
 
 
 def clone_from_row(row: Any, places: Places) -> Clone:
@@ -1744,39 +1813,6 @@ def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     if kind not in KINDS:
         raise ValueError("its runtimeKind is unknown")
     return Runtime(path, entry, kind, version)
-
-
-def read_json_object(path: str) -> dict[str, Any]:
-    """The JSON object in a file; an empty one when there is none, or it can't be read."""
-    try:
-        return parse_json_object(read_or_none(path))
-    except OSError:
-        return {}
-
-
-def parse_json_object(content: bytes | None) -> dict[str, Any]:
-    """The JSON object in these bytes; an empty one when they are none."""
-    try:
-        document = json.loads(content or b"{}", parse_constant=finite_number, parse_float=finite_number)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def text_in(document: Any, key: str) -> str:
-    value = document.get(key) if isinstance(document, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def number_in(document: Any, key: str) -> float | None:
-    """The number under a key, if there is one that any of ours could be."""
-    value: Any = document.get(key) if isinstance(document, dict) else None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < 1e12 else None
-
-
-def text_list(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def account_from_row(value: Any) -> Account | None:
@@ -2036,11 +2072,6 @@ def is_wrapper_of(clone: Clone, path: str) -> bool:
     return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_owners(clone)
 
 
-def staged_name(target: str, change_id: str) -> str:
-    """The temporary half of a file that a change puts in place."""
-    return os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.codex-mirror-{change_id}")
-
-
 def refuse_taken_command(name: str, places: Places, path: str) -> None:
     """Refuses a name whose wrapper would replace, or be shadowed by, something that isn't ours. Raises MirrorError."""
     target = os.path.join(places.bin_dir, name)
@@ -2231,6 +2262,11 @@ class Plan(NamedTuple):
     staged: tuple[StagedFile, ...] = ()
     to_delete: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+
+
+def staged_name(target: str, change_id: str) -> str:
+    """The temporary half of a file that a change puts in place."""
+    return os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.codex-mirror-{change_id}")
 
 
 def plan_from(content: bytes) -> Plan:
@@ -2577,14 +2613,6 @@ def mirror_home_lock(context: Context, what: str) -> contextlib.AbstractContextM
     return hold_lock(
         lock_file(context.places), what, seconds, lambda holder: context.report(f"waiting for {holder}", 0, 0)
     )
-
-
-def lock_file(places: Places) -> str:
-    return os.path.join(places.mirror_home, "lock")
-
-
-def reserve_file(places: Places) -> str:
-    return os.path.join(places.mirror_home, "reserve")
 
 
 def restore_reserve(places: Places) -> None:
@@ -3368,16 +3396,225 @@ def refuse_changed_file(path: str, before: Identity | None) -> None:
         raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
 
 
+# --- Settings -------------------------------------------------------------------------------------
+
+
+CONFIG_LIMIT = 4 << 20
+
+
+UPDATE_PROMPT = "check_for_update_on_startup"
+
+
+PIN_SETTINGS = {
+    UPDATE_PROMPT: "false",
+    "cli_auth_credentials_store": '"file"',
+    "mcp_oauth_credentials_store": '"file"',
+}
+
+
+PIN_FEATURE = "daemon_auto_start"
+
+
+PIN_COMMENT = """\
+# Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
+# server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
+"""
+
+
+NEW_CONFIG = (
+    PIN_COMMENT
+    + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
+    + f"\n[features]\n{PIN_FEATURE} = false\n"
+)
+
+
+UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
+
+
+FOREIGN_PLACES = ("sqlite_home", "log_dir")
+
+
+# The parts of a TOML text in which a bracket, a `=` or a line's end means nothing.
+TOML_OPAQUE = r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*'''
+
+
+class ConfigStatement(NamedTuple):
+    """A statement of a config.toml: its text, the table that it stands in, and its key by parts with its value as
+    written; a header and a comment have no key."""
+
+    text: str
+    table: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    value: str = ""
+
+
+def read_config(codex_home: str) -> bytes | None:
+    """The bytes of a Codex home's settings, or None when it has none. Raises OSError."""
+    return read_or_none(config_file(codex_home), CONFIG_LIMIT)
+
+
+def config_text(codex_home: str) -> str:
+    """The settings for a look at them; none where they can't be read."""
+    try:
+        return (read_config(codex_home) or b"").decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=8)
+def config_values(config: str) -> Mapping[str, str]:
+    """The values in a config.toml, as written, by `key` or `table.key`, also those inside `{}`; doctor asks for them
+    twice. `tomllib` came with 3.11."""
+    settings: dict[str, str] = {}
+    for setting in config_statements(config):
+        if setting.key:
+            name = ".".join((*setting.table, *setting.key))
+            settings[name] = setting.value
+            if setting.value.startswith("{"):
+                parts = (part.partition("=") for part in setting.value.strip("{} ").split(","))
+                settings |= {".".join((name, *key_parts(key))): value.strip() for key, _, value in parts}
+    return settings
+
+
+def config_statements(config: str) -> Iterator[ConfigStatement]:
+    """The statements of a config.toml in their order; their texts together are all of it, whatever it is."""
+    plain = re.sub(
+        TOML_OPAQUE, lambda part: (" " if part[0][0] == "#" else "x") * len(part[0]), config, flags=re.DOTALL
+    )
+    table: tuple[str, ...] = ()
+    start, depth = 0, 0
+    for line in re.finditer(r"[^\n]*\n|[^\n]+", plain):
+        is_header = depth == 0 and line[0].lstrip().startswith("[")
+        depth += 0 if is_header else len(re.findall(r"[\[{]", line[0])) - len(re.findall(r"[\]}]", line[0]))
+        if depth > 0:
+            continue
+        text, shown, depth, start = config[start : line.end()], plain[start : line.end()], 0, line.end()
+        if is_header:
+            header = re.match(r"(\s*\[\[?)[^\]]*", shown)
+            table = key_parts(text[len(header[1]) : header.end()] if header else "")
+            table = ("[[", *table) if shown.lstrip().startswith("[[") else table
+        at = -1 if is_header else shown.find("=")
+        key = key_parts(text[:at]) if at >= 0 else ()
+        yield ConfigStatement(text, table, key, text[at + 1 : len(shown.rstrip())].strip() if key else "")
+    if start < len(config):
+        yield ConfigStatement(config[start:], table)
+
+
+def key_parts(text: str) -> tuple[str, ...]:
+    """The parts of a dotted key, without quotes and escapes."""
+    parts = re.findall(r"""(?s)"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s."']+)""", text)
+    return tuple(unescape_toml(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
+
+
+def unescape_toml(text: str) -> str:
+    try:
+        return text.encode("ascii", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError:
+        return text
+
+
+def keeps_login_in_keyring(codex_home: str) -> bool:
+    """Does this home's config.toml keep the login in the system's keyring?"""
+    store = config_values(config_text(codex_home)).get("cli_auth_credentials_store", "")
+    return store.strip("\"'") in ("keyring", "auto")
+
+
+def complaints_about_pin(clone: Clone) -> list[str]:
+    """The settings that would let this clone's Codex slip its pin."""
+    settings = config_values(config_text(codex_home_of(clone)))
+    loose = [key for key in (UPDATE_PROMPT, f"features.{PIN_FEATURE}") if settings.get(key) != "false"]
+    updater = read_json_object(updater_file(clone)).get("updater")
+    if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
+        loose.append("app-server-daemon/settings.json")
+    return loose
+
+
+def with_pin_settings(config: str, foreign: bool) -> str:
+    """A config.toml with our top-level settings; in a clone's own, another choice of where logins are kept stays.
+
+    From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
+    those that name the places of databases and logs, which two homes must not share."""
+    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {UPDATE_PROMPT}
+    statements = config_statements(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
+    kept, there = [], set()
+    for one in statements:
+        name = one.key[0] if len(one.key) == 1 and not one.table else ""
+        if name not in dropped and not (foreign and name.startswith("forced_")):
+            kept.append(one.text)
+            there.add(name)
+    settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items() if key not in there)
+    return PIN_COMMENT + settings + "".join(kept)
+
+
+def with_feature_off(config: bytes) -> bytes:
+    """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
+    text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
+    texts = [statement_with_feature_off(one) for one in config_statements(text)]
+    if config_values("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
+        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in config_statements("".join(texts))]
+        header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
+        inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
+        if header >= 0:
+            texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
+        elif inline >= 0:
+            begun = re.compile(r"\{\s*(\})?")
+            texts[inline] = begun.sub(lambda end: f"{{ {setting}{' }' if end[1] else ', '}", texts[inline], count=1)
+        elif any(one and not one.table for one in named):
+            texts.insert(0, f"features.{setting}\n")
+        else:
+            texts = ["".join(texts).rstrip(), f"\n\n[features]\n{setting}\n"]
+    return "".join(texts).encode("utf-8", "surrogateescape")
+
+
+def statement_with_feature_off(one: ConfigStatement) -> str:
+    """The text of a statement with the pin's feature off where it is on, a profile's, too."""
+    if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
+        return re.sub(r"=\s*true\b", "= false", one.text, count=1)
+    if one.key[-1:] == ("features",) and one.value.startswith("{"):
+        return re.sub(rf"({PIN_FEATURE}[\"']?\s*=\s*)true\b", r"\1false", one.text)
+    return one.text
+
+
+def pinned_config(change: Change, clone: Clone, context: Context, config: bytes, foreign: bool = True) -> bytes:
+    """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
+
+    Raises MirrorError when Codex can't read them."""
+    home = change.scratch()
+    path = config_file(home)
+    held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
+    forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
+    if forced:
+        what = f"these settings have {forced[0]}, which can log a clone out"
+        raise MirrorError(what, "take it out of them", REFUSED)
+    write_new(path, held.encode("utf-8", "surrogateescape"))
+    check_settings_start(clone, context, home, "features", "disable", PIN_FEATURE)
+    write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
+    check_settings_start(clone, context, home, "login", "status")
+    return read_whole(path, CONFIG_LIMIT)
+
+
+def check_settings_start(clone: Clone, context: Context, home: str, *arguments: str) -> None:
+    """Starts the clone's Codex once on the settings in this CODEX_HOME. Raises MirrorError when it can't read them."""
+    program = launch_program(clone, context.places, context.env, arguments)
+    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
+    if answer.code in (None, 126) or b"rror loading config" in answer.err:
+        words = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), "").split()
+        said = " ".join(words)[:300] or "it does not answer"
+        what = f"Codex {clone.runtime.version} can't read these settings: {said}"
+        raise MirrorError(what, "mend that config.toml", REFUSED)
+
+
+def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: bytes) -> None:
+    """Stages the settings of a clone, to take the place of those that were read and of no later ones."""
+    seen = digest_of_bytes(before) if before is not None else ""
+    change.stage(config_file(codex_home_of(clone)), wanted, 0o600, replaces=True, seen=seen)
+
+
 # --- Accounts -------------------------------------------------------------------------------------
 
 LOGIN_LIMIT = 1 << 20
-CONFIG_LIMIT = 4 << 20
 OTHER_LOGINS = ("personal_access_token", "agent_identity", "bedrock_api_key", "bedrock")
 OPENAI_CLAIM = "https://api.openai.com/"
-
-
-def login_file(codex_home: str) -> str:
-    return os.path.join(codex_home, "auth.json")
 
 
 def account_of(clone: Clone) -> Account:
@@ -3465,95 +3702,6 @@ def account_text(account: Account) -> str:
         return f"{account.email or 'ChatGPT'} ({facts})" if facts else account.email or "ChatGPT"
     texts = {"none": "not logged in", "api-key": f"API key {account.key}", "other": "other login"}
     return {**texts, "keyring": "kept in the keyring"}.get(account.kind, "unknown")
-
-
-def keeps_login_in_keyring(codex_home: str) -> bool:
-    """Does this home's config.toml keep the login in the system's keyring?"""
-    store = config_values(config_text(codex_home)).get("cli_auth_credentials_store", "")
-    return store.strip("\"'") in ("keyring", "auto")
-
-
-def config_file(codex_home: str) -> str:
-    return os.path.join(codex_home, "config.toml")
-
-
-def read_config(codex_home: str) -> bytes | None:
-    """The bytes of a Codex home's settings, or None when it has none. Raises OSError."""
-    return read_or_none(config_file(codex_home), CONFIG_LIMIT)
-
-
-def config_text(codex_home: str) -> str:
-    """The settings for a look at them; none where they can't be read."""
-    try:
-        return (read_config(codex_home) or b"").decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=8)
-def config_values(config: str) -> Mapping[str, str]:
-    """The values in a config.toml, as written, by `key` or `table.key`, also those inside `{}`; doctor asks for them
-    twice. `tomllib` came with 3.11."""
-    settings: dict[str, str] = {}
-    for setting in config_statements(config):
-        if setting.key:
-            name = ".".join((*setting.table, *setting.key))
-            settings[name] = setting.value
-            if setting.value.startswith("{"):
-                parts = (part.partition("=") for part in setting.value.strip("{} ").split(","))
-                settings |= {".".join((name, *key_parts(key))): value.strip() for key, _, value in parts}
-    return settings
-
-
-class ConfigStatement(NamedTuple):
-    """A statement of a config.toml: its text, the table that it stands in, and its key by parts with its value as
-    written; a header and a comment have no key."""
-
-    text: str
-    table: tuple[str, ...] = ()
-    key: tuple[str, ...] = ()
-    value: str = ""
-
-
-# The parts of a TOML text in which a bracket, a `=` or a line's end means nothing.
-TOML_OPAQUE = r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*'''
-
-
-def config_statements(config: str) -> Iterator[ConfigStatement]:
-    """The statements of a config.toml in their order; their texts together are all of it, whatever it is."""
-    plain = re.sub(
-        TOML_OPAQUE, lambda part: (" " if part[0][0] == "#" else "x") * len(part[0]), config, flags=re.DOTALL
-    )
-    table: tuple[str, ...] = ()
-    start, depth = 0, 0
-    for line in re.finditer(r"[^\n]*\n|[^\n]+", plain):
-        is_header = depth == 0 and line[0].lstrip().startswith("[")
-        depth += 0 if is_header else len(re.findall(r"[\[{]", line[0])) - len(re.findall(r"[\]}]", line[0]))
-        if depth > 0:
-            continue
-        text, shown, depth, start = config[start : line.end()], plain[start : line.end()], 0, line.end()
-        if is_header:
-            header = re.match(r"(\s*\[\[?)[^\]]*", shown)
-            table = key_parts(text[len(header[1]) : header.end()] if header else "")
-            table = ("[[", *table) if shown.lstrip().startswith("[[") else table
-        at = -1 if is_header else shown.find("=")
-        key = key_parts(text[:at]) if at >= 0 else ()
-        yield ConfigStatement(text, table, key, text[at + 1 : len(shown.rstrip())].strip() if key else "")
-    if start < len(config):
-        yield ConfigStatement(config[start:], table)
-
-
-def key_parts(text: str) -> tuple[str, ...]:
-    """The parts of a dotted key, without quotes and escapes."""
-    parts = re.findall(r"""(?s)"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s."']+)""", text)
-    return tuple(unescape_toml(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
-
-
-def unescape_toml(text: str) -> str:
-    try:
-        return text.encode("ascii", "backslashreplace").decode("unicode_escape")
-    except UnicodeDecodeError:
-        return text
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -3653,29 +3801,11 @@ def left_percent(usage: Usage, now: float) -> float | None:
 
 # --- Home directory -------------------------------------------------------------------------------
 
-UPDATE_PROMPT = "check_for_update_on_startup"
-PIN_SETTINGS = {
-    UPDATE_PROMPT: "false",
-    "cli_auth_credentials_store": '"file"',
-    "mcp_oauth_credentials_store": '"file"',
-}
-PIN_FEATURE = "daemon_auto_start"
-PIN_COMMENT = """\
-# Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
-# server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
-"""
-NEW_CONFIG = (
-    PIN_COMMENT
-    + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
-    + f"\n[features]\n{PIN_FEATURE} = false\n"
-)
-UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
 SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
 SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
 HOME_MARKS = ("config.toml", "auth.json", "sessions", *SETTINGS_COPIED)
 NEVER_SHARED = (".codex", ".codex-mirror")
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
-FOREIGN_PLACES = ("sqlite_home", "log_dir")
 NOT_OWN = (".codex", ".cache", ".npm", "go/pkg", ".cargo/registry")
 
 
@@ -3702,95 +3832,6 @@ def build_home(clone: Clone, places: Places) -> None:
         make_directories(directory, synced=False)
     write_new(config_file(codex_home_of(clone)), NEW_CONFIG.encode())
     write_new(updater_file(clone), UPDATER_SETTINGS.encode())
-
-
-def updater_file(clone: Clone) -> str:
-    return os.path.join(codex_home_of(clone), "app-server-daemon", "settings.json")
-
-
-def complaints_about_pin(clone: Clone) -> list[str]:
-    """The settings that would let this clone's Codex slip its pin."""
-    settings = config_values(config_text(codex_home_of(clone)))
-    loose = [key for key in (UPDATE_PROMPT, f"features.{PIN_FEATURE}") if settings.get(key) != "false"]
-    updater = read_json_object(updater_file(clone)).get("updater")
-    if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
-        loose.append("app-server-daemon/settings.json")
-    return loose
-
-
-def with_pin_settings(config: str, foreign: bool) -> str:
-    """A config.toml with our top-level settings; in a clone's own, another choice of where logins are kept stays.
-
-    From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
-    those that name the places of databases and logs, which two homes must not share."""
-    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {UPDATE_PROMPT}
-    statements = config_statements(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
-    kept, there = [], set()
-    for one in statements:
-        name = one.key[0] if len(one.key) == 1 and not one.table else ""
-        if name not in dropped and not (foreign and name.startswith("forced_")):
-            kept.append(one.text)
-            there.add(name)
-    settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items() if key not in there)
-    return PIN_COMMENT + settings + "".join(kept)
-
-
-def pinned_config(change: Change, clone: Clone, context: Context, config: bytes, foreign: bool = True) -> bytes:
-    """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
-
-    Raises MirrorError when Codex can't read them."""
-    home = change.scratch()
-    path = config_file(home)
-    held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
-    forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
-    if forced:
-        what = f"these settings have {forced[0]}, which can log a clone out"
-        raise MirrorError(what, "take it out of them", REFUSED)
-    write_new(path, held.encode("utf-8", "surrogateescape"))
-    check_settings_start(clone, context, home, "features", "disable", PIN_FEATURE)
-    write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
-    check_settings_start(clone, context, home, "login", "status")
-    return read_whole(path, CONFIG_LIMIT)
-
-
-def check_settings_start(clone: Clone, context: Context, home: str, *arguments: str) -> None:
-    """Starts the clone's Codex once on the settings in this CODEX_HOME. Raises MirrorError when it can't read them."""
-    program = launch_program(clone, context.places, context.env, arguments)
-    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
-    if answer.code in (None, 126) or b"rror loading config" in answer.err:
-        words = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), "").split()
-        said = " ".join(words)[:300] or "it does not answer"
-        what = f"Codex {clone.runtime.version} can't read these settings: {said}"
-        raise MirrorError(what, "mend that config.toml", REFUSED)
-
-
-def with_feature_off(config: bytes) -> bytes:
-    """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
-    text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
-    texts = [statement_with_feature_off(one) for one in config_statements(text)]
-    if config_values("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
-        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in config_statements("".join(texts))]
-        header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
-        inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
-        if header >= 0:
-            texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
-        elif inline >= 0:
-            begun = re.compile(r"\{\s*(\})?")
-            texts[inline] = begun.sub(lambda end: f"{{ {setting}{' }' if end[1] else ', '}", texts[inline], count=1)
-        elif any(one and not one.table for one in named):
-            texts.insert(0, f"features.{setting}\n")
-        else:
-            texts = ["".join(texts).rstrip(), f"\n\n[features]\n{setting}\n"]
-    return "".join(texts).encode("utf-8", "surrogateescape")
-
-
-def statement_with_feature_off(one: ConfigStatement) -> str:
-    """The text of a statement with the pin's feature off where it is on, a profile's, too."""
-    if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
-        return re.sub(r"=\s*true\b", "= false", one.text, count=1)
-    if one.key[-1:] == ("features",) and one.value.startswith("{"):
-        return re.sub(rf"({PIN_FEATURE}[\"']?\s*=\s*)true\b", r"\1false", one.text)
-    return one.text
 
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
@@ -4339,12 +4380,6 @@ def stage_settings(change: Change, clone: Clone, context: Context, source: str) 
             change.stage(f"{config_file(target)}.before-{change.id}", before, 0o600, replaces=False)
         stage_config(change, clone, before, pinned_config(change, clone, context, config))
     return own
-
-
-def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: bytes) -> None:
-    """Stages the settings of a clone, to take the place of those that were read and of no later ones."""
-    seen = digest_of_bytes(before) if before is not None else ""
-    change.stage(config_file(codex_home_of(clone)), wanted, 0o600, replaces=True, seen=seen)
 
 
 # --- Export and import ----------------------------------------------------------------------------
@@ -4945,6 +4980,28 @@ FINDINGS = (
 # --- Repair ---------------------------------------------------------------------------------------
 
 
+def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
+    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
+    facts: list[Facts] = []
+    for _ in range(3 if clones else 0):
+        around = inspection_context(registry, installed_without_starting(context.env), deep)
+        facts = inspect_clones(clones, around, context)
+        registry = read_registry(context.places)
+        now = {clone.id: clone for clone in registry.clones}
+        clones = [now[clone.id] for clone in clones if clone.id in now]
+        if [one.clone for one in facts] == clones:
+            break
+    return [one for one in facts if one.clone in clones]
+
+
+def attempt_repair(deed: Callable[[], list[str]]) -> list[str]:
+    """What was mended, or why it could not be, in words."""
+    try:
+        return deed()
+    except (MirrorError, OSError) as error:
+        return [error_line_with_hint(error)]
+
+
 def repairs_for(facts: Facts) -> list[Callable[[Context, Clone], list[str]]]:
     """What can be put right in a clone without losing anything, each on its own."""
     mends = (
@@ -5244,21 +5301,6 @@ def old_processes_text(updated: UpdateResult) -> list[str]:
         return []
     running, version = ", ".join(map(str, pids)), updated.before.runtime.version
     return [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"]
-
-
-def error_line(error: MirrorError | OSError) -> str:
-    """An error in one line; of a file that was to get another's name, that one is named."""
-    if isinstance(error, MirrorError):
-        return error.message
-    if not isinstance(error.filename, (str, bytes)):
-        return error.strerror or str(error)
-    path = re.sub(r"/\.([^/]+)\.codex-mirror-[0-9a-f]{8}\Z", r"/\1", os.fsdecode(error.filename))
-    return f"{path}: {error.strerror}"
-
-
-def error_line_with_hint(error: MirrorError | OSError) -> str:
-    hint = error.hint if isinstance(error, MirrorError) else ""
-    return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
 def hint_for(error: OSError) -> str:
@@ -5824,28 +5866,6 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     return report_of_doctor(healths, state, notes)
 
 
-def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
-    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
-    facts: list[Facts] = []
-    for _ in range(3 if clones else 0):
-        around = inspection_context(registry, installed_without_starting(context.env), deep)
-        facts = inspect_clones(clones, around, context)
-        registry = read_registry(context.places)
-        now = {clone.id: clone for clone in registry.clones}
-        clones = [now[clone.id] for clone in clones if clone.id in now]
-        if [one.clone for one in facts] == clones:
-            break
-    return [one for one in facts if one.clone in clones]
-
-
-def attempt_repair(deed: Callable[[], list[str]]) -> list[str]:
-    """What was mended, or why it could not be, in words."""
-    try:
-        return deed()
-    except (MirrorError, OSError) as error:
-        return [error_line_with_hint(error)]
-
-
 def show_usage(context: Context, *, name: str = "") -> Outcome:
     registry, now = read_registry(context.places), time.time()
     clones = [clone_named(registry, name)] if name else list(registry.clones)
@@ -6081,18 +6101,25 @@ def names_and_start(program: str) -> tuple[list[str], list[str]]:
     return names or ["codex-mirror"], [os.path.abspath(words[0])] if "/" in words[0] else words
 
 
+def completion_handler(commands: Callable[[], Sequence[Command]]) -> Callable[..., Outcome]:
+    """The handler of `completion` over these commands, of which it is one itself."""
+
+    def completion(context: Context, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
+        """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
+        if arguments:
+            words = split_unfinished_line(arguments[0])[1:] if shell == "bash" else arguments
+            more, offers = completions_for(commands(), words, context.places)
+            return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
+        text = completion_text(shell, *names_and_start(context.program))
+        return Outcome(lines=tuple(text.split("\n")), stream=lambda file: write_text(file, text))
+
+    return completion
+
+
 # --- Command table --------------------------------------------------------------------------------
 
 
-def completion(context: Context, *, shell: str, arguments: Sequence[str] = ()) -> Outcome:
-    """The shell's script, or, for that script, what could stand where the cursor is behind these words."""
-    if arguments:
-        words = split_unfinished_line(arguments[0])[1:] if shell == "bash" else arguments
-        more, offers = completions_for(COMMANDS, words, context.places)
-        return Outcome(table=Table(("WORD", "MEANING"), ((more, ""), *offers)))
-    text = completion_text(shell, *names_and_start(context.program))
-    return Outcome(lines=tuple(text.split("\n")), stream=lambda file: write_text(file, text))
-
+completion: Callable[..., Outcome] = completion_handler(lambda: COMMANDS)
 
 NAMES = {"metavar": "NAME", "type": str.strip}
 NAME_OF_CLONE = Argument(("name",), "the clone", NAMES)
@@ -6115,7 +6142,7 @@ SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real h
 KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="a hidden variable that this clone may see")
 SETTINGS = option_argument("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
 
-COMMANDS = (
+COMMANDS: tuple[Command, ...] = (
     Command(
         ("create",),
         "make a clone with its own pinned Codex, HOME and login",

@@ -426,8 +426,8 @@ def test_a_command_with_an_unspeakable_name_completes_codex_mirror(clones: Home,
 
 
 def test_a_new_row_of_the_command_table_shows_up_by_itself(clones: Home, shell: Shell) -> None:
+    start = "\nCOMMANDS: tuple[Command, ...] = (\n"
     row = """
-COMMANDS = (
     Command(
         ("polish", "brass"),
         "make it shine",
@@ -436,7 +436,7 @@ COMMANDS = (
     ),
 """
     changed = clones.base / "changed.py"
-    changed.write_text(PROGRAM.read_text(encoding="utf-8").replace("\nCOMMANDS = (\n", row), encoding="utf-8")
+    changed.write_text(PROGRAM.read_text(encoding="utf-8").replace(start, start + row[1:]), encoding="utf-8")
     install(clones, program=changed)
     expected = {
         "codex-mirror pol": {"polish"},
