@@ -1933,8 +1933,9 @@ def check_mirror_home(places: Places) -> None:
 
 # --- Launch ---------------------------------------------------------------------------------------
 
-LOGIN_VARIABLES = (  # Each would change who is logged in; tested with Codex 0.169.0.
+LOGIN_VARIABLES = (  # Each would change who is logged in, or that anybody is; tested with Codex 0.171.0.
     *("CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_FEDERATION_RULE_ID", "OPENAI_IDENTITY_TOKEN_FILE"),
+    *("OPENAI_IDENTITY_TOKEN_SOURCE", "OPENAI_SPIFFE_ID", "OPENAI_SPIFFE_AUDIENCE"),
     *("OPENAI_WORKLOAD_IDENTITY_CONTEXT", "OPENAI_ORGANIZATION", "OPENAI_PROJECT"),
 )
 HIDDEN_VARIABLES = (
@@ -2641,8 +2642,9 @@ def lock_seconds(env: Mapping[str, str]) -> float:
 INSTALL_ADVICE = "npm install -g @openai/codex, brew install codex, or the installer of github.com/openai/codex"
 LAYOUTS = {  # A native package by its entry: the helpers that must lie beside it, below the package directory.
     "bin/codex": ("bin/codex-code-mode-host", "codex-path/rg", "codex-resources/bwrap"),
-    "codex/codex": ("path/rg",),  # Up to 0.120.
+    "codex/codex": ("path/rg",),  # Up to 0.131.
 }
+HELPER_SINCE = {"bin/codex-code-mode-host": "0.143.0"}  # Older packages are whole without it (0.135 to 0.142 looked at).
 MACHINES = {
     ("Linux", "x86_64"): ("linux-x64", "x86_64-unknown-linux-musl"),
     ("Linux", "aarch64"): ("linux-arm64", "aarch64-unknown-linux-musl"),
@@ -2674,20 +2676,25 @@ def version_in(document: Mapping[str, Any]) -> str:
 
 
 def native_package(directory: str) -> CodexPackage | None:
-    """The native package in this very directory, which describes itself, or up to 0.120 has `path/` beside `codex/`."""
+    """The native package in this very directory, which describes itself, or up to 0.131 has `path/` beside `codex/`."""
     described = parse_json_object(read_or_none(os.path.join(directory, "codex-package.json"), 1 << 20))
     entry = "bin/codex" if described else "codex/codex"
     is_package = described or os.path.isdir(os.path.join(directory, "path"))
     if not is_package or not os.path.isfile(os.path.join(directory, entry)):
         return None
-    wanted = [
-        helper for helper in LAYOUTS[entry] if platform_names()[0].startswith("linux") or not helper.endswith("bwrap")
-    ]
-    missing = tuple(helper for helper in wanted if not os.path.isfile(os.path.join(directory, helper)))
-    if described and not version_in(described):
-        missing += (f"a version (its package says {text_in(described, 'version')})",)
     version = version_in(described or read_json_object(os.path.join(directory, "../../package.json")))
+    wanted = helpers_of(entry, version)
+    missing = tuple(helper for helper in wanted if not os.path.isfile(os.path.join(directory, helper)))
+    if described and not version:
+        missing += (f"a version (its package says {text_in(described, 'version')})",)
     return CodexPackage(directory, entry, "binary", version, missing)
+
+
+def helpers_of(entry: str, version: str) -> list[str]:
+    """The helpers without which a native package of this layout and version is not whole; an unknown one needs all."""
+    on_linux = platform_names()[0].startswith("linux")
+    wanted = [helper for helper in LAYOUTS[entry] if on_linux or not helper.endswith("bwrap")]
+    return [one for one in wanted if not version or not is_newer(HELPER_SINCE.get(one, version), version)]
 
 
 def package_of_binary(binary: str) -> CodexPackage:
@@ -4476,9 +4483,6 @@ def refuse_unmovable_login(home: str) -> None:
 # --- Inspection -----------------------------------------------------------------------------------
 
 STATUS_SECONDS = 5
-SOCKET_TAIL = "/app-server-control/app-server-control.sock"
-SOCKET_LIMITS = {"Darwin": 103}
-SOCKET_LIMIT = 107
 
 
 class Facts(NamedTuple):
@@ -4498,7 +4502,6 @@ class Facts(NamedTuple):
     account: Account
     loose: tuple[str, ...]
     overrides: tuple[str, ...]
-    socket_excess: int
     unused: tuple[str, ...]
     twins: tuple[str, ...]
     newer: str
@@ -4561,7 +4564,6 @@ def inspect_files(clone: Clone, surroundings: InspectionContext, context: Contex
     installed, manifest = surroundings.installed, manifest_of(clone.runtime.path)
     directories = [base_of(clone), home_of(clone), codex_home, runtimes_of(clone)]
     private = [path for path in directories[:3] if os.path.isdir(path) and os.stat(path).st_mode & 0o077]
-    socket_limit = SOCKET_LIMITS.get(os.uname().sysname, SOCKET_LIMIT)
     found = next(find_on_path(clone.name, context.env.get("PATH", "")), "")
     is_ours = bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
     return Facts(
@@ -4579,7 +4581,6 @@ def inspect_files(clone: Clone, surroundings: InspectionContext, context: Contex
         account=account,
         loose=tuple(complaints_about_pin(clone)),
         overrides=tuple(hidden_login_variables(clone, context.env)),
-        socket_excess=max(len(os.fsencode(codex_home + SOCKET_TAIL)) - socket_limit, 0),
         unused=tuple(unused_runtimes(clone)),
         twins=tuple(other.name for other in others if is_same_account(account, surroundings.accounts[other.id])),
         newer=installed.version if installed and is_newer(installed.version, clone.runtime.version) else "",
@@ -4816,13 +4817,6 @@ def path_complaint(facts: Facts) -> str:
     return "" if facts.on_path or facts.shadow else off_path_text(os.path.dirname(facts.clone.wrapper))
 
 
-def socket_complaint(facts: Facts) -> str:
-    if not facts.socket_excess:
-        return ""
-    what = f"its path is {facts.socket_excess} bytes too long for the socket of Codex's background server"
-    return what if f"features.{PIN_FEATURE}" in facts.loose else f"{what}, which is off"
-
-
 def twin_complaint(facts: Facts) -> str:
     if not facts.twins:
         return ""
@@ -4967,7 +4961,6 @@ FINDINGS = (
         "unset it, unless another program needs it",
     ),
     Finding("path", "info", path_complaint, "{path_fix}"),
-    Finding("socket-path", "info", socket_complaint, ""),
     Finding(
         "newer-codex",
         "info",

@@ -1544,15 +1544,6 @@ def test_a_login_variable_in_the_environment_is_information(cm: Launched, house:
     assert (problem["severity"], evidence in problem["what"], cm("doctor").code) == ("info", True, 0)
 
 
-def test_a_socket_path_beyond_the_systems_limit_is_named(cm: Launched, house: Home) -> None:
-    root = house.base / ("x" * 60)
-    cm("create", "new", "--root", root, check=True)
-    found = problems(cm)
-    limit = 103 if sys.platform == "darwin" else 107
-    socket = f"{root}/.codex-mirror/home/.codex/app-server-control/app-server-control.sock"
-    assert str(len(socket) - limit) in found["new", "socket-path"]["what"] and ("work", "socket-path") not in found
-
-
 def test_what_the_earlier_program_left_is_named_but_not_taken_away(cm: Launched, house: Home) -> None:
     left = [house.mirror / "registry.json.lock", house.mirror / "registry.json.tmp-1-2"]
     left.append(house.mirror / "clones/work/.codex-mirror/runtime.backup-1")

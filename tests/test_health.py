@@ -42,7 +42,6 @@ FINE = {
     "account": cm.Account("none"),
     "loose": (),
     "overrides": (),
-    "socket_excess": 0,
     "unused": (),
     "twins": (),
     "newer": "",
@@ -89,7 +88,6 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unused": ("/r/old",)}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ("CODEX_API_KEY",)}, "login-override", INFO, "CODEX_API_KEY"),
     ({"on_path": False}, "path", INFO, "bin is not on PATH"),
-    ({"socket_excess": 7}, "socket-path", INFO, "7 bytes too long"),
     ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
 ]  # fmt: skip
 

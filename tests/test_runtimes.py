@@ -251,6 +251,22 @@ def test_an_incomplete_package_is_refused_by_the_names_of_what_is_missing(
         assert list(cm.find_package(change, home.env, str(package), True).missing) == missing
 
 
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [
+        *(("0.135.0", []), ("0.140.0", []), ("0.142.5", []), ("0.143.0-alpha.2", [])),
+        *(("0.143.0", HELPERS[:1]), ("0.144.6", HELPERS[:1]), ("0.171.0", HELPERS[:1]), ("1.0.0", HELPERS[:1])),
+    ],
+)
+def test_a_package_of_before_the_code_mode_host_is_whole_without_it_and_no_other_is(
+    home: Home, version: str, missing: list[str]
+) -> None:
+    package = fake_codex(home.base / "package", version)
+    (package / HELPERS[0]).unlink()
+    found = cm.native_package(str(package))
+    assert found and (list(found.missing), found.version) == (missing, version)
+
+
 def bare_caskroom(home: Home) -> Path:
     made = fake_codex(home.base / "made")
     binary = write(home.base / "Caskroom" / "codex" / "0.143.0" / f"codex-{TRIPLE}", (made / "bin/codex").read_text())
