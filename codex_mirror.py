@@ -2644,7 +2644,9 @@ LAYOUTS = {  # A native package by its entry: the helpers that must lie beside i
     "bin/codex": ("bin/codex-code-mode-host", "codex-path/rg", "codex-resources/bwrap"),
     "codex/codex": ("path/rg",),  # Up to 0.131.
 }
-HELPER_SINCE = {"bin/codex-code-mode-host": "0.143.0"}  # Older packages are whole without it (0.135 to 0.142 looked at).
+HELPER_SINCE = {
+    "bin/codex-code-mode-host": "0.143.0"
+}  # Older packages are whole without it (0.135 to 0.142 looked at).
 MACHINES = {
     ("Linux", "x86_64"): ("linux-x64", "x86_64-unknown-linux-musl"),
     ("Linux", "aarch64"): ("linux-arm64", "aarch64-unknown-linux-musl"),
