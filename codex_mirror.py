@@ -628,12 +628,24 @@ BLOCK_START = "# >>> codex-mirror PATH >>>"
 BLOCK_END = "# <<< codex-mirror PATH <<<"
 BLOCK_TORN = "# The line above had no end before this block came."
 BLOCK_ALONE = "# This file was made for this block; directories made for it: "
-BLOCK_NOTE = "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away."
+PATH_MARKS = (BLOCK_START, BLOCK_END)
+SHIM_MARKS = ("# >>> codex-mirror shim >>>", "# <<< codex-mirror shim <<<")
+BLOCK_NOTES = {
+    PATH_MARKS: "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away.",
+    SHIM_MARKS: "# Written by `codex-mirror shim install`; `codex-mirror shim remove` takes it away.",
+}
 # The line that puts a directory, written as @, on PATH. It ends in a comment, so that it also works in a file whose
 # lines end with a carriage return.
 PATH_LINES = {
     "sh": 'case ":${PATH}:" in *:@:*) ;; *) export PATH=@"${PATH:+:${PATH}}" ;; esac #',
     "fish": "contains -- @ $PATH; or set -gx PATH @ $PATH #",
+}
+# The line that takes a directory out of PATH and puts it in front again, wherever others have put themselves.
+FRONT_LINES = {
+    "sh": "cm_path=:$PATH: && while case $cm_path in *:@:*) ;; *) false ;; esac; do "
+    "cm_path=${cm_path%%:@:*}:${cm_path#*:@:}; done; cm_path=${cm_path#:}; "
+    "export PATH=@:${cm_path%:}; unset cm_path #",
+    "fish": "set -gx PATH @ (for entry in $PATH; test $entry = @; or echo $entry; end) #",
 }
 
 # Each asks the program, which prints what the shell adds of its own (files, directories or nothing), then a line
@@ -728,15 +740,15 @@ def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
     return "\n".join(["#!/bin/sh", mark, *settings]) + WRAPPER_CODE
 
 
-def path_line(directory: str, shell: str) -> str:
+def path_line(directory: str, shell: str, models: Mapping[str, str] = PATH_LINES) -> str:
     """The line of an rc file that puts a directory on PATH once, whatever it is called."""
-    quote, model = (fish_quote, PATH_LINES["fish"]) if shell == "fish" else (shell_quote, PATH_LINES["sh"])
+    quote, model = (fish_quote, models["fish"]) if shell == "fish" else (shell_quote, models["sh"])
     return model.replace("@", quote(directory))
 
 
-def path_block(lines: Sequence[str]) -> list[str]:
+def path_block(lines: Sequence[str], marks: tuple[str, str] = PATH_MARKS) -> list[str]:
     """The managed lines of an rc file, none for no directories; what the last one names comes first on PATH."""
-    return [BLOCK_START, BLOCK_NOTE, *lines, BLOCK_END] if lines else []
+    return [marks[0], BLOCK_NOTES[marks], *lines, marks[1]] if lines else []
 
 
 def path_lines(text: bytes) -> dict[str, str]:
@@ -752,26 +764,30 @@ def path_lines(text: bytes) -> dict[str, str]:
     return found
 
 
-def replace_block(text: bytes | None, block: Sequence[str], directories: int = 0) -> bytes | None:
+def replace_block(
+    text: bytes | None, block: Sequence[str], directories: int = 0, marks: tuple[str, str] = PATH_MARKS
+) -> bytes | None:
     """The rc file's bytes with this block in place of ours, or at the end; without ours when the block is empty.
 
     Every other byte stays as it is, and taking the block away gives back the file of before, None for no file at all;
     to that end the block remembers how it found the file, and how many directories were made for it.
     Raises ValueError when the markers don't pair up."""
     lines = re.findall(rb"[^\n]*\n|[^\n]+", text or b"")
-    pair = [BLOCK_START.encode(), BLOCK_END.encode()]
-    marks = [i for i, line in enumerate(lines) if line.strip() in pair]
-    if marks and [lines[i].strip() for i in marks] != pair:
+    pair = [mark.encode() for mark in marks]
+    found = [i for i, line in enumerate(lines) if line.strip() in pair]
+    if found and [lines[i].strip() for i in found] != pair:
         raise ValueError("its codex-mirror markers don't pair up")
-    start, end = (marks[0], marks[1] + 1) if marks else (len(lines), len(lines))
+    start, end = (found[0], found[1] + 1) if found else (len(lines), len(lines))
     before, ours, after = lines[:start], lines[start:end], lines[end:]
+    is_moved = marks == SHIM_MARKS and bool(block) and bool(ours) and bool(after)  # It must stay the last.
+    before, after = ([*before, *after], []) if is_moved else (before, after)
     newline = b"\r\n" if (ours or lines or [b""])[0].endswith(b"\r\n") else b"\n"
     plain = [line.strip().decode("utf-8", "replace") for line in ours]
-    memory = [line for line in plain if line.startswith((BLOCK_TORN, BLOCK_ALONE))]
+    memory = [line for line in plain if line.startswith(BLOCK_ALONE if is_moved else (BLOCK_TORN, BLOCK_ALONE))]
     if not ours and text is None:
         memory = [f"{BLOCK_ALONE}{directories}"]
-    elif not ours and before and not before[-1].endswith(b"\n"):
-        memory, before = [BLOCK_TORN], [*before[:-1], before[-1] + newline]
+    elif (not ours or is_moved) and before and not before[-1].endswith(b"\n"):
+        memory, before = [*memory, BLOCK_TORN], [*before[:-1], before[-1] + newline]
     if block:
         written = [os.fsencode(line) + newline for line in (block[0], *memory, *block[1:])]
         return b"".join(before + written + after)
@@ -3319,6 +3335,18 @@ def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list
     return [os.path.join(home, ".bashrc"), *found[:1]]
 
 
+def shim_rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
+    """The files at whose end a shell finds the shim, behind those that put other directories in front of PATH; on
+    macOS also the login file, which path_helper's system directories would come before."""
+    paths = rc_files(shell, env, home, system)
+    if shell == "fish":
+        return [os.path.join(os.path.dirname(os.path.dirname(paths[0])), "config.fish")]
+    return [
+        *paths,
+        *([os.path.join(os.path.dirname(paths[0]), ".zprofile")] if (shell, system) == ("zsh", "Darwin") else []),
+    ]
+
+
 def checked_rc_file(text: str, places: Places) -> str:
     """A `--rc-file` that lies below the home directory and is reached through no link. Raises MirrorError."""
     path = os.path.abspath(text)
@@ -3341,14 +3369,18 @@ def rc_paths(context: Context, shell: str, rc_file: str) -> list[str]:
 
 
 def edit_rc_files(
-    context: Context, what: str, paths: Sequence[str], edit: Callable[[dict[str, str]], Sequence[str]]
+    context: Context,
+    what: str,
+    paths: Sequence[str],
+    edit: Callable[[dict[str, str]], Sequence[str]],
+    marks: tuple[str, str] = PATH_MARKS,
 ) -> tuple[list[str], list[str]]:
     """Edits the files one after the other, each at one stroke; those that were changed, and why others were not."""
     changed, refused = [], []
     with begin_change(context, what) as change:
         for path in paths:
             try:
-                changed += [path] if edit_rc_file(change, path, edit) else []
+                changed += [path] if edit_rc_file(change, path, edit, marks) else []
             except MirrorError as error:
                 refused += [error.message, error.hint, *error.lines]
         for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
@@ -3357,18 +3389,20 @@ def edit_rc_files(
     return changed, refused
 
 
-def edit_rc_file(change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]]) -> bool:
+def edit_rc_file(
+    change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]], marks: tuple[str, str] = PATH_MARKS
+) -> bool:
     """Gives an rc file, at one stroke, a block of the lines that `edit` makes of its block's directories and lines, or
     takes ours away when it makes none; True when the file was changed.
 
     The file keeps its mode and owner, and a link into someone's dotfiles stays one. Raises MirrorError with the lines
     to add by hand when it can't be done."""
-    real, block = os.path.realpath(path), path_block(edit({}))
+    real, block = os.path.realpath(path), path_block(edit({}), marks)
     by_hand = "to do it by hand, add these lines:" if block else f"to do it by hand, take our lines out of {path}"
     try:
         before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
-        block = path_block(edit(path_lines(content or b"")))
-        wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))))
+        block = path_block(edit(path_lines(content or b"")), marks)
+        wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))), marks)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
@@ -5590,6 +5624,7 @@ def use(
     return Outcome(FAILED if left else DONE, (f"{where}, codex is {now} from now on",), (*left, *notes))
 
 
+SHELLS = ("bash", "zsh", "fish", "sh")
 USE_HELP = "codex-mirror use --help"
 SHIM_HINT = "codex-mirror run goes by it; for codex itself to do so: codex-mirror shim install"
 
@@ -5621,6 +5656,37 @@ def which(context: Context, *, directory: str = "") -> Outcome:
     }
     line = f"{clone.name} — {why[because]}" if context.terminal else clone.name
     return Outcome(lines=(line,), data=data, notes=shim_shadow(context))
+
+
+def shim_install(context: Context, *, shell: str = "") -> Outcome:
+    directory, shell = checked_bin_dir(shim_directory(context.places), context.places), shell or shell_of(context.env)
+    with begin_change(context, "shim install") as change:
+        make_directories(directory)
+        write_whole(os.path.join(directory, "codex"), shim_text(change.registry, context.places), 0o755)
+    paths = shim_rc_files(shell, context.env, context.places.user_home, os.uname().sysname)
+    line = path_line(directory, shell, FRONT_LINES)
+    changed, refused = edit_rc_files(context, "shim install", paths, lambda _: [line], SHIM_MARKS)
+    lines = [f"{path} now puts {directory} first on PATH" for path in changed]
+    lines += [] if changed or refused else [f"{short_list(paths)} puts {directory} first on PATH already"]
+    if changed:
+        lines.append(f"to use it in this shell: {reload_line(shell, changed[0], is_own=True)}")
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), data={"path": directory})
+
+
+def shim_remove(context: Context) -> Outcome:
+    system, home = os.uname().sysname, context.places.user_home
+    paths = [path for shell in SHELLS for path in shim_rc_files(shell, context.env, home, system) if kind_of(path)]
+    changed, refused = edit_rc_files(context, "shim remove", list(dict.fromkeys(paths)), lambda _: [], SHIM_MARKS)
+    directory = shim_directory(context.places)
+    shim = os.path.join(directory, "codex")
+    with begin_change(context, "shim remove"):
+        if is_shim(shim):
+            remove_file(shim)
+            changed.append(shim)
+        remove_empty(directory)
+    lines = [f"{path} has no shim any more" if path != shim else f"removed {shim}" for path in changed]
+    lines = lines or ["there was no shim"]
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), data={"path": directory})
 
 
 def shim_shadow(context: Context) -> tuple[str, ...]:
@@ -6129,7 +6195,6 @@ FROM = option_argument(
 INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag_argument("--force", help="also while its Codex is running")
 BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
-SHELLS = ("bash", "zsh", "fish", "sh")
 SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
 RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
 HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
@@ -6346,6 +6411,20 @@ COMMANDS: tuple[Command, ...] = (
         ),
         ("codex-mirror which", "codex-mirror which ~/client"),
         asks=True,
+    ),
+    Command(
+        ("shim", "install"),
+        "let the command codex start the directory's clone",
+        shim_install,
+        (SHELL,),
+        ("codex-mirror shim install",),
+    ),
+    Command(
+        ("shim", "remove"),
+        "take that away again",
+        shim_remove,
+        (),
+        ("codex-mirror shim remove",),
     ),
     Command(
         ("wrapper", "install"),

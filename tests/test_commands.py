@@ -1899,7 +1899,7 @@ JSON_COMMANDS = [
     *("create new", "list", "list --full", "usage", "doctor", "update work", "update --all", "rollback work"),
     *("rename work office", "remove work", "logout work --yes", "env work", "wrapper install"),
     *("path status", "path setup", "path remove", "set work --keep-env OPENAI_PROJECT"),
-    *("use", "use work", "use --unset", "which"),
+    *("use", "use work", "use --unset", "which", "shim install", "shim remove"),
     *("export work --output export.tar.gz", "import export.tar.gz --name new"),
 ]
 

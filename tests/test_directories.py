@@ -283,3 +283,95 @@ def test_two_defaults_are_one(two: Home) -> None:
     assert ask(two, "which", "/").out == "work\n"
     ask(two, "use", "--default", "own")
     assert [row["default"] for row in rows_of(two)] == [False, True]
+
+
+# --- the shim on PATH ---
+
+
+RC_SHELLS = {
+    "bash": (".bashrc", ["bash", "-ic"]),
+    "zsh": (".zshrc", ["zsh", "-ic"]),
+    "fish": (".config/fish/config.fish", ["fish", "-ic"]),
+    "sh": (".profile", ["sh", "-lc"]),
+}
+
+
+@pytest.mark.parametrize("shell", RC_SHELLS)
+def test_shim_install_puts_codex_before_what_came_later_and_before(two: Home, deep: Path, shell: str) -> None:
+    rc, start = RC_SHELLS[shell]
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} isn't here")
+    other = command(two.base / "nvm" / "codex", "CM_TEST_NAME=other\n")
+    (two.home / rc).parent.mkdir(parents=True, exist_ok=True)
+    prepend = f"set -gx PATH {other.parent} $PATH" if shell == "fish" else f'PATH="{other.parent}:$PATH"'
+    before = f"# mine\n{prepend}"
+    (two.home / rc).write_text(before)
+    env = {"SHELL": f"/usr/bin/{shell}"}
+    ask(two, "use", "work", "~/a")
+    said = ask(two, "shim", "install", env=env)
+    assert (said.code, said.err) == (0, "") and f"{two.home / rc} now puts {two.mirror}/shim first on PATH" in said.out
+    (two.home / rc).write_text((two.home / rc).read_text() + f"\n{prepend}\n")
+    assert ask(two, "shim", "install", env=env).code == 0, "what others added since comes before it"
+    assert ask(two, "shim", "install", env=env).out.endswith("already\n")
+    ours = {**two.env, "TERM": "dumb", "PATH": f"{two.mirror}/shim::{other.parent}:{two.mirror}/shim:/usr/bin:/bin"}
+    found = run([*start, "command -v codex; codex --version; echo $PATH"], env=ours, cwd=deep / "a" / "b").out
+    first, version, *path = found.replace(" ", ":").splitlines()
+    assert (first, version) == (f"{two.mirror}/shim/codex", "codex-cli:0.169.0")
+    assert path[0].split(":").count(f"{two.mirror}/shim") == 1
+    assert run([*start, "codex x"], env=ours, cwd=deep / "else").out.startswith("other|")
+    assert ask(two, "which", "~/a", env={"PATH": path[0]}).err == ""
+    shadowed = ask(two, "which", "~/a", env={"PATH": f"{other.parent}:{two.mirror}/shim"})
+    assert f"codex itself is {other} here" in shadowed.err
+    taken = ask(two, "shim", "remove", env=env)
+    assert taken.code == 0 and not (two.mirror / "shim").exists()
+    assert (two.home / rc).read_text() == f"{before}\n\n{prepend}\n"
+    assert ask(two, "shim", "remove", env=env).out == "there was no shim\n"
+
+
+def test_every_change_of_a_binding_writes_the_shim_again(two: Home, deep: Path) -> None:
+    shim = two.mirror / "shim" / "codex"
+    ask(two, "use", "work", "~/a")
+    assert not shim.exists()
+    ask(two, "shim", "install", "--shell", "sh")
+    for words, name in (("use own ~/a", "own"), ("rename own mine", "mine"), ("use --default work", "work")):
+        ask(two, *words.split())
+        assert (
+            shim.read_bytes() == cm.shim_text(cm.read_registry(places_of(two)), places_of(two))
+            and name in shim.read_text()
+        )
+    ask(two, "remove", "mine", "--yes")
+    assert "mine" not in shim.read_text()
+    assert shim.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_installed_codex_is_found_behind_the_shim(two: Home) -> None:
+    ask(two, "use", "--default", "work")
+    ask(two, "shim", "install", "--shell", "sh")
+    env = {"PATH": f"{two.mirror}/shim:{two.env['PATH']}"}
+    assert ask(two, "create", "new", env=env).code == 0
+    assert ask(two, "update", "new", env=env).code == 0
+    assert [row["codexVersionPinned"] for row in rows_of(two)] == ["0.169.0"] * 3
+
+
+def test_two_shims_and_no_other_codex_end_with_127_and_a_hint(two: Home) -> None:
+    ask(two, "shim", "install", "--shell", "sh")
+    other = two.base / "m2" / "shim"
+    other.mkdir(parents=True)
+    text = cm.shim_text(cm.Registry(), places_of(two)._replace(mirror_home=str(two.base / "m2")))
+    (other / "codex").write_bytes(text)
+    (other / "codex").chmod(0o755)
+    (two.base / "linked").symlink_to(two.mirror / "shim")
+    path = f"{two.mirror}/shim:{other}:{two.base}/linked:/usr/bin:/bin"
+    result = run([two.mirror / "shim" / "codex"], env={**two.env, "PATH": path}, timeout=20)
+    assert result.code == 127 and "codex-mirror use NAME" in result.err
+
+
+def test_on_a_terminal_the_shim_says_whose_account_it_is(two: Home, deep: Path) -> None:
+    if not shutil.which("script"):
+        pytest.skip("script isn't here")
+    ask(two, "use", "work", "~/a")
+    ask(two, "shim", "install", "--shell", "sh")
+    words = ["script", "-qec", f"{two.mirror}/shim/codex --version", "/dev/null"]
+    said = f"codex: work (set for {deep}/a)"
+    assert said in run(words, env=two.env, cwd=deep / "a").out
+    assert said not in run(words, env={**two.env, "CODEX_MIRROR_QUIET": "1"}, cwd=deep / "a").out
