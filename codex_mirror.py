@@ -3399,17 +3399,18 @@ def edit_rc_file(
     to add by hand when it can't be done."""
     real, block = os.path.realpath(path), path_block(edit({}), marks)
     by_hand = "to do it by hand, add these lines:" if block else f"to do it by hand, take our lines out of {path}"
+    refusal = partial(MirrorError, hint=by_hand, code=REFUSED, lines=block)
     try:
         before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
-        block = path_block(edit(path_lines(content or b"")), marks)
+        block[:] = path_block(edit(path_lines(content or b"")), marks)
         wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))), marks)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
+        raise refusal(f"{path} was left as it is: {reason}") from None
     if wanted == content:
         return False
     if before and (not os.stat(real).st_mode & 0o200 or not os.access(real, os.W_OK)):
-        raise MirrorError(f"{path} was left as it is: it is read-only", by_hand, REFUSED, block)
+        raise refusal(f"{path} was left as it is: it is read-only")
     if wanted is None:
         made = list(directories_above(os.path.dirname(real)))[: directories_made_for_block(content or b"")]
         change.extend_plan(parents=made[::-1])
@@ -3426,8 +3427,7 @@ def edit_rc_file(
     try:
         copy_metadata(real, temporary)
     except OSError as error:
-        reason = f"its owner can't be kept ({error.strerror})"
-        raise MirrorError(f"{path} was left as it is: {reason}", by_hand, REFUSED, block) from None
+        raise refusal(f"{path} was left as it is: its owner can't be kept ({error.strerror})") from None
     refuse_changed_file(path, before)
     os.replace(temporary, real)
     return True
