@@ -3412,10 +3412,7 @@ def edit_rc_file(
     if before and (not os.stat(real).st_mode & 0o200 or not os.access(real, os.W_OK)):
         raise refusal(f"{path} was left as it is: it is read-only")
     if wanted is None:
-        made = list(directories_above(os.path.dirname(real)))[: directories_made_for_block(content or b"")]
-        change.extend_plan(parents=made[::-1])
-        refuse_changed_file(path, before)
-        os.unlink(real)
+        remove_rc_file(change, real, before, directories_made_for_block(content or b""))
         return True
     change.make_room(os.path.dirname(real))
     temporary = staged_name(real, change.id)
@@ -3431,6 +3428,13 @@ def edit_rc_file(
     refuse_changed_file(path, before)
     os.replace(temporary, real)
     return True
+
+
+def remove_rc_file(change: Change, path: str, before: Identity | None, directories: int) -> None:
+    """Removes an rc file that was made for our block, and the directories that were made for it."""
+    change.extend_plan(parents=list(directories_above(os.path.dirname(path)))[:directories][::-1])
+    refuse_changed_file(path, before)
+    os.unlink(path)
 
 
 def refuse_changed_file(path: str, before: Identity | None) -> None:
