@@ -25,7 +25,8 @@ III Clones
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
     Settings             read and edit config.toml, and the lines in it that hold a clone's pin
     Accounts             who a clone is logged in as, from its own files
-    Limits               what is left of a clone's rate limits, from its own session files
+    Sessions             the session files of clones: which there are, whose, where, and what was asked first
+    Limits               what is left of an account's rate limits, from the session files that it made
     Home directory       the private home of a clone: its directories, what it shares, what is copied into it
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
@@ -190,11 +191,15 @@ class Window(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """The newest rate limits of a clone, as of `as_of` (Unix seconds); no windows when nothing is known."""
+    """The newest rate limits of an account, as of `as_of` (Unix seconds); no windows when nothing is known, and `why`
+    then. `reached` is what the server says is used up, in words, and `credits` how the credits stand."""
 
     windows: tuple[Window, ...] = ()
     as_of: float = 0.0
     plan: str = ""
+    reached: str = ""
+    credits: str = ""
+    why: str = ""
 
 
 class Problem(NamedTuple):
@@ -3751,28 +3756,53 @@ def account_text(account: Account) -> str:
     return {**texts, "keyring": "kept in the keyring"}.get(account.kind, "unknown")
 
 
-# --- Limits ---------------------------------------------------------------------------------------
+# --- Sessions -------------------------------------------------------------------------------------
 
-BLOCK = 1 << 16
-SEARCHED_IN_FILE = 4 << 20
-SEARCHED_IN_ALL = 32 << 20
-SEARCHED_FILES = 200
-
-
-def usage_in(rollouts: Sequence[tuple[float, str]]) -> Usage:
-    """The newest limits in a clone's own session files; opens nothing else, and stops as early as it can."""
-    best, searched = Usage(), 0
-    for written, path in rollouts[:SEARCHED_FILES]:
-        if written < best.as_of or searched > SEARCHED_IN_ALL:
-            break
-        with contextlib.suppress(OSError):
-            found, count = newest_limits_in(path, SEARCHED_IN_FILE if searched else SEARCHED_IN_ALL)
-            searched += count
-            best = max(best, found, key=lambda usage: usage.as_of)
-    return best
+META_HEAD = 4 << 10
+PROMPT_HEAD = 256 << 10
+ROLLOUT_NAME = r"rollout-(?:\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-)?(.+?)\.jsonl(?:\.zst)?\Z"
+# What Codex puts before the first words of a person as if that person had said it (Codex 0.120 to 0.171).
+INJECTED = r"\s*(?:<[a-zA-Z_]+[ >]|# AGENTS\.md instructions)"
 
 
-def rollouts_of(clone: Clone) -> list[tuple[float, str]]:
+class SessionMeta(NamedTuple):
+    """What the first line of a session file says. The creator, `workspace` and `user`, stands there since Codex 0.169;
+    a sub-agent's own thread has the id of its `parent`, where it says so."""
+
+    id: str = ""
+    cwd: str = ""
+    started: str = ""
+    version: str = ""
+    workspace: str = ""
+    user: str = ""
+    is_subagent: bool = False
+    parent: str = ""
+
+
+class Session(NamedTuple):
+    """One session file of a clone, last written at `updated` (Unix seconds); the id is the one in its name."""
+
+    updated: float
+    path: str
+    clone: Clone
+    meta: SessionMeta = SessionMeta()
+    prompt: str = ""
+
+    @property
+    def id(self) -> str:
+        found = re.match(ROLLOUT_NAME, os.path.basename(self.path))
+        return found[1] if found else os.path.basename(self.path)
+
+    @property
+    def is_archived(self) -> bool:
+        return is_below(self.path, os.path.join(codex_home_of(self.clone), "archived_sessions"))
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.path.endswith(".zst")
+
+
+def rollouts_of(clone: Clone, endings: tuple[str, ...] = (".jsonl",)) -> list[tuple[float, str]]:
     """The session files with their modification times, newest first: a resumed session grows in its old place."""
     found, codex_home = [], codex_home_of(clone)
     days = [os.path.join(codex_home, "archived_sessions")]
@@ -3782,15 +3812,229 @@ def rollouts_of(clone: Clone) -> list[tuple[float, str]]:
     for directory in days + level:
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
-                named = entry.name.startswith("rollout-") and entry.name.endswith(".jsonl")
+                named = entry.name.startswith("rollout-") and entry.name.endswith(endings)
                 if named and entry.is_file(follow_symlinks=False):
                     found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
     found.sort(reverse=True)
     return found
 
 
+def read_head(path: str, size: int) -> bytes:
+    """The first bytes of a session file, up to `size`; none of what is no regular file. Raises OSError."""
+    with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
+        return os.pread(file, size, 0) if stat.S_ISREG(os.fstat(file).st_mode) else b""
+
+
+def whole_members(text: str, start: int = 0) -> dict[str, Any]:
+    """The members of the JSON object that begins here, up to the one that is cut off; of a cut-off `payload` those in
+    it. The first line of a session can have 22 KB, and what we want of it stands in front."""
+    decode, space = json.JSONDecoder().raw_decode, re.compile(r"[ \t\r\n]*")
+    members: dict[str, Any] = {}
+    at = start
+    with contextlib.suppress(ValueError, RecursionError, IndexError):
+        while text[at] in "{,":
+            key, at = decode(text, space.match(text, at + 1).end())  # type: ignore[union-attr]
+            begin = space.match(text, text.index(":", at) + 1).end()  # type: ignore[union-attr]
+            if key == "payload" and text[begin] == "{":
+                members[key] = whole_members(text, begin)
+            members[key], at = decode(text, begin)
+            at = space.match(text, at).end()  # type: ignore[union-attr]
+    return members
+
+
+def meta_in(head: bytes) -> SessionMeta:
+    """What the beginning of a session file says of it; nothing where it begins with something else."""
+    record = whole_members(head.partition(b"\n")[0].decode("utf-8", "replace"))
+    payload = record.get("payload")
+    if text_in(record, "type") != "session_meta" or not isinstance(payload, dict):
+        return SessionMeta()
+    source = payload.get("source")
+    spawned = source.get("subagent") if isinstance(source, dict) else None
+    parent = text_in(spawned.get("thread_spawn"), "parent_thread_id") if isinstance(spawned, dict) else ""
+    return SessionMeta(
+        id=text_in(payload, "id"),
+        cwd=text_in(payload, "cwd"),
+        started=text_in(payload, "timestamp"),
+        version=text_in(payload, "cli_version"),
+        workspace=text_in(payload, "creator_account_id"),
+        user=text_in(payload, "creator_user_id"),
+        is_subagent=isinstance(source, dict) or text_in(payload, "thread_source") == "subagent",
+        parent=parent or text_in(payload, "parent_thread_id"),
+    )
+
+
+def prompt_in(head: bytes) -> str:
+    """The first words of a person in the beginning of a session file; the last line may be cut off."""
+    likely = ""
+    for line in head.split(b"\n"):
+        if b'"user_message"' in line or b'"UserMessage"' in line or b'"user"' in line:
+            kind, text = said_by_person(line)
+            if kind == "event" and text.strip():
+                return text
+            if kind == "item" and not likely and not re.match(INJECTED, text):
+                likely = text
+    return likely
+
+
+def said_by_person(line: bytes) -> tuple[str, str]:
+    """What a line says a person wrote: `event` where Codex tells of it (`user_message` up to 0.153, then a completed
+    item), `item` where it is what the model is sent, which can be Codex's own words; and the text."""
+    record = parse_json_object(line)
+    payload = record.get("payload")
+    if not isinstance(payload, dict):  # Cut off: the text stands before the images.
+        found = re.search(rb'"(?:message|text)"\s*:\s*("(?:[^"\\]|\\.)*")', line)
+        return ("item", str(parse_json_object(b'{"x":%s}' % found[1]).get("x", ""))) if found else ("", "")
+    kinds = (text_in(record, "type"), text_in(payload, "type"))
+    if kinds == ("event_msg", "user_message"):
+        return ("event", text_in(payload, "message")) if text_in(payload, "kind") in ("", "plain") else ("", "")
+    item = payload.get("item")
+    if kinds == ("event_msg", "item_completed") and text_in(item, "type") == "UserMessage":
+        return "event", joined_texts(item)
+    if kinds == ("response_item", "message") and text_in(payload, "role") == "user":
+        return "item", joined_texts(payload)
+    return "", ""
+
+
+def joined_texts(message: Any) -> str:
+    content = message.get("content")
+    return "\n".join(filter(None, (text_in(part, "text") for part in content))) if isinstance(content, list) else ""
+
+
+def sessions_of(clones: Iterable[Clone]) -> list[Session]:
+    """All sessions of clones, newest first; nothing of them is read yet."""
+    found = [Session(*one, clone) for clone in clones for one in rollouts_of(clone, (".jsonl", ".jsonl.zst"))]
+    found.sort(key=lambda session: session.updated, reverse=True)
+    return found
+
+
+def with_meta(session: Session) -> Session:
+    """The session with what its first line says, as far as it can be read."""
+    if session.is_compressed:
+        return session
+    meta = SessionMeta()
+    for size in (META_HEAD, PROMPT_HEAD):
+        with contextlib.suppress(OSError):
+            meta = meta_in(read_head(session.path, size))
+        if meta.cwd:
+            break
+    return session._replace(meta=meta)
+
+
+def with_prompt(session: Session) -> Session:
+    """The session with the first words of a person in it, as far as they can be read."""
+    if session.is_compressed:
+        return session
+    with contextlib.suppress(OSError):
+        return session._replace(prompt=prompt_in(read_head(session.path, PROMPT_HEAD)))
+    return session
+
+
+def newest_sessions(
+    clones: Iterable[Clone], limit: int = 0, within: Collection[str] = (), words: str = ""
+) -> list[Session]:
+    """The newest sessions of people, with their prompts: as many as `limit` says (0: all), those in or below a
+    directory, and those with these words in prompt or directory."""
+    chosen: list[Session] = []
+    for session in map(with_meta, sessions_of(clones)):
+        cwd = session.meta.cwd
+        if session.meta.is_subagent or (within and not any(cwd == one or is_below(cwd, one) for one in within)):
+            continue
+        session = with_prompt(session)
+        if words.lower() not in f"{session.prompt}\n{cwd}".lower():
+            continue
+        chosen.append(session)
+        if len(chosen) == limit:
+            break
+    return chosen
+
+
+def sessions_with_id(clones: Iterable[Clone], start: str) -> list[Session]:
+    """The copies of the one session whose id is this, or begins so, newest first. Raises MirrorError: NOT_FOUND, or
+    USAGE with the candidates; a sub-agent's own thread is none of them where something else is meant."""
+    if len(start) < 4:
+        raise MirrorError(f"'{start}' is too short for the beginning of a session's id", "give 4 characters", USAGE)
+    found = [one for one in sessions_of(clones) if one.id.lower().startswith(start.lower())]
+    found = [one for one in found if one.id.lower() == start.lower()] or found
+    if len({one.id for one in found}) > 1:
+        found = [one for one in map(with_meta, found) if not one.meta.is_subagent] or found
+    if not found:
+        raise MirrorError(f"session '{start}' was not found", "codex-mirror sessions shows them", NOT_FOUND)
+    if len(ids := list(dict.fromkeys(one.id for one in found))) > 1:
+        raise MirrorError(f"'{start}' begins the ids of {len(ids)} sessions", "give more of it", USAGE, ids[:10])
+    return found
+
+
+def newest_copy(copies: Sequence[Session]) -> Session:
+    """Of the copies of a session that clones have, the one that was written last. Raises MirrorError USAGE on a tie."""
+    newest = [one for one in copies if one.updated == copies[0].updated]
+    if len(newest) > 1:
+        names = [one.clone.name for one in newest]
+        what = f"session {copies[0].id} was written at the same time in {' and '.join(names)}"
+        lines = [f"codex-mirror resume {copies[0].id} --in {name}" for name in names]
+        raise MirrorError(what, "say in which one to go on, with --in", USAGE, lines)
+    return newest[0]
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+BLOCK = 1 << 16
+LONGEST_FIGURES = 1 << 20
+SEARCHED_IN_FILE = 64 << 20
+SEARCHED_IN_ALL = 128 << 20
+SEARCHED_FILES = 200
+REACHED = {
+    "rate_limit_reached": "limit reached",
+    "workspace_owner_credits_depleted": "credits used up",
+    "workspace_member_credits_depleted": "credits used up",
+    "workspace_owner_usage_limit_reached": "spending limit reached",
+    "workspace_member_usage_limit_reached": "spending limit reached",
+}
+NO_FIGURES = {
+    "none": "not logged in",
+    "api-key": "an API key has no such limits",
+    "keyring": "whose login is in the keyring isn't known",
+    "unknown": "its login can't be read",
+}
+
+
+def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str]]) -> Usage:
+    """The newest limits of the account that is logged in to the clone, from the session files that it made there;
+    opens nothing else, and stops as early as it can. What is unknown has its `why`."""
+    if account.kind != "chatgpt":
+        return Usage(why=NO_FIGURES.get(account.kind, "no ChatGPT login"))
+    best, searched, since = Usage(), 0, account_since(clone, account)
+    for written, path in rollouts[:SEARCHED_FILES]:
+        if written < best.as_of or searched > SEARCHED_IN_ALL:
+            break
+        with contextlib.suppress(OSError):
+            made = is_made_by(meta_in(read_head(path, META_HEAD)), account)
+            if made is False or (made is None and written < since):
+                continue
+            found, count = newest_limits_in(path, min(SEARCHED_IN_FILE, SEARCHED_IN_ALL + BLOCK - searched))
+            searched += count
+            if made or found.as_of >= since:
+                best = max(best, found, key=lambda usage: usage.as_of)
+    if best.windows:
+        return best
+    return best._replace(why="the server named no limits" if best.as_of else "no session yet; --fresh asks")
+
+
+def account_since(clone: Clone, account: Account) -> float:
+    """Since when the clone has this account, as far as we know: its tokens were renewed then, or `login` noted it."""
+    noted = clone.account
+    return min(account.since, noted.since) if noted and is_same_account(noted, account) else account.since
+
+
+def is_made_by(meta: SessionMeta, account: Account) -> bool | None:
+    """Did this account make the session? None where the session doesn't say who did, as those before Codex 0.169."""
+    if not (meta.workspace or meta.user):
+        return None
+    return (meta.workspace, meta.user) == (account.workspace, account.user)
+
+
 def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, int]:
-    """The limits nearest to the end of a session file, read backwards, and how many bytes that took, `most` or less."""
+    """The limits nearest to the end of a session file, read backwards, and how many bytes that took, `most` or less.
+    A line can have 40 MB (images); of one that is too long for figures nothing is kept."""
     with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
         facts = os.fstat(file)
         end = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
@@ -3803,17 +4047,17 @@ def newest_limits_in(path: str, most: int = SEARCHED_IN_FILE) -> tuple[Usage, in
             if lines:
                 lines[-1] += b"".join(reversed(begun))
                 begun = []
-            begun.append(first)
+            begun = [*begun, first] if len(begun) * BLOCK <= LONGEST_FIGURES else begun
             if start == 0:
                 lines.insert(0, b"".join(reversed(begun)))
             for line in reversed(lines):
-                if b'"rate_limits"' in line and (usage := limits_from(line)).windows:
+                if b'"rate_limits"' in line and (usage := limits_from(line)).as_of:
                     return usage, end - start
         return Usage(), end - start
 
 
 def limits_from(line: bytes) -> Usage:
-    """The limits in one line of a session file (Codex 0.120 to 0.169); no windows when it has none of ours."""
+    """The limits in one line of a session file (Codex 0.120 to 0.171); as of nothing when it says none of ours."""
     record = parse_json_object(line)
     payload = record.get("payload")
     limits = payload.get("rate_limits") if isinstance(payload, dict) else None
@@ -3821,9 +4065,29 @@ def limits_from(line: bytes) -> Usage:
         return Usage()
     if (text_in(record, "type"), text_in(payload, "type")) != ("event_msg", "token_count"):
         return Usage()
-    as_of = timestamp_from(text_in(record, "timestamp"))
+    return usage_from(limits, timestamp_from(text_in(record, "timestamp")))
+
+
+def usage_from(limits: Mapping[str, Any], as_of: float) -> Usage:
+    """The limits as Codex writes them into a session file."""
     windows = [window_from(limits.get(slot), as_of) for slot in ("primary", "secondary")]
-    return Usage(tuple(sorted(window for window in windows if window)), as_of, text_in(limits, "plan_type"))
+    reached = text_in(limits, "rate_limit_reached_type")
+    reached = REACHED.get(reached, reached.replace("_", " "))
+    if not reached and limits.get("spend_control_reached") is True:
+        reached = "spending limit reached"
+    known = tuple(sorted(window for window in windows if window))
+    return Usage(known, as_of, text_in(limits, "plan_type"), reached, credits_text(limits.get("credits"), bool(known)))
+
+
+def credits_text(credits: Any, has_windows: bool) -> str:
+    """How the credits stand, where there are any; having none is worth a word only where nothing else limits."""
+    if not isinstance(credits, dict) or not isinstance(credits.get("has_credits"), bool):
+        return ""
+    if credits.get("unlimited") is True:
+        return "unlimited credits"
+    if credits["has_credits"]:
+        return f"{text_in(credits, 'balance') or 'some'} credits left"
+    return "" if has_windows else "credits used up"
 
 
 def window_from(slot: Any, as_of: float) -> Window | None:
@@ -3836,13 +4100,28 @@ def window_from(slot: Any, as_of: float) -> Window | None:
     return Window(int(minutes), min(max(used, 0.0), 100.0), resets_at)
 
 
+def window_name(minutes: int) -> str:
+    """A window by its length; some Codex versions round it down by a minute."""
+    minutes += 3
+    if minutes >= 1440:
+        return "week" if minutes // 1440 == 7 else count_text(minutes // 1440, "day")
+    return f"{minutes // 60} h" if minutes >= 60 else f"{minutes - 3} min"
+
+
 def used_percent(window: Window, now: float) -> float:
     """What is used of a window; nothing after its reset."""
     return 0.0 if window.resets_at <= now else window.used
 
 
+def is_used_up(usage: Usage, now: float) -> bool:
+    """Did the server say so, and has no window begun anew since?"""
+    return bool(usage.reached) and (not usage.windows or any(window.resets_at > now for window in usage.windows))
+
+
 def left_percent(usage: Usage, now: float) -> float | None:
     """What is left in percent, the least over the windows; None when nothing is known."""
+    if is_used_up(usage, now):
+        return 0.0
     return min((100 - used_percent(window, now) for window in usage.windows), default=None)
 
 
@@ -5285,7 +5564,8 @@ def version_text(clone: Clone, installed: CodexPackage | None) -> str:
 
 
 def list_row(clone: Clone, installed: CodexPackage | None, now: float) -> tuple[str, ...]:
-    left, account = left_percent(usage_in(rollouts_of(clone)), now), account_of(clone)
+    account = account_of(clone)
+    left = left_percent(usage_of(clone, account, rollouts_of(clone)), now)
     return (
         clone.name,
         account_text(account),
@@ -5396,19 +5676,32 @@ def health_row(health: Health) -> dict[str, Any]:
     }
 
 
-def usage_cells(one: Usage, now: float) -> tuple[str, ...]:
-    """Left, a bar of it, each window with its reset, the figure's age, and the plan."""
+def usage_table(usages: Sequence[tuple[Clone, Usage]], now: float) -> Table:
+    """Left, a bar of it, each window by its length with its reset, the figures' age, and the plan."""
+    lengths = {300, 10080, *(window.minutes for _, one in usages for window in one.windows)}
+    names = list(dict.fromkeys(map(window_name, sorted(lengths))))
+    heading = ("NAME", "LEFT", "", *(f"{name.upper()} (RESET)" for name in names), "AS OF", "PLAN")
+    return Table(heading, tuple((clone.name, *usage_cells(one, names, now)) for clone, one in usages))
+
+
+def usage_cells(one: Usage, names: Sequence[str], now: float) -> tuple[str, ...]:
     left = left_percent(one, now)
     if left is None:
-        return ("unknown", "", "-", "-", "-", "-")
+        return ("unknown", "", *("-" for _ in names), "-", "-")
+    age = now - one.as_of
     return (
         f"{left:.0f} %",
         usage_bar(left),
-        window_text(one, False, now),
-        window_text(one, True, now),
-        f"{duration_text(now - one.as_of)} ago",
+        *(window_text(one, name, now) for name in names),
+        "now" if age < 1 else f"{duration_text(age)} ago",
         one.plan or "-",
     )
+
+
+def usage_notes(clone: Clone, one: Usage, now: float) -> list[str]:
+    """What the table can't say: why nothing is known, what is used up, how the credits stand."""
+    said = [one.why, one.reached if is_used_up(one, now) else "", one.credits]
+    return [f"{clone.name}: {text}" for text in said if text]
 
 
 def usage_bar(left: float, width: int = 10) -> str:
@@ -5416,18 +5709,19 @@ def usage_bar(left: float, width: int = 10) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def window_text(one: Usage, long: bool, now: float) -> str:
-    """What is left of the window of hours, or of the long one, of a day or more, and when it resets."""
+def window_text(one: Usage, name: str, now: float) -> str:
+    """What is left of the window of that length, and when it resets."""
     for window in one.windows:
-        if long == (window.minutes >= 1440):
+        if window_name(window.minutes) == name:
             reset = "fresh" if window.resets_at <= now else f"in {duration_text(window.resets_at - now)}"
             return f"{100 - used_percent(window, now):.0f} % ({reset})"
     return "-"
 
 
-def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
+def usage_row(clone: Clone, account: Account, one: Usage, now: float) -> dict[str, Any]:
     windows = [
         {
+            "name": window_name(window.minutes),
             "minutes": window.minutes,
             "used": used_percent(window, now),
             "left": 100 - used_percent(window, now),
@@ -5435,13 +5729,16 @@ def usage_row(clone: Clone, one: Usage, now: float) -> dict[str, Any]:
         }
         for window in one.windows
     ]
-    as_of = timestamp_text(one.as_of) if one.windows else None
     return {
         "name": clone.name,
         "left": left_percent(one, now),
         "windows": windows,
-        "asOf": as_of,
+        "asOf": timestamp_text(one.as_of) if one.as_of else None,
         "plan": one.plan or None,
+        "reached": one.reached if is_used_up(one, now) else None,
+        "credits": one.credits or None,
+        "why": one.why or None,
+        "account": {key: value for key, value in account._asdict().items() if value},
     }
 
 
@@ -5934,10 +6231,11 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
 def show_usage(context: Context, *, name: str = "") -> Outcome:
     registry, now = read_registry(context.places), time.time()
     clones = [clone_named(registry, name)] if name else list(registry.clones)
-    usages = [(clone, usage_in(rollouts_of(clone))) for clone in clones]
-    rows = [(clone.name, *usage_cells(one, now)) for clone, one in usages]
-    table = Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(rows))
-    return Outcome(table=table, data=[usage_row(clone, one, now) for clone, one in usages])
+    accounts = {clone.id: account_of(clone) for clone in clones}
+    usages = [(clone, usage_of(clone, accounts[clone.id], rollouts_of(clone))) for clone in clones]
+    notes = tuple(note for clone, one in usages for note in usage_notes(clone, one, now))
+    data = [usage_row(clone, accounts[clone.id], one, now) for clone, one in usages]
+    return Outcome(table=usage_table(usages, now), data=data, notes=notes)
 
 
 def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
@@ -7872,10 +8170,10 @@ def detail_rows(screen: Screen, seen: CloneView, size: Size) -> list[Row]:
 
 def fact_rows(screen: Screen, seen: CloneView, width: int) -> list[Row]:
     clone, usage = seen.clone, seen.usage or Usage()
+    names = dict.fromkeys(("5 h", "week", *(window_name(window.minutes) for window in usage.windows)))
     facts = {
         "account": login_facts(screen, seen),
-        "5 h left": window_text(usage, False, screen.now).replace("(in", "(resets in"),
-        "week left": window_text(usage, True, screen.now).replace("(in", "(resets in"),
+        **{f"{name} left": window_text(usage, name, screen.now).replace("(in", "(resets in") for name in names},
         "Codex": version_cell(screen, seen),
         "before": clone.previous.version if clone.previous else "-",
         "last used": used_cell(screen, seen),
@@ -8268,9 +8566,9 @@ def stdin_of(text: str) -> Iterator[None]:
 
 
 def glance_at(clone: Clone) -> dict[str, Any]:
-    """What a clone's own files tell; limits that sessions of before a logout had are nobody's now."""
+    """What a clone's own files tell."""
     account, sessions = account_of(clone), rollouts_of(clone)
-    usage = Usage() if account.kind == "none" else usage_in(sessions)
+    usage = usage_of(clone, account, sessions)
     return {"account": account, "usage": usage, "used": sessions[0][0] if sessions else 0.0}
 
 

@@ -34,7 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helpers import REPO, Home, discard, fake_codex, make_home, npm_install
+from helpers import REPO, Home, chatgpt_login, discard, fake_codex, make_home, npm_install
 
 PYTHON = (sys.executable, "-I", "-S")
 FLOOR = (*PYTHON, "-c", "import argparse, json, typing")
@@ -482,6 +482,7 @@ def row_usage(bench: Bench) -> list[Line]:
     sessions = home.clone_home("work") / ".codex" / "sessions"
     count = 1000 if bench.quick else 10000
     fill_sessions(sessions, count)
+    (sessions.parent / "auth.json").write_text(chatgpt_login("acc-A", "user-A"))
     tail = (*PYTHON, "-c", TAIL, str(sessions))
     floor, ours = medians(bench.rounds(20), lambda: timed(tail, home.env), lambda: bench.do(home, "usage", "work"))
     least = f"{FLOOR_IS} + listing + the last 64 KB"

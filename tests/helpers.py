@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -308,6 +309,18 @@ def overheard(output: str) -> Overheard:
         cwd=next(os.fsdecode(value) for kind, value in fields if kind == b"cwd"),
         env={name: value for name, _, value in env},
     )
+
+
+def chatgpt_login(workspace: str, user: str, *, at: float = 0, expires: float = 0, refresh: str = "") -> str:
+    """An auth.json of that account as Codex writes it, its tokens given at one time and worthless at another."""
+    details = {"chatgpt_plan_type": "plus", "chatgpt_account_id": workspace, "chatgpt_user_id": user}
+    parts = [{"alg": "none"}, {"exp": int(expires), "https://api.openai.com/auth": details}]
+    head, claims = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    tokens = {"id_token": f"{head}.{claims}.s", "access_token": f"{head}.{claims}.{ACCESS_TOKEN}"}
+    tokens |= {"refresh_token": refresh or REFRESH_TOKEN, "account_id": workspace}
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    login = {"auth_mode": "chatgpt", "OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": since}
+    return json.dumps(login)
 
 
 # --- snapshots ---

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import API_KEYS, Home, tree
-from rooms import clone_like, cm
+from helpers import API_KEYS, Home, chatgpt_login, tree
+from rooms import ask, clone_in, clone_like, cm, make_clone
 
 NOW = 1_795_334_400.0
 
@@ -61,8 +62,12 @@ def codex_home(home: Home) -> Path:
     return path
 
 
-def usage(home: Home) -> Any:
-    return cm.usage_in(cm.rollouts_of(clone_like(home)))
+ACCOUNT = cm.Account("chatgpt", email="a@example.org", workspace="acc-A", user="user-A")
+
+
+def usage(home: Home, account: Any = ACCOUNT, noted: Any = None) -> Any:
+    clone = clone_like(home)._replace(account=noted)
+    return cm.usage_of(clone, account, cm.rollouts_of(clone))
 
 
 # --- one line ---
@@ -177,10 +182,11 @@ def test_an_odd_file_hinders_nobody_and_nothing_is_changed(
 
 
 def test_without_sessions_nothing_is_known(home: Home, codex_home: Path) -> None:
-    assert usage(home) == cm.Usage()
+    nothing = cm.Usage(why="no session yet; --fresh asks")
+    assert usage(home) == nothing
     (codex_home / "sessions").write_text("a file")
     os.mkfifo(codex_home / "archived_sessions")
-    assert usage(home) == cm.Usage()
+    assert usage(home) == nothing
 
 
 def test_nothing_but_session_files_is_opened(home: Home, codex_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +195,7 @@ def test_nothing_but_session_files_is_opened(home: Home, codex_home: Path, monke
         (codex_home / name).write_text("x")
     path = write_rollout(codex_home, [limits(window())])
     opened = counted_opens(monkeypatch)
-    assert usage(home).windows and opened == [str(path)]
+    assert usage(home).windows and set(opened) == {str(path)}
 
 
 def counted_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -208,7 +214,7 @@ def test_a_look_at_a_clone_lists_each_of_its_session_directories_once(
     home: Home, codex_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_rollout(codex_home, [limits(window())])
-    (codex_home / "auth.json").write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    (codex_home / "auth.json").write_text(chatgpt_login("acc-A", "user-A", at=NOW - 3600))
     listed: list[str] = []
     scandir = os.scandir
 
@@ -225,7 +231,7 @@ def test_a_look_at_a_clone_lists_each_of_its_session_directories_once(
 def test_of_ten_thousand_sessions_few_are_opened_and_little_is_read(
     home: Home, codex_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """2 GB in all. A clone with an API key has no limits in any of them; then it gets a session that has."""
+    """2 GB in all. The server named no limits in any of them; then there is a session that has some."""
     for month in range(1, 11):
         first = write_rollout(codex_home, [other()], day=f"2026/{month:02d}/01", name="0", at=NOW - month)
         big = write_rollout(codex_home, [], day=f"2026/{month:02d}/01", name="big", at=NOW - 900)
@@ -296,13 +302,146 @@ def test_in_the_newest_file_limits_are_found_behind_a_very_long_line(home: Home,
     assert usage(home).windows[0].used == 7.0
 
 
-def test_the_table_of_limits_fits_on_80_columns() -> None:
+def test_the_table_of_limits_fits_on_80_columns(home: Home) -> None:
+    clone = clone_like(home, "personal")
     one = cm.Usage((window_of(300, 36.0, 3 * 3600), window_of(10080, 100.0, 6 * 86400)), NOW - 3000, "business")
-    cells = [("personal", *cm.usage_cells(usage, NOW)) for usage in (one, cm.Usage())]
-    table = cm.Table(("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN"), tuple(cells))
+    table = cm.usage_table([(clone, one), (clone, cm.Usage())], NOW)
     assert max(map(len, cm.align_table(table))) <= 80
-    assert cells[0][1:] == ("0 %", "░░░░░░░░░░", "64 % (in 3 h)", "0 % (in 6 d)", "50 min ago", "business")
+    assert table.heading == ("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN")
+    assert table.rows[0][1:] == ("0 %", "░░░░░░░░░░", "64 % (in 3 h)", "0 % (in 6 d)", "50 min ago", "business")
+    assert table.rows[1][1:] == ("unknown", "", "-", "-", "-", "-")
+
+
+NAMES = [(15, "15 min"), (57, "1 h"), (60, "1 h"), (299, "5 h"), (300, "5 h"), (1440, "1 day"), (10079, "week")]
+NAMES += [(10080, "week"), (20160, "14 days"), (43200, "30 days")]
+
+
+@pytest.mark.parametrize(("minutes", "name"), NAMES)
+def test_a_window_is_named_by_its_length(minutes: int, name: str) -> None:
+    assert cm.window_name(minutes) == name
+
+
+def test_a_window_of_another_length_has_a_column_of_its_own(home: Home) -> None:
+    month = cm.Usage((window_of(299, 0.0, 60), window_of(43200, 25.0, 9 * 86400)), NOW - 60, "go")
+    table = cm.usage_table([(clone_like(home), month)], NOW)
+    assert table.heading[3:6] == ("5 H (RESET)", "WEEK (RESET)", "30 DAYS (RESET)")
+    assert table.rows[0][3:6] == ("100 % (in 1 min)", "-", "75 % (in 9 d)")
 
 
 def window_of(minutes: int, used: float, resets_in: float) -> Any:
     return cm.Window(minutes, used, NOW + resets_in)
+
+
+# --- whose they are ---
+
+
+def made_by(workspace: str = "", user: str = "", version: str = "0.171.0") -> bytes:
+    """A first line of 22 KB as that Codex writes it; the creator stands in it since 0.169."""
+    creator = {"creator_user_id": user, "creator_account_id": workspace} if workspace or user else {}
+    facts = {"id": "i", "timestamp": cm.timestamp_text(NOW), "cwd": "/", "cli_version": version, "source": "exec"}
+    payload = {**creator, **facts, "base_instructions": {"text": "x" * 21_000}}
+    return json.dumps({"timestamp": cm.timestamp_text(NOW), "type": "session_meta", "payload": payload}).encode()
+
+
+OTHER = cm.Account("chatgpt", workspace="acc-B", user="user-B")
+SAME_TEAM = cm.Account("chatgpt", workspace="acc-A", user="user-B")
+OLD = made_by(version="0.154.0")
+WHOSE: list[tuple[str, bytes, Any, Any, bool]] = [
+    ("made by it", made_by("acc-A", "user-A"), ACCOUNT, None, True),
+    ("made by it before the last refresh", made_by("acc-A", "user-A"), ACCOUNT._replace(since=NOW), None, True),
+    ("made by another", made_by("acc-A", "user-A"), OTHER, None, False),
+    ("made by another user of the workspace", made_by("acc-A", "user-A"), SAME_TEAM, None, False),
+    ("made in another workspace of the user", made_by("acc-B", "user-A"), ACCOUNT, None, False),
+    ("by an older Codex, since the login", OLD, ACCOUNT._replace(since=NOW - 600), None, True),
+    ("by an older Codex, before the login", OLD, ACCOUNT._replace(since=NOW - 10), None, False),
+    ("by an older Codex, noted before", OLD, ACCOUNT._replace(since=NOW), ACCOUNT._replace(since=NOW - 99), True),
+    ("by an older Codex, another noted", OLD, ACCOUNT._replace(since=NOW), OTHER._replace(since=NOW - 99), False),
+    ("nobody logged in", made_by("acc-A", "user-A"), cm.Account("none"), None, False),
+    ("an API key", made_by("acc-A", "user-A"), cm.Account("api-key", key="sk-…"), None, False),
+    ("an unreadable login", made_by("acc-A", "user-A"), cm.Account("unknown"), None, False),
+    ("a keyring", OLD, cm.Account("keyring"), None, False),
+    ("half a creator", made_by("acc-A"), ACCOUNT, None, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "first", "account", "noted", "known"), WHOSE, ids=[row[0] for row in WHOSE])
+def test_limits_belong_to_the_account_that_made_the_session(
+    home: Home, codex_home: Path, kind: str, first: bytes, account: Any, noted: Any, known: bool
+) -> None:
+    path = write_rollout(codex_home, [limits(window(58))])
+    path.write_bytes(first + path.read_bytes()[len(META) :])
+    os.utime(path, (NOW, NOW))
+    found = usage(home, account, noted)
+    assert bool(found.windows) is known and bool(found.why) is not known
+
+
+def test_list_usage_and_the_menu_say_the_same_of_a_new_login(home: Home, codex: Path) -> None:
+    """58 % of A's were shown for B once, and an API key showed 0 %."""
+    make_clone(home, "work")
+    codex_home = home.clone_home("work") / ".codex"
+    first = made_by("acc-A", "user-A")
+    path = write_rollout(codex_home, [limits(window(42, resets=time.time() + 3600), at=time.time() - 60)])
+    path.write_bytes(first + path.read_bytes()[len(META) :])
+    key = json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]})
+    for content, left in [
+        (chatgpt_login("acc-A", "user-A", at=NOW), 58.0),
+        (chatgpt_login("acc-B", "user-B", at=NOW), None),
+        (key, None),
+        ("", None),
+    ]:
+        (codex_home / "auth.json").unlink(missing_ok=True)
+        if content:
+            (codex_home / "auth.json").write_text(content)
+        [row] = ask(home, "usage", "work", "--json").json()
+        clone = clone_in(home, "work")
+        assert row["left"] == left and (row["why"] is None) is (left is not None)
+        assert cm.left_percent(cm.glance_at(clone)["usage"], time.time()) == left
+        assert cm.list_row(clone, None, time.time())[3] == ("-" if left is None else "58 %")
+
+
+def test_unknown_stays_unknown_and_says_why(home: Home, codex_home: Path) -> None:
+    """A newest figure without windows is that of an account without any; one of another limit says nothing."""
+    write_rollout(codex_home, [limits(window(7), at=NOW - 900)], name="older", at=NOW - 900)
+    credits = {"has_credits": True, "unlimited": False, "balance": "9.99"}
+    newest = write_rollout(codex_home, [limits(credits=credits)])
+    found = usage(home)
+    assert (found.windows, found.why, found.credits) == ((), "the server named no limits", "9.99 credits left")
+    assert cm.left_percent(found, NOW) is None
+    newest.write_bytes(b"\n".join([META, limits(window(3), limit_id="codex_other"), b""]))
+    assert usage(home).windows[0].used == 7.0
+
+
+def test_figures_are_found_behind_lines_of_forty_megabytes(home: Home, codex_home: Path) -> None:
+    path = write_rollout(codex_home, [limits(window(7)), other(40_000_000)])
+    with path.open("ab") as file:
+        file.write(b'{"type": "response_item", "payload": "' + b"x" * 20_000_000)
+    os.utime(path, (NOW - 1, NOW - 1))
+    write_rollout(codex_home, [other()], name="begun", at=NOW)
+    assert usage(home).windows[0].used == 7.0
+
+
+MONEY: list[tuple[str, dict[str, Any], str, str, float | None]] = [
+    ("the limit", {"rate_limit_reached_type": "rate_limit_reached"}, "limit reached", "", 0.0),
+    ("a member's credits", {"rate_limit_reached_type": "workspace_member_credits_depleted"}, "credits used up", "", 0),
+    ("a new kind", {"rate_limit_reached_type": "moon_phase"}, "moon phase", "", 0.0),
+    ("a spending limit", {"spend_control_reached": True}, "spending limit reached", "", 0.0),
+    ("none", {"rate_limit_reached_type": None, "spend_control_reached": False}, "", "", 90.0),
+    ("no credits beside windows", {"credits": {"has_credits": False, "unlimited": False, "balance": "0"}}, "", "", 90),
+    ("credits", {"credits": {"has_credits": True, "unlimited": False, "balance": "5"}}, "", "5 credits left", 90.0),
+    ("all credits", {"credits": {"has_credits": True, "unlimited": True}}, "", "unlimited credits", 90.0),
+    ("odd ones", {"credits": ["x"], "rate_limit_reached_type": 7}, "", "", 90.0),
+]
+
+
+@pytest.mark.parametrize(("kind", "more", "reached", "credits", "left"), MONEY, ids=[row[0] for row in MONEY])
+def test_what_is_used_up_is_said_as_what_it_is(
+    kind: str, more: dict[str, Any], reached: str, credits: str, left: float | None
+) -> None:
+    found = cm.limits_from(limits(window(), **more))
+    assert (found.reached, found.credits, cm.left_percent(found, NOW)) == (reached, credits, left)
+    assert cm.left_percent(found, NOW + 99_999) == 100.0
+
+
+def test_credits_that_ran_out_are_told_of_an_account_without_windows() -> None:
+    found = cm.limits_from(limits(credits={"has_credits": False, "unlimited": False, "balance": "0"}))
+    assert (found.credits, cm.left_percent(found, NOW)) == ("credits used up", None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import codex_mirror as cm
-from helpers import API_KEYS, Home, Mirror, fake_codex, npm_install, tree
+from helpers import API_KEYS, Home, Mirror, chatgpt_login, fake_codex, npm_install, tree
 from terminal import Person, Pure, Tmux
 
 Open = Callable[[], Person]
@@ -122,7 +122,7 @@ def test_manage_clones_shows_who_is_where(opened: Open, mirror: Mirror, home: Ho
 
 def test_a_clone_that_is_logged_out_shows_no_plan_and_no_limits(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
-    log_in(home, "work")
+    (home.clone_home("work") / ".codex" / "auth.json").write_text(chatgpt_login("acc-A", "user-A"))
     window = {"used_percent": 38.0, "window_minutes": 300, "resets_at": int(time.time()) + 9000}
     limits = {"limit_id": "codex", "primary": window, "secondary": None, "plan_type": "plus"}
     line = {"timestamp": cm.timestamp_text(time.time()), "type": "event_msg"}
