@@ -603,7 +603,11 @@ WRAPPER_CODE = r"""
 if [ -n "${CODEX_MIRROR_CLI:-}" ]; then
   exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
 fi
-if [ ! -d "$cm_codex_home" ] || [ ! -f "$cm_codex" ]; then
+if [ ! -O "$cm_codex_home/" ] || [ ! -f "$cm_codex" ]; then
+  if [ -e "$cm_codex_home" ] && [ ! -O "$cm_codex_home" ] || [ ! -O "$0" ]; then
+    echo "$cm_clone: this clone belongs to another user; only they can use it, and not with sudo" >&2
+    exit 5
+  fi
   echo "$cm_clone: a part of this clone is missing; to mend it: codex-mirror doctor $cm_clone --fix" >&2
   exit 1
 fi
@@ -738,11 +742,14 @@ def fish_quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def wrapper_text(clone_id: str, data: Mapping[str, str]) -> str:
-    """The wrapper script: the owner's mark, the quoted data, and the code that is the same for all."""
-    mark = f"{WRAPPER_MARK}{clone_id} (made by codex-mirror; change the clone with codex-mirror, not here)"
-    settings = (f"cm_{key}={shell_quote(value)}" for key, value in data.items())
-    return "\n".join(["#!/bin/sh", mark, *settings]) + WRAPPER_CODE
+def wrapper_head(clone_id: str, seal: str) -> str:
+    """The first two lines of a wrapper: whose it is, and the digest of all below, by which an edited one is known."""
+    return f"#!/bin/sh\n{WRAPPER_MARK}{clone_id} {seal} (made by codex-mirror; change the clone with codex-mirror)\n"
+
+
+def wrapper_body(data: Mapping[str, str]) -> str:
+    """What stands below them: the quoted data, and the code that is the same for all."""
+    return "\n".join(f"cm_{key}={shell_quote(value)}" for key, value in data.items()) + WRAPPER_CODE
 
 
 def path_line(directory: str, shell: str, models: Mapping[str, str] = PATH_LINES) -> str:
@@ -869,17 +876,30 @@ def open_descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
 def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
     """The bytes of a regular file; never waits for a FIFO, never reads more than `limit` bytes. Raises OSError."""
     with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
+        return read_open_file(file, path, limit)
+
+
+def read_own(path: str, limit: int) -> bytes | None:
+    """The bytes of a regular file that belongs to us and that nobody else may write, or None for anything else."""
+    with contextlib.suppress(OSError), open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW) as file:
         facts = os.fstat(file)
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", path)
-        if facts.st_size > limit:
-            raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
-        parts = []
-        while part := os.read(file, min(limit + 1, 1 << 20)):  # Memory for all 32 MB takes longer than the reading.
-            parts.append(part)
-            if (limit := limit - len(part)) < 0:
-                raise OSError(errno.EFBIG, "grew while it was read", path)
-        return b"".join(parts)
+        if facts.st_uid == os.geteuid() and not facts.st_mode & 0o022:
+            return read_open_file(file, path, limit)
+    return None
+
+
+def read_open_file(file: int, path: str, limit: int) -> bytes:
+    facts = os.fstat(file)
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", path)
+    if facts.st_size > limit:
+        raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
+    parts = []
+    while part := os.read(file, min(limit + 1, 1 << 20)):  # Memory for all 32 MB takes longer than the reading.
+        parts.append(part)
+        if (limit := limit - len(part)) < 0:
+            raise OSError(errno.EFBIG, "grew while it was read", path)
+    return b"".join(parts)
 
 
 def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
@@ -2034,6 +2054,19 @@ def hidden_login_variables(clone: Clone, env: Mapping[str, str]) -> list[str]:
 # --- Wrappers -------------------------------------------------------------------------------------
 
 WRAPPER_LIMIT = 1 << 16
+# Wrappers without a digest on their second line are known by the SHA-256 of the code below their data.
+CODES_WITHOUT_SEAL = {
+    "d2abf9985f15291c61a4ec7cb96799fc7184cae09fb457b6d1a589f8aa3fd3a2": "1.0.0",
+}
+
+
+class Wrapper(NamedTuple):
+    """What lies in a wrapper's place: whose it says it is, `legacy:<name>` for an earlier program's; is it as a
+    program of ours wrote it; and its text."""
+
+    owner: str
+    unedited: bool
+    text: str
 
 
 def wrapper_content(clone: Clone, places: Places) -> bytes:
@@ -2051,22 +2084,51 @@ def wrapper_content(clone: Clone, places: Places) -> bytes:
         "hidden": " ".join(hidden_variables(clone)),
         "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
     }
-    return os.fsencode(wrapper_text(clone.id, data))
+    body = os.fsencode(wrapper_body(data))
+    return os.fsencode(wrapper_head(clone.id, seal_of(body))) + body
+
+
+def seal_of(body: bytes) -> str:
+    """The digest on a wrapper's second line."""
+    return f"sha256:{digest_of_bytes(body)[:16]}"
+
+
+def wrapper_from(content: bytes) -> Wrapper | None:
+    """The wrapper that these bytes are, whoever wrote them, or None."""
+    first, second, body = (*content.split(b"\n", 2), b"", b"")[:3]
+    text, mark = os.fsdecode(content), WRAPPER_MARK.encode()
+    if second.startswith(mark):
+        owner, seal = (*os.fsdecode(second[len(mark) :]).split(" "), "")[:2]
+        unedited = seal == seal_of(body) if seal.startswith("sha256:") else is_code_without_seal(body)
+        return Wrapper(owner, unedited and first == b"#!/bin/sh", text) if owner else None
+    legacy = re.search(r"^\s*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", text, re.MULTILINE)
+    return Wrapper(f"legacy:{legacy[1]}", True, text) if legacy and re.match(r"#!.*\b(ba)?sh\b", text) else None
+
+
+def is_code_without_seal(body: bytes) -> bool:
+    """Is what follows the data the code of an older program, whose wrappers had no digest?"""
+    code = re.sub(rb"\A(cm_[a-z_]+='([^']|'\\'')*'\n)+", b"", body)
+    return digest_of_bytes(code) in CODES_WITHOUT_SEAL
+
+
+def wrapper_at(path: str) -> Wrapper | None:
+    """The wrapper that lies there, when the file is ours alone; what others wrote, or may write, is none."""
+    content = read_own(path, WRAPPER_LIMIT)
+    return wrapper_from(content) if content else None
 
 
 def wrapper_owner(path: str) -> str:
-    """The id of the clone whose wrapper lies there, `legacy:<name>` for an earlier program's, or nothing."""
-    if kind_of(path) != "file":
-        return ""
-    try:
-        content = read_whole(path, WRAPPER_LIMIT).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-    second = content.split("\n", 2)[1:2]
-    if second and second[0].startswith(WRAPPER_MARK):
-        return second[0][len(WRAPPER_MARK) :].partition(" ")[0]
-    legacy = re.search(r"^\s*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", content, re.MULTILINE)
-    return f"legacy:{legacy[1]}" if legacy and re.match(r"#!.*\b(ba)?sh\b", content) else ""
+    """The owner of the wrapper that lies there, when it is ours and as we wrote it, or nothing."""
+    found = wrapper_at(path)
+    return found.owner if found and found.unedited else ""
+
+
+def claimed_owner(path: str) -> str:
+    """Whose wrapper a file says it is, whoever wrote it; good for passing it over, and for nothing else."""
+    with contextlib.suppress(OSError):
+        found = wrapper_from(read_whole(path, WRAPPER_LIMIT))
+        return found.owner if found else ""
+    return ""
 
 
 def wrapper_setting(text: str, key: str) -> str:
@@ -2094,11 +2156,20 @@ def is_wrapper_of(clone: Clone, path: str) -> bool:
     return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_owners(clone)
 
 
+def complaint_about_wrapper(clone: Clone) -> str:
+    """Why what lies in the place of a clone's wrapper is left as it is, or nothing."""
+    if not kind_of(clone.wrapper) or is_wrapper_of(clone, clone.wrapper):
+        return ""
+    found = wrapper_at(clone.wrapper)
+    what = "was edited" if found and found.owner in wrapper_owners(clone) else "isn't ours"
+    return f"{clone.wrapper} {what}, and was left as it is"
+
+
 def refuse_taken_command(name: str, places: Places, path: str) -> None:
     """Refuses a name whose wrapper would replace, or be shadowed by, something that isn't ours. Raises MirrorError."""
     target = os.path.join(places.bin_dir, name)
     if kind_of(target):
-        owned = wrapper_owner(target)
+        owned = wrapper_at(target)
         what = "the wrapper of a clone that isn't in the registry" if owned else "there already, and isn't ours"
         raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
     for found in find_on_path(name, path):
@@ -2831,7 +2902,7 @@ def clone_directory_of(path: str) -> str:
 def installed_commands(env: Mapping[str, str]) -> Iterator[str]:
     """Every `codex` on PATH that isn't one of our wrappers and doesn't lead into a clone."""
     for path in find_on_path("codex", env.get("PATH", os.defpath)):
-        if not wrapper_owner(os.path.realpath(path)) and not clone_directory_of(path) and not is_shim(path):
+        if not claimed_owner(os.path.realpath(path)) and not clone_directory_of(path) and not is_shim(path):
             yield path
 
 
@@ -2892,7 +2963,7 @@ def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexP
             unpack(archive, directory, 4 << 30)
         found = package_in_directory(directory) or lone_binary_in(directory)
     elif os.path.isfile(path):
-        owner = wrapper_owner(os.path.realpath(path))
+        owner = claimed_owner(os.path.realpath(path))
         found = next(
             (package_of_clone(clone) for clone in change.registry.clones if owner in wrapper_owners(clone)), None
         )
@@ -4429,8 +4500,8 @@ def verify_clone_directory(clone: Clone) -> None:
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     """Stages the clone's wrapper where it is ours to write; else it is left, and said."""
-    if kind_of(clone.wrapper) and not is_wrapper_of(clone, clone.wrapper):
-        change.unfinished.append(f"{clone.wrapper} isn't ours, and was left as it is")
+    if complaint := complaint_about_wrapper(clone):
+        change.unfinished.append(complaint)
         return
     change.make_room(os.path.dirname(clone.wrapper))
     change.stage(clone.wrapper, wrapper_content(clone, change.places), 0o755, replaces)
@@ -4595,6 +4666,7 @@ def move_wrapper(context: Context, name: str, directory: str) -> tuple[Clone, st
         stage_wrapper(change, moved)
         if change.unfinished:
             raise MirrorError(change.unfinished[0], "move that file away first", REFUSED)
+        change.unfinished += filter(None, [complaint_about_wrapper(clone)] if moved.wrapper != clone.wrapper else [])
         change.commit(with_clone(change.registry, moved))
     return moved, "; ".join(change.unfinished)
 
@@ -4842,6 +4914,7 @@ class MirrorHomeState(NamedTuple):
     open_to_others: bool
     unwritable: tuple[str, str]
     off_path: tuple[str, ...]
+    kept_wrappers: tuple[str, ...] = ()
 
 
 class InspectionContext(NamedTuple):
@@ -4929,26 +5002,29 @@ def recorded_version(runtime: Runtime) -> str:
 
 
 def wrapper_state(clone: Clone, places: Places) -> str:
-    """`ok`, `missing`, `foreign`, `outdated` or `not executable`."""
+    """`ok`, `missing`, `foreign`, `edited`, `outdated` or `not executable`."""
     if not kind_of(clone.wrapper):
         return "missing"
     if not is_wrapper_of(clone, clone.wrapper):
-        return "foreign"
+        found = wrapper_at(clone.wrapper)
+        return "edited" if found and found.owner in wrapper_owners(clone) else "foreign"
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
     return "ok" if is_wrapper_current(clone, places) else "outdated"
 
 
 def login_status(clone: Clone, context: Context) -> CapturedOutput:
-    """What the clone's own Codex says of its login, asked as its user would: through the wrapper where it is ours.
+    """What the clone's own Codex says of its login, asked as its user would: by the wrapper's text where it is ours and
+    unedited; nobody can put another in its place after the look at it.
 
     In `/`, since anywhere else Codex (0.169) looks for a `.git` in all directories above, and takes settings that lie
     beside one for a project's."""
     env = {name: value for name, value in context.env.items() if name != "CODEX_MIRROR_CLI"}
     if not os.path.isdir(codex_home_of(clone)):
         return CapturedOutput(126, b"", b"its CODEX_HOME is missing")
-    if wrapper_owner(clone.wrapper) == clone.id and os.access(clone.wrapper, os.X_OK):
-        program = Program((clone.wrapper, "login", "status"), env)
+    wrapper = wrapper_at(clone.wrapper)
+    if wrapper and wrapper.unedited and wrapper.owner == clone.id:
+        program = Program(("/bin/sh", "-c", wrapper.text, clone.wrapper, "login", "status"), env)
     else:
         program = launch_program(clone, context.places, env, ("login", "status"))
     return capture(program.argv, program.env, "/", STATUS_SECONDS)
@@ -4968,15 +5044,18 @@ def inspect_mirror_home(context: Context, alone: bool = False) -> MirrorHomeStat
     led_to = {*known_bases(places, wrappers), *map(base_of, registry.clones)}
     bases = sorted(base for base in led_to if kind_of(base) == "directory")
     strays = {} if broken else unregistered_bases(bases, registry)
+    leftovers = tuple(find_leftovers(places, registry))
+    orphans = {} if broken else find_orphan_wrappers(wrappers, claimed_values(registry, "id"), places)
     house = MirrorHomeState(
         broken=broken,
         bad_rows=registry.bad_rows,
         unsettled=tuple(unfinished_plans(places)),
-        leftovers=tuple(find_leftovers(places, registry)),
+        leftovers=leftovers,
         legacy_leftovers=tuple(find_legacy_leftovers(places, bases)),
         orphans=tuple(base for base, why in strays.items() if not why),
         astray=tuple(f"{base} ({why})" for base, why in strays.items() if why),
-        orphan_wrappers=() if broken else tuple(find_orphan_wrappers(wrappers, claimed_values(registry, "id"))),
+        orphan_wrappers=tuple(path for path, why in orphans.items() if not why),
+        kept_wrappers=tuple(f"{path} ({why})" for path, why in orphans.items() if why and path not in leftovers),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
         unwritable=complaint_about_writing(places),
         off_path=tuple(directories_off_path(registry.clones, context)),
@@ -4985,7 +5064,7 @@ def inspect_mirror_home(context: Context, alone: bool = False) -> MirrorHomeStat
         busy or (not alone and is_locked(lock_file(places))) or (not broken and has_registry_changed(places, registry))
     )
     if busy:
-        return house._replace(unsettled=(), leftovers=(), orphans=(), astray=(), orphan_wrappers=())
+        return house._replace(unsettled=(), leftovers=(), orphans=(), astray=(), orphan_wrappers=(), kept_wrappers=())
     return house
 
 
@@ -5056,9 +5135,25 @@ def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
     return [path for place, names in looked for path in paths_in(place) if re.match(names, os.path.basename(path))]
 
 
-def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str]) -> Iterator[str]:
-    """Of these wrappers of ours, those of clones that aren't there any more."""
-    return (path for path, base in bases.items() if wrapper_owner(path) not in ids and not kind_of(base))
+def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str], places: Places) -> dict[str, str]:
+    """Of these wrappers of ours, those of clones that aren't there any more, each with why it stays, or nothing."""
+    found = ((path, base, wrapper_at(path)) for path, base in bases.items() if not kind_of(base))
+    return {
+        path: complaint_about_orphan(path, wrapper, base, places)
+        for path, base, wrapper in found
+        if wrapper and wrapper.owner not in ids
+    }
+
+
+def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Places) -> str:
+    """Why the wrapper of a clone that isn't there may be of use to someone, or nothing."""
+    root = os.path.dirname(base)
+    if not wrapper.unedited:
+        return "it was edited"
+    if wrapper_setting(wrapper.text, "clone") != os.path.basename(path):
+        return "it is a copy"
+    is_gone = is_same_directory(os.path.dirname(root), clones_directory(places)) and not kind_of(root)
+    return "" if is_gone else f"{root} may be on a disk that isn't mounted"
 
 
 def wrapper_bases(places: Places) -> dict[str, str]:
@@ -5074,12 +5169,11 @@ def known_bases(places: Places, wrappers: Mapping[str, str]) -> list[str]:
 
 def wrapper_base(path: str, places: Places) -> str:
     """The clone directory that a wrapper of this mirror home leads to, or nothing."""
-    owner = wrapper_owner(path)
-    if not owner or owner.startswith("legacy:"):
+    found = wrapper_at(path)
+    if not found or found.owner.startswith("legacy:"):
         return ""
-    text = os.fsdecode(read_or_none(path, WRAPPER_LIMIT) or b"")
-    home, tail = wrapper_setting(text, "codex_home"), "/home/.codex"
-    is_ours = is_same_directory(wrapper_setting(text, "mirror_home"), places.mirror_home)
+    home, tail = wrapper_setting(found.text, "codex_home"), "/home/.codex"
+    is_ours = is_same_directory(wrapper_setting(found.text, "mirror_home"), places.mirror_home)
     return home.removesuffix(tail) if is_ours and os.path.isabs(home) and home.endswith(tail) else ""
 
 
@@ -5102,7 +5196,7 @@ def diagnose(facts: Facts, places: Places) -> tuple[Problem, ...]:
     rename = f"codex-mirror rename {clone.name} {clone.name}-2, or put {os.path.dirname(clone.wrapper)} first on PATH"
     words = {
         "name": clone.name,
-        "wrapper_fix": ("move that file away, then " if facts.wrapper == "foreign" else "") + doctor_fix,
+        "wrapper_fix": ("move that file away, then " if facts.wrapper in ("foreign", "edited") else "") + doctor_fix,
         "runtime_fix": doctor_fix if facts.recorded else f"codex-mirror update {clone.name}",
         "shadow_fix": rename if facts.on_path else path_fix,
         "path_fix": path_fix,
@@ -5127,6 +5221,7 @@ def wrapper_complaint(facts: Facts) -> str:
     complaints = {
         "missing": "its command {} is missing",
         "foreign": "{} isn't its command, but somebody else's",
+        "edited": "its command {} was edited, so it is neither used nor replaced",
         "not executable": "its command {} can't be executed",
     }
     return complaints.get(facts.wrapper, "").format(facts.clone.wrapper)
@@ -5199,6 +5294,12 @@ def diagnose_mirror_home(house: MirrorHomeState, places: Places) -> tuple[Proble
             "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login",
         ),
         ("orphan-wrapper", "warning", with_items("commands of clones that aren't there", house.orphan_wrappers), fix),
+        (
+            "orphan-wrapper",
+            "warning",
+            with_items("commands that lead to no clone, and are left as they are", house.kept_wrappers),
+            "mount the clone's disk; or remove them by hand",
+        ),
         ("mirror-home-open", "warning", with_items("others may look into it", exposed), fix),
         (
             "legacy-leftovers",
@@ -6132,7 +6233,7 @@ def import_clone(
 
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
     clone = clone_named(read_registry(context.places), name)
-    notes = keyring_notice(clone)
+    notes = [*keyring_notice(clone), *filter(None, [complaint_about_wrapper(clone)])]
     if not kind_of(base_of(clone)):
         notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
     _, left = remove_clone(context, name, force)
@@ -6200,9 +6301,10 @@ def roll_back(context: Context, *, name: str) -> Outcome:
 
 
 def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
+    kept = [complaint_about_wrapper(one) for one in read_registry(context.places).clones if one.name == name]
     clone, left = rename_clone(context, name, new_name)
     renamed = f"'{name}' is now '{clone.name}', and its command {clone.wrapper}"
-    return Outcome(FAILED if left else DONE, (renamed,), tuple(left))
+    return Outcome(FAILED if left else DONE, (renamed,), (*left, *filter(None, kept)))
 
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import errno
 import fcntl
+import hashlib
 import inspect
 import json
 import os
@@ -1276,6 +1277,23 @@ def edited_wrapper(home: Home, clone: Path) -> str:
     return str(home.bin / "work")
 
 
+def older_wrapper(home: Home, clone: Path) -> str:
+    """One of an earlier version of ours, as it was written then."""
+    reseal(home.bin / "work", home.bin / "work", "cm_clone=", "cm_more=''\ncm_clone=")
+    return str(home.bin / "work")
+
+
+def reseal(source: Path, target: Path, *changes: str) -> None:
+    """Writes a wrapper as another of ours, each odd change replaced by the one behind it, with its own digest."""
+    text = source.read_text()
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        text = text.replace(old, new)
+    first, mark, body = text.split("\n", 2)
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+    target.write_text("\n".join([first, re.sub("sha256:[0-9a-f]+", f"sha256:{digest}", mark), body]))
+    target.chmod(0o755)
+
+
 def strangers_wrapper(home: Home, clone: Path) -> str:
     (home.bin / "work").write_text("#!/bin/sh\necho somebody else\n")
     return str(home.bin / "work")
@@ -1378,9 +1396,9 @@ def orphan_clone(home: Home, clone: Path) -> str:
 
 
 def orphan_wrapper(home: Home, clone: Path) -> str:
-    text = (home.bin / "work").read_text().replace(json.loads((clone / "clone.json").read_text())["id"], "f" * 8)
-    (home.bin / "gone").write_text(text.replace("cm_clone='work'", "cm_clone='gone'").replace(str(clone), "/gone"))
-    (home.bin / "gone").chmod(0o755)
+    own_id, gone = json.loads((clone / "clone.json").read_text())["id"], str(clone).replace("/work/", "/gone/")
+    changes = (own_id, "f" * 8, "cm_clone='work'", "cm_clone='gone'", str(clone), gone)
+    reseal(home.bin / "work", home.bin / "gone", *changes)
     return str(home.bin / "gone")
 
 
@@ -1417,7 +1435,8 @@ TROUBLES = [
     ("work", "wrapper", "error", without_wrapper),
     ("work", "wrapper", "error", inert_wrapper),
     ("work", "wrapper", "error", strangers_wrapper),
-    ("work", "wrapper-outdated", "warning", edited_wrapper),
+    ("work", "wrapper", "error", edited_wrapper),
+    ("work", "wrapper-outdated", "warning", older_wrapper),
     ("work", "directory-open", "warning", open_home),
     ("work", "pin-loose", "warning", loose_prompt),
     ("work", "pin-loose", "warning", loose_daemon),
@@ -1450,7 +1469,7 @@ def test_doctor_names_a_trouble_with_evidence_and_the_printed_command_mends_it(
     assert evidence in plain.out and f"[{trouble}]" in plain.out and problem["fix"] in plain.out
     assert plain.code == (0 if severity == "info" else 1)
     assert health["ok"] is (severity != "error") and (problem["what"] in health["errors"]) is (severity == "error")
-    if make is strangers_wrapper:
+    if make in (strangers_wrapper, edited_wrapper):
         (house.bin / "work").rename(house.bin / "moved-away")
     assert as_printed(house, problem["fix"]).code == 0
     assert (name, trouble) not in problems(cm, *deep)
@@ -1631,7 +1650,7 @@ def test_doctor_of_one_clone_speaks_of_that_one_alone(cm: Launched, house: Home)
 
 
 EVERYTHING_AT_ONCE = [
-    *(without_helper, edited_wrapper, open_home, loose_prompt, loose_updater, unused_runtime),
+    *(without_helper, older_wrapper, open_home, loose_prompt, loose_updater, unused_runtime),
     *(orphan_wrapper, left_behind, killed_change, open_mirror_home),
 ]
 

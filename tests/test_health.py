@@ -80,6 +80,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"status": cm.CapturedOutput(1, b"", b"WARNING: x\nError checking login: y\n")}, "start", ERROR, "login: y"),
     ({"recorded": False}, "runtime-unrecorded", INFO, "no record of its Codex's files"),
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
+    ({"wrapper": "edited"}, "wrapper", ERROR, "was edited"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
     ({"open_to_others": ("/h",)}, "directory-open", WARNING, "others may look into it: /h"),
     ({"loose": ("features.daemon_auto_start",)}, "pin-loose", WARNING, "features.daemon_auto_start"),
@@ -253,6 +254,12 @@ def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
 
 # --- real facts ---
 
+
+def write_older_wrapper(home: Home, clone: Any) -> None:
+    body = "cm_clone='work'\nexec true\n"
+    Path(clone.wrapper).write_text(cm.wrapper_head(clone.id, cm.seal_of(body.encode())) + body)
+
+
 DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
     ("healthy", lambda home, clone: None, "", True),
     ("a helper gone", lambda home, clone: in_runtime(clone, "codex-path/rg").unlink(), "runtime-incomplete", True),
@@ -261,7 +268,8 @@ DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
     ("the logs gone", lambda home, clone: cm.discard(f"{cm.base_of(clone)}/logs"), "", True),
     ("open to others", lambda home, clone: home.clone_home("work").chmod(0o755), "directory-open", True),
     ("the wrapper gone", lambda home, clone: Path(clone.wrapper).unlink(), "wrapper", True),
-    ("the wrapper changed", lambda home, clone: append(Path(clone.wrapper), "# mine\n"), "wrapper-outdated", True),
+    ("the wrapper edited", lambda home, clone: append(Path(clone.wrapper), "# mine\n"), "wrapper", False),
+    ("the wrapper an older one", write_older_wrapper, "wrapper-outdated", True),
     ("the wrapper not executable", lambda home, clone: Path(clone.wrapper).chmod(0o644), "wrapper", True),
     ("the wrapper a stranger's", lambda home, clone: Path(clone.wrapper).write_text("x"), "wrapper", False),
     ("the daemon on", lambda home, clone: append(codex_home(home) / "config.toml", "", "start = false", "start = true"),
@@ -324,7 +332,7 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
     assert (id not in again) == (mends or not id) and (fixed.code == 0) == mends, (fixed, again)
     assert login.read_text() == json.dumps({"OPENAI_API_KEY": API_KEYS[0]})
     wrote, removed = f"wrote its command {clone.wrapper} again", in_runtime(clone, "../0.1.0-abcdef12").resolve()
-    assert (wrote in fixed.err) == (id.startswith("wrapper") and "stranger" not in kind), fixed.err
+    assert (wrote in fixed.err) == (id.startswith("wrapper") and mends), fixed.err
     assert (f"removed {removed}" in fixed.err) == ("an old runtime" in kind) and removed.exists() == ("book's" in kind)
     after = at_rest(home)
     other = {path for path in changes(healthy, after) if path.startswith("m/clones/play/.codex-mirror/home")}
@@ -448,8 +456,9 @@ def test_the_program_itself_is_examined_with_its_wrapper(home: Home, codex: Path
     assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
     os.unlink(clone.wrapper)
     assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
-    Path(clone.wrapper).write_text(f"#!/bin/sh\n{cm.WRAPPER_MARK}{clone.id} (codex-mirror)\npwd\n")
-    os.chmod(clone.wrapper, 0o755)
-    assert cm.login_status(clone, context) == cm.CapturedOutput(0, b"/\n", b"")
+    Path(clone.wrapper).write_text(cm.wrapper_head(clone.id, cm.seal_of(b'pwd; echo "$0"\n')) + 'pwd; echo "$0"\n')
+    assert cm.login_status(clone, context) == cm.CapturedOutput(0, os.fsencode(f"/\n{clone.wrapper}\n"), b"")
+    append(Path(clone.wrapper), "echo edited\n")
+    assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
     os.unlink(clone.wrapper)
     assert tree(home.home).keys() == {"."}

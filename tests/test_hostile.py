@@ -787,7 +787,8 @@ def test_a_wrapper_directory_may_be_a_link_which_stays_one(home: Home, codex: Pa
 
 def write_foreign_wrapper(path: Path) -> None:
     """The wrapper of a clone in another mirror home."""
-    path.write_text(cm.wrapper_text("11111111-2222-4333-8444-555555555555", {"clone": path.name}))
+    body = cm.wrapper_body({"clone": path.name})
+    path.write_text(cm.wrapper_head("11111111-2222-4333-8444-555555555555", cm.seal_of(body.encode())) + body)
     path.chmod(0o755)
 
 

@@ -130,7 +130,9 @@ def write_wrapper(home: Home, odd: str, **data: str) -> Path:
         **data,
     }
     wrapper = home.bin / "work"
-    wrapper.write_bytes(os.fsencode(cm.wrapper_text("11111111-2222-4333-8444-555555555555", values)))
+    wrapper.write_bytes(
+        os.fsencode(cm.wrapper_head("11111111-2222-4333-8444-555555555555", "") + cm.wrapper_body(values))
+    )
     wrapper.chmod(0o755)
     return wrapper
 

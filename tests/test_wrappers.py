@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -9,17 +10,71 @@ from pathlib import Path
 
 import pytest
 
-from helpers import Home, tree
-from rooms import clone_like, cm, places_of
+from helpers import Home, finish, start, tree
+from rooms import ROOT, ask, clone_like, cm, make_clone, places_of, rows_of
 
 LEGACY = '#!/usr/bin/env bash\nset -e\nexec "$CODEX_MIRROR_CLI" run \'work\' -- "$@"\n'
 ID = "11111111-2222-4333-8444-555555555555"
-OURS = f"#!/bin/sh\n# codex-mirror wrapper of clone {ID} (made by codex-mirror)\n"
+# What a wrapper of 1.0.0 is, whose second line had no digest; its code was the same for all.
+OLD_MARK = f"# codex-mirror wrapper of clone {ID} (made by codex-mirror; change the clone with codex-mirror, not here)"
+OLD_CODE = r"""
+# Below this line every wrapper is the same.
+if [ -n "${CODEX_MIRROR_CLI:-}" ]; then
+  exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
+fi
+if [ ! -d "$cm_codex_home" ] || [ ! -f "$cm_codex" ]; then
+  echo "$cm_clone: a part of this clone is missing; to mend it: codex-mirror doctor $cm_clone --fix" >&2
+  exit 1
+fi
+if [ -t 2 ]; then
+  for cm_variable in $cm_logins; do
+    eval "cm_value=\${$cm_variable:-}"
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
+  done
+fi
+unset $cm_hidden
+if [ -n "$cm_home" ]; then
+  export HOME="$cm_home" XDG_CONFIG_HOME="$cm_home/.config" XDG_DATA_HOME="$cm_home/.local/share"
+  export XDG_STATE_HOME="$cm_home/.local/state" XDG_CACHE_HOME="$cm_home/.cache"
+elif [ -n "${CODEX_MIRROR_USER_HOME:-}" ] && [ "$CODEX_MIRROR_USER_HOME" != "${HOME:-}" ]; then
+  export HOME="$CODEX_MIRROR_USER_HOME"
+  unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME
+fi
+export CODEX_HOME="$cm_codex_home" CODEX_MIRROR_CLONE="$cm_clone" CODEX_MIRROR_HOME="$cm_mirror_home"
+export CODEX_MIRROR_BIN_DIR="$cm_bin_dir" CODEX_MIRROR_USER_HOME="$cm_user_home"
+if [ -n "$cm_path" ]; then
+  export PATH="$cm_path${PATH:+:$PATH}"
+fi
+exec $cm_interpreter "$cm_codex" "$@"
+"""
+OLD_DATA = "cm_clone='work'\ncm_codex='/a'\\''b\n/$(c)'\ncm_path=''"
+
+
+def sealed(body: bytes = b"cm_clone='work'\necho\n", owner: str = ID) -> str:
+    """A wrapper with this body, as one of ours is sealed."""
+    return os.fsdecode(os.fsencode(cm.wrapper_head(owner, cm.seal_of(body))) + body)
+
+
+OURS = sealed()
+OLD = f"#!/bin/sh\n{OLD_MARK}\n{OLD_DATA}{OLD_CODE}"
 
 OWNERS: list[tuple[str, Callable[[Path], object], str]] = [
     ("ours", lambda path: path.write_text(OURS), ID),
-    ("ours, without more", lambda path: path.write_text(OURS.partition(" (")[0]), ID),
-    ("ours, spoiled below", lambda path: path.write_bytes(OURS.encode() + b"\xff\xfe\0rm -rf /\n"), ID),
+    ("ours, not UTF-8", lambda path: path.write_bytes(os.fsencode(sealed(b"cm_path='\xff\xfe'\n"))), ID),
+    ("ours, read-only", lambda path: (path.write_text(OURS), path.chmod(0o555)), ID),
+    ("ours of 1.0.0", lambda path: path.write_text(OLD), ID),
+    ("ours of 1.0.0, of another clone", lambda path: path.write_text(OLD.replace("'work'", "'play'")), ID),
+    ("ours, without more", lambda path: path.write_text(OURS.partition(" (")[0]), ""),
+    ("ours, with a line more", lambda path: path.write_text(OURS + "echo more\n"), ""),
+    ("ours, with other data", lambda path: path.write_text(OURS.replace("'work'", "'play'")), ""),
+    ("ours, for another shell", lambda path: path.write_text(OURS.replace("#!/bin/sh", "#!/bin/bash")), ""),
+    ("ours, with two lines kept", lambda path: path.write_text(OURS[: OURS.index("cm_")] + "rm -rf /\n"), ""),
+    ("ours of 1.0.0, with a line more", lambda path: path.write_text(OLD + "echo more\n"), ""),
+    ("ours of 1.0.0, with code in its data", lambda path: path.write_text(OLD.replace("cm_path=''", "echo")), ""),
+    ("ours of 1.0.0, with two lines kept", lambda path: path.write_text(f"#!/bin/sh\n{OLD_MARK}\nrm -rf /\n"), ""),
+    ("ours, but the group may write it", lambda path: (path.write_text(OURS), path.chmod(0o775)), ""),
+    ("ours, but anyone may write it", lambda path: (path.write_text(OURS), path.chmod(0o757)), ""),
+    ("of 1.0.0, but anyone may write it", lambda path: (path.write_text(OLD), path.chmod(0o757)), ""),
     ("an earlier program's", lambda path: path.write_text(LEGACY), "legacy:work"),
     ("an earlier program's, indented", lambda path: path.write_text(LEGACY.replace("exec", "  exec")), "legacy:work"),
     ("an earlier program's for sh", lambda path: path.write_text(LEGACY.replace("env bash", "env sh")), "legacy:work"),
@@ -37,6 +92,18 @@ OWNERS: list[tuple[str, Callable[[Path], object], str]] = [
     ("a link to nothing", lambda path: path.symlink_to("nowhere"), ""),
     ("nothing", lambda path: None, ""),
 ]  # fmt: skip
+STRANGER = 65533
+as_root = pytest.mark.skipif(not ROOT, reason="needs root, to be two users")
+
+
+@as_root
+@pytest.mark.parametrize("text", [OURS, OLD, LEGACY], ids=["ours", "1.0.0", "earlier"])
+def test_a_wrapper_that_another_user_wrote_is_nobodys(tmp_path: Path, text: str) -> None:
+    (tmp_path / "work").write_text(text)
+    assert cm.wrapper_owner(str(tmp_path / "work"))
+    os.chown(tmp_path / "work", STRANGER, -1)
+    assert not cm.wrapper_owner(str(tmp_path / "work")) and not cm.wrapper_at(str(tmp_path / "work"))
+    assert cm.claimed_owner(str(tmp_path / "work"))
 
 
 @pytest.mark.parametrize(("kind", "make", "owner"), OWNERS, ids=[row[0] for row in OWNERS])
@@ -116,3 +183,192 @@ def test_the_commands_of_the_machine_are_refused(home: Home) -> None:
         assert shutil.which(name, path=home.env["PATH"])
         with pytest.raises(cm.MirrorError, match="is a command already"):
             cm.refuse_taken_command(name, places_of(home), home.env["PATH"])
+
+
+# --- what others wrote, and what was edited ---
+
+SPOIL = "#!/bin/sh\n{0}\ntouch {1}/pwned\n"
+
+
+def spoiled(home: Home) -> str:
+    """The clone's wrapper with its first two lines kept, and a program of somebody else's below."""
+    return SPOIL.format((home.bin / "work").read_text().split("\n")[1], home.base)
+
+
+def of_a_stranger(home: Home) -> None:
+    (home.bin / "work").write_text(spoiled(home))
+    os.chown(home.bin / "work", STRANGER, -1)
+
+
+EDITED: list[tuple[str, Callable[[Home], object], str]] = [
+    ("two lines kept", lambda home: (home.bin / "work").write_text(spoiled(home)), "was edited"),
+    ("a line more", lambda home: (home.bin / "work").open("a").write(f"touch {home.base}/pwned\n"), "was edited"),
+    ("other data", lambda home: edit(home, "cm_path=''", "cm_path='/x'"), "was edited"),
+    (
+        "open to all",
+        lambda home: (edit(home, "exec ", "exec  "), (home.bin / "work").chmod(0o777)),
+        "isn't its command",
+    ),
+    pytest.param("a stranger's", of_a_stranger, "isn't its command", marks=as_root),
+]  # type: ignore[list-item]
+
+
+def edit(home: Home, old: str, new: str) -> None:
+    text = (home.bin / "work").read_text()
+    assert old in text
+    (home.bin / "work").write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(("kind", "spoil", "says"), EDITED)
+def test_a_wrapper_that_is_not_as_we_wrote_it_is_neither_run_nor_replaced_nor_removed(
+    home: Home, codex: Path, kind: str, spoil: Callable[[Home], object], says: str
+) -> None:
+    clone = make_clone(home, "work")
+    spoil(home)
+    before = tree(home.bin)
+    told = ask(home, "doctor", "--json")
+    [problem] = [one for row in told.json() for one in row["problems"] if one["id"] == "wrapper"]
+    assert told.code == 1 and says in problem["what"] and "move that file away" in problem["fix"]
+    for words in (("doctor", "--fix"), ("wrapper", "install"), ("set", "work", "--keep-env", "CODEX_CI")):
+        ask(home, *words)
+        assert tree(home.bin) == before, words
+    removed = ask(home, "remove", "work", "--yes")
+    assert tree(home.bin) == before and clone.wrapper in removed.err and not (home.base / "pwned").exists()
+    ask(home, "doctor", "--fix")
+    assert tree(home.bin) == before
+
+
+OLDER = [("1.0.0", OLD), ("another version", None)]
+
+
+@pytest.mark.parametrize(("kind", "text"), OLDER, ids=[row[0] for row in OLDER])
+@pytest.mark.parametrize(
+    "words", [("doctor", "--fix"), ("wrapper", "install"), ("set", "work", "--keep-env", "CODEX_CI")], ids=" ".join
+)
+def test_an_older_wrapper_is_ours_and_written_anew(
+    home: Home, codex: Path, kind: str, text: str | None, words: tuple[str, ...]
+) -> None:
+    clone = make_clone(home, "work")
+    old = text.replace(ID, clone.id) if text else sealed(b"cm_clone='work'\nexec true\n", clone.id)
+    (home.bin / "work").write_text(old)
+    told = ask(home, "doctor", "--json").json()
+    assert [one["id"] for row in told for one in row["problems"] if "wrapper" in one["id"]] == ["wrapper-outdated"]
+    ask(home, *words)
+    [row] = rows_of(home)
+    now = cm.clone_from_row(row, places_of(home))
+    assert (home.bin / "work").read_bytes() == cm.wrapper_content(now, places_of(home))
+
+
+@as_root
+def test_a_strangers_file_with_our_mark_leads_to_no_clone(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    row = rows_of(home)[0]
+    theirs = home.base / "theirs"
+    base = theirs / ".codex-mirror"
+    base.mkdir(parents=True)
+    own = {**row, "id": ID, "name": "bait", "rootPath": str(theirs), "wrapperPath": str(home.bin / "bait")}
+    moved = json.dumps(own).replace(row["rootPath"], str(theirs))
+    (base / "clone.json").write_text(moved)
+    bait = cm.clone_from_row(json.loads(moved), places_of(home))
+    (home.bin / "bait").write_bytes(cm.wrapper_content(bait, places_of(home)))
+    for path in (home.bin / "bait", theirs, base, base / "clone.json"):
+        os.chown(path, STRANGER, -1)
+    (home.mirror / "registry.json").unlink()
+    before = tree(home.bin), tree(theirs)
+    for words in (("doctor", "--json"), ("doctor", "--fix"), ("doctor", "--fix")):
+        assert "bait" not in ask(home, *words).out, words
+    assert [row["name"] for row in rows_of(home)] == ["work"] and before == (tree(home.bin), tree(theirs))
+
+
+# --- whose clone it is ---
+
+
+def codex_of(home: Home) -> Path:
+    return Path(rows_of(home)[0]["runtimeEntryPath"])
+
+
+def open_all(home: Home) -> None:
+    for path, names, _ in os.walk(home.base):
+        for name in names:
+            os.chmod(os.path.join(path, name), 0o755)
+
+
+def file_for_home(home: Home) -> None:
+    codex_home = home.clone_home("work") / ".codex"
+    codex_home.rename(home.base / "x")
+    codex_home.touch()
+    os.chown(codex_home, 65532, 65532)
+
+
+CALLERS: list[tuple[str, int, Callable[[Home], object], int, str]] = [
+    ("its owner", 65532, lambda home: None, 4, ""),
+    ("root with the owner's HOME", 0, lambda home: None, 5, "belongs to another user"),
+    ("root, and a part is missing", 0, lambda home: codex_of(home).unlink(), 5, "belongs to another user"),
+    ("another user", STRANGER, lambda home: None, 5, "belongs to another user"),
+    ("another user, and all is open", STRANGER, open_all, 5, "belongs to another user"),
+    ("another user, and it is gone", STRANGER, lambda home: home.mirror.rename(home.base / "x"), 5, "another user"),
+    ("its owner, without a program", 65532, lambda home: codex_of(home).unlink(), 1, "is missing"),
+    ("its owner, without a home", 65532, lambda home: home.mirror.rename(home.base / "x"), 1, "is missing"),
+    ("its owner, with a file there", 65532, file_for_home, 1, "is missing"),
+]
+
+
+@as_root
+@pytest.mark.parametrize(("who", "uid", "change", "code", "says"), CALLERS, ids=[row[0] for row in CALLERS])
+def test_a_wrapper_starts_the_callers_own_clone_and_tells_others_that_it_is_not_theirs(
+    home: Home, codex: Path, who: str, uid: int, change: Callable[[Home], object], code: int, says: str
+) -> None:
+    make_clone(home, "work")
+    for path, names, files in os.walk(home.base):
+        for name in (".", *names, *files):
+            os.chown(os.path.join(path, name), 65532, 65532, follow_symlinks=False)
+    for path in (home.base, home.bin):
+        path.chmod(0o755)
+    change(home)
+    before = tree(home.base)
+    ended = finish(start([home.bin / "work", "exit", "4"], env=home.env, user=uid, group=uid, extra_groups=[]))
+    assert (ended.code, ended.out) == (code, "") and says in ended.err
+    assert code == 4 or (len(ended.err.splitlines()) == 1 and tree(home.base) == before)
+
+
+# --- what doctor may remove ---
+
+ORPHANS: list[tuple[str, str, Callable[[Home, str], object], str]] = [
+    ("of a clone that is gone", "gone", lambda home, text: None, ""),
+    ("an edited one", "gone", lambda home, text: (home.bin / "gone").write_text(text + "# mine\n"), "it was edited"),
+    ("an edited copy", "gone-proxy", lambda home, text: (home.bin / "gone-proxy").write_text(text + "#\n"), "edited"),
+    ("a copy", "gone2", lambda home, text: (home.bin / "gone").rename(home.bin / "gone2"), "it is a copy"),
+    ("the lead to a disk", "gone", lambda home, text: lead(home, home.base / "disk"), "isn't mounted"),
+    (
+        "to a mount point",
+        "gone",
+        lambda home, text: (lead(home, home.base), (home.base / "x").mkdir()),
+        "isn't mounted",
+    ),
+    ("an empty root", "gone", lambda home, text: (home.mirror / "clones" / "gone").mkdir(), "isn't mounted"),
+]
+
+
+def lead(home: Home, directory: Path) -> None:
+    clone = clone_like(home, "gone", root=str(directory / "x"))
+    (home.bin / "gone").write_bytes(cm.wrapper_content(clone, places_of(home)))
+
+
+@pytest.mark.parametrize(("kind", "name", "change", "stays"), ORPHANS, ids=[row[0] for row in ORPHANS])
+def test_only_an_unedited_wrapper_of_a_clone_that_is_surely_gone_is_removed_and_the_others_are_named(
+    home: Home, codex: Path, kind: str, name: str, change: Callable[[Home, str], object], stays: str
+) -> None:
+    make_clone(home, "work")
+    text = os.fsdecode(cm.wrapper_content(clone_like(home, "gone"), places_of(home)))
+    (home.bin / "gone").write_text(text)
+    (home.bin / "gone").chmod(0o755)
+    change(home, text)
+    before = tree(home.bin)
+    told = ask(home, "doctor", "--json").json()
+    found = [one["what"] for row in told for one in row["problems"] if one["id"] == "orphan-wrapper"]
+    assert any(str(home.bin / name) in what and stays in what for what in found), told
+    ask(home, "doctor", "--fix")
+    assert {path: what for path, what in before.items() if path != "gone" or (stays and name == "gone")}.items() <= (
+        tree(home.bin).items()
+    )
+    assert (home.bin / name).exists() == bool(stays)
