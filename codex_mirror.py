@@ -28,6 +28,7 @@ III Clones
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
     Limits               what is left of an account's rate limits, from the session files that it made
     Home directory       the private home of a clone: its directories, what it shares, what is copied into it
+    Shared settings      the settings that a clone has in common with the real home, as links that stay live
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
@@ -179,6 +180,8 @@ class Clone(NamedTuple):
     made_root: bool = False
     directories: tuple[str, ...] = ()
     is_default: bool = False
+    shared_settings: tuple[str, ...] = ()
+    settings_links: tuple[str, ...] = ()
     row: Mapping[str, Any] = {}
 
 
@@ -1820,6 +1823,8 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         account=account_from_row(row.get("account")),
         directories=tuple(path for path in text_list(row.get("directories")) if is_plain_path(path)),
         is_default=row.get("default") is True,
+        shared_settings=text_list(row.get("sharedSettings")),
+        settings_links=text_list(row.get("settingsLinks")),
         made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_directory(places), row["name"]),
         row=row,
     )
@@ -1881,12 +1886,16 @@ def clone_row(clone: Clone) -> dict[str, Any]:
         "shared": list(clone.shared),
         "keepEnv": list(clone.keep_env),
         "madeRoot": clone.made_root,
-        **({"directories": list(clone.directories)} if clone.directories or "directories" in clone.row else {}),
-        **({"default": clone.is_default} if clone.is_default or "default" in clone.row else {}),
         "previousRuntime": clone.previous._asdict() if clone.previous else None,
         "account": {key: value for key, value in clone.account._asdict().items() if value} if clone.account else None,
     }
-    return {**clone.row, **row}
+    rare = {
+        "directories": list(clone.directories),
+        "default": clone.is_default,
+        "sharedSettings": list(clone.shared_settings),
+        "settingsLinks": list(clone.settings_links),
+    }
+    return {**clone.row, **row, **{key: value for key, value in rare.items() if value or key in clone.row}}
 
 
 def clone_row_text(clone: Clone) -> bytes:
@@ -4324,6 +4333,69 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     return os.path.relpath(path, places.user_home)
 
 
+# --- Shared settings ------------------------------------------------------------------------------
+
+SHARABLE_SETTINGS = ("AGENTS.md", "agents", "prompts", "rules", "skills")
+
+
+class SettingsLinks(NamedTuple):
+    """How a clone's shared settings stand, as paths relative to its Codex home: what is not linked yet, where the clone
+    has something of its own, and links of ours whose target is gone."""
+
+    missing: tuple[str, ...]
+    own: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def checked_setting(text: str) -> str:
+    """An entry of the real home's Codex home that clones may share. Raises MirrorError USAGE."""
+    entry = text.rstrip("/")
+    if entry not in SHARABLE_SETTINGS:
+        raise MirrorError(f"{text} can't be shared", f"settings to share: {', '.join(SHARABLE_SETTINGS)}", USAGE)
+    return entry
+
+
+def setting_target(tail: str, places: Places) -> str:
+    return os.path.join(places.user_home, ".codex", tail)
+
+
+def is_settings_link(clone: Clone, tail: str, places: Places) -> bool:
+    """Is there still the link that we made?"""
+    path = os.path.join(codex_home_of(clone), tail)
+    return kind_of(path) == "link" and os.readlink(path) == setting_target(tail, places)
+
+
+def settings_links(clone: Clone, places: Places) -> SettingsLinks:
+    """How the clone's shared settings stand now. Skills are linked one by one, since each Codex writes a `.system` of
+    its own beside them; no link leads to a login or a database, under whatever name."""
+    tails = [tail for entry in clone.shared_settings for tail in settings_of_entry(entry, places)]
+    open_tails = [tail for tail in tails if not is_settings_link(clone, tail, places)]
+    own = tuple(tail for tail in open_tails if kind_of(os.path.join(codex_home_of(clone), tail)))
+    recorded = [tail for tail in clone.settings_links if is_settings_link(clone, tail, places)]
+    gone = tuple(tail for tail in recorded if not os.path.exists(setting_target(tail, places)))
+    return SettingsLinks(tuple(tail for tail in open_tails if tail not in own), own, gone)
+
+
+def settings_of_entry(entry: str, places: Places) -> list[str]:
+    """The paths that sharing an entry links, of those that are there."""
+    names = [name for name in entries_of(setting_target(entry, places)) if not name.startswith(".")]
+    tails = [os.path.join(entry, name) for name in names] if entry == "skills" else [entry]
+    real = ((tail, os.path.realpath(setting_target(tail, places))) for tail in tails)
+    return [
+        tail for tail, path in real if os.path.exists(path) and not re.fullmatch(NEVER_COPIED, os.path.basename(path))
+    ]
+
+
+def link_settings(clone: Clone, places: Places) -> Clone:
+    """Makes the links of a new clone's shared settings; what it has of its own stays."""
+    missing = settings_links(clone, places).missing
+    for tail in missing:
+        path = os.path.join(codex_home_of(clone), tail)
+        make_directories(os.path.dirname(path), synced=False)
+        os.symlink(setting_target(tail, places), path)
+    return clone._replace(settings_links=missing)
+
+
 # --- Clones ---------------------------------------------------------------------------------------
 
 
@@ -4349,6 +4421,7 @@ class NewClone(NamedTuple):
     settings_from: str = ""
     allow_incomplete: bool = False
     luggage: ImportedHome | None = None
+    share_settings: tuple[str, ...] = ()
 
 
 def current_timestamp() -> str:
@@ -4384,6 +4457,8 @@ def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]
         clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
         if luggage:
             fill_home(change, clone, context, luggage)
+        clone = link_settings(clone._replace(shared_settings=wish.share_settings), places)
+        if luggage or clone.settings_links:
             keep_home()
         write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
         stage_wrapper(change, clone, replaces=False)
@@ -4698,41 +4773,66 @@ class CloneChanges(NamedTuple):
     keep_env: tuple[str, ...] = ()
     no_keep_env: tuple[str, ...] = ()
     settings_from: str = ""
+    share_settings: tuple[str, ...] = ()
+    unshare_settings: tuple[str, ...] = ()
 
 
 def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool, list[str], list[str]]:
     """Changes how a clone lives, as one change; whether anything had to change, the files that the clone has of its own
     and keeps, and what could not be finished, in words."""
-    places = context.places
     with begin_clone_change(context, "set", name) as (change, clone):
-        if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
-            hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
-            raise MirrorError(f"'{name}' doesn't see {unknown[0]}", hint)
-        dropped, new = changed_shares(clone, wish, context, change.registry)
-        own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
-        added = [share for share in new if share not in own]
-        kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
-        changed = clone._replace(
-            home=wish.home or clone.home,
-            shared=(*(share for share in clone.shared if share not in dropped), *added),
-            keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env),
-        )
+        changed, own = clone._replace(home=wish.home or clone.home), []
+        for change_aspect in (change_variables, change_shares, change_shared_settings):
+            changed, kept = change_aspect(change, changed, wish, context)
+            own += kept
         if changed == clone and not wish.settings_from:
             return False, own, []
         changed = changed._replace(updated=current_timestamp())
-        change.extend_plan(to_delete=[link for share in dropped if (link := link_of_share(clone, share, places))])
-        links = stage_files(change, [os.path.join(home_of(clone), share) for share in added])
-        for share, link in zip(added, links, strict=True):
-            os.symlink(os.path.join(places.user_home, share), link)
         if wish.settings_from:
-            own += stage_settings(
-                change, changed, context, settings_source(wish.settings_from, change.registry, places)
-            )
+            source = settings_source(wish.settings_from, change.registry, context.places)
+            own += stage_settings(change, changed, context, source)
         stage_wrapper(change, changed)
         change.commit(with_clone(change.registry, changed))
     for directory in home_directories(changed):
         make_directories(directory)
     return True, own, change.unfinished
+
+
+def change_variables(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
+    """The clone with the hidden variables that it may see."""
+    if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
+        hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
+        raise MirrorError(f"'{clone.name}' doesn't see {unknown[0]}", hint)
+    kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
+    return clone._replace(keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env)), []
+
+
+def change_shares(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
+    """The clone with the entries of the real home that it shares, their links staged; and what it has of its own."""
+    dropped, new = changed_shares(clone, wish, context, change.registry)
+    own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
+    added = [share for share in new if share not in own]
+    links = [link_of_share(clone, share, context.places) for share in dropped]
+    change.extend_plan(to_delete=list(filter(None, links)))
+    halves = stage_files(change, [os.path.join(home_of(clone), share) for share in added])
+    for share, half in zip(added, halves, strict=True):
+        os.symlink(os.path.join(context.places.user_home, share), half)
+    return clone._replace(shared=(*(share for share in clone.shared if share not in dropped), *added)), own
+
+
+def change_shared_settings(
+    change: Change, clone: Clone, wish: CloneChanges, context: Context
+) -> tuple[Clone, list[str]]:
+    """The clone with the settings that it shares, their links staged; and what it has of its own."""
+    if unknown := [entry for entry in wish.unshare_settings if entry not in clone.shared_settings]:
+        hint = f"it shares: {', '.join(clone.shared_settings) or 'none'}"
+        raise MirrorError(f"'{clone.name}' doesn't share the settings {unknown[0]}", hint)
+    wanted = dict.fromkeys((*clone.shared_settings, *map(checked_setting, wish.share_settings)))
+    entries = [entry for entry in wanted if entry not in wish.unshare_settings or entry in wish.share_settings]
+    if not entries and not clone.shared_settings:
+        return clone, []
+    changed, own = stage_settings_links(change, clone, entries)
+    return changed, list(own)
 
 
 def changed_shares(
@@ -4758,6 +4858,21 @@ def link_of_share(clone: Clone, share: str, places: Places) -> str:
     link = os.path.join(home_of(clone), share)
     ours = kind_of(link) == "link" and os.readlink(link) == os.path.join(places.user_home, share)
     return link if ours else ""
+
+
+def stage_settings_links(change: Change, clone: Clone, entries: Sequence[str]) -> tuple[Clone, tuple[str, ...]]:
+    """Stages the links of these shared entries, and takes away those of entries no longer shared; the clone with them,
+    and what it has of its own, which stays."""
+    places, wanted = change.places, clone._replace(shared_settings=tuple(entries))
+    links = settings_links(wanted, places)
+    dropped = [tail for tail in clone.settings_links if tail.partition("/")[0] not in entries]
+    ours = [os.path.join(codex_home_of(clone), tail) for tail in dropped if is_settings_link(clone, tail, places)]
+    change.extend_plan(to_delete=ours)
+    halves = stage_files(change, [os.path.join(codex_home_of(clone), tail) for tail in links.missing])
+    for tail, half in zip(links.missing, halves, strict=True):
+        os.symlink(setting_target(tail, places), half)
+    kept = [tail for tail in clone.settings_links if tail not in dropped]
+    return wanted._replace(settings_links=(*kept, *(tail for tail in links.missing if tail not in kept))), links.own
 
 
 def stage_settings(change: Change, clone: Clone, context: Context, source: str) -> list[str]:
@@ -6116,6 +6231,7 @@ def create(
     share: Sequence[str] = (),
     keep_env: Sequence[str] = (),
     settings_from: str = "",
+    share_settings: Sequence[str] = (),
     allow_incomplete: bool = False,
 ) -> Outcome:
     if name and name_option and name != name_option:
@@ -6124,13 +6240,23 @@ def create(
         raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
     checked = new_clone_name(name or name_option)
     wish = NewClone(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
+    wish = wish._replace(share_settings=tuple(dict.fromkeys(map(checked_setting, share_settings))))
     clone, left = create_clone(context, wish)
     return Outcome(
         code=FAILED if left else DONE,
         data=clone_row(clone),
         lines=(*made_lines("created", clone), f"next: {login_command(clone, context)}"),
-        notes=(*left, *node_notice(clone), *path_notice(context)),
+        notes=(
+            *left,
+            *own_notices(settings_links(clone, context.places).own),
+            *node_notice(clone),
+            *path_notice(context),
+        ),
     )
+
+
+def own_notices(tails: Iterable[str]) -> list[str]:
+    return [f"{tail} is a file of the clone's own, and stays so" for tail in tails]
 
 
 def login_command(clone: Clone, context: Context) -> str:
@@ -6172,14 +6298,16 @@ def set_clone(
     keep_env: Sequence[str] = (),
     no_keep_env: Sequence[str] = (),
     settings_from: str = "",
+    share_settings: Sequence[str] = (),
+    unshare_settings: Sequence[str] = (),
 ) -> Outcome:
     wish = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
+    wish = wish._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
     if not any(wish):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
     has_changed, own, left = change_clone(context, name, wish)
     line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
-    kept = [f"{tail} is a file of the clone's own, and stays so" for tail in own]
-    return Outcome(FAILED if left else DONE, lines=(line,), notes=(*kept, *left))
+    return Outcome(FAILED if left else DONE, lines=(line,), notes=(*own_notices(own), *left))
 
 
 def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
@@ -6473,6 +6601,7 @@ KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
         for name in ("none", *entries_of(places.user_home))
         if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
     ],
+    "SETTING": lambda places: [(entry, "") for entry in SHARABLE_SETTINGS],
     "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
     "SHARED": lambda places: [(share, clone.name) for clone in read_registry(places).clones for share in clone.shared],
     "KEPT": lambda places: [(one, clone.name) for clone in read_registry(places).clones for one in clone.keep_env],
@@ -6603,6 +6732,9 @@ SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead 
 RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
 HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
 SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
+SHARE_SETTINGS = repeated_argument(
+    "--share-settings", value="SETTING", help=f"settings that stay those of ~/.codex: {', '.join(SHARABLE_SETTINGS)}"
+)
 KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="a hidden variable that this clone may see")
 SETTINGS = option_argument("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
 
@@ -6617,7 +6749,7 @@ COMMANDS: tuple[Command, ...] = (
             ),
             option_argument("--name", value="NEW", help="the same", dest="name_option"),
             option_argument("--root", value="DIR", help="where the clone lives"),
-            *(FROM, HOME_KIND, SHARE, KEEP_ENV, SETTINGS, INCOMPLETE),
+            *(FROM, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE),
         ),
         ("codex-mirror create work", "codex-mirror create client --root ~/client"),
     ),
@@ -6741,6 +6873,8 @@ COMMANDS: tuple[Command, ...] = (
             repeated_argument("--share", value="ENTRY", help="share this entry of the real home"),
             repeated_argument("--unshare", value="SHARED", help="share it no more"),
             KEEP_ENV,
+            SHARE_SETTINGS,
+            repeated_argument("--unshare-settings", value="SETTING", help="no longer"),
             repeated_argument("--no-keep-env", value="KEPT", help="hide it again"),
             SETTINGS,
         ),
