@@ -590,6 +590,22 @@ def error_line_with_hint(error: MirrorError | OSError) -> str:
     return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
+def is_newer(one: str, other: str) -> bool:
+    """Is this version newer? A pre-release comes before its release."""
+
+    def key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
+        release, _, rest = version.partition("-")
+        parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
+        return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
+
+    return key(one) > key(other)
+
+
+def is_at_least(version: str, other: str) -> bool:
+    """Is this version that one, or a newer?"""
+    return not is_newer(other, version)
+
+
 def nearest_word(word: str, words: Iterable[str]) -> str:
     """The word that was probably meant, in whatever case, or nothing."""
     import difflib
@@ -633,6 +649,15 @@ export CODEX_MIRROR_BIN_DIR="$cm_bin_dir" CODEX_MIRROR_USER_HOME="$cm_user_home"
 if [ -n "$cm_path" ]; then
   export PATH="$cm_path${PATH:+:$PATH}"
 fi
+cm_agents=
+for cm_word in "$@"; do
+  case $cm_word in
+    --) break ;;
+    agents) cm_agents=$cm_no_daemon ;;
+    --no-daemon | --remote | --remote=* | queue | remote-control) cm_agents='' cm_no_daemon='' ;;
+  esac
+done
+[ -z "$cm_agents" ] || set -- "$cm_agents" "$@"
 exec $cm_interpreter "$cm_codex" "$@"
 """
 
@@ -1509,6 +1534,15 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
     return is_codex_command(words) and (is_below(node_script_in(words), directory) or is_home_of(settings, codex_home))
 
 
+def program_of(pid: int) -> str:
+    """The program that a process runs, also where its file was replaced; nothing where that can't be seen."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    if os.path.isdir("/proc/self"):
+        return ""
+    return os.fsdecode(capture(["ps", "-o", "comm=", "-p", str(pid)], os.environ, "/", 5).out).strip()
+
+
 def is_codex_command(words: Sequence[str]) -> bool:
     """Is this command line a Codex, native or started by Node?"""
     return "codex" in map(os.path.basename, words[:1]) or os.path.basename(node_script_in(words)) in (
@@ -1996,6 +2030,8 @@ HIDDEN_VARIABLES = (
     *("CODEX_MANAGED_PACKAGE_ROOT", "CODEX_INSTALL_DIR", "CODEX_RELEASE", "CODEX_NON_INTERACTIVE"),
     *("CODEX_THREAD_ID", "CODEX_SESSION_ID", "CODEX_TOOL_CALL_ID", "CODEX_CI"),
 )
+NO_DAEMON, NO_DAEMON_SINCE = "--no-daemon", "0.156.0"
+SERVER_WORDS = (NO_DAEMON, "--remote", "queue", "remote-control")  # With these Codex refuses --no-daemon, or has it.
 XDG_DIRECTORIES = {
     "XDG_CONFIG_HOME": ".config",
     "XDG_DATA_HOME": ".local/share",
@@ -2052,7 +2088,17 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
 def launch_program(clone: Clone, places: Places, env: Mapping[str, str], arguments: Sequence[str]) -> Program:
     """The clone's Codex with these arguments, ready to start."""
     words = ("node", clone.runtime.entry) if clone.runtime.kind == "npm-package" else (clone.runtime.entry,)
-    return Program((*words, *arguments), launch_environment(clone, places, env))
+    no_server = (NO_DAEMON,) if would_start_server(clone.runtime.version, arguments) else ()
+    return Program((*words, *no_server, *arguments), launch_environment(clone, places, env))
+
+
+def would_start_server(version: str, arguments: Sequence[str]) -> bool:
+    """Would Codex start its background server with these arguments, in spite of its settings, and could be told not to?
+
+    `agents` does (Codex 0.167 to 0.171); the wrapper looks for the same words."""
+    words = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    settled = any(word in SERVER_WORDS or word.startswith("--remote=") for word in words)
+    return "agents" in words and not settled and is_at_least(version, NO_DAEMON_SINCE)
 
 
 def hidden_login_variables(clone: Clone, env: Mapping[str, str]) -> list[str]:
@@ -2090,6 +2136,7 @@ def wrapper_content(clone: Clone, places: Places) -> bytes:
         "mirror_home": places.mirror_home,
         "bin_dir": os.path.dirname(clone.wrapper),
         "user_home": places.user_home,
+        "no_daemon": NO_DAEMON if is_at_least(clone.runtime.version, NO_DAEMON_SINCE) else "",
         "hidden": " ".join(hidden_variables(clone)),
         "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
     }
@@ -2745,9 +2792,8 @@ LAYOUTS = {  # A native package by its entry: the helpers that must lie beside i
     "bin/codex": ("bin/codex-code-mode-host", "codex-path/rg", "codex-resources/bwrap"),
     "codex/codex": ("path/rg",),  # Up to 0.131.
 }
-HELPER_SINCE = {
-    "bin/codex-code-mode-host": "0.143.0"
-}  # Older packages are whole without it (0.135 to 0.142 looked at).
+# Older packages are whole without it; 0.135, 0.139, 0.140, 0.142 and 0.143 were looked at.
+HELPER_SINCE = {"bin/codex-code-mode-host": "0.143.0"}
 MACHINES = {
     ("Linux", "x86_64"): ("linux-x64", "x86_64-unknown-linux-musl"),
     ("Linux", "aarch64"): ("linux-arm64", "aarch64-unknown-linux-musl"),
@@ -2797,7 +2843,7 @@ def helpers_of(entry: str, version: str) -> list[str]:
     """The helpers without which a native package of this layout and version is not whole; an unknown one needs all."""
     on_linux = platform_names()[0].startswith("linux")
     wanted = [helper for helper in LAYOUTS[entry] if on_linux or not helper.endswith("bwrap")]
-    return [one for one in wanted if not version or not is_newer(HELPER_SINCE.get(one, version), version)]
+    return [one for one in wanted if not version or is_at_least(version, HELPER_SINCE.get(one, version))]
 
 
 def package_of_binary(binary: str) -> CodexPackage:
@@ -3016,17 +3062,6 @@ def version_of(
             f"{path} {what}", f"a Codex that doesn't start isn't pinned; install it again: {INSTALL_ADVICE}"
         )
     return said[0].decode()
-
-
-def is_newer(one: str, other: str) -> bool:
-    """Is this version newer? A pre-release comes before its release."""
-
-    def key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
-        release, _, rest = version.partition("-")
-        parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
-        return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
-
-    return key(one) > key(other)
 
 
 # --- Pins -----------------------------------------------------------------------------------------
@@ -4603,13 +4638,26 @@ def begin_clone_change(context: Context, what: str, name: str, removes: bool = F
         yield change, clone
 
 
-def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
-    """The pids of the clone's Codex: those that someone works with, and those in the background, the server and its
-    updater, which leave theirs in JSON files (Codex 0.169)."""
+def background_pids(clone: Clone) -> dict[int, str]:
+    """The pids that Codex's server and its updater left in JSON files (0.157 to 0.171), each with what it would be."""
     files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
-    background = {pid for path in files if isinstance(pid := read_json_object(path).get("pid"), int)}
+    pids = {read_json_object(path).get("pid"): "updater" if "updater" in path else "server" for path in files}
+    return {pid: what for pid, what in pids.items() if isinstance(pid, int)}
+
+
+def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
+    """The pids of the clone's Codex: those that someone works with, and those of the server and its updater."""
+    background = background_pids(clone)
     pids = codex_pids_in(base_of(clone), codex_home_of(clone))
     return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
+
+
+def servers_of(clone: Clone) -> list[str]:
+    """The clone's server and updater that are running, in words: what it is, its version and pid."""
+    background = background_pids(clone)
+    running = running_codex(clone)[1] if background else []  # Else not even the processes are looked through.
+    versions = ((pid, package_of_binary(program_of(pid)).version) for pid in running)
+    return [f"{background[pid]} {f'{version} ' if version else ''}(pid {pid})" for pid, version in versions]
 
 
 def refuse_running(clone: Clone, deed: str) -> None:
@@ -4622,17 +4670,36 @@ def refuse_running(clone: Clone, deed: str) -> None:
         )
 
 
-def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str]]:
-    """Removes a clone with its login, sessions and wrapper; a Codex that still ran would make files again, and is
-    ended first. Raises MirrorError."""
+def stop_codex(clone: Clone, deed: str, force: bool) -> list[str]:
+    """Ends the clone's server and updater, with `force` every Codex in it; whom, in words. Raises MirrorError BUSY when
+    someone works with another one, and FAILED when one can't be ended."""
+    if not force:
+        refuse_running(clone, deed)
+    told: list[str] = []
+    for _ in range(4):  # Until it is ended itself, the updater may start another server.
+        servers, (used, background) = servers_of(clone), running_codex(clone)
+        if not used and not background:
+            return told
+        told += [f"{clone.name}: ended its {one}" for one in servers]
+        told += [f"{clone.name}: ended Codex (pid {', '.join(map(str, used))})"] if used else []
+        left = stop_processes([*background, *used])
+    raise MirrorError(f"Codex in '{clone.name}' can't be ended (pid {', '.join(map(str, left))})", "end it yourself")
+
+
+def stop_server(clone: Clone, deed: str, force: bool) -> list[str]:
+    """The same where there is a server: without one, a Codex that someone works with may go on."""
+    return stop_codex(clone, deed, force) if servers_of(clone) else []
+
+
+def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str], list[str]]:
+    """Removes a clone with its login, sessions and wrapper; whom it ended first, since a Codex that still ran would make
+    files again, and what could not be finished, both in words. Raises MirrorError."""
     with begin_clone_change(context, "remove", name, removes=True) as (change, clone):
-        if not force:
-            refuse_running(clone, "remove")
-        stop_processes([pid for pids in running_codex(clone) for pid in pids])
+        ended = stop_codex(clone, "remove", force)
         to_delete = [base_of(clone), *([clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])]
         change.extend_plan(to_delete=to_delete, parents=[clone.root] if clone.made_root else [])
         change.commit(without_clone(change.registry, clone))
-    return clone, change.unfinished
+    return clone, ended, change.unfinished
 
 
 def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]]:
@@ -4676,36 +4743,41 @@ def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Run
 
 
 class UpdateResult(NamedTuple):
-    """An update or rollback of one clone: before, after, and what could not be finished, in words."""
+    """An update or rollback of one clone: before, after, what could not be finished and whom it ended, in words."""
 
     before: Clone
     after: Clone
     left: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
         return self.before.runtime != self.after.runtime
 
 
-def update_clone(context: Context, name: str, wanted: str = "", allow_incomplete: bool = False) -> UpdateResult:
-    """Pins the installed Codex, or the one that is wanted, in a clone; the runtime of now is kept for `rollback`."""
+def update_clone(
+    context: Context, name: str, wanted: str = "", allow_incomplete: bool = False, force: bool = False
+) -> UpdateResult:
+    """Pins the installed Codex, or the one that is wanted, in a clone; the runtime of now is kept for `rollback`. A
+    server of before would be joined by later sessions, and is ended."""
     with begin_change(context, f"update {name}") as change:
         clone = clone_named(change.registry, name)
         source = find_package(change, context.env, wanted, allow_incomplete)
         verify_clone_directory(clone)
+        ended = tuple(stop_server(clone, "update", force))
         manifest = manifest_of(clone.runtime.path)
         same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
         complaints = damaged_files if wanted else complaints_about_runtime
         damaged = same and bool(complaints(clone.runtime, manifest))
         if same and not damaged and not (wanted and is_another_build(source, clone.runtime, manifest or ())):
-            return UpdateResult(clone, clone)
+            return UpdateResult(clone, clone, ended=ended)
         change.extend_plan(clones=[clone])
         runtime = pin_runtime(change, source, clone, context, doubted=damaged)
         changed = change_runtime(change, clone, runtime, clone.previous if damaged else clone.runtime)
-    return UpdateResult(clone, changed, tuple(change.unfinished))
+    return UpdateResult(clone, changed, tuple(change.unfinished), ended)
 
 
-def roll_back_clone(context: Context, name: str) -> UpdateResult:
+def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateResult:
     """Puts the runtime before the last update back; again, and it is the later one. Raises MirrorError."""
     with begin_clone_change(context, "rollback", name) as (change, clone):
         if not clone.previous:
@@ -4716,8 +4788,9 @@ def roll_back_clone(context: Context, name: str) -> UpdateResult:
                 f"codex-mirror update {name} --from PATH",
                 FAILED,
             )
+        ended = tuple(stop_server(clone, "rollback", force))
         changed = change_runtime(change, clone, clone.previous, clone.runtime)
-    return UpdateResult(clone, changed, tuple(change.unfinished))
+    return UpdateResult(clone, changed, tuple(change.unfinished), ended)
 
 
 def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]]:
@@ -5007,6 +5080,7 @@ class Facts(NamedTuple):
     on_path: bool
     account: Account
     loose: tuple[str, ...]
+    servers: tuple[str, ...]
     overrides: tuple[str, ...]
     unused: tuple[str, ...]
     twins: tuple[str, ...]
@@ -5087,6 +5161,7 @@ def inspect_files(clone: Clone, surroundings: InspectionContext, context: Contex
         on_path=is_ours or is_on_path(os.path.dirname(clone.wrapper), context.env),
         account=account,
         loose=tuple(complaints_about_pin(clone)),
+        servers=tuple(servers_of(clone)),
         overrides=tuple(hidden_login_variables(clone, context.env)),
         unused=tuple(unused_runtimes(clone)),
         twins=tuple(other.name for other in others if is_same_account(account, surroundings.accounts[other.id])),
@@ -5478,6 +5553,12 @@ FINDINGS = (
     ),
     Finding("directory-open", "warning", lambda f: with_items("others may look into it", f.open_to_others), DOCTOR_FIX),
     Finding("pin-loose", "warning", lambda f: with_items("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
+    Finding(
+        "server-running",
+        "warning",
+        lambda f: with_items("in its background there is a Codex that isn't pinned, and that sessions join", f.servers),
+        DOCTOR_FIX,
+    ),
     Finding("same-account", "warning", twin_complaint, "codex-mirror login {name}, with another account"),
     Finding("account-changed", "warning", changed_complaint, "codex-mirror login {name}, if that is wrong"),
     Finding(
@@ -5522,21 +5603,23 @@ def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Cont
     return [one for one in facts if one.clone in clones]
 
 
-def attempt_repair(deed: Callable[[], list[str]]) -> list[str]:
-    """What was mended, or why it could not be, in words."""
+def attempt_repair(deed: Callable[[], list[str]], codes: list[int]) -> list[str]:
+    """What was mended, or why it could not be, in words; then the exit code of that comes to `codes`."""
     try:
         return deed()
     except (MirrorError, OSError) as error:
+        codes.append(error.code if isinstance(error, MirrorError) else FAILED)
         return [error_line_with_hint(error)]
 
 
-def repairs_for(facts: Facts) -> list[Callable[[Context, Clone], list[str]]]:
+def repairs_for(facts: Facts, force: bool = False) -> list[Callable[[Context, Clone], list[str]]]:
     """What can be put right in a clone without losing anything, each on its own."""
     mends = (
         (facts.absent or facts.open_to_others or facts.read_only, repair_directories),
         (facts.missing or facts.damaged, repair_runtime),
         (facts.loose and os.path.isdir(codex_home_of(facts.clone)), repair_pin),
         (facts.wrapper in ("missing", "outdated", "not executable"), repair_wrapper),
+        (facts.servers, partial(end_server, force=force)),
         (facts.unused, remove_unused_runtimes),
     )
     return [mend for needed, mend in mends if needed]
@@ -5568,6 +5651,11 @@ def repair_wrapper(context: Context, broken: Clone) -> list[str]:
         stage_wrapper(change, clone)
         change.commit(change.registry)
     return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+
+
+def end_server(context: Context, broken: Clone, force: bool) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", broken.name) as (_, clone):
+        return stop_server(clone, "doctor --fix", force)
 
 
 def remove_unused_runtimes(context: Context, broken: Clone) -> list[str]:
@@ -5824,12 +5912,11 @@ def update_text(updated: UpdateResult) -> str:
 
 
 def old_processes_text(updated: UpdateResult) -> list[str]:
-    """What to know of the Codex processes that go on with the runtime of before."""
+    """What to know of the Codex processes that were ended, and of those that go on with the runtime of before."""
     pids = codex_pids_in(updated.before.runtime.path, "") if updated.changed else []
-    if not pids:
-        return []
     running, version = ", ".join(map(str, pids)), updated.before.runtime.version
-    return [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"]
+    stays = [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"] if pids else []
+    return [*updated.ended, *stays]
 
 
 def hint_for(error: OSError) -> str:
@@ -6364,8 +6451,8 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
     notes = [*keyring_notice(clone), *filter(None, [complaint_about_wrapper(clone)])]
     if not kind_of(base_of(clone)):
         notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
-    _, left = remove_clone(context, name, force)
-    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*left, *notes))
+    _, ended, left = remove_clone(context, name, force)
+    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*ended, *left, *notes))
 
 
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
@@ -6391,6 +6478,7 @@ def update(
     everything: bool = False,
     source: str = "",
     allow_incomplete: bool = False,
+    force: bool = False,
 ) -> Outcome:
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
@@ -6400,7 +6488,7 @@ def update(
     data: list[dict[str, object]] = []
     for name in names or [clone.name for clone in registry.clones]:
         try:
-            updated = update_clone(context, name, source, allow_incomplete)
+            updated = update_clone(context, name, source, allow_incomplete, force)
         except (MirrorError, OSError) as error:
             if len(names) == 1:
                 raise
@@ -6421,8 +6509,8 @@ def update(
     return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
 
 
-def roll_back(context: Context, *, name: str) -> Outcome:
-    updated = roll_back_clone(context, name)
+def roll_back(context: Context, *, name: str, force: bool = False) -> Outcome:
+    updated = roll_back_clone(context, name, force)
     return Outcome(
         FAILED if updated.left else DONE, (update_text(updated),), (*updated.left, *old_processes_text(updated))
     )
@@ -6435,12 +6523,13 @@ def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
     return Outcome(FAILED if left else DONE, (renamed,), (*left, *filter(None, kept)))
 
 
-def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False) -> Outcome:
+def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:
     """Examines all clones, or one, and the household; with `fix` mends what it can and looks again."""
     house = inspect_mirror_home(context)
     notes: list[str] = []
+    codes: list[int] = []
     if fix and not name:
-        notes += attempt_repair(partial(repair_mirror_home, context, house))
+        notes += attempt_repair(partial(repair_mirror_home, context, house), codes)
         house = inspect_mirror_home(context)
     if house.broken and name:
         raise house.broken
@@ -6449,13 +6538,14 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     facts = inspect_unchanged(clones, registry, context, deep)
     if fix and facts:
         for one in facts:
-            for mend in repairs_for(one):
-                notes += attempt_repair(partial(mend, context, one.clone))
+            for mend in repairs_for(one, force):
+                notes += attempt_repair(partial(mend, context, one.clone), codes)
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
         facts = inspect_unchanged([clone for clone in registry.clones if clone.id in ids], registry, context, deep)
     healths = [health_of(one, context.places) for one in facts]
     state = () if name else diagnose_mirror_home(house, context.places)
-    return report_of_doctor(healths, state, notes)
+    outcome = report_of_doctor(healths, state, notes)
+    return outcome._replace(code=BUSY) if BUSY in codes else outcome
 
 
 def show_usage(context: Context, *, name: str = "") -> Outcome:
@@ -6727,6 +6817,7 @@ FROM = option_argument(
 )
 INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag_argument("--force", help="also while its Codex is running")
+END_ALL = flag_argument("--force", help="end whoever is in the way of ending its background server")
 BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
 SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
 RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
@@ -6826,6 +6917,7 @@ COMMANDS: tuple[Command, ...] = (
             ANY_CLONE,
             flag_argument("--fix", help="mend what can be mended without losing anything"),
             flag_argument("--deep", help="read every byte of the pinned runtimes"),
+            END_ALL,
         ),
         ("codex-mirror doctor", "codex-mirror doctor work --fix"),
         asks=True,
@@ -6839,7 +6931,7 @@ COMMANDS: tuple[Command, ...] = (
         (
             Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
             flag_argument("--all", help="every clone", dest="everything"),
-            *(FROM, INCOMPLETE),
+            *(FROM, INCOMPLETE, END_ALL),
         ),
         ("codex-mirror update work", "codex-mirror update --all"),
         label="Update",
@@ -6849,7 +6941,7 @@ COMMANDS: tuple[Command, ...] = (
         ("rollback",),
         "go back to the Codex before the last update; again to go forward",
         roll_back,
-        (NAME_OF_CLONE,),
+        (NAME_OF_CLONE, END_ALL),
         ("codex-mirror rollback work",),
         label="Roll back",
         key="b",

@@ -1049,6 +1049,56 @@ def test_remove_stops_the_background_server_and_its_updater(
     assert not (house.mirror / "clones/work").exists()
 
 
+@pytest.fixture
+def server(house: Home, pretend_codex: Callable[[str], Process]) -> Process:
+    """What looks like the background server of `work`."""
+    process = pretend_codex("work")
+    (house.clone_home("work") / ".codex/app-server-daemon/daemon.pid").write_text(json.dumps({"pid": process.pid}))
+    return process
+
+
+ENDERS = [["doctor", "work", "--fix"], ["update", "work"], ["rollback", "work"], ["remove", "work"]]
+
+
+@pytest.mark.parametrize("words", ENDERS, ids=lambda words: words[0])
+@pytest.mark.parametrize("in_use", [False, True], ids=["alone", "in use"])
+def test_a_background_server_is_ended_unless_someone_works_with_another_codex(
+    cm: Launched, house: Home, server: Process, pretend_codex: Callable[[str], Process], words: list[str], in_use: bool
+) -> None:
+    if words[0] == "rollback":
+        cm("update", "work", "--from", fake_codex(house.base / "other", "0.170.0"), "--force", check=True)
+        (house.clone_home("work") / ".codex/app-server-daemon/daemon.pid").unlink()
+        other = pretend_codex("work")
+        server.wait()
+        server = other
+        (house.clone_home("work") / ".codex/app-server-daemon/daemon.pid").write_text(json.dumps({"pid": server.pid}))
+    said = f"work: ended its server (pid {server.pid})"
+    if in_use:
+        user, before = pretend_codex("work"), household_tree(house)
+        refused = cm(*words)
+        assert refused.code == 6 and f"(pid {user.pid})" in refused.err and "--force" in refused.err
+        assert (server.poll(), user.poll(), household_tree(house)) == (None, None, before)
+        words, also = [*words, "--force"], f"work: ended Codex (pid {user.pid})"
+    result = cm(*words)
+    assert (result.code, said in result.err) == (0, True), result
+    assert server.wait(10) == -signal.SIGTERM
+    if in_use:
+        assert also in result.err and user.wait(10) == -signal.SIGTERM
+
+
+def test_without_a_server_an_update_leaves_alone_who_works_with_the_clone(
+    cm: Launched, house: Home, pretend_codex: Callable[[str], Process]
+) -> None:
+    user = pretend_codex("work")
+    for words in (["update", "work", "--force"], ["doctor", "work", "--fix", "--force"]):
+        assert cm(*words).code == 0 and user.poll() is None
+
+
+def test_a_running_server_is_a_warning_with_its_pid(cm: Launched, server: Process) -> None:
+    found = problems(cm)["work", "server-running"]
+    assert (found["severity"], f"(pid {server.pid})" in found["what"]) == ("warning", True)
+
+
 def test_remove_deletes_read_only_trees_and_follows_no_link(cm: Launched, house: Home) -> None:
     cache = house.clone_home("work") / "go/pkg/mod/example.org@v1"
     cache.mkdir(parents=True)

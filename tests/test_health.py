@@ -41,6 +41,7 @@ FINE = {
     "status": cm.CapturedOutput(1, b"", b"Not logged in\n"),
     "account": cm.Account("none"),
     "loose": (),
+    "servers": (),
     "overrides": (),
     "unused": (),
     "twins": (),
@@ -65,6 +66,7 @@ LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"missing": ("/r/a",)}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
+    ({"servers": ("server 0.171.0 (pid 7)",)}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
     ({"missing": tuple("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
     ({"damaged": ("/r/a",)}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),
     ({"package_version": "0.170.0"}, "runtime-version", ERROR, "its Codex is 0.170.0, but 0.169.0 was pinned"),

@@ -226,3 +226,43 @@ def test_the_words_are_passed_on_as_they_are(home: Home) -> None:
     words = ["a b", "", "--", "-h", os.fsdecode(b"\xff")]
     program = cm.launch_program(clone_like(home), places_of(home), home.env, words)
     assert program.argv == (clone_like(home).runtime.entry, *words)
+
+
+SERVERS: list[tuple[str, bool]] = [  # The words of a command line, and whether they would start the background server.
+    ("agents", True),
+    ("agents --help", True),
+    ("-c model=x agents", True),
+    ("exec agents", True),
+    ("agents -- --remote x", True),
+    ("agents -- --no-daemon", True),
+    ("", False),
+    ("resume", False),
+    ("exec -- agents", False),
+    ("exec fix-agents", False),
+    ("exec two\\nagents", False),
+    ("--no-daemon agents", False),
+    ("agents --no-daemon", False),
+    ("--remote unix:///x agents", False),
+    ("--remote=unix:///x agents", False),
+    ("remote-control agents", False),
+    ("queue agents", False),
+]
+
+
+@pytest.mark.parametrize(("line", "starts"), SERVERS)
+def test_what_would_start_the_background_server_is_told_not_to_by_wrapper_and_run(
+    home: Home, line: str, starts: bool
+) -> None:
+    words = [word.replace("\\n", "\n") for word in line.split()]
+    clone = clone_like(home)
+    lay_out(clone)
+    Path(clone.runtime.entry).write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
+    for version, knows in (("0.155.0", False), ("0.156.0", True), ("0.171.0", True), ("1.2.3", True)):
+        one = clone._replace(runtime=clone.runtime._replace(version=version))
+        wanted = ["--no-daemon", *words] if starts and knows else words
+        wrapper = home.base / "wrapper"
+        wrapper.write_bytes(cm.wrapper_content(one, places_of(home)))
+        wrapper.chmod(0o755)
+        program = cm.launch_program(one, places_of(home), home.env, words)
+        assert list(program.argv) == [clone.runtime.entry, *wanted]
+        assert run([wrapper, *words], env=home.env).out == "".join(f"{word}\0" for word in wanted or [""])
