@@ -4692,7 +4692,7 @@ def stop_server(clone: Clone, deed: str, force: bool) -> list[str]:
 
 
 def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str], list[str]]:
-    """Removes a clone with its login, sessions and wrapper; whom it ended first, since a Codex that still ran would make
+    """Removes a clone with its login, sessions and wrapper; whom it ended first, since a running Codex would make
     files again, and what could not be finished, both in words. Raises MirrorError."""
     with begin_clone_change(context, "remove", name, removes=True) as (change, clone):
         ended = stop_codex(clone, "remove", force)
