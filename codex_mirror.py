@@ -487,7 +487,9 @@ def escaped_character(match: re.Match[str]) -> str:
 
 def mask_emails(text: str) -> str:
     """The text with the e-mail addresses in it made unreadable."""
-    return re.sub(r"([\w.+-])[\w.+-]*@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}", r"\1…@…", text)
+    # A word that is none is passed as a whole: tried again from each of its characters, a long one would take minutes.
+    word = r"([\w.+-])[\w.+-]*(@[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}|(?![\w.+-]))"
+    return re.sub(word, lambda found: f"{found[1]}…@…" if found[2] else found[0], text)
 
 
 def mask_emails_in_data(value: Any) -> Any:
@@ -873,6 +875,7 @@ def split_unfinished_line(line: str) -> list[str]:
 
 
 TEXT_LIMIT = 32 << 20
+DEPTH_LIMIT = 100  # Directories in directories: what people make stays far below it.
 
 
 class Identity(NamedTuple):
@@ -1067,6 +1070,12 @@ def free_bytes(path: str) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
+def free_inodes(path: str) -> int:
+    """How many files a user may still make on the file system of a path; one that doesn't count them has no end."""
+    facts = os.statvfs(path)
+    return facts.f_favail if facts.f_files else sys.maxsize
+
+
 # --- Disk -----------------------------------------------------------------------------------------
 
 FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
@@ -1146,13 +1155,16 @@ def remove_empty(directory: str) -> None:
             raise
 
 
-def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> None:
-    """Makes a directory and the missing ones above it; their names are durable, unless the tree is synced later."""
-    for directory in missing_directories(path):
+def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> int:
+    """Makes a directory and the missing ones above it, and says how many those were; their names are durable, unless
+    the tree is synced later."""
+    missing = missing_directories(path)
+    for directory in missing:
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, mode)
             if synced:
                 sync_directory(os.path.dirname(directory))
+    return len(missing)
 
 
 def make_private(directory: str, ours: int = 0) -> None:
@@ -1293,6 +1305,22 @@ def copy_metadata(source: str, target: str) -> None:
     if (facts.st_uid, facts.st_gid) != (os.stat(target).st_uid, os.stat(target).st_gid):
         os.chown(target, facts.st_uid, facts.st_gid)
         os.chmod(target, stat.S_IMODE(facts.st_mode))
+
+
+def spool(stream: BinaryIO, most: int) -> BinaryIO:
+    """All that comes through a pipe, up to `most` bytes, in a private file that has no name. Raises MirrorError."""
+    import tempfile
+
+    room = free_bytes(tempfile.gettempdir()) * 9 // 10
+    left = limit = min(most, room)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    while part := stream.read(1 << 20):
+        if (left := left - len(part)) < 0:
+            hint = f"make room in {tempfile.gettempdir()}, or set TMPDIR to a directory on a larger disk"
+            raise MirrorError(f"more than {size_text(limit)} came through the pipe", hint)
+        file.write(part)
+    file.seek(0)
+    return file
 
 
 @contextlib.contextmanager
@@ -1604,15 +1632,17 @@ def is_alive(pid: int) -> bool:
 
 MEMBERS_LIMIT = 200_000
 HEADER_LIMIT = 1 << 20
+DONT_USE = "don't use this file"
 
 
 def checked_member_name(name: str) -> str:
     """A member's path inside the archive, checked. Raises MirrorError."""
     plain = os.path.normpath(name)
     if name.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in name:
-        raise MirrorError(
-            f"the archive wants to write outside of its directory: {name}", "don't use this file", REFUSED
-        )
+        raise MirrorError(f"the archive wants to write outside of its directory: {name}", DONT_USE, REFUSED)
+    if plain.count("/") >= DEPTH_LIMIT:
+        what = f"the archive is more than {DEPTH_LIMIT} directories deep: {name[:60]}…"
+        raise MirrorError(what, DONT_USE, REFUSED)
     return plain
 
 
@@ -1643,33 +1673,69 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
     file.write(packer.flush())
 
 
+class Limit(NamedTuple):
+    """How much may be made, and what is wrong when it is more."""
+
+    most: int
+    error: MirrorError
+
+
+def limit_of(most: int, left: int, what: Callable[[int], str]) -> Limit:
+    """What is reasonable, or nine tenths of what is left on the disk where that is less."""
+    if most < (room := left * 9 // 10):
+        return Limit(most, MirrorError(f"the archive {what(most)}", DONT_USE, REFUSED))
+    hint = f"make room, or if that is more than it can hold, {DONT_USE}"
+    return Limit(room, MirrorError(f"the archive {what(room)}", hint, FAILED))
+
+
 def unpack(archive: BinaryIO, directory: str, most: int) -> None:
-    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `most` bytes in all, and no more
-    than leaves some room on its disk.
+    """Unpacks a .tar.gz into an empty directory: plain files and directories only, `most` bytes and MEMBERS_LIMIT of
+    them in all, and no more than leaves some room on its disk.
 
     Reads to the very end, where gzip keeps its checksum. Raises MirrorError."""
+    size = limit_of(most, free_bytes(directory), unpacked_size_text)
+    files = limit_of(MEMBERS_LIMIT, free_inodes(directory), member_count_text)
+    left = files.most
+    with open_archive(archive, size, files) as (tar, members):
+        for member in members:
+            left -= unpack_member(tar, member, directory)
+            if left < 0:
+                raise files.error
+
+
+def unpacked_size_text(size: int) -> str:
+    return f"unpacks to more than {size_text(size)}"
+
+
+def member_count_text(count: int) -> str:
+    return f"has more than {count:,} files and directories"
+
+
+@contextlib.contextmanager
+def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """A .tar.gz and its members, which are read once, in their order, to the very end. Raises MirrorError."""
     import gzip
     import tarfile
     import zlib
 
-    room = free_bytes(directory) * 9 // 10
-    limit, hint, code = most, "don't use this file", REFUSED
-    if room <= most:
-        limit, hint, code = room, f"make room, or if that is more than it can hold, {hint}", FAILED
-    too_much = MirrorError(f"the archive unpacks to more than {size_text(limit)}", hint, code)
+    left = size.most
 
-    members = limited_members(too_much)
+    def limited(tar: Any) -> Iterator[Any]:
+        nonlocal left
+        for number, member in enumerate(tar):
+            left -= max(member.size, 0)
+            if left < 0 or number >= files.most:
+                raise size.error if left < 0 else files.error
+            yield member
+
+    header = limited_members(size.error)
     try:
-        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=members) as tar:
-            for number, member in enumerate(tar):
-                limit -= max(member.size, 0)
-                if limit < 0 or number >= MEMBERS_LIMIT:
-                    raise too_much
-                unpack_member(tar, member, directory)
+        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=header) as tar:
+            yield tar, limited(tar)
             while part := plain.read(1 << 20):
-                limit -= len(part)
-                if limit < 0:
-                    raise too_much
+                left -= len(part)
+                if left < 0:
+                    raise size.error
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, gzip.BadGzipFile) as why:
         raise MirrorError(f"this is not a whole .tar.gz archive: {why}", "get it again", FAILED) from None
 
@@ -1688,29 +1754,31 @@ def limited_members(too_much: MirrorError) -> Any:
             return member
 
         def _proc_gnusparse_10(self, *rest: object) -> NoReturn:
-            raise MirrorError("the archive has a file with holes", "don't use this file", REFUSED)
+            raise MirrorError("the archive has a file with holes", DONT_USE, REFUSED)
 
     return Member
 
 
-def unpack_member(tar: Any, member: Any, directory: str) -> None:
-    """Writes one member below the directory."""
+def unpack_member(tar: Any, member: Any, directory: str) -> int:
+    """Writes one member below the directory; how many files and directories were made for it."""
     path = os.path.join(directory, checked_member_name(member.name))
     content = tar.extractfile(member) if member.isreg() else None
     if content is None and not member.isdir():
-        raise MirrorError(f"the archive has something that is no file: {member.name}", "don't use this file", REFUSED)
+        raise MirrorError(f"the archive has something that is no file: {member.name}", DONT_USE, REFUSED)
     try:
-        make_directories(os.path.dirname(path) if content else path, synced=False)
-        if content:
-            mode = 0o600 | member.mode & 0o100
-            with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
-                while part := content.read(1 << 20):
-                    file.write(part)
+        made = make_directories(os.path.dirname(path) if content else path, synced=False)
+        if not content:
+            return max(made, 1)
+        mode = 0o600 | member.mode & 0o100
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+            while part := content.read(1 << 20):
+                file.write(part)
+        return made + 1
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
             raise
         what = f"the archive has a member twice, or under a name that can't be: {member.name}"
-        raise MirrorError(what, "don't use this file", REFUSED) from None
+        raise MirrorError(what, DONT_USE, REFUSED) from None
 
 
 # --- Registry -------------------------------------------------------------------------------------
@@ -4298,19 +4366,41 @@ def settings_files(source: str) -> list[str]:
     return [tail for name in SETTINGS_COPIED for tail in plain_files(source, name, skipped=(".system",))]
 
 
-def plain_files(top: str, tail: str, skipped: Sequence[str] = (), above: tuple[str, ...] = ()) -> Iterator[str]:
-    """The files at or below `top/tail`, relative to `top`, also through links, as people's dotfiles have them; but no
-    link that leads back or up, and no file that is a login's, a database's or the home's own, under whatever name."""
-    path = os.path.join(top, tail)
-    real = os.path.realpath(path)
-    names = {os.path.basename(tail), os.path.basename(real)}
-    if not names.isdisjoint(skipped) or any(re.fullmatch(NEVER_COPIED, name) for name in names):
-        return
-    if os.path.isfile(path):
-        yield tail
-    elif os.path.isdir(path) and real not in above and not is_below(os.path.join(os.path.realpath(top), ""), real):
-        for name in sorted(os.listdir(path)):
-            yield from plain_files(top, os.path.join(tail, name), skipped, (*above, real))
+def session_files(source: str) -> list[str]:
+    """The files below a Codex home that are its sessions and the prompts typed; relative paths."""
+    return [tail for name in SESSIONS for tail in plain_files(source, name)]
+
+
+def plain_files(top: str, name: str, skipped: Sequence[str] = ()) -> list[str]:
+    """The files at or below `top/name`, relative to `top`, also through links, as people's dotfiles have them;
+    but no link that leads back or up, and no file that is a login's, a database's or the home's own, under whatever
+    name. Each directory is looked into once, first under its own name. Raises MirrorError where they lie too deep."""
+    found: list[str] = []
+    links: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    inside, waiting = os.path.join(os.path.realpath(top), ""), [name]
+    while waiting or links:
+        tail = waiting.pop() if waiting else links.pop()
+        path = os.path.join(top, tail)
+        is_link = os.path.islink(path)
+        real = os.path.realpath(path) if is_link else path
+        known = {os.path.basename(tail), os.path.basename(real)}
+        if not known.isdisjoint(skipped) or any(re.fullmatch(NEVER_COPIED, one) for one in known):
+            continue
+        if os.path.isfile(path):
+            found.append(tail)
+        elif os.path.isdir(path) and not is_below(inside, real):
+            facts = os.stat(path)
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            if tail.count("/") >= DEPTH_LIMIT:
+                what = f"{top} has directories more than {DEPTH_LIMIT} deep: {tail[:60]}…"
+                raise MirrorError(what, "move them elsewhere", REFUSED)
+            below = [os.path.join(tail, one) for one in os.listdir(path)]
+            waiting += [one for one in below if not os.path.islink(os.path.join(top, one))]
+            links += [one for one in below if os.path.islink(os.path.join(top, one))]
+    return sorted(found)
 
 
 def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
@@ -4509,7 +4599,7 @@ def fill_home(change: Change, clone: Clone, context: Context, luggage: ImportedH
     if config is not None:
         write_whole(config_file(target), pinned_config(change, clone, context, config))
     if luggage.sessions:
-        copy_tree(source, target, [tail for name in SESSIONS for tail in plain_files(source, name)])
+        copy_tree(source, target, session_files(source))
     login = login_file(source)
     if luggage.login and os.path.isfile(login):
         content, place = read_whole(login, LOGIN_LIMIT), login_file(target)
@@ -4977,7 +5067,7 @@ def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | by
     """What an export holds, in its order: names in the archive, and files or bytes."""
     codex_home = codex_home_of(clone)
     about = {"version": 1, "name": clone.name, "codex": clone.runtime.version, "home": clone.home}
-    tails = [*settings_files(codex_home), *(tail for name in SESSIONS for tail in plain_files(codex_home, name))]
+    tails = [*settings_files(codex_home), *session_files(codex_home)]
     single = ("config.toml", "auth.json") if with_login else ("config.toml",)
     tails += [name for name in single if os.path.isfile(os.path.join(codex_home, name))]
     files: list[tuple[str, str | bytes]] = [(f"codex/{tail}", os.path.join(codex_home, tail)) for tail in sorted(tails)]
@@ -6429,7 +6519,7 @@ def import_clone(
     if where == "-" or is_file_or_pipe(where):
         if move_login or with_sessions:
             raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
-        with open(0 if where == "-" else where, "rb", closefd=where != "-") as archive:
+        with opened_export(where) as archive:
             clone, left = import_export(context, archive, name, source)
         said = []
     elif os.path.isdir(where):
@@ -6444,6 +6534,15 @@ def import_clone(
         raise MirrorError(f"{where} is {what}", hint)
     lines = made_lines("imported", clone)
     return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(context)))
+
+
+def opened_export(path: str) -> BinaryIO:
+    """An export, ready to be read; what comes through a pipe may take hours, and comes in whole before anyone waits."""
+    given = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
+    if os.path.isfile(path):
+        return given
+    with given:
+        return spool(given, IMPORT_LIMIT)
 
 
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:

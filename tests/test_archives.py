@@ -157,8 +157,49 @@ def test_an_archive_that_isn_t_whole_is_told_in_one_line(tmp_path: Path, kind: s
 
 def test_an_archive_of_many_members_is_refused_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cm, "MEMBERS_LIMIT", 50)
-    with pytest.raises(cm.MirrorError, match="unpacks to more than"):
+    with pytest.raises(cm.MirrorError, match="has more than 50 files and directories"):
         unpacked(archive_of(*(member(f"f{number}", b"") for number in range(60))), tmp_path)
+
+
+def chain(depth: int) -> str:
+    return "/".join(["d"] * depth)
+
+
+# Directories that are named, those that a file's name implies, both, and many small ones beside each other.
+MANY_DIRECTORIES = [
+    [member(f"d{number}", b"", type=tarfile.DIRTYPE) for number in range(60)],
+    [member(chain(60), b"", type=tarfile.DIRTYPE)],
+    [member(f"{chain(60)}/f")],
+    [member(f"{number}/a/b/f", b"") for number in range(15)],
+    [member(chain(30)), member(f"e/{chain(30)}/f")],
+]
+
+
+@pytest.mark.parametrize("members", MANY_DIRECTORIES, ids=range(len(MANY_DIRECTORIES)))
+def test_directories_count_like_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[Any]) -> None:
+    monkeypatch.setattr(cm, "MEMBERS_LIMIT", 50)
+    with pytest.raises(cm.MirrorError, match="has more than 50 files and directories") as caught:
+        unpacked(archive_of(*members), tmp_path)
+    assert caught.value.code == cm.REFUSED
+
+
+def test_no_more_inodes_are_used_than_leaves_some_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cm, "free_inodes", lambda path: 20)
+    unpacked(archive_of(*(member(f"f{number}", b"") for number in range(18))), tmp_path)
+    with pytest.raises(cm.MirrorError, match="has more than 18 files and directories") as caught:
+        cm.unpack(io.BytesIO(archive_of(member(f"e/{chain(18)}"))), str(tmp_path / "target"), 1 << 20)
+    assert caught.value.code == cm.FAILED and "make room" in caught.value.hint
+
+
+@pytest.mark.parametrize("depth", [101, 1500, 20_000])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+def test_a_deep_archive_is_refused_in_words_that_name_the_limit(tmp_path: Path, depth: int, kind: bytes) -> None:
+    content = b"" if kind == tarfile.DIRTYPE else b"x"
+    unpacked(archive_of(member(chain(99), b"", type=tarfile.DIRTYPE), member(f"e/{chain(99)}")), tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(cm.MirrorError, match="more than 100 directories deep") as caught:
+        cm.unpack(io.BytesIO(archive_of(member(chain(depth), content, type=kind))), str(tmp_path / "target"), 1 << 20)
+    assert caught.value.code == cm.REFUSED and len(caught.value.message) < 200 and tree(tmp_path) == before
 
 
 def test_what_was_packed_comes_out_and_the_bytes_depend_on_the_members_alone(tmp_path: Path) -> None:

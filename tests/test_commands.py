@@ -2026,6 +2026,25 @@ def test_an_export_comes_in_through_a_pipe_and_is_asked_for_where_stdin_is_close
     assert closed.code == 2 and "can't be typed" in closed.err
 
 
+def test_a_pipe_that_is_slow_keeps_nobody_waiting(cm: Launched, house: Home) -> None:
+    whole = os.fsencode(cm("export", "work", "-o", "-", check=True).out)
+    importing = cm.start("import", "-", "--name", "new", stdin=subprocess.PIPE)
+    assert importing.stdin is not None
+    importing.stdin.write(whole[:20])
+    importing.stdin.flush()
+    wait_until(lambda: pipe_is_empty(importing), "the beginning was read")
+    assert cm("rename", OTHER_CLONE, "renamed", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0"}).code == 0
+    assert not list((house.base / "t").iterdir()) and not (house.mirror / "journal.json").exists()
+    assert finish(importing, stdin=whole[20:]).out.startswith("imported 'new'")
+    assert not list((house.base / "t").iterdir())
+
+
+def pipe_is_empty(process: Process) -> bool:
+    assert process.stdin is not None
+    waiting: int = struct.unpack("i", fcntl.ioctl(process.stdin, termios.FIONREAD, b"0000"))[0]
+    return waiting == 0
+
+
 def test_an_export_comes_in_through_any_pipe_and_from_no_device(cm: Launched, house: Home) -> None:
     os.mkfifo(house.base / "fifo")
     for source in ('<("$0" export work -o -)', '"$1" & "$0" export work -o - > "$1"; wait $!'):

@@ -128,6 +128,42 @@ def test_settings_behind_links_are_found_and_logins_and_circles_are_not(tmp_path
     assert sorted(cm.settings_files(str(old))) == sorted(expected)
 
 
+def test_a_directory_with_many_names_is_looked_into_once_and_first_under_its_own(tmp_path: Path) -> None:
+    """24 directories with two links each to the next would be 16 million paths."""
+    for number in range(24):
+        inner = tmp_path / "skills" / f"d{number}"
+        inner.mkdir(parents=True)
+        (inner / "SKILL.md").touch()
+        for link in ("a", "b"):
+            (inner / link).symlink_to(f"../d{number + 1}")
+    (tmp_path / "prompts").symlink_to("skills")
+    own = [f"skills/d{number}/SKILL.md" for number in range(24)]
+    assert cm.settings_files(str(tmp_path)) == [
+        *sorted(tail.replace("skills", "prompts", 1) for tail in own),
+        *sorted(own),
+    ]
+
+
+DEEP: list[tuple[str, Callable[[Path], object]]] = [
+    ("plain", lambda top: os.makedirs(top / "skills" / "/".join(["d"] * 101))),
+    ("below rules", lambda top: os.makedirs(top / "rules" / "/".join(["d"] * 101))),
+    ("behind a link", lambda top: (os.makedirs(top / "x" / "/".join(["d"] * 101)), (top / "skills").symlink_to("x"))),
+    ("half of it behind a link", lambda top: (
+        os.makedirs(top / "x" / "/".join(["d"] * 60)), os.makedirs(top / "skills" / "/".join(["d"] * 60)),
+        (top / "skills" / "/".join(["d"] * 60) / "l").symlink_to(top / "x"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "make"), DEEP, ids=[row[0] for row in DEEP])
+def test_a_home_with_endless_directories_is_refused_in_words(
+    tmp_path: Path, kind: str, make: Callable[[Path], object]
+) -> None:
+    make(tmp_path)
+    with pytest.raises(cm.MirrorError, match="directories more than 100 deep") as caught:
+        cm.settings_files(str(tmp_path))
+    assert caught.value.code == cm.REFUSED
+
+
 SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
     ("a clone", lambda home: "work", ".codex-mirror/home/.codex"),
     ("a directory", lambda home: str(home.base / "old"), "/old"),

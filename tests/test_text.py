@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sys
+import time
 import unicodedata
 
 import pytest
@@ -174,3 +175,37 @@ REDACTED = [
 @pytest.mark.parametrize(("text", "shown"), REDACTED)
 def test_addresses_are_made_unreadable(text: str, shown: str) -> None:
     assert cm.mask_emails(text) == shown
+
+
+LONG = {
+    "one word": "a" * 300_000,
+    "many at signs": "a@" * 150_000,
+    "labels": "a@" + "b." * 150_000,
+    "hyphens": "a@" + "b-" * 150_000,
+    "dots": "." * 300_000 + "@",
+    "half addresses": "a@b.c " * 50_000,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_hiding_addresses_takes_a_time_that_grows_as_the_text_does(kind: str) -> None:
+    """Tried again from each character of one word, it would take minutes."""
+    text = LONG[kind]
+    began = time.process_time()
+    assert cm.mask_emails(text) == text
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("ann@example.org", "a…@…"),
+        ("<ann.b+c@ex-ample.co.uk>, x", "<a…@…>, x"),
+        ("a@b.com.x1@c.org", "a…@….…@…"),
+        ("mail:bob@x.io.", "mail:b…@…."),
+        ("a@b @c.org a@.org", "a@b @c.org a@.org"),
+        ("ä_ö@bücher.de", "ä…@…"),
+    ],
+)
+def test_whole_addresses_are_hidden_and_nothing_else(text: str, masked: str) -> None:
+    assert cm.mask_emails(text) == masked
