@@ -431,6 +431,11 @@ def wrapper_copy(clone: Clone) -> str:
     return os.path.join(base_of(clone), "bin", "codex")
 
 
+def variables_file(clone: Clone) -> str:
+    """Where the clone's own variables are, as lines for sh; only where some are set."""
+    return os.path.join(base_of(clone), "env")
+
+
 def runtimes_kept(clone: Clone) -> list[Runtime]:
     """The runtime in use, and the one before it that `rollback` would take."""
     return [clone.runtime, *([clone.previous] if clone.previous else [])]
@@ -638,6 +643,7 @@ if [ -t 2 ]; then
     [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
   done
 fi
+if [ -f "$cm_env" ] && [ -O "$cm_env" ]; then . "$cm_env"; fi
 unset $cm_hidden
 if [ -n "$cm_home" ]; then
   export HOME="$cm_home" XDG_CONFIG_HOME="$cm_home/.config" XDG_DATA_HOME="$cm_home/.local/share"
@@ -2106,6 +2112,7 @@ XDG_DIRECTORIES = {
     "XDG_STATE_HOME": ".local/state",
     "XDG_CACHE_HOME": ".cache",
 }
+OWN_VARIABLES = ("HOME", "PATH", "PWD", "OLDPWD", "IFS", "ENV", *XDG_DIRECTORIES)
 
 
 def hidden_variables(clone: Clone) -> tuple[str, ...]:
@@ -2120,6 +2127,28 @@ def checked_variable(name: str) -> str:
             f"{name} isn't hidden from clones", f"hidden are: {', '.join(sorted(HIDDEN_VARIABLES))}", USAGE
         )
     return name
+
+
+def refuse_variable(name: str) -> None:
+    """Refuses a variable that is ours to set, or that decides who is logged in. Raises MirrorError."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise MirrorError(f"{name!r} can't be the name of a variable", "--env VAR=VALUE", USAGE)
+    if name in OWN_VARIABLES or name in HIDDEN_VARIABLES or name.startswith(("CODEX_", "cm_")):
+        raise MirrorError(f"{name} can't be set for a clone: it decides where or as whom it runs", "", REFUSED)
+
+
+def clone_variables(clone: Clone) -> dict[str, str]:
+    """The clone's own variables; a file that isn't ours alone has none."""
+    text = os.fsdecode(read_own(variables_file(clone), 1 << 20) or b"")
+    if not text:
+        return {}
+    lines = re.findall(r"^export ([A-Za-z_][A-Za-z0-9_]*)='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
+    return {name: value.replace("'\\''", "'") for name, value in lines}
+
+
+def variables_text(variables: Mapping[str, str]) -> bytes:
+    """The variables as lines for sh, inert whatever their values are."""
+    return os.fsencode("".join(f"export {name}={shell_quote(value)}\n" for name, value in variables.items()))
 
 
 def helper_path(runtime: Runtime) -> str:
@@ -2139,7 +2168,8 @@ def outside_environment(env: Mapping[str, str]) -> dict[str, str]:
 def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of the clone's Codex, made from ours; the wrapper makes the same one from the same table."""
     hidden = hidden_variables(clone)
-    result = {name: value for name, value in outside_environment(env).items() if name not in hidden}
+    given = outside_environment(env) | clone_variables(clone)
+    result = {name: value for name, value in given.items() if name not in hidden}
     if clone.home == "isolated":
         result["HOME"] = home_of(clone)
         result |= {name: os.path.join(home_of(clone), tail) for name, tail in XDG_DIRECTORIES.items()}
@@ -2205,6 +2235,7 @@ def wrapper_content(clone: Clone, places: Places) -> bytes:
         "bin_dir": os.path.dirname(clone.wrapper),
         "user_home": places.user_home,
         "no_daemon": NO_DAEMON if is_at_least(clone.runtime.version, NO_DAEMON_SINCE) else "",
+        "env": variables_file(clone),
         "hidden": " ".join(hidden_variables(clone)),
         "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
     }
@@ -4938,6 +4969,8 @@ class CloneChanges(NamedTuple):
     settings_from: str = ""
     share_settings: tuple[str, ...] = ()
     unshare_settings: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    no_env: tuple[str, ...] = ()
 
 
 def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool, list[str], list[str]]:
@@ -4948,7 +4981,8 @@ def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool,
         for change_aspect in (change_variables, change_shares, change_shared_settings):
             changed, kept = change_aspect(change, changed, wish, context)
             own += kept
-        if changed == clone and not wish.settings_from:
+        has_new_variables = change_own_variables(change, clone, wish)
+        if changed == clone and not wish.settings_from and not has_new_variables:
             return False, own, []
         changed = changed._replace(updated=current_timestamp())
         if wish.settings_from:
@@ -4968,6 +5002,26 @@ def change_variables(change: Change, clone: Clone, wish: CloneChanges, context: 
         raise MirrorError(f"'{clone.name}' doesn't see {unknown[0]}", hint)
     kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
     return clone._replace(keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env)), []
+
+
+def change_own_variables(change: Change, clone: Clone, wish: CloneChanges) -> bool:
+    """Stages the clone's own variables; whether any changed. Raises MirrorError."""
+    before = clone_variables(clone)
+    if unknown := [name for name in wish.no_env if name not in before]:
+        raise MirrorError(f"'{clone.name}' has no variable {unknown[0]}", f"it has: {', '.join(before) or 'none'}")
+    after = {name: value for name, value in before.items() if name not in wish.no_env}
+    for text in wish.env:
+        name, equals, value = text.partition("=")
+        refuse_variable(name)
+        if not equals or "\0" in value:
+            raise MirrorError(f"{name} has no value", f"--env {name}=VALUE", USAGE)
+        after[name] = value
+    path = variables_file(clone)
+    if after and after != before:
+        change.stage(path, variables_text(after), 0o600, replaces=True)
+    elif before and not after:
+        change.extend_plan(to_delete=[path])
+    return after != before
 
 
 def change_shares(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
@@ -5985,6 +6039,7 @@ def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) ->
         "workspace": account.workspace or "-",
         "shared": ", ".join(clone.shared) or "-",
         "kept env": ", ".join(clone.keep_env) or "-",
+        "own env": ", ".join(clone_variables(clone)) or "-",
         "created": clone.created,
         "updated": clone.updated,
     }
@@ -6477,9 +6532,12 @@ def set_clone(
     settings_from: str = "",
     share_settings: Sequence[str] = (),
     unshare_settings: Sequence[str] = (),
+    env: Sequence[str] = (),
+    no_env: Sequence[str] = (),
 ) -> Outcome:
     wish = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
     wish = wish._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
+    wish = wish._replace(env=tuple(env), no_env=tuple(no_env))
     if not any(wish):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
     has_changed, own, left = change_clone(context, name, wish)
@@ -7066,6 +7124,8 @@ COMMANDS: tuple[Command, ...] = (
             KEEP_ENV,
             SHARE_SETTINGS,
             repeated_argument("--unshare-settings", value="SETTING", help="no longer"),
+            repeated_argument("--env", value="VAR=VALUE", help="a variable of its own, kept private, and not exported"),
+            repeated_argument("--no-env", value="VAR", help="no longer"),
             repeated_argument("--no-keep-env", value="KEPT", help="hide it again"),
             SETTINGS,
         ),

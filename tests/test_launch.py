@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import Home, run
-from rooms import clone_like, cm, places_of
+from rooms import ROOT, ask, at_rest, changes, clone_in, clone_like, cm, make_clone, places_of, raw
 
 # What a shell makes of its own accord.
 SHELL_S_OWN = {"PWD", "OLDPWD", "SHLVL", "_"}
@@ -266,3 +267,79 @@ def test_what_would_start_the_background_server_is_told_not_to_by_wrapper_and_ru
         program = cm.launch_program(one, places_of(home), home.env, words)
         assert list(program.argv) == [clone.runtime.entry, *wanted]
         assert run([wrapper, *words], env=home.env).out == "".join(f"{word}\0" for word in wanted or [""])
+
+
+# --- the clone's own variables ---
+
+
+VALUES = {
+    "PROXY": "http://127.0.0.1:7901",
+    "QUOTES": "it's \"x\" '' \\' `touch pwned` $(touch pwned) ${HOME} !!",
+    "LINES": "a\n\nexport OTHER='x'\nb\n",
+    "BYTES": "\udcff\udc80 \u20ac \t",
+    "EMPTY": "",
+    "_9": "=a=b",
+}
+
+
+def test_own_variables_are_inert_the_same_everywhere_and_shown_by_name_alone(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    words = [word for name, value in VALUES.items() for word in ("--env", f"{name}={value}")]
+    assert ask(home, "set", "work", *words).code == 0
+    clone = clone_in(home, "work")
+    assert Path(cm.variables_file(clone)).stat().st_mode & 0o777 == 0o600
+    assert cm.clone_variables(clone) == VALUES
+    printing = ["python3", "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
+    seen = [
+        raw(home, "exec", "work", "--", sys.executable, *printing[1:]).json(),
+        run(["sh", "-c", f'eval "$(cat)"; exec {sys.executable} -c "$0"', printing[2]], env=home.env,
+            stdin=os.fsencode(raw(home, "env", "work", "--shell", "sh").out)).json(),
+    ]  # fmt: skip
+    Path(clone.runtime.entry).unlink()
+    Path(clone.runtime.entry).write_text(f"#!/bin/sh\nexec {sys.executable} -c '{printing[2]}'\n")
+    Path(clone.runtime.entry).chmod(0o755)
+    seen += [run([shell, clone.wrapper], env=home.env).json() for shell in ("sh", "bash")]
+    seen += [raw(home, "run", "work").json()]
+    assert [{name: env.get(name) for name in VALUES} for env in seen] == [VALUES] * len(seen)
+    assert not (home.home / "pwned").exists() and "OTHER" not in seen[0]
+    shown = ask(home, "list", "--full").out
+    assert ", ".join(VALUES) in shown and "7901" not in shown + ask(home, "list", "--json").out
+    ask(home, "export", "work", "-o", home.base / "x.tar")
+    assert ask(home, "set", "work", "--no-env", "LINES", "--env", "PROXY=y").code == 0
+    assert cm.clone_variables(clone) == {**{k: v for k, v in VALUES.items() if k != "LINES"}, "PROXY": "y"}
+    ask(home, "set", "work", *(word for name in VALUES if name != "LINES" for word in ("--no-env", name)))
+    assert not Path(cm.variables_file(clone)).exists()
+    assert ask(home, "set", "work", "--no-env", "PROXY").code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *((f"{name}=x", 5) for name in ("HOME", "PATH", "CODEX_HOME", "CODEX_ACCESS_TOKEN", "OPENAI_ORGANIZATION")),
+        *((f"{name}=x", 5) for name in ("XDG_CONFIG_HOME", "CODEX_MIRROR_HOME", "cm_codex", "IFS", "CODEX_NEW_ONE")),
+        *((text, 2) for text in ("1A=x", "A B=x", "A-B=x", "=x", "A", "a\nb=x", "$(x)=y", "\u00e9=x")),
+    ],
+)
+def test_a_variable_that_decides_where_or_as_whom_it_runs_is_refused(
+    home: Home, codex: Path, text: str, code: int
+) -> None:
+    make_clone(home, "work")
+    before = at_rest(home)
+    assert ask(home, "set", "work", "--env", text).code == code
+    assert changes(before, at_rest(home)) == {}
+
+
+@pytest.mark.skipif(not ROOT, reason="giving a file to another user needs root")
+@pytest.mark.parametrize("how", ["another user's", "writable by all", "a link", "a directory"])
+def test_variables_that_others_may_have_written_are_none(home: Home, codex: Path, how: str) -> None:
+    make_clone(home, "work")
+    ask(home, "set", "work", "--env", "PROXY=x")
+    path = Path(cm.variables_file(clone_in(home, "work")))
+    if how == "another user's":
+        os.chown(path, 12345, 12345)
+    elif how == "writable by all":
+        path.chmod(0o666)
+    else:
+        path.rename(path.with_name("moved"))
+        path.symlink_to("moved") if how == "a link" else path.mkdir()
+    assert cm.clone_variables(clone_in(home, "work")) == {}
