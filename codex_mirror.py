@@ -276,6 +276,7 @@ class Context(NamedTuple):
     terminal: bool = False
     width: int = 80
     report: Callable[[str, int, int], None] = lambda what, done, total: None
+    note_change: Callable[[str], None] = lambda what: None
 
 
 # --- Names and places -----------------------------------------------------------------------------
@@ -1087,6 +1088,10 @@ def free_inodes(path: str) -> int:
 FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
 COPY_STEP = 64 << 20
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+# How file systems say that their files have no modes.
+NO_MODES = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# How file systems say that a file can't have two names there, or not these two.
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def new_id() -> str:
@@ -1130,11 +1135,20 @@ def sync_tree(path: str) -> None:
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
     """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
     with open_descriptor(path, NEW_FILE, mode) as file:
-        os.fchmod(file, mode)
+        set_mode(file, mode, path)
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
         sync_file(file)
+
+
+def set_mode(file: int, mode: int, path: str) -> None:
+    """Gives an open file of ours its mode. Raises OSError with its path where the file system can't."""
+    try:
+        os.fchmod(file, mode)
+    except OSError as error:
+        if stat.S_IMODE(os.fstat(file).st_mode) != mode:
+            raise OSError(error.errno, f"can't get the mode {mode:o}: {error.strerror}", path) from None
 
 
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -1178,8 +1192,11 @@ def make_private(directory: str, ours: int = 0) -> None:
     system has no modes, it stays as it is."""
     mode = stat.S_IMODE(os.stat(directory).st_mode)
     if mode != (private := mode & 0o700 | ours):
-        with contextlib.suppress(PermissionError):
+        try:
             os.chmod(directory, private)
+        except OSError as error:
+            if error.errno not in NO_MODES:
+                raise
 
 
 def discard(path: str) -> None:
@@ -1240,17 +1257,40 @@ def open_beside(directory: int, name: str) -> int:
     return there
 
 
-def put_in_place(temporary: str, target: str) -> None:
-    """Gives a finished file its name where nothing may be. Raises FileExistsError when something came meanwhile."""
+def make_link(source: str, target: str) -> bool:
+    """Gives a file a second name where nothing may be; False where the file system can't. Raises OSError."""
     try:
-        os.link(temporary, target, follow_symlinks=False)
+        os.link(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+        if error.errno not in NO_LINKS:
             raise
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, "exists", target) from None
-        os.rename(temporary, target)
-    remove_file(temporary)
+        return False
+    return True
+
+
+def put_in_place(temporary: str, target: str) -> None:
+    """Gives a finished file its name where nothing may be. Raises FileExistsError when something came meanwhile.
+
+    Where a file can't have two names, a file that says whose place this is takes it first, and a killed program's is
+    known by that."""
+    if make_link(temporary, target):
+        remove_file(temporary)
+        return
+    claim = os.fsencode(os.path.basename(temporary))
+    try:
+        write_new(target, claim)
+    except FileExistsError:
+        if kind_of(target) != "file" or size_of(target) != len(claim) or read_whole(target) != claim:
+            raise
+    with open_descriptor(target, os.O_RDONLY | os.O_NOFOLLOW) as file:
+        if os.read(file, len(claim) + 1) == claim and os.path.samestat(os.fstat(file), os.lstat(target)):
+            os.rename(temporary, target)
+        late = claim if kind_of(temporary) else os.pread(file, TEXT_LIMIT, 0)
+    if late != claim:  # Somebody wrote into it: that is his file now.
+        os.rename(target, temporary)
+        write_new(target, late)
+    if late != claim or kind_of(temporary):
+        raise FileExistsError(errno.EEXIST, "exists", target)
 
 
 def digest_of(path: str) -> str:
@@ -1280,7 +1320,7 @@ def copy_file(
     import shutil
 
     with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb") as writer:
-        os.fchmod(writer.fileno(), mode)
+        set_mode(writer.fileno(), mode, target)
         size = os.fstat(reader.fileno()).st_size
         try:
             fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
@@ -1351,6 +1391,9 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
                     told = True
                 time.sleep(0.02)
                 continue
+            except OSError as error:
+                hint = "that file system has no locks: mount it with them, or set CODEX_MIRROR_HOME to another one"
+                raise MirrorError(f"{path} can't be locked: {error.strerror}", hint) from None
             if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
                 continue
             try:
@@ -2030,9 +2073,7 @@ def keep_previous_registry(path: str, previous: str) -> None:
     """Keeps the registry of before under its second name; where files can't have two, by copying it."""
     if is_same_file(path, previous):
         return
-    try:
-        os.link(path, previous + ".new")
-    except OSError:
+    if not make_link(path, previous + ".new"):
         write_new(previous + ".new", read_whole(path))
     os.replace(previous + ".new", previous)
 
@@ -2062,6 +2103,14 @@ def clone_named(registry: Registry, text: str) -> Clone:
     if not registry.entries:
         hint = f"there are none yet: codex-mirror create {name if NAME.match(name) else 'work'}"
     raise MirrorError(f"clone '{name}' was not found", hint, NOT_FOUND)
+
+
+def clone_with_id(registry: Registry, clone: Clone) -> Clone:
+    """The clone as it is now, whatever its name is meanwhile. Raises MirrorError NOT_FOUND."""
+    found = next((one for one in registry.clones if one.id == clone.id), None)
+    if not found:
+        raise MirrorError(f"clone '{clone.name}' was removed meanwhile", code=NOT_FOUND)
+    return found
 
 
 def refuse_unsafe(path: str) -> None:
@@ -2722,16 +2771,40 @@ def discard_made(plan: Plan, path: str) -> None:
 
 
 def discard_ours(plan: Plan, path: str) -> None:
-    """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it."""
+    """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it. What came in its
+    place after the proof gets its name back."""
     gone = name_while_deleting(path, plan)
     if gone != path and kind_of(path):
+        before = os.lstat(path)
         if not is_plans_own(path, plan):
             raise MirrorError(f"{path} isn't ours, and was left as it is")
         os.rename(path, gone)
+        if is_another(before, os.lstat(gone)):
+            give_name_back(gone, path)
+            raise MirrorError(f"{path} was changed meanwhile, and was left as it is")
         sync_directory(os.path.dirname(path))
     if kind_of(gone):
         discard(gone)
         sync_directory(os.path.dirname(gone))
+
+
+def is_another(before: os.stat_result, now: os.stat_result) -> bool:
+    """Is it another file or directory by now, or a file with other content?"""
+    is_same = before.st_mtime_ns == now.st_mtime_ns and before.st_size == now.st_size
+    return not os.path.samestat(before, now) or not (is_same or stat.S_ISDIR(now.st_mode))
+
+
+def give_name_back(gone: str, path: str) -> None:
+    """Gives a file or directory its name again. Raises MirrorError where another has taken it."""
+    try:
+        if kind_of(gone) != "directory":
+            put_in_place(gone, path)
+        elif kind_of(path):
+            raise FileExistsError(errno.EEXIST, "exists", path)
+        else:
+            os.rename(gone, path)
+    except FileExistsError:
+        raise MirrorError(f"{path} was changed twice meanwhile; what was there is {gone} now") from None
 
 
 def name_while_deleting(path: str, plan: Plan) -> str:
@@ -2748,8 +2821,9 @@ TEMPORARY_NAMES = ("registry.json.new", "registry.json.previous.new", "journal.j
 class Change:
     """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
 
-    def __init__(self, places: Places, what: str) -> None:
-        self.places, self.plan = places, Plan(new_id(), what)
+    def __init__(self, context: Context, what: str) -> None:
+        self.places, self.plan, self.note = context.places, Plan(new_id(), what), context.note_change
+        self.is_done = False
         self.unfinished: list[str] = []
         self.known: Registry | None = None
         self.committed: Registry | None = None
@@ -2804,6 +2878,13 @@ class Change:
         self.known = registry._replace(last_change=self.id)
         write_registry(self.places, self.known)
         self.committed = self.known
+        self.note_done()
+
+    def note_done(self) -> None:
+        """From now on who is interrupted is told that the change was made."""
+        if not self.is_done:
+            self.is_done = True
+            self.note(self.plan.what)
 
 
 @contextlib.contextmanager
@@ -2819,18 +2900,30 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
     complaint, fix = complaint_about_writing(places)
     if complaint:
         raise MirrorError(complaint, fix)
-    with mirror_home_lock(context, what):
-        if frees_space:
-            remove_file(reserve_file(places))
-        for name in TEMPORARY_NAMES:
-            remove_file(os.path.join(places.mirror_home, name))
-        recover(places)
-        change = Change(places, what)
-        try:
-            yield change
-        finally:
-            change.unfinished += recover(places, change.committed)
-            restore_reserve(places)
+    change = Change(context, what)
+    try:
+        with mirror_home_lock(context, what):
+            if frees_space:
+                remove_file(reserve_file(places))
+            for name in TEMPORARY_NAMES:
+                remove_file(os.path.join(places.mirror_home, name))
+            recover(places)
+            try:
+                yield change
+            finally:
+                change.unfinished += recover(places, change.committed)
+                restore_reserve(places)
+    except KeyboardInterrupt:
+        if has_registry_of(change):
+            change.note_done()
+        raise KeyboardInterrupt("" if change.is_done else f"'{what}' was not done") from None
+
+
+def has_registry_of(change: Change) -> bool:
+    """Is the registry the one that this change wrote? It can't be told otherwise in the midst of a commit."""
+    with contextlib.suppress(MirrorError, OSError):
+        return read_registry(change.places).last_change == change.id
+    return False
 
 
 def refuse_home_of_others(home: str) -> None:
@@ -2842,10 +2935,11 @@ def refuse_home_of_others(home: str) -> None:
         raise MirrorError(what, "run it as that user, or set CODEX_MIRROR_HOME to a directory of root's", REFUSED)
 
 
-def complaint_about_writing(places: Places) -> tuple[str, str]:
-    """Why nothing can be changed in the mirror home and what helps, or two empty texts."""
+def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
+    """Why nothing can be changed in the mirror home and what helps, or two empty texts; `more` are names of files that
+    only some commands need."""
     home = places.mirror_home
-    for name in ("lock", "reserve", "registry.json.previous", *TEMPORARY_NAMES):
+    for name in ("lock", "reserve", "registry.json.previous", *TEMPORARY_NAMES, *more):
         if kind_of(path := os.path.join(home, name)) not in ("", "file"):
             return f"{path} is in the way: it is no plain file", "move it away"
     if not os.path.isdir(home) or is_writable(home):
@@ -3387,13 +3481,7 @@ def link_pinned_file(source: str, identity: Identity, target: str, known: LinkCa
         match = known.by_digest.get(digest_of(source))
     if not match or not looks_as_pinned(*match) or (known.doubted and is_damaged(*match)):
         return None
-    try:
-        os.link(match[0], target)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            return None
-        raise
-    return match[1]._replace(source=identity)
+    return match[1]._replace(source=identity) if make_link(match[0], target) else None
 
 
 def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) -> PinnedFile:
@@ -3599,7 +3687,9 @@ def edit_rc_files(
     with begin_change(context, what) as change:
         for path in paths:
             try:
-                changed += [path] if edit_rc_file(change, path, edit, marks) else []
+                if edit_rc_file(change, path, edit, marks):
+                    changed.append(path)
+                    change.note_done()
             except MirrorError as error:
                 refused += [error.message, error.hint, *error.lines]
         for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
@@ -3628,8 +3718,8 @@ def edit_rc_file(
         raise refusal(f"{path} was left as it is: {reason}") from None
     if wanted == content:
         return False
-    if before and (not os.stat(real).st_mode & 0o200 or not os.access(real, os.W_OK)):
-        raise refusal(f"{path} was left as it is: it is read-only")
+    if before and (why := why_not_replaced(real)):
+        raise refusal(f"{path} was left as it is: {why}")
     if wanted is None:
         remove_rc_file(change, real, before, directories_made_for_block(content or b""))
         return True
@@ -3647,6 +3737,14 @@ def edit_rc_file(
     refuse_changed_file(path, before)
     os.replace(temporary, real)
     return True
+
+
+def why_not_replaced(path: str) -> str:
+    """Why a new file in the place of an rc file would not do what its user wants, or nothing."""
+    facts = os.stat(path)
+    if not facts.st_mode & 0o200 or not os.access(path, os.W_OK):
+        return "it is read-only"
+    return "it has other names (hard links), which would keep the old lines" if facts.st_nlink > 1 else ""
 
 
 def remove_rc_file(change: Change, path: str, before: Identity | None, directories: int) -> None:
@@ -5146,6 +5244,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
             file.flush()
             sync_file(file.fileno())
         put_in_place(temporary, path)
+        change.note_done()
         sync_directory(os.path.dirname(path))
 
 
@@ -5391,7 +5490,7 @@ def inspect_mirror_home(context: Context, alone: bool = False) -> MirrorHomeStat
         orphan_wrappers=tuple(path for path, why in orphans.items() if not why),
         kept_wrappers=tuple(f"{path} ({why})" for path, why in orphans.items() if why and path not in leftovers),
         open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
-        unwritable=complaint_about_writing(places),
+        unwritable=complaint_about_writing(places, "login.lock"),
         off_path=tuple(directories_off_path(registry.clones, context)),
     )
     busy = (
@@ -5854,11 +5953,12 @@ def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, pack
         hint = f"codex-mirror update {shared[0][0].name} --from PATH, where a Codex {runtime.version} is"
         raise MirrorError(f"no undamaged copy of {path} was found", hint)
     change.extend_plan(clones=[clone for clone, _ in shared])
-    first, *rest = stage_files(change, [target for _, target in shared], replaces=True)
-    copy_file(good, first, file.mode)
-    os.utime(first, ns=(file.mtime_ns, file.mtime_ns))
-    for temporary in rest:
-        os.link(first, temporary)
+    first = ""
+    for temporary in stage_files(change, [target for _, target in shared], replaces=True):
+        if not first or not make_link(first, temporary):
+            copy_file(good, temporary, file.mode)
+            os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
+        first = first or temporary
 
 
 def repair_mirror_home(context: Context, house: MirrorHomeState) -> list[str]:
@@ -5929,7 +6029,8 @@ def rebuild_registry(context: Context) -> str:
         if not registry.last_change and kind_of(journal_file(places)):
             os.rename(journal_file(places), unreadable_journal_name(places))
         if kind_of(path) == "file":
-            os.link(path, aside)
+            if not make_link(path, aside):
+                copy_file(path, aside, 0o600)
         elif kind_of(path):
             os.rename(path, aside)
         write_registry(places, registry, keep_previous=False)
@@ -6064,6 +6165,9 @@ def old_processes_text(updated: UpdateResult) -> list[str]:
     return [*updated.ended, *stays]
 
 
+NO_FILE_SYSTEM = "that file system can't do it, so keep clones and commands on another one; "
+
+
 def hint_for(error: OSError) -> str:
     """What to do about an error that the system reports."""
     first = {
@@ -6072,6 +6176,7 @@ def hint_for(error: OSError) -> str:
         errno.EACCES: "check the permissions there; ",
         errno.EPERM: "check the permissions there; ",
         errno.EROFS: "that file system is read-only; ",
+        **dict.fromkeys((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK), NO_FILE_SYSTEM),
     }
     return first.get(error.errno or 0, "") + "codex-mirror doctor shows what is left to mend"
 
@@ -6278,7 +6383,10 @@ def remember_account(context: Context, clone: Clone, account: Account | None) ->
     """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is; why that
     failed, in words."""
     try:
-        with begin_clone_change(context, "note the account of", clone.name) as (change, current):
+        with begin_change(context, f"note the account of {clone.name}") as change:
+            current = clone_with_id(change.registry, clone)
+            verify_clone_directory(current)
+            change.extend_plan(clones=[current])
             change.commit(with_clone(change.registry, current._replace(account=account)))
     except (MirrorError, OSError) as error:
         return (f"the account could not be noted: {error_line(error)}",)
@@ -6412,6 +6520,7 @@ def shim_install(context: Context, *, shell: str = "") -> Outcome:
     with begin_change(context, "shim install") as change:
         make_directories(directory)
         write_whole(os.path.join(directory, "codex"), shim_text(change.registry, context.places), 0o755)
+        change.note_done()
     paths = shim_rc_files(shell, context.env, context.places.user_home, os.uname().sysname)
     line = path_line(directory, shell, FRONT_LINES)
     changed, refused = edit_rc_files(context, "shim install", paths, lambda _: [line], SHIM_MARKS)
@@ -9440,6 +9549,7 @@ class Console:
         self.program = program
         self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
         self.quiet = self.debug = self.redact = self.progress = self.told_source = False
+        self.changes: list[str] = []
 
     def say(self, text: str, to_stderr: bool = False) -> None:
         """Says one line."""
@@ -9594,7 +9704,8 @@ def menu_or_help(console: Console) -> int:
         console.say_lines(help_text(console.program), to_stderr=True)
         console.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
         return USAGE
-    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal=True, report=console.report)
+    places, env = places_from(os.environ), dict(os.environ)
+    context = Context(places, env, console.program, True, report=console.report, note_change=console.changes.append)
     recover_first(context)
     outcome = show_menu(context, open_in_browser, console.redact)
     console.render(outcome, False, True, context.width)
@@ -9628,7 +9739,8 @@ def dispatch(argv: list[str], console: Console) -> int:
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
-    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal, width, console.report)
+    places, env = places_from(os.environ), dict(os.environ)
+    context = Context(places, env, console.program, terminal, width, console.report, console.changes.append)
     return run_command(command, values, common, context, console)
 
 
@@ -9654,9 +9766,10 @@ def exit_code_of(argv: list[str] | None) -> int:
         told = error if isinstance(error, MirrorError) else MirrorError(error_line(error), hint_for(error))
         console.complain(told)
         return told.code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as end:
         ignore_signals()
-        console.say("interrupted", to_stderr=True)
+        fates = filter(None, [*(f"'{what}' was done" for what in console.changes), *map(str, end.args)])
+        console.say(": ".join(filter(None, ("interrupted", "; ".join(fates)))), to_stderr=True)
         return INTERRUPTED
     except Exception:
         import traceback

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import ACCESS_TOKEN, API_KEYS, REFRESH_TOKEN, SECRETS
-from rooms import cm
+from helpers import ACCESS_TOKEN, API_KEYS, REFRESH_TOKEN, SECRETS, Home
+from rooms import caller_in, cm, make_clone, rows_of
 
 WRITTEN = 1_795_334_400.0
 
@@ -152,3 +153,40 @@ TEXTS = [
 @pytest.mark.parametrize(("account", "text"), TEXTS)
 def test_an_account_is_told_in_a_few_words(account: Any, text: str) -> None:
     assert cm.account_text(account) == text
+
+
+# --- the account that a login leaves in the registry ---
+
+MEANWHILE: list[tuple[str, Callable[[Home], object], dict[str, bool]]] = [
+    ("nothing", lambda home: None, {"work": True}),
+    ("it was renamed", lambda home: cm.rename_clone(caller_in(home), "work", "play"), {"play": True}),
+    (
+        "it was renamed and its name taken",
+        lambda home: (cm.rename_clone(caller_in(home), "work", "play"), make_clone(home, "work")),
+        {"play": True, "work": False},
+    ),
+    (
+        "it was removed and its name taken",
+        lambda home: (cm.remove_clone(caller_in(home), "work"), make_clone(home, "work")),
+        {"work": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "known"), MEANWHILE, ids=[row[0] for row in MEANWHILE])
+def test_the_account_of_a_login_goes_to_the_clone_that_was_logged_in_whatever_its_name_is_by_then(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, kind: str, change: Callable[[Home], object],
+    known: dict[str, bool],
+) -> None:  # fmt: skip
+    clone = make_clone(home, "work")
+
+    def login(program: Any) -> int:
+        change(home)
+        Path(cm.codex_home_of(clone)).mkdir(parents=True, exist_ok=True)
+        Path(cm.codex_home_of(clone), "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+        return 0
+
+    monkeypatch.setattr(cm, "run_child", login)
+    outcome = cm.log_in(caller_in(home), name="work", arguments=("--with-api-key",))
+    rows = {row["name"]: row["account"] is not None for row in rows_of(home)}
+    assert rows == known and ("was removed meanwhile" in str(outcome.notes)) == ("removed" in kind)

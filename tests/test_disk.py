@@ -166,7 +166,10 @@ def test_a_file_replaced_at_one_stroke_is_a_new_one(place: Path) -> None:
     assert (place / "other").read_text() == "1" and (place / "file").read_text() == "2"
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS])
+WITHOUT_LINKS = [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS]
+
+
+@pytest.mark.parametrize("number", WITHOUT_LINKS)
 def test_a_file_is_put_in_place_also_where_files_can_t_have_two_names(
     place: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -181,6 +184,68 @@ def test_a_file_is_put_in_place_also_where_files_can_t_have_two_names(
     with pytest.raises(FileExistsError):
         cm.put_in_place("new", "file")
     assert (place / "file").read_text() == "ours" and (place / "new").exists()
+
+
+def write_over(path: str) -> None:
+    with open(path, "w") as file:
+        file.write("theirs")
+
+
+def rename_over(path: str) -> None:
+    Path("theirs").write_text("theirs")
+    os.rename("theirs", path)
+
+
+def link_over(path: str) -> None:
+    os.unlink(path)
+    os.symlink("theirs", path)
+
+
+RACES: list[tuple[str, Any, str, Callable[[str], None]]] = [
+    ("it came before", cm, "write_new", write_over),
+    ("a link came before", cm, "write_new", lambda path: os.symlink("theirs", path)),
+    ("a directory came before", cm, "write_new", os.mkdir),
+    ("it was written behind the claim", cm, "open_descriptor", write_over),
+    ("it was replaced behind the claim", cm, "open_descriptor", rename_over),
+    ("it was replaced by a link", os, "fstat", link_over),
+    ("it was replaced after the look", os, "fstat", rename_over),
+    ("it was written after the last look", os, "rename", write_over),
+]
+
+
+@pytest.mark.parametrize(("kind", "module", "name", "come"), RACES, ids=[row[0] for row in RACES])
+def test_what_comes_in_its_place_meanwhile_is_not_lost_where_files_can_t_have_two_names(
+    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: Any, name: str, come: Callable[[str], None]
+) -> None:
+    def preceded(*words: Any, **more: Any) -> Any:
+        monkeypatch.setattr(module, name, real)
+        come("file")
+        return real(*words, **more)
+
+    (place / "new").write_text("ours")
+    real = getattr(module, name)
+    monkeypatch.setattr(cm, "make_link", lambda source, target: False)
+    monkeypatch.setattr(module, name, preceded)
+    with pytest.raises(FileExistsError):
+        cm.put_in_place("new", "file")
+    assert (place / "new").read_text() == "ours" and tree(place).keys() == {".", "new", "file"}
+    assert tree(place)["file"][2] == "theirs" or os.path.isdir("file") or (place / "file").read_text() == "theirs"
+
+
+def test_a_place_that_a_killed_program_took_is_taken_over_where_files_can_t_have_two_names(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cm, "make_link", lambda source, target: False)
+    for left, taken in (("new", True), ("new2", False), ("", False), ("ne", False)):
+        (place / "new").write_text("ours")
+        (place / "file").write_text(left)
+        if taken:
+            cm.put_in_place("new", "file")
+            assert (place / "file").read_text() == "ours" and not (place / "new").exists()
+        else:
+            with pytest.raises(FileExistsError):
+                cm.put_in_place("new", "file")
+            assert (place / "file").read_text() == left and (place / "new").read_text() == "ours"
 
 
 def test_a_link_is_put_in_place_as_a_link(place: Path) -> None:
@@ -510,6 +575,51 @@ def test_a_lock_that_was_removed_while_we_took_it_is_taken_again(place: Path, mo
         assert removed and (place / "lock").exists()
         with pytest.raises(cm.MirrorError), cm.hold_lock(str(place / "lock"), "y", 0, lambda holder: None):
             raise AssertionError("two held the lock")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EPERM, errno.ENOTSUP, errno.EINVAL])
+def test_a_file_system_without_locks_is_named_with_what_to_do(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(cm.MirrorError) as caught, cm.hold_lock(str(place / "lock"), "x", 0, lambda holder: None):
+        raise AssertionError("it was locked")
+    assert str(place / "lock") in caught.value.message and "CODEX_MIRROR_HOME" in caught.value.hint
+
+
+WITHOUT_MODES = [errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP]
+
+
+@pytest.mark.parametrize("number", WITHOUT_MODES)
+def test_a_file_system_without_modes_is_named_where_they_matter(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (place / "source").write_text("x")
+    (place / "open").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
+    before = os.umask(0o077)
+    try:
+        cm.write_new("private", b"x")  # It has that mode all the same.
+        for deed in (
+            lambda: cm.write_new("new", b"x", 0o755),
+            lambda: cm.copy_file("source", "new2", 0o755),
+            lambda: cm.write_whole("whole", b"x", 0o644),
+        ):
+            with pytest.raises(OSError, match="can't get the mode") as caught:
+                deed()
+            assert caught.value.filename in ("new", "new2", "whole.new") and cm.hint_for(caught.value)
+    finally:
+        os.umask(before)
+    cm.make_private("open")
 
 
 def test_a_lock_is_no_link_to_somewhere_else(place: Path) -> None:

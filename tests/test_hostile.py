@@ -6,6 +6,7 @@ Every output that is asked for here is looked through for control characters (`r
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import re
@@ -1457,12 +1458,96 @@ def test_no_token_or_key_is_ever_printed(home: Home, codex: Path) -> None:
         assert not [text for text in shown if secret in text]
 
 
+# --- file systems on which files have one name ---
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS]
+)
+def test_everything_works_where_files_can_t_have_two_names(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    home.put_on_path(home.bin)
+    for words in (("create", "work"), ("create", "play", "--from", "work"), ("rename", "play", "fun")):
+        assert ask(home, *words).code == 0, words
+    helper = Path(rows_of(home)[0]["runtimePath"], "bin", "codex-code-mode-host")
+    helper.chmod(0o755)
+    helper.write_text("damaged")
+    (home.mirror / "registry.json").write_text("broken {")
+    (home.mirror / "registry.json").chmod(0o600)
+    for words in (("doctor", "--fix"), ("doctor", "--deep", "--fix"), ("export", "work"), ("wrapper", "install")):
+        ended = ask(home, *words)
+        assert ended.code == 0, (words, ended)
+    assert {row["name"] for row in rows_of(home)} == {"work", "fun"} and helper.read_text() != "damaged"
+    [aside] = home.mirror.glob("registry.json.broken-*")
+    assert aside.read_text() == "broken {"
+    for words in (("path", "setup", "--shell", "sh"), ("remove", "work", "--yes"), ("remove", "fun", "--yes")):
+        assert ask(home, *words).code == 0, words
+    assert not list(home.bin.iterdir()) and not list((home.mirror / "clones").iterdir())
+
+
+# --- interrupted ---
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, name: str, when: str, module: Any = cm) -> None:
+    """Lets Ctrl-C come before or after something is done for the first time."""
+    real = getattr(module, name)
+
+    def deed(*words: Any, **more: Any) -> Any:
+        monkeypatch.setattr(module, name, real)
+        if when == "after":
+            real(*words, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, deed)
+
+
+CUTS: list[tuple[tuple[str, ...], str, str, str]] = [
+    (("create", "new"), "find_package", "before", "interrupted: 'create new' was not done"),
+    (("create", "new"), "write_registry", "before", "interrupted: 'create new' was not done"),
+    (("create", "new"), "write_registry", "after", "interrupted: 'create new' was done"),
+    (("create", "new"), "finish_staged", "before", "interrupted: 'create new' was done"),
+    (("create", "new"), "restore_reserve", "after", "interrupted: 'create new' was done"),
+    (("create", "new"), "made_lines", "before", "interrupted: 'create new' was done"),
+    (("rename", "work", "play"), "write_registry", "before", "interrupted: 'rename work' was not done"),
+    (("rename", "work", "play"), "write_derived", "after", "interrupted: 'rename work' was done"),
+    (("remove", "work", "--yes"), "hold_lock", "before", "interrupted: 'remove work' was not done"),
+    (("remove", "work", "--yes"), "discard", "before", "interrupted: 'remove work' was done"),
+    (("set", "work", "--keep-env", "CODEX_CI"), "write_registry", "after", "interrupted: 'set work' was done"),
+    (("export", "work"), "pack", "before", "interrupted: 'export work' was not done"),
+    (("export", "work"), "put_in_place", "before", "interrupted: 'export work' was not done"),
+    (("export", "work"), "restore_reserve", "before", "interrupted: 'export work' was done"),
+    (("path", "setup", "--shell", "sh"), "write_new", "before", "interrupted: 'path setup' was not done"),
+    (("path", "setup", "--shell", "sh"), "reload_line", "before", "interrupted: 'path setup' was done"),
+    (("list",), "read_registry", "before", "interrupted"),
+]
+
+
+@pytest.mark.parametrize(("words", "name", "when", "says"), CUTS, ids=[" ".join((*row[0], *row[1:3])) for row in CUTS])
+def test_who_interrupts_a_command_is_told_whether_its_change_was_made(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], name: str, when: str, says: str
+) -> None:
+    make_clone(home, "work")
+    before = [row["name"] for row in rows_of(home)], sorted(os.listdir(home.home))
+    cut(monkeypatch, name, when)
+    ended = ask(home, *words)
+    assert (ended.code, ended.err) == (130, f"{says}\n")
+    monkeypatch.undo()
+    ask(home, "list")  # Finishes what was begun.
+    changed = ([row["name"] for row in rows_of(home)], sorted(os.listdir(home.home))) != before
+    assert changed == says.endswith("was done") or words[0] == "set"
+
+
 def test_a_bug_shows_where_it_is_and_no_secret(home: Home) -> None:
     """A traceback must not carry what the environment or a file holds."""
     script = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import codex_mirror as cm\n"
         "def bug(*_): raise ValueError('x\\x1b[31m')\n"
-        "cm.read_book = bug\nsys.exit(cm.main(['--debug', 'list']))\n"
+        "cm.read_registry = bug\nsys.exit(cm.main(['--debug', 'list']))\n"
     )
     env = {**home.env, "CODEX_API_KEY": API_KEYS[0], "PYTHONDONTWRITEBYTECODE": "1"}
     found = subprocess.run(

@@ -192,6 +192,46 @@ def test_what_was_refused_is_done_later_in_the_order_of_the_changes(home: Home, 
         assert cm.recover(places_of(home)) == [] and not wrapper.exists()
 
 
+def replace_file(path: Path) -> None:
+    path.with_name("mine").write_text("mine")
+    path.with_name("mine").rename(path)
+
+
+def replace_directory(path: Path) -> None:
+    path.rename(path.with_name("aside"))
+    path.mkdir()
+    (path / "mine").write_text("mine")
+
+
+LATE: list[tuple[str, Callable[[Home], Path], Callable[[Path], object]]] = [
+    ("a wrapper was replaced", lambda home: home.bin / "work", replace_file),
+    ("a wrapper was edited", lambda home: home.bin / "work", lambda path: path.open("a").write("mine\n")),
+    ("a runtime was replaced", below("runtime/old"), replace_directory),
+    ("the clone was replaced", below(""), replace_directory),
+    ("a file took its place", below("runtime/old"), lambda path: (path.rename(f"{path}er"), path.write_text("mine"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "which", "change"), LATE, ids=[row[0] for row in LATE])
+def test_what_comes_between_the_proof_and_the_deletion_is_not_lost(
+    home: Home, clone: Any, monkeypatch: pytest.MonkeyPatch, kind: str, which: Callable[[Home], Path],
+    change: Callable[[Path], object],
+) -> None:  # fmt: skip
+    (below("runtime/old")(home)).mkdir()
+    path, rename, seen = which(home), os.rename, []
+
+    def late(source: str, target: str) -> None:
+        monkeypatch.undo()
+        change(path)
+        seen.append(tree(path))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    with pytest.raises(cm.MirrorError, match="was changed meanwhile, and was left as it is"):
+        cm.discard_ours(plan_of(clone), str(path))
+    assert seen == [tree(path)] and not list(home.base.rglob("*.gone-*"))
+
+
 def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) -> None:
     source, place = home.home / "auth.json", below("home/.codex/auth.json")(home)
     source.write_text("another")
@@ -234,6 +274,15 @@ def test_the_lock_is_the_same_file_ever_after(home: Home, clone: Any) -> None:
     with cm.begin_change(caller_in(home), "next"):
         pass
     assert (home.mirror / "lock").stat().st_ino == before
+
+
+def test_a_directory_in_the_way_of_logins_alone_is_told_by_doctor_and_blocks_nothing_else(
+    home: Home, clone: Any
+) -> None:
+    (home.mirror / "login.lock").mkdir()
+    house = cm.inspect_mirror_home(caller_in(home))
+    assert "login.lock is in the way" in str(cm.diagnose_mirror_home(house, places_of(home)))
+    cm.remove_clone(caller_in(home), "work")
 
 
 @pytest.mark.parametrize("name", ["lock", "reserve", "registry.json.new", "registry.json.previous", "journal.json.new"])

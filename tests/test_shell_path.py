@@ -241,6 +241,19 @@ def test_a_file_keeps_its_mode_its_owner_and_its_attributes(home: Home) -> None:
     assert path.read_text().startswith("a\n") and edit(home, path, []) and path.read_text() == "a\n"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
+def test_a_file_with_several_names_is_left_with_the_lines_to_add(home: Home, shell: str) -> None:
+    """A new file in its place would cut it off from the others: a backup that is made of links, a dotfiles manager."""
+    name = {"sh": ".profile", "bash": ".bashrc", "zsh": ".zshrc"}[shell]
+    (home.base / "dotfiles").write_text("mine\n")
+    os.link(home.base / "dotfiles", home.home / name)
+    told = ask(home, "path", "setup", "--shell", shell)
+    assert told.code == 5 and "hard links" in told.err and f"export PATH='{home.bin}'" in told.err
+    assert (home.base / "dotfiles").read_text() == "mine\n"
+    assert os.path.samefile(home.base / "dotfiles", home.home / name)
+    assert ask(home, "path", "remove", "--shell", shell).code == 0
+
+
 def test_links_stay_links_and_the_file_at_their_end_is_edited(home: Home) -> None:
     real = home.base / "dotfiles" / "deep" / "profile"
     real.parent.mkdir(parents=True)
