@@ -10,6 +10,7 @@ I Words (pure)
     Shell text           every byte written for a shell: wrapper, rc block, completions
 II Tools
     Files                look at files and directories, and change nothing
+    Ownership            whose a thing is, where it lies and how one got there: what may be written, run and deleted
     Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
     Processes            capture a program with a time limit, replace this one, find one on PATH, who is running what
     Archives             pack and unpack .tar.gz files without trusting them
@@ -133,11 +134,13 @@ class MirrorError(Exception):
 
 
 class Places(NamedTuple):
-    """Where this user's clones, wrappers and real home are. Absolute paths; bytes that aren't UTF-8 as surrogates."""
+    """Where this user's clones, wrappers and real home are, and the directories that he trusts though others could
+    change them. Absolute paths; bytes that aren't UTF-8 as surrogates."""
 
     mirror_home: str
     bin_dir: str
     user_home: str
+    trusted: tuple[str, ...] = ()
 
 
 class Runtime(NamedTuple):
@@ -355,7 +358,10 @@ def places_from(env: Mapping[str, str]) -> Places:
     def place(variable: str, default: str) -> str:
         return path_from(env.get(variable) or os.path.join(home, default), Places("", "", home))
 
-    return Places(place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin"), home)
+    named = [path for path in env.get("CODEX_MIRROR_TRUST_DIRECTORY", "").split(":") if os.path.isabs(path)]
+    trusted = tuple(dict.fromkeys(one for path in named for one in (os.path.normpath(path), os.path.realpath(path))))
+    mirror_home, bin_dir = place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin")
+    return Places(mirror_home, bin_dir, home, trusted)
 
 
 def path_from(text: str, places: Places) -> str:
@@ -1083,6 +1089,238 @@ def free_inodes(path: str) -> int:
     return facts.f_favail if facts.f_files else sys.maxsize
 
 
+# --- Ownership ------------------------------------------------------------------------------------
+
+MACOS_STAFF, MACOS_ADMIN = 20, 80  # Everybody's primary group there, and those who may become root.
+CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin")
+
+
+class DirectoryFacts(NamedTuple):
+    """One directory or link on the way to something, as `lstat` tells it."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+class Hazard(NamedTuple):
+    """A directory in which somebody else could change what lies there: why, what helps, and whether only by a group."""
+
+    path: str
+    why: str
+    fix: str
+    by_group: bool = False
+
+
+def hazard_of(
+    facts: DirectoryFacts, uid: int, owners: Collection[int], is_private: Callable[[int], bool]
+) -> Hazard | None:
+    """How somebody else than this user could change what lies in a directory, if so; `owners` are trusted as he is, and
+    a group is private when nobody else is in it. Pure."""
+    path, mode, owner, gid = facts
+    trust = f"CODEX_MIRROR_TRUST_DIRECTORY={shell_quote(path)} accepts it"
+    if owner != uid and owner not in owners:
+        return Hazard(path, "belongs to another user", trust if uid else f"run it as that user, or {trust}")
+    if stat.S_ISLNK(mode) or mode & stat.S_ISVTX or not mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return None
+    fix = f"chmod go-w {shell_quote(path)}" if owner == uid else trust
+    if mode & stat.S_IWOTH:
+        return Hazard(path, "may be written by anyone", fix)
+    return None if is_private(gid) else Hazard(path, f"may be written by its group ({gid})", fix, by_group=True)
+
+
+def is_private_group(
+    gid: int, user: str, primary: int, name: str, members: Collection[str], *, macos: bool = False
+) -> bool:
+    """Is a group the user's own, going by its `name` and `members`? Nobody can list whose primary group it is. Pure."""
+    if macos and gid in (MACOS_STAFF, MACOS_ADMIN):
+        return gid == MACOS_ADMIN
+    is_own = gid in (0, primary) or name == user != ""
+    return is_own and {*members} <= {user, "root"}
+
+
+def is_own_group(gid: int) -> bool:
+    """Is a group the user's own on this machine?"""
+    import grp
+    import pwd
+
+    uid, user, name, members = os.geteuid(), "", "", list[str]()
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid).pw_name
+    with contextlib.suppress(KeyError):
+        name, _, _, members = grp.getgrgid(gid)
+    return is_private_group(gid, user, os.getegid(), name, members, macos=os.uname().sysname == "Darwin")
+
+
+def roots_of_map(uid_map: bytes, overflow: bytes) -> tuple[int, ...]:
+    """The uids that count as root: also that of all who aren't in the map of a container's users. Pure."""
+    whole = uid_map.split() in ([], [b"0", b"0", b"4294967295"])
+    return (0,) if whole or not overflow.strip().isdigit() else (0, int(overflow))
+
+
+def root_uids() -> tuple[int, ...]:
+    """The uids that count as root here."""
+    try:
+        uid_map, overflow = (read_or_none(f"/proc/{one}") for one in ("self/uid_map", "sys/kernel/overflowuid"))
+    except OSError:
+        return (0,)
+    return roots_of_map(uid_map or b"", overflow or b"")
+
+
+def way_to(path: str) -> Iterator[DirectoryFacts]:
+    """Every directory and link that is passed on the way to a path, as far as one can look, outermost first."""
+    waiting, here, patience = path.split("/")[::-1], "/", 40
+    with contextlib.suppress(OSError):
+        while True:
+            facts = os.lstat(here)
+            yield DirectoryFacts(here, facts.st_mode, facts.st_uid, facts.st_gid)
+            if stat.S_ISLNK(facts.st_mode) and (patience := patience - 1):
+                target = os.readlink(here)
+                waiting += target.split("/")[::-1]
+                here = "/" if target.startswith("/") else os.path.dirname(here)
+            while waiting and waiting[-1] in ("", "."):
+                waiting.pop()
+            if not waiting:
+                return
+            part = waiting.pop()
+            here = os.path.dirname(here) if part == ".." else os.path.join(here, part)
+
+
+def hazards_on_way(path: str, trusted: Collection[str]) -> Iterator[Hazard]:
+    """Where on the way to a path somebody else could change what lies there; the owner of a directory that is trusted
+    is trusted from there on."""
+    uid, owners = os.geteuid(), {0}
+    for facts in way_to(path):
+        if facts.path in trusted:
+            owners.add(facts.uid)
+            continue
+        hazard = hazard_of(facts, uid, owners, is_own_group)
+        if hazard and facts.uid not in (uid, *owners):
+            owners.update(root_uids())
+            hazard = hazard_of(facts, uid, owners, is_own_group)
+        if hazard:
+            yield hazard
+
+
+def refuse_hazards(path: str, places: Places, strict: bool = True) -> None:
+    """Refuses what lies where somebody else could change it; where it is not meant to be `strict`, a group that could
+    is left to doctor. Raises MirrorError."""
+    for hazard in hazards_on_way(path, places.trusted):
+        if strict or not hazard.by_group:
+            raise MirrorError(f"{hazard.path} {hazard.why}", hazard.fix, REFUSED)
+
+
+def refuse_foreign_file(path: str) -> None:
+    """Refuses a file that another user owns, or anyone may write. Raises MirrorError."""
+    facts = os.stat(path)
+    if facts.st_uid != os.geteuid():
+        raise MirrorError(
+            f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
+        )
+    if facts.st_mode & stat.S_IWOTH:
+        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {shell_quote(path)}", REFUSED)
+
+
+def check_mirror_home(places: Places, strict: bool = False) -> None:
+    """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
+    home = places.mirror_home
+    try:
+        what = "" if stat.S_ISDIR(os.stat(home).st_mode) else "is not a directory"
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not os.path.islink(home):
+            if strict:
+                refuse_hazards(home, places)
+            return
+        what = "is a link to nothing" if os.path.islink(home) else f"can't be looked at: {error.strerror}"
+    if what:
+        raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
+    refuse_hazards(home, places, strict)
+
+
+def mount_points() -> list[str] | None:
+    """Where something is mounted, as Linux tells it; None where nobody does."""
+    try:
+        rows = read_or_none("/proc/self/mountinfo")
+    except OSError:
+        return None
+    if rows is None:
+        return None
+    fields = (row.split(b" ", 5)[4] for row in rows.splitlines() if row.count(b" ") > 4)
+    return [os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), one)) for one in fields]
+
+
+def mounts_in(path: str) -> list[str]:
+    """What is mounted at a path or below it, itself reached through no link; where nobody tells, other file systems."""
+    real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    points = mount_points()
+    if points is not None:
+        return [point for point in points if point == real or is_below(point, real)]
+    if kind_of(real) != "directory":
+        return []
+    device = os.lstat(os.path.dirname(real)).st_dev
+    return [top for top, _, _ in os.walk(real) if os.lstat(top).st_dev != device]
+
+
+def refuse_mounts(path: str) -> None:
+    """Refuses to have a tree deleted in which something is mounted, which would be emptied. Raises MirrorError."""
+    for point in mounts_in(path):
+        what = f"something is mounted at {point}, and would be emptied"
+        raise MirrorError(what, f"umount {shell_quote(point)}", REFUSED)
+
+
+def mount_of(directory: int, name: str) -> tuple[int, bytes]:
+    """What tells mounts apart, of a directory seen from an open one: a bind mount may lie on the same device."""
+    if not hasattr(os, "O_PATH"):
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_dev, b""
+    there = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        facts = read_or_none(f"/proc/self/fdinfo/{there}") or b""
+        return os.fstat(there).st_dev, facts.partition(b"mnt_id:")[2].split(b"\n")[0]
+    finally:
+        os.close(there)
+
+
+def refuse_mount(directory: int, name: str, own: tuple[int, bytes]) -> None:
+    """Stops a deletion before a directory on another mount than the open one that it is in. Raises OSError."""
+    if mount_of(directory, name) != own:
+        with contextlib.suppress(OSError):
+            name = os.path.join(os.readlink(f"/proc/self/fd/{directory}"), name)
+        raise OSError(errno.EBUSY, "is a mount point, and was not emptied", name)
+
+
+def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
+    """What keeps a part of a clone's directory from being a plain one of our own there, in words, or nothing."""
+    paths = [os.path.join(base, tail) if tail else base for tail in tails]
+    there = [path for path in paths if kind_of(path)]
+    if odd := next((path for path in there if kind_of(path) != "directory"), ""):
+        return f"{odd} is {'a link' if kind_of(odd) == 'link' else 'a file'}, and is not a directory of the clone's own"
+    device, points = os.lstat(base).st_dev if there else 0, {*(mount_points() or ())}
+    real = os.path.realpath(base)
+    for path in there:
+        if os.lstat(path).st_dev != device or (points and real + path[len(base) :] in points):
+            return f"something else is mounted at {path}"
+    return ""
+
+
+def base_around(path: str) -> str:
+    """The clone directory in which something lies, going by the names alone, or nothing."""
+    return next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
+
+
+def way_inside(path: str, base: str) -> list[str]:
+    """The directories from the clone directory to the one that holds this path, as tails of it."""
+    inside = [above for above in directories_above(os.path.dirname(path)) if above == base or is_below(above, base)]
+    return [above[len(base) :].lstrip("/") for above in inside]
+
+
+def refuse_strange_way(path: str) -> None:
+    """Refuses a path in a clone that leads out of it, through a link or a mount. Raises MirrorError."""
+    base = base_around(path)
+    if base and (strange := strange_part(base, way_inside(path, base))):
+        raise MirrorError(strange, "move it away first", REFUSED)
+
+
 # --- Disk -----------------------------------------------------------------------------------------
 
 FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
@@ -1177,13 +1415,17 @@ def remove_empty(directory: str) -> None:
 
 def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> int:
     """Makes a directory and the missing ones above it, and says how many those were; their names are durable, unless
-    the tree is synced later."""
+    the tree is synced later. Raises MirrorError when somebody else makes one meanwhile."""
     missing = missing_directories(path)
     for directory in missing:
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(directory, mode)
-            if synced:
-                sync_directory(os.path.dirname(directory))
+        except FileExistsError:
+            facts = os.lstat(directory)
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+                raise MirrorError(f"{directory} was made by somebody else meanwhile", "try again", REFUSED) from None
+        if synced:
+            sync_directory(os.path.dirname(directory))
     return len(missing)
 
 
@@ -1201,10 +1443,12 @@ def make_private(directory: str, ours: int = 0) -> None:
 
 def discard(path: str) -> None:
     """Removes a file or a whole tree, never through a link, however deep, also where directories are read-only or
-    still filling."""
+    still filling; never what is mounted in it. Raises OSError there."""
     if kind_of(path) != "directory":
         remove_file(path)
         return
+    with open_descriptor(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY) as holder:
+        refuse_mount(holder, os.path.basename(path), mount_of(holder, "."))
     here = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     inside: list[str] = []
     above: list[os.stat_result] = []
@@ -1238,12 +1482,14 @@ def remove_files_in(directory: int) -> list[str]:
     """Removes all but the directories from an open directory, letting us in first; the names of those."""
     if stat.S_IMODE(os.fstat(directory).st_mode) & 0o700 != 0o700:
         os.fchmod(directory, 0o700)
-    below = []
+    below, own = [], None
     for name in os.listdir(directory):
         facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISDIR(facts.st_mode):
             os.unlink(name, dir_fd=directory)
             continue
+        own = own or mount_of(directory, ".")
+        refuse_mount(directory, name, own)
         below.append(name)
         if facts.st_mode & 0o700 != 0o700:
             os.chmod(name, 0o700, dir_fd=directory)
@@ -1892,7 +2138,7 @@ def read_registry(places: Places) -> Registry:
                 path, "can't be read: it is a link to nothing" if kind_of(path) else "is missing, though there was one"
             )
         return Registry()
-    refuse_unsafe(path)
+    refuse_foreign_file(path)
     return registry_from(content, places, path)
 
 
@@ -2113,31 +2359,6 @@ def clone_with_id(registry: Registry, clone: Clone) -> Clone:
     return found
 
 
-def refuse_unsafe(path: str) -> None:
-    """Refuses what another user owns, or anyone may write. Raises MirrorError."""
-    facts = os.stat(path)
-    if facts.st_uid != os.geteuid():
-        raise MirrorError(
-            f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
-        )
-    if facts.st_mode & stat.S_IWOTH:
-        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {shell_quote(path)}", REFUSED)
-
-
-def check_mirror_home(places: Places) -> None:
-    """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
-    home = places.mirror_home
-    try:
-        what = "" if stat.S_ISDIR(os.stat(home).st_mode) else "is not a directory"
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not os.path.islink(home):
-            return
-        what = "is a link to nothing" if os.path.islink(home) else f"can't be looked at: {error.strerror}"
-    if what:
-        raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
-    refuse_unsafe(home)
-
-
 # --- Launch ---------------------------------------------------------------------------------------
 
 LOGIN_VARIABLES = (  # Each would change who is logged in, or that anybody is; tested with Codex 0.171.0.
@@ -2346,7 +2567,7 @@ def is_wrapper_current(clone: Clone, places: Places) -> bool:
     content = read_or_none(clone.wrapper, WRAPPER_LIMIT) or b""
     if content == wrapper_content(clone, places):
         return True
-    told = {key: wrapper_setting(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
+    told: Any = {key: wrapper_setting(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
     same = all(is_same_directory(name, getattr(places, key)) for key, name in told.items())
     return same and content == wrapper_content(clone, places._replace(**told))
 
@@ -2548,6 +2769,14 @@ class MovedLogin(NamedTuple):
     staged: str
 
 
+class DeletionMark(NamedTuple):
+    """What tells something that is to be deleted from what comes in its place: its inode and, of a file, its mtime."""
+
+    path: str
+    inode: int
+    mtime_ns: int
+
+
 class Plan(NamedTuple):
     """What a change will make, put in place and discard, and whose ids prove that it may."""
 
@@ -2559,6 +2788,18 @@ class Plan(NamedTuple):
     staged: tuple[StagedFile, ...] = ()
     to_delete: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
+    marks: tuple[DeletionMark, ...] = ()
+
+
+def deletion_mark(path: str) -> DeletionMark:
+    facts = os.lstat(path)
+    return DeletionMark(path, facts.st_ino, 0 if stat.S_ISDIR(facts.st_mode) else facts.st_mtime_ns)
+
+
+def is_as_marked(path: str, plan: Plan) -> bool:
+    """Is this what the plan was to delete, and nothing that came after it? The plans of 1.0.0 have no marks."""
+    marked = {mark.path: mark for mark in plan.marks}
+    return path not in marked or (bool(kind_of(path)) and deletion_mark(path) == marked[path])
 
 
 def staged_name(target: str, change_id: str) -> str:
@@ -2575,6 +2816,7 @@ def plan_from(content: bytes) -> Plan:
     lists = {key: text_list(document.get(key)) for key in ("made", "parents", "to_delete", "owners")}
     staged = tuple(StagedFile(str(a), str(b), bool(c), str(d)) for a, b, c, d in document.get("staged", ()))
     moved = tuple(MovedLogin(str(a), str(b), str(c), str(d)) for a, b, c, d in document.get("moved", ()))
+    marks = tuple(DeletionMark(str(a), int(b), int(c)) for a, b, c in document.get("marks", ()))
     paths = [*lists["made"], *lists["parents"], *lists["to_delete"]]
     paths += [path for one in staged for path in one[:2]] + [path for one in moved for path in (*one[:2], one.staged)]
     if not all(os.path.isabs(path) and b"\0" not in os.fsencode(path) for path in paths):
@@ -2582,7 +2824,7 @@ def plan_from(content: bytes) -> Plan:
     halves = [*(one.temporary for one in staged), *(one.staged for one in moved)]
     if not all(document["id"] in os.path.basename(path) for path in halves):
         raise ValueError("not a staged half of its own")
-    return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, **lists)
+    return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, marks=marks, **lists)
 
 
 def recover(places: Places, known: Registry | None = None) -> list[str]:
@@ -2607,11 +2849,26 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
         committed = registry.last_change == plan.id if is_open else verb == "finish"
         refused, failed = execute_plan(places, plan, committed, registry)
         if failed:
-            os.replace(path, os.path.join(places.mirror_home, f"{'finish' if committed else 'clear'}-{plan.id}.json"))
+            keep_plan(places, plan, path, "finish" if committed else "clear")
         else:
             remove_file(path)
         problems += refused + failed
     return problems
+
+
+def keep_plan(places: Places, plan: Plan, path: str, verb: str) -> None:
+    """Keeps what is left of a plan for another time; what was deleted isn't in it, since something else may come."""
+    kept, new = os.path.join(places.mirror_home, f"{verb}-{plan.id}.json"), journal_file(places) + ".new"
+    left = [one for one in plan.to_delete if any(map(kind_of, {one, name_while_deleting(one, plan)}))]
+    left = [one for one in left if kind_of(name_while_deleting(one, plan)) or is_as_marked(one, plan)]
+    try:
+        remove_file(new)
+        write_new(new, json.dumps(plan._replace(to_delete=tuple(left))._asdict()).encode())
+        os.replace(new, kept)
+        if path != kept:
+            remove_file(path)
+    except OSError:
+        os.replace(path, kept)
 
 
 def unreadable_journal_name(places: Places) -> str:
@@ -2755,11 +3012,8 @@ def is_plans_own(path: str, plan: Plan) -> bool:
 
 def is_inside_plans_clone(path: str, plan: Plan) -> bool:
     """Does the path lie in a clone directory whose `clone.json` has one of the plan's ids, reached through no link?"""
-    base = next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
-    if not base or id_in_base(base) not in plan.owners:
-        return False
-    inside = (above for above in directories_above(os.path.dirname(path)) if is_below(above, base))
-    return all(kind_of(directory) == "directory" for directory in (base, *inside))
+    base = base_around(path)
+    return bool(base) and id_in_base(base) in plan.owners and not strange_part(base, way_inside(path, base))
 
 
 def discard_made(plan: Plan, path: str) -> None:
@@ -2774,9 +3028,9 @@ def discard_ours(plan: Plan, path: str) -> None:
     """Discards what is provably ours: takes its name away first, so that nobody ever sees half of it. What came in its
     place after the proof gets its name back."""
     gone = name_while_deleting(path, plan)
-    if gone != path and kind_of(path):
+    if gone != path and kind_of(path) and not kind_of(gone):
         before = os.lstat(path)
-        if not is_plans_own(path, plan):
+        if not is_plans_own(path, plan) or not is_as_marked(path, plan):
             raise MirrorError(f"{path} isn't ours, and was left as it is")
         os.rename(path, gone)
         if is_another(before, os.lstat(gone)):
@@ -2843,6 +3097,11 @@ class Change:
         """Adds to the lists of this change's plan, and the clones to its owners, durably, before anything is done."""
         if not (clones or any(lists.values())):
             return
+        for path in lists.get("to_delete", ()):
+            refuse_mounts(path)
+        for staged in lists.get("staged", ()):
+            refuse_strange_way(staged.target)
+        lists["marks"] = [deletion_mark(path) for path in lists.get("to_delete", ()) if kind_of(path)]
         lists["owners"] = [owner for clone in clones for owner in wrapper_owners(clone)]
         added: Any = {key: (*getattr(self.plan, key), *values) for key, values in lists.items()}
         self.plan = self.plan._replace(**added)
@@ -2893,8 +3152,7 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
 
     A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
     places = context.places
-    check_mirror_home(places)
-    refuse_home_of_others(places.mirror_home)
+    check_mirror_home(places, strict=True)
     make_directories(places.mirror_home)
     make_private(places.mirror_home)
     complaint, fix = complaint_about_writing(places)
@@ -2926,15 +3184,6 @@ def has_registry_of(change: Change) -> bool:
     return False
 
 
-def refuse_home_of_others(home: str) -> None:
-    """Refuses to begin a mirror home as root in another user's directory, as below `sudo -E`: it would be locked to
-    them. Raises MirrorError."""
-    above = next(one for one in directories_above(home) if os.path.isdir(one))
-    if above != home and os.geteuid() == 0 != os.stat(above).st_uid:
-        what = f"{above} belongs to another user, who could do nothing with what root makes there"
-        raise MirrorError(what, "run it as that user, or set CODEX_MIRROR_HOME to a directory of root's", REFUSED)
-
-
 def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
     """Why nothing can be changed in the mirror home and what helps, or two empty texts; `more` are names of files that
     only some commands need."""
@@ -2942,6 +3191,8 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
     for name in ("lock", "reserve", "registry.json.previous", *TEMPORARY_NAMES, *more):
         if kind_of(path := os.path.join(home, name)) not in ("", "file"):
             return f"{path} is in the way: it is no plain file", "move it away"
+    if kind_of(clones := clones_directory(places)) not in ("", "directory"):
+        return f"{clones} is not a directory of its own", "put the clones' own directory back in its place"
     if not os.path.isdir(home) or is_writable(home):
         return "", ""
     if os.statvfs(home).f_flag & os.ST_RDONLY:
@@ -4453,10 +4704,11 @@ def default_shares(system: str) -> tuple[str, ...]:
 
 
 def home_directories(clone: Clone) -> list[str]:
-    """The directories that a clone has of its own; not what it shares with the real home."""
+    """The directories that a clone has of its own; not what it shares with the real home, or what is a link there."""
     home = home_of(clone)
     tails = (".codex", ".codex/app-server-daemon", ".config", ".local", ".local/share", ".local/state", ".cache")
     own = [tail for tail in tails if not any(tail == share or is_below(tail, share) for share in clone.shared)]
+    own = [tail for tail in own if not os.path.islink(os.path.join(home, tail.split("/")[0]))]
     return [home, *(os.path.join(home, tail) for tail in own), runtimes_of(clone), os.path.join(base_of(clone), "logs")]
 
 
@@ -4771,6 +5023,7 @@ def root_for(wish: NewClone, clone_id: str, registry: Registry, places: Places) 
     for above in directories_above(os.path.dirname(root)):
         if above in roots:
             raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
+    refuse_hazards(root, places)
     if kind_of(base_in_root(root)):
         raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
     if kind_of(root):
@@ -4789,6 +5042,7 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     change.extend_plan(parents=missing_directories(clone.root), made=made, clones=[clone])
     make_directories(clone.root)
     os.mkdir(fresh, 0o700)
+    refuse_hazards(fresh, change.places)
     write_new(os.path.join(fresh, "clone.json"), json.dumps({"id": clone.id, "name": clone.name}).encode())
     sync_directory(fresh)
     if kind_of(base):
@@ -4800,23 +5054,31 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
 def complaint_about_base(clone: Clone) -> str:
     """Why the clone's directory isn't provably its own, or nothing; an earlier program's is known by its shape."""
     base, names = base_of(clone), set(entries_of(base_of(clone)))
-    if kind_of(base) not in ("directory", ""):
-        return f"{base} is not a directory"
+    if odd := strange_part(base):
+        return odd
     if not kind_of(base) or id_in_base(base) == clone.id:
         return ""
     strange = "clone.json" in names or not {"runtime", "home"} & names or names & {"registry.json", "clones", "lock"}
     return f"{base} is not the directory of '{clone.name}'" if strange else ""
 
 
-def verify_clone_directory(clone: Clone) -> None:
-    """Makes sure that the clone's directory bears its id; an earlier program's, known by its shape, gets it now, and is
-    made private and writable.
+def refuse_strange_clone(clone: Clone, places: Places) -> None:
+    """Refuses to change a clone whose directory isn't provably its own and ours. Raises MirrorError."""
+    base = base_of(clone)
+    for tail in CLONE_PARTS if kind_of(base) else ():
+        refuse_hazards(os.path.join(base, tail), places)
+    if complaint := complaint_about_base(clone):
+        raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
+
+
+def verify_clone_directory(clone: Clone, places: Places) -> None:
+    """Makes sure that the clone's directory is ours and bears its id; an earlier program's, known by its shape, gets it
+    now, and is made private and writable.
 
     Raises MirrorError when it is a link, somebody else's, or gone: a change would begin another one in its place, and
     it may only be on a disk that isn't mounted."""
     base = base_of(clone)
-    if complaint := complaint_about_base(clone):
-        raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
+    refuse_strange_clone(clone, places)
     if not kind_of(base):
         hint = f"mount its disk, restore it from a backup, or codex-mirror remove {clone.name}"
         raise MirrorError(f"{base} is gone, with the clone's login and sessions", hint, REFUSED)
@@ -4852,7 +5114,7 @@ def begin_clone_change(context: Context, what: str, name: str, removes: bool = F
     with begin_change(context, f"{what} {name}", frees_space=removes) as change:
         clone = clone_named(change.registry, name)
         if kind_of(base_of(clone)) or not removes:
-            verify_clone_directory(clone)
+            verify_clone_directory(clone, context.places)
         change.extend_plan(clones=[clone])
         yield change, clone
 
@@ -4982,7 +5244,7 @@ def update_clone(
     with begin_change(context, f"update {name}") as change:
         clone = clone_named(change.registry, name)
         source = find_package(change, context.env, wanted, allow_incomplete)
-        verify_clone_directory(clone)
+        verify_clone_directory(clone, context.places)
         ended = tuple(stop_server(clone, "update", force))
         manifest = manifest_of(clone.runtime.path)
         same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
@@ -5050,7 +5312,7 @@ def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone |
         if not changed:
             return clone, []
         for one in changed if clone else []:
-            verify_clone_directory(one)
+            verify_clone_directory(one, context.places)
         change.extend_plan(clones=changed)
         change.commit(wanted)
     return before[0] if before else None, change.unfinished
@@ -5455,6 +5717,8 @@ def login_status(clone: Clone, context: Context) -> CapturedOutput:
     env = {name: value for name, value in context.env.items() if name != "CODEX_MIRROR_CLI"}
     if not os.path.isdir(codex_home_of(clone)):
         return CapturedOutput(126, b"", b"its CODEX_HOME is missing")
+    if strange_part(base_of(clone)):
+        return CapturedOutput(126, b"", b"its directory isn't its own")
     wrapper = wrapper_at(clone.wrapper)
     if wrapper and wrapper.unedited and wrapper.owner == clone.id:
         program = Program(("/bin/sh", "-c", wrapper.text, clone.wrapper, "login", "status"), env)
@@ -5546,7 +5810,8 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
     in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
-    ours = [directory for clone in registry.clones for directory in (base_of(clone), runtimes_of(clone))]
+    own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
+    ours = [directory for clone in own for directory in (base_of(clone), runtimes_of(clone))]
     roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
     bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
@@ -6330,6 +6595,7 @@ def startable_clone(context: Context, name: str) -> Clone:
     """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
+    refuse_hazards(codex_home_of(clone), context.places, strict=False)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
     return clone
@@ -6370,6 +6636,7 @@ def write_text(file: BinaryIO, text: str) -> None:
 
 def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
     clone = startable_clone(context, name)
+    refuse_strange_clone(clone, context.places)
     program = launch_program(clone, context.places, context.env, ("login", *arguments))
     without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
     with contextlib.nullcontext() if without_browser else login_turn(context, clone):
@@ -6385,7 +6652,7 @@ def remember_account(context: Context, clone: Clone, account: Account | None) ->
     try:
         with begin_change(context, f"note the account of {clone.name}") as change:
             current = clone_with_id(change.registry, clone)
-            verify_clone_directory(current)
+            verify_clone_directory(current, change.places)
             change.extend_plan(clones=[current])
             change.commit(with_clone(change.registry, current._replace(account=account)))
     except (MirrorError, OSError) as error:
@@ -6422,6 +6689,7 @@ def login_turn(context: Context, clone: Clone) -> Iterator[None]:
 
 def log_out(context: Context, *, name: str, local: bool = False, force: bool = False) -> Outcome:
     clone = clone_named(read_registry(context.places), name) if local else startable_clone(context, name)
+    refuse_strange_clone(clone, context.places)
     if not force:
         refuse_running(clone, "log out")
     if local and account_of(clone).kind == "keyring":
@@ -6429,7 +6697,7 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
             f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
         )
     if local:
-        verify_clone_directory(clone)
+        verify_clone_directory(clone, context.places)
         remove_file(login_file(codex_home_of(clone)))
     code = DONE if local else run_child(launch_program(clone, context.places, context.env, ("logout",)))
     lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()

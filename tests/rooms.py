@@ -16,7 +16,7 @@ import tempfile
 import termios
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -56,13 +56,16 @@ def raw(
     stdin: bytes = b"",
     cwd: Path | str | None = None,
     timeout: float = 60,
+    become: Callable[[], None] = lambda: None,
 ) -> Result:
-    """The same for those whose output is Codex's own, whatever is in it; past the limit (seconds) the test fails."""
+    """The same for those whose output is Codex's own, whatever is in it; past the limit (seconds) the test fails. The
+    process may `become` another user's first."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
         pid = os.fork()
         if pid == 0:
+            become()
             _be_the_program(home, words, env, cwd, (given.fileno(), out.fileno(), err.fileno()))
         status = _end_of(pid, timeout, words)
         shown = [_whole(file) for file in (out, err)]

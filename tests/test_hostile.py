@@ -515,15 +515,20 @@ def test_a_home_or_runtime_that_is_a_link_is_not_followed_by_remove(home: Home, 
     for name in ("work", "play"):
         make_clone(home, name)
     base = home.mirror / "clones" / "play" / ".codex-mirror"
+    (base / "logs" / "passwd").symlink_to("/etc/passwd")
     for inner in ("home", "runtime"):
         (base / inner).rename(home.base / inner)
         (base / inner).symlink_to(home.base / inner)
-    (base / "logs" / "passwd").symlink_to("/etc/passwd")
-    before = at_rest(home)
+        before = at_rest(home)
+        result = ask(home, "remove", "play", "--yes")
+        assert result.code == 5 and f"{base / inner} is a link" in result.err
+        assert changes(before, at_rest(home)) == {}
+        (base / inner).unlink()
+        (home.base / inner).rename(base / inner)
     assert ask(home, "remove", "play", "--yes").code == 0
     gone = changes(before, at_rest(home))
-    assert {path for path in gone if not path.startswith(("m/clones/play", "m/registry.json"))} == {"bin/play"}
-    assert not (home.mirror / "clones" / "play").exists()
+    outside = {path for path in gone if not path.startswith(("m/clones/play", "m/registry.json"))}
+    assert outside == {"bin/play", "runtime", *(path for path in gone if path.startswith("runtime/"))}
 
 
 def test_a_very_deep_tree_in_a_home_is_removed_and_blocks_nobody(home: Home, codex: Path) -> None:

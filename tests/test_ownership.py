@@ -1,0 +1,544 @@
+"""Ownership: whose a thing is, where it lies, and how one got there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, Result, fake_codex, npm_install, tree
+from rooms import ROOT, ask, at_rest, changes, cm, make_clone, raw, rows_of
+
+OWNER, STRANGER = 54321, 54322
+LINUX = sys.platform == "linux"
+needs_root = pytest.mark.skipif(not ROOT, reason="only root can be two users")
+
+
+@contextlib.contextmanager
+def mounted(source: Path, target: Path) -> Iterator[None]:
+    """A bind mount, or a skipped test where there is none."""
+    said = subprocess.run(["mount", "--bind", source, target], check=False, capture_output=True) if LINUX else None
+    if said is None or said.returncode:
+        pytest.skip("no bind mounts here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", target], check=False)
+
+
+@contextlib.contextmanager
+def owned_by(uid: int, path: Path) -> Iterator[None]:
+    """Everything below belongs to this user for a while."""
+    given = [path, *path.rglob("*")]
+    for one in given:
+        os.chown(one, uid, uid, follow_symlinks=False)
+    try:
+        yield
+    finally:
+        for one in given:
+            with contextlib.suppress(FileNotFoundError):
+                os.chown(one, 0, 0, follow_symlinks=False)
+
+
+def as_user(uid: int, home: Home, *words: Any, env: dict[str, str | None] | None = None, stdin: bytes = b"") -> Result:
+    """The program as another user runs it, forked from this one, whose interpreter he couldn't read."""
+    return raw(home, *words, env=env, stdin=stdin, become=lambda: become(uid))
+
+
+def become(uid: int) -> None:
+    later = "base64 concurrent.futures.thread difflib fcntl grp gzip hashlib pwd shutil subprocess tarfile uuid"
+    for name in later.split():
+        importlib.import_module(name)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+# --- directories that others can change: the rule ---
+
+D, L = stat.S_IFDIR, stat.S_IFLNK
+ME, ROOTS, PRIVATE = 1000, (0,), 1000
+ANYONE, GROUP, FOREIGN = "may be written by anyone", "may be written by its group", "belongs to another user"
+
+DIRECTORIES = [
+    ("one's own", D | 0o755, ME, ME, ""),
+    ("one's own and private", D | 0o700, ME, 7, ""),
+    ("root's", D | 0o755, 0, 0, ""),
+    ("root's for its own group", D | 0o775, 0, PRIVATE, ""),
+    ("of the umask 002 with a private group", D | 0o2775, ME, PRIVATE, ""),
+    ("for a group of others", D | 0o770, ME, 7, GROUP),
+    ("root's for a group of others", D | 0o775, 0, 7, GROUP),
+    ("for a group of others to write only", D | 0o720, ME, 7, GROUP),
+    ("for anyone", D | 0o777, ME, ME, ANYONE),
+    ("for anyone to write only", D | 0o702, ME, ME, ANYONE),
+    ("root's for anyone", D | 0o777, 0, 0, ANYONE),
+    ("/tmp", D | 0o1777, 0, 0, ""),
+    ("one's own sticky one", D | 0o1777, ME, ME, ""),
+    ("a sticky one for a group of others", D | 0o1770, ME, 7, ""),
+    ("somebody else's", D | 0o755, 1001, 1001, FOREIGN),
+    ("somebody else's, private", D | 0o700, 1001, 1001, FOREIGN),
+    ("somebody else's sticky one", D | 0o1777, 1001, 1001, FOREIGN),
+    ("of the overflow uid", D | 0o755, 65534, 65534, FOREIGN),
+    ("one's own link", L | 0o777, ME, ME, ""),
+    ("root's link", L | 0o777, 0, 0, ""),
+    ("somebody else's link", L | 0o777, 1001, 1001, FOREIGN),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode", "uid", "gid", "why"), DIRECTORIES, ids=[row[0] for row in DIRECTORIES])
+def test_a_directory_is_safe_when_nobody_else_can_change_it(kind: str, mode: int, uid: int, gid: int, why: str) -> None:
+    hazard = cm.hazard_of(cm.DirectoryFacts("/d d", mode, uid, gid), ME, ROOTS, lambda one: one == PRIVATE)
+    assert (hazard.why if hazard else "").startswith(why) and bool(hazard) == bool(why)
+    if hazard:
+        own = uid == ME
+        assert hazard.fix == ("chmod go-w '/d d'" if own else "CODEX_MIRROR_TRUST_DIRECTORY='/d d' accepts it")
+        assert hazard.by_group == (why == GROUP)
+
+
+def test_root_is_told_to_be_the_user_instead() -> None:
+    hazard = cm.hazard_of(cm.DirectoryFacts("/home/ada", D | 0o755, ME, ME), 0, ROOTS, lambda one: True)
+    assert hazard.why == FOREIGN and hazard.fix.startswith("run it as that user, or ")
+
+
+GROUPS = [
+    ("the primary one", (1000, "ada", 1000, "ada", []), False, True),
+    ("the primary one, of another name", (100, "ada", 100, "users", []), False, True),
+    ("the primary one that nothing names", (1000, "ada", 1000, "", []), False, True),
+    ("named like the user", (2000, "ada", 1000, "ada", ["ada"]), False, True),
+    ("of the user and root", (1000, "ada", 1000, "ada", ["root", "ada"]), False, True),
+    ("root's", (0, "ada", 1000, "root", []), False, True),
+    ("wheel with root", (0, "ada", 1000, "wheel", ["root"]), False, True),
+    ("the primary one with another member", (1000, "ada", 1000, "ada", ["eve"]), False, False),
+    ("named like the user with another member", (2000, "ada", 1000, "ada", ["ada", "eve"]), False, False),
+    ("root's with another member", (0, "ada", 1000, "root", ["eve"]), False, False),
+    ("of others", (7, "ada", 1000, "dev", ["ada"]), False, False),
+    ("empty, of another name", (7, "ada", 1000, "dev", []), False, False),
+    ("without a name, and the user has none", (7, "", 1000, "", []), False, False),
+    ("staff on a Mac", (20, "ada", 20, "staff", ["root"]), True, False),
+    ("admin on a Mac", (80, "ada", 20, "admin", ["root", "ada", "eve"]), True, True),
+    ("wheel on a Mac", (0, "ada", 20, "wheel", ["root"]), True, True),
+    ("named like the user on a Mac", (501, "ada", 20, "ada", ["ada"]), True, True),
+    ("gid 20 elsewhere", (20, "ada", 20, "dialout", []), False, True),
+    ("gid 80 elsewhere", (80, "ada", 1000, "admin", ["ada"]), False, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "facts", "macos", "private"), GROUPS, ids=[row[0] for row in GROUPS])
+def test_a_group_is_private_when_nobody_else_is_in_it(kind: str, facts: Any, macos: bool, private: bool) -> None:
+    assert cm.is_private_group(*facts, macos=macos) == private
+
+
+MAPS = [
+    ("the whole one", b"         0          0 4294967295\n", b"65534\n", (0,)),
+    ("none, as on a Mac", b"", b"", (0,)),
+    ("a user's own", b"      1000       1000          1\n", b"65534\n", (0, 65534)),
+    ("a rootless container's", b"0 1000 1\n1 100000 65536\n", b"65534\n", (0, 65534)),
+    ("another overflow uid", b"0 1000 1\n", b"4711\n", (0, 4711)),
+    ("one without an overflow uid", b"0 1000 1\n", b"", (0,)),
+    ("nearly the whole", b"0 0 4294967294\n", b"65534", (0, 65534)),
+]
+
+
+@pytest.mark.parametrize(("kind", "uid_map", "overflow", "roots"), MAPS, ids=[row[0] for row in MAPS])
+def test_who_is_not_in_the_map_counts_as_root(kind: str, uid_map: bytes, overflow: bytes, roots: Any) -> None:
+    assert cm.roots_of_map(uid_map, overflow) == roots
+
+
+def test_the_way_to_a_path_passes_every_link_and_directory(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "absolute").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "up").symlink_to("../a/./b")
+    (tmp_path / "loop").symlink_to("loop")
+    ways = {
+        "a/b": ["a", "a/b"],
+        "a/b/missing/more": ["a", "a/b"],
+        "absolute/up": ["absolute", "a", "a/up", "", "a", "a/b"],
+        "a//./b/": ["a", "a/b"],
+        "loop/x": ["loop"] * 40,
+    }
+    for path, wanted in ways.items():
+        passed = [facts.path for facts in cm.way_to(f"{tmp_path}/{path}")]
+        inside = [one[len(str(tmp_path)) + 1 :] for one in passed if one.startswith(str(tmp_path))]
+        assert passed[0] == "/" and [one for one in inside if one][: len(wanted)] == [one for one in wanted if one], (
+            path
+        )
+
+
+# --- the same with two users on the machine ---
+
+
+def widened(mode: int) -> Callable[[Path], object]:
+    return lambda path: path.chmod(mode)
+
+
+def given(uid: int, mode: int = 0o755) -> Callable[[Path], object]:
+    return lambda path: (os.chown(path, uid, uid), path.chmod(mode))
+
+
+ABOVE: list[tuple[str, Callable[[Path], object], str]] = [
+    ("0777", widened(0o777), "may be written by anyone"),
+    ("0702", widened(0o702), "may be written by anyone"),
+    ("0770 with another's group", lambda path: (os.chown(path, OWNER, STRANGER), path.chmod(0o770)), "by its group"),
+    ("the stranger's", given(STRANGER), "belongs to another user"),
+    ("the stranger's sticky one", given(STRANGER, 0o1777), "belongs to another user"),
+    ("the stranger's, for anyone", given(STRANGER, 0o777), "belongs to another user"),
+]
+
+
+@pytest.fixture
+def owner(home: Home) -> Iterator[Home]:
+    """The home of a user who isn't root, with a Codex that is root's."""
+    npm_install(home.base / "npm", fake_codex(home.base / "package"))
+    home.put_on_path(home.base / "npm" / "bin")
+    home.base.chmod(0o755)
+    for path in (home.home, home.bin, home.base / "t"):
+        os.chown(path, OWNER, OWNER)
+    (home.base / "mine").mkdir(mode=0o700)
+    os.chown(home.base / "mine", OWNER, OWNER)
+    home.env["CODEX_MIRROR_HOME"] = str(home.base / "mine" / "m")
+    yield home._replace(mirror=home.base / "mine" / "m")
+    for path in (home.base / "mine", home.base):
+        os.chown(path, 0, 0)
+        path.chmod(0o700)
+
+
+@needs_root
+@pytest.mark.parametrize(("kind", "spoil", "says"), ABOVE, ids=[row[0] for row in ABOVE])
+def test_nothing_is_made_where_a_stranger_could_change_it(
+    owner: Home, kind: str, spoil: Callable[[Path], object], says: str
+) -> None:
+    spoiled = owner.base / "spoiled"
+    (spoiled / "deep").mkdir(parents=True)
+    (spoiled / "r").mkdir()
+    for path in (spoiled, spoiled / "deep", spoiled / "r"):
+        os.chown(path, OWNER, OWNER)
+    (owner.base / "link").symlink_to("spoiled/deep")
+    assert as_user(OWNER, owner, "create", "work").code == 0
+    assert as_user(OWNER, owner, "export", "work", "-o", owner.home / "x.tar.gz").code == 0
+    before = at_rest(owner)
+    spoil(spoiled)
+    for words, env in (
+        (["create", "far", "--root", spoiled / "r"], {}),
+        (["create", "far", "--root", spoiled / "deep" / "new"], {}),
+        (["create", "far", "--root", owner.base / "link" / "new"], {}),
+        (["create", "far"], {"CODEX_MIRROR_HOME": str(spoiled / "deep" / "m")}),
+        (["import", owner.home / "x.tar.gz", "--name", "far", "--yes"], {"CODEX_MIRROR_HOME": str(spoiled / "m")}),
+    ):
+        result = as_user(OWNER, owner, *words, env=env)
+        assert result.code == 5 and f"{spoiled} " in result.err and says in result.err, (words, result)
+        own = spoiled.stat().st_uid == OWNER
+        assert (f"chmod go-w '{spoiled}'" if own else f"CODEX_MIRROR_TRUST_DIRECTORY='{spoiled}'") in result.err
+    given(0)(spoiled)
+    os.chown(spoiled, OWNER, OWNER)
+    assert set(changes(before, at_rest(owner))) <= {"spoiled", "mine/m/lock"}
+
+
+@needs_root
+@pytest.mark.parametrize(("kind", "spoil", "says"), ABOVE, ids=[row[0] for row in ABOVE])
+def test_a_clone_that_a_stranger_could_change_is_neither_started_nor_changed(
+    owner: Home, kind: str, spoil: Callable[[Path], object], says: str
+) -> None:
+    """Where only a group could, it starts all the same: doctor says it."""
+    (owner.base / "above").mkdir()
+    os.chown(owner.base / "above", OWNER, OWNER)
+    assert as_user(OWNER, owner, "create", "far", "--root", owner.base / "above" / "r").code == 0
+    spoil(owner.base / "above")
+    readers = (["run", "far", "exit", "0"], ["exec", "far", "--", "/bin/true"], ["env", "far"])
+    for words in readers:
+        result = as_user(OWNER, owner, *words)
+        assert result.code == (0 if "0770" in kind else 5), (words, result)
+        assert "0770" in kind or says in result.err
+    before = at_rest(owner)
+    for words in (
+        ["login", "far", "--with-api-key"],
+        ["logout", "far", "--local", "--yes"],
+        ["update", "far", "--from", owner.base / "package"],
+        ["remove", "far", "--yes", "--force"],
+        ["rename", "far", "near"],
+        ["set", "far", "--keep-env", "CODEX_API_KEY"],
+    ):
+        result = as_user(OWNER, owner, *words)
+        assert result.code == 5 and says in result.err, (words, result)
+    assert changes(before, at_rest(owner)) == {}
+    trusting = {"CODEX_MIRROR_TRUST_DIRECTORY": f"/elsewhere:{owner.base}/above/"}
+    if kind != "0702":
+        os.chown(owner.base / "above", OWNER, -1)
+    assert as_user(OWNER, owner, "remove", "far", "--yes", "--force", env=trusting).code == 0
+
+
+@needs_root
+def test_a_trusted_directory_s_owner_is_trusted_below_it_and_nowhere_else(owner: Home) -> None:
+    top = owner.base / "top"
+    (top / "below").mkdir(parents=True)
+    (owner.base / "other").mkdir()
+    for path in (top, top / "below", owner.base / "other"):
+        os.chown(path, STRANGER, STRANGER)
+    trusted = (str(top),)
+    found = [list(cm.hazards_on_way(str(path), trusted)) for path in (top, top / "below", owner.base / "other")]
+    assert [len(hazards) for hazards in found] == [0, 0, 1]
+    os.chown(top / "below", OWNER, OWNER)
+    assert len(list(cm.hazards_on_way(str(top / "below"), trusted))) == 1
+
+
+@needs_root
+def test_a_directory_that_a_stranger_makes_meanwhile_is_not_taken_for_one_s_own(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clone(home, "work")
+    root, mkdir, tried = home.base / "open" / "r", os.mkdir, []
+    (home.base / "open").mkdir()
+
+    def mkdir_after_the_stranger(path: Any, mode: int = 0o777, **more: Any) -> None:
+        if str(path) == str(root) and not tried:
+            tried.append(path)
+            mkdir(path, 0o777)
+            os.chown(path, STRANGER, STRANGER)
+        mkdir(path, mode, **more)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_after_the_stranger)
+    result = ask(home, "create", "far", "--root", root)
+    monkeypatch.undo()
+    assert result.code == 5 and f"{root} was made by somebody else meanwhile" in result.err
+    assert [row["name"] for row in rows_of(home)] == ["work"]
+    assert not (root / ".codex-mirror").exists()
+
+
+# --- mounts ---
+
+
+def clone_base(home: Home, name: str = "work") -> Path:
+    return home.mirror / "clones" / name / ".codex-mirror"
+
+
+@pytest.mark.parametrize("text", [b"/a b", b"/a\tb\nc\\d", "/hö".encode(), b"/\xff#", b"/plain"])
+def test_what_is_mounted_is_known_whatever_its_name_is(tmp_path: Path, text: bytes) -> None:
+    target = Path(f"{tmp_path}{os.fsdecode(text)}")
+    (target / "inner").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    with mounted(tmp_path / "other", target / "inner"):
+        assert cm.mounts_in(str(target)) == [f"{target}/inner"] == cm.mounts_in(f"{target}/inner")
+        assert cm.mounts_in(str(tmp_path / "other")) == [] == cm.mounts_in(f"{target}/inn")
+        with pytest.raises(cm.MirrorError, match="something is mounted at"):
+            cm.refuse_mounts(str(target))
+
+
+MOUNTS = ["home/projects", "home/.codex/sessions/a", "home/.codex", "home", "logs", "runtime", ".", "home/deep er/x"]
+
+
+@pytest.mark.parametrize("tail", MOUNTS)
+def test_a_clone_in_which_something_is_mounted_is_not_removed_and_the_mount_named(
+    home: Home, codex: Path, tail: str
+) -> None:
+    make_clone(home, "work")
+    (home.base / "projects" / "thesis").mkdir(parents=True)
+    (home.base / "projects" / "thesis" / "one.txt").write_text("ten years of work")
+    target = clone_base(home) / tail
+    target.mkdir(parents=True, exist_ok=True)
+    before = at_rest(home)
+    with mounted(home.base / "projects", target):
+        result = ask(home, "remove", "work", "--yes", "--force")
+        assert result.code == 5 and str(target) in result.err and "mounted" in result.err, result
+        for words in (["list"], ["doctor"], ["doctor", "--fix"], ["list"]):
+            ask(home, *words)
+    assert changes(before, at_rest(home)) == {}
+    assert ask(home, "remove", "work", "--yes").code == 0 and not clone_base(home).exists()
+    assert (home.base / "projects" / "thesis" / "one.txt").read_text() == "ten years of work"
+
+
+@pytest.mark.parametrize("where", ["m", "m/clones", "m/clones/work"])
+def test_a_mount_at_the_mirror_home_its_clones_or_a_root_is_fine(home: Home, codex: Path, where: str) -> None:
+    place = home.base / where
+    place.mkdir(parents=True)
+    (home.base / "disk").mkdir(mode=0o700)
+    with mounted(home.base / "disk", place):
+        assert ask(home, "create", "work").code == 0
+        assert ask(home, "set", "work", "--keep-env", "CODEX_API_KEY").code == 0
+        assert ask(home, "remove", "work", "--yes").code == 0
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o500, 0])
+def test_a_deletion_stops_before_a_mount_and_goes_on_when_it_is_gone(tmp_path: Path, mode: int) -> None:
+    for tail in ("doomed/a/b/mount", "doomed/c", "value/deep"):
+        (tmp_path / tail).mkdir(parents=True)
+    (tmp_path / "doomed" / "c" / "file").touch()
+    (tmp_path / "value" / "deep" / "thesis").write_text("ten years of work")
+    (tmp_path / "value").chmod(mode)
+    before = tree(tmp_path / "value")
+    for target in (tmp_path / "doomed/a/b/mount", tmp_path / "doomed"):
+        with mounted(tmp_path / "value", target):
+            with pytest.raises(OSError, match="is a mount point") as caught:
+                cm.discard(str(tmp_path / "doomed"))
+            assert caught.value.filename in (str(target), target.name)
+            assert tree(tmp_path / "value") == before
+    cm.discard(str(tmp_path / "doomed"))
+    assert not (tmp_path / "doomed").exists() and tree(tmp_path / "value") == before
+
+
+def test_without_mountinfo_another_device_is_a_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac, which has no bind mounts."""
+    (tmp_path / "d" / "inner" / "deep").mkdir(parents=True)
+    monkeypatch.setattr(cm, "mount_points", lambda: None)
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    assert cm.mounts_in(str(tmp_path / "d")) == []
+    lstat, whole = os.lstat, os.stat
+
+    def elsewhere(facts: os.stat_result) -> os.stat_result:
+        return os.stat_result((*facts[:2], facts.st_dev + 1, *facts[3:10]))
+
+    monkeypatch.setattr(
+        os, "lstat", lambda path: elsewhere(lstat(path)) if str(path).endswith("inner") else lstat(path)
+    )
+    monkeypatch.setattr(
+        os, "stat", lambda path, **more: elsewhere(whole(path, **more)) if path == "inner" else whole(path, **more)
+    )
+    assert cm.mounts_in(str(tmp_path / "d")) == [str(tmp_path / "d" / "inner")]
+    with pytest.raises(OSError, match="is a mount point"):
+        cm.discard(str(tmp_path / "d"))
+    monkeypatch.undo()
+    assert (tmp_path / "d" / "inner" / "deep").exists()
+
+
+# --- a plan that was left over ---
+
+
+def left_over_removal(home: Home) -> Path:
+    """A removal that was committed and could not be finished, since something was mounted after the commit."""
+    make_clone(home, "work")
+    inner = clone_base(home) / "home" / "mount"
+    inner.mkdir()
+    shutil.copytree(clone_base(home), home.base / "backup", symlinks=True)
+    shutil.copy2(home.bin / "work", home.base / "backup-wrapper")
+    (home.base / "projects").mkdir()
+    (home.base / "projects" / "thesis").write_text("ten years of work")
+    refuse = cm.refuse_mounts
+    try:
+        cm.refuse_mounts = lambda path: None
+        with mounted(home.base / "projects", inner):
+            assert ask(home, "remove", "work", "--yes", "--force").code == 1
+            gone = next(clone_base(home).parent.glob(".codex-mirror.gone-*"), clone_base(home))
+            # An umount goes by the name that the directory has now.
+            subprocess.run(["umount", gone / "home" / "mount"], check=False, capture_output=True)
+    finally:
+        cm.refuse_mounts = refuse
+    return next(home.mirror.glob("finish-*.json"))
+
+
+def test_a_plan_left_over_deletes_what_was_meant_and_nothing_that_came_after_it(home: Home, codex: Path) -> None:
+    plan = left_over_removal(home)
+    shutil.copytree(home.base / "backup", clone_base(home), symlinks=True)
+    shutil.copy2(home.base / "backup-wrapper", home.bin / "work")
+    restored, wrapper = tree(clone_base(home)), (home.bin / "work").read_bytes()
+    for words in (["list"], ["doctor"], ["create", "play"], ["list"]):
+        ask(home, *words)
+    assert not plan.exists() and not list(clone_base(home).parent.glob("*.gone-*"))
+    assert tree(clone_base(home)) == restored and (home.bin / "work").read_bytes() == wrapper
+    assert (home.base / "projects" / "thesis").read_text() == "ten years of work"
+
+
+CAME_AFTER: list[tuple[str, Callable[[Path], object]]] = [
+    ("a link", lambda path: path.symlink_to("elsewhere")),
+    ("another link to the same", lambda path: path.symlink_to("notes")),
+    ("a file", lambda path: path.write_text("new")),
+    ("a directory", Path.mkdir),
+]
+
+
+@pytest.mark.parametrize(("kind", "make"), CAME_AFTER, ids=[row[0] for row in CAME_AFTER])
+def test_a_plan_knows_what_it_was_to_delete_from_what_has_its_name_now(
+    tmp_path: Path, kind: str, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "it"
+    path.symlink_to("notes")
+    plan = cm.Plan("abcdef12", "test", to_delete=(str(path),), marks=(cm.deletion_mark(str(path)),))
+    assert cm.is_as_marked(str(path), cm.plan_from(json.dumps(plan._asdict()).encode()))
+    path.rename(tmp_path / "kept")
+    assert not cm.is_as_marked(str(path), plan)
+    make(path)
+    assert not cm.is_as_marked(str(path), plan) and cm.is_as_marked(str(path), plan._replace(marks=()))
+
+
+# --- links in the place of our directories ---
+
+PARTS = [".", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs"]
+
+
+def as_link(path: Path, stuff: Path) -> None:
+    """What was there went to `stuff`, and a link leads to it."""
+    path.rename(stuff)
+    path.symlink_to(stuff)
+
+
+def as_link_to_strange(path: Path, stuff: Path) -> None:
+    path.rename(path.with_name("away"))
+    stuff.mkdir()
+    (stuff / "auth.json").write_text('{"OPENAI_API_KEY": "the real one"}')
+    (stuff / "photos.gone-20251128").mkdir()
+    path.symlink_to(stuff)
+
+
+def as_file(path: Path, stuff: Path) -> None:
+    path.rename(path.with_name("away"))
+    stuff.mkdir()
+    path.write_text("a file")
+
+
+@pytest.mark.parametrize("instead", [as_link, as_link_to_strange, as_file])
+@pytest.mark.parametrize("tail", PARTS)
+def test_what_stands_in_the_place_of_a_part_of_a_clone_is_neither_written_nor_deleted(
+    home: Home, codex: Path, tail: str, instead: Callable[[Path, Path], None]
+) -> None:
+    make_clone(home, "work")
+    make_clone(home, "play")
+    (clone_base(home) / "home/.codex/auth.json").write_text('{"OPENAI_API_KEY": "x"}')
+    (home.home / ".codex").mkdir()
+    (home.home / ".codex" / "config.toml").write_text('model = "o"\n')
+    (home.home / "notes").touch()
+    newer = fake_codex(home.base / "newer", "0.170.0")
+    part = clone_base(home) / tail
+    instead(part, home.base / "stuff")
+    before = at_rest(home)
+    for words in (
+        ["remove", "work", "--yes", "--force"],
+        ["logout", "work", "--local", "--yes"],
+        ["login", "work", "--with-api-key"],
+        ["set", "work", "--settings-from", home.home / ".codex"],
+        ["set", "work", "--share", "notes"],
+        ["update", "work", "--from", newer],
+        ["rename", "work", "office"],
+    ):
+        result = ask(home, *words, stdin=b"sk-0123456789")
+        assert result.code in (1, 5) and result.err, (words, result)
+        assert changes(before, at_rest(home)) == {}, words
+    ask(home, "doctor", "--fix")
+    after = changes(before, at_rest(home))
+    assert not [path for path in after if not path.startswith(("m/registry", "m/reserve", "m/clones/play"))], after
+    examined = ask(home, "doctor", "work", "--json")
+    assert [
+        one
+        for one in examined.json()[0]["problems"]
+        if one["id"] == "directory-foreign" and str(part).rstrip("/.") in one["what"]
+    ]
+    assert ask(home, "list").code == 0
+
+
+def test_clones_that_are_a_link_are_named_and_nothing_is_changed_in_them(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    as_link(home.mirror / "clones", home.base / "stuff")
+    before = at_rest(home)
+    for words in (["create", "play"], ["remove", "work", "--yes"], ["doctor", "--fix"]):
+        result = ask(home, *words)
+        assert (
+            result.code in (1, 5) and f"{home.mirror}/clones is not a directory of its own" in result.err + result.out
+        )
+        assert changes(before, at_rest(home)) == {}
+    assert ask(home, "run", "work", "exit", "0").code == 0
