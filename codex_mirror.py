@@ -33,9 +33,10 @@ III Clones
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
+    Leftovers            what killed changes, lost rows and removed clones left behind
     Inspection           the facts about clones and the mirror home, collected
-    Diagnosis            what the facts mean, judged
     Repair               what can be put right without losing anything
+    Diagnosis            doctor's one table: what a fact means, what helps, and which repair puts it right
 IV Front
     Reports              what is told of clones: rows, notices, findings; for people and as JSON
     Run and login        the commands that start Codex or another program: keyword arguments in, Outcome out
@@ -587,6 +588,11 @@ def timestamp_from(text: str) -> float:
 
 def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_list(items: Sequence[str], most: int = 3) -> str:
+    """A few items by name, the others by number."""
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def error_line(error: MirrorError | OSError) -> str:
@@ -1653,16 +1659,20 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
                     os.ftruncate(file, 0)
 
 
-def is_locked(path: str) -> bool:
-    """Does somebody hold the lock at this moment?"""
+@contextlib.contextmanager
+def share_lock(path: str) -> Iterator[bool]:
+    """Keeps writers waiting for as long as a reader looks; False where one holds the lock now. Nothing is made or
+    written: a lock that isn't there, or can't be opened, is held by nobody."""
     import fcntl
 
-    try:
-        with open_descriptor(path, os.O_RDWR | os.O_NOFOLLOW) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return isinstance(error, BlockingIOError)
-    return False
+    with contextlib.ExitStack() as held:
+        try:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+            fcntl.flock(held.enter_context(open_descriptor(path, flags)), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            yield not isinstance(error, BlockingIOError)
+            return
+        yield True
 
 
 # --- Processes ------------------------------------------------------------------------------------
@@ -3062,7 +3072,7 @@ def give_name_back(gone: str, path: str) -> None:
 
 
 def name_while_deleting(path: str, plan: Plan) -> str:
-    """The name that something doomed has while it is being discarded: its own, when the change's id is in that."""
+    """The name that a path to delete has while it is being discarded: its own, when the change's id is in that."""
     return path if plan.id in os.path.basename(path) else f"{path}.gone-{plan.id}"
 
 
@@ -5564,51 +5574,126 @@ def refuse_unmovable_login(home: str) -> None:
         raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
 
 
+# --- Leftovers ------------------------------------------------------------------------------------
+
+
+def unregistered_bases(bases: Sequence[str], registry: Registry) -> dict[str, str]:
+    """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
+    into it, or nothing."""
+    known, ids = {base_in_root(root) for root in claimed_values(registry, "rootPath")}, claimed_values(registry, "id")
+    strange = [base for base in bases if base not in known]
+    places = set(map(os.path.realpath, known)) if strange else set()
+    return {base: complaint_about_unregistered(base, ids) for base in strange if os.path.realpath(base) not in places}
+
+
+def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
+    """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
+    clone_id, root = id_in_base(base), root_in_base(base)
+    if not clone_id or not root:
+        return "no clone.json in it names a clone"
+    if base_in_root(root) != base:
+        return f"it belongs in {root}"
+    return "another clone has its id" if clone_id in ids else ""
+
+
+def claimed_values(registry: Registry, key: str) -> set[str]:
+    """What the rows, good and bad, say under a key."""
+    return {text_in(entry.row, key) for entry in registry.entries}
+
+
+def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
+    """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
+    people's directories only with our mark inside."""
+    in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
+    in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
+    in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
+    own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
+    ours = [directory for clone in own for directory in (base_of(clone), runtimes_of(clone))]
+    roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
+    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
+    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
+    looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
+        (places.mirror_home, in_home, kind_of),
+        *((directory, in_clone, kind_of) for directory in ours),
+        *((directory, in_root, id_in_base) for directory in roots),
+        *((directory, in_clone, wrapper_owner) for directory in bins),
+    ]
+    for directory, names, proof in looked:
+        for path in paths_in(directory):
+            if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
+                yield path
+
+
+def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
+    """What the earlier program may leave behind."""
+    looked = [(places.mirror_home, r"registry\.json\.(lock\Z|tmp-)"), *((base, r"runtime\.backup-") for base in bases)]
+    return [path for place, names in looked for path in paths_in(place) if re.match(names, os.path.basename(path))]
+
+
+def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str], places: Places) -> dict[str, str]:
+    """Of these wrappers of ours, those of clones that aren't there any more, each with why it stays, or nothing."""
+    found = ((path, base, wrapper_at(path)) for path, base in bases.items() if not kind_of(base))
+    return {
+        path: complaint_about_orphan(path, wrapper, base, places)
+        for path, base, wrapper in found
+        if wrapper and wrapper.owner not in ids
+    }
+
+
+def wrapper_bases(places: Places) -> dict[str, str]:
+    """The wrappers that we wrote for this mirror home, in its wrapper directory, and where their clones are or were."""
+    bases = {path: wrapper_base(path, places) for path in paths_in(places.bin_dir)}
+    return {path: base for path, base in bases.items() if base}
+
+
+def known_bases(places: Places, wrappers: Mapping[str, str]) -> list[str]:
+    """Where clones are or were, going by the mirror home's own directory and by the wrappers."""
+    return [*map(base_in_root, paths_in(clones_directory(places))), *wrappers.values()]
+
+
+def wrapper_base(path: str, places: Places) -> str:
+    """The clone directory that a wrapper of this mirror home leads to, or nothing."""
+    found = wrapper_at(path)
+    if not found or found.owner.startswith("legacy:"):
+        return ""
+    home, tail = wrapper_setting(found.text, "codex_home"), "/home/.codex"
+    is_ours = is_same_directory(wrapper_setting(found.text, "mirror_home"), places.mirror_home)
+    return home.removesuffix(tail) if is_ours and os.path.isabs(home) and home.endswith(tail) else ""
+
+
+def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Places) -> str:
+    """Why the wrapper of a clone that isn't there may be of use to someone, or nothing."""
+    root = os.path.dirname(base)
+    if not wrapper.unedited:
+        return "it was edited"
+    if wrapper_setting(wrapper.text, "clone") != os.path.basename(path):
+        return "it is a copy"
+    is_gone = is_same_directory(os.path.dirname(root), clones_directory(places)) and not kind_of(root)
+    return "" if is_gone else f"{root} may be on a disk that isn't mounted"
+
+
 # --- Inspection -----------------------------------------------------------------------------------
 
 STATUS_SECONDS = 5
 
 
-class Facts(NamedTuple):
-    """What is so about one clone, without judgement."""
+class Facts:
+    """What is so about a clone, or about the mirror home, without judgement: each fact of its kind's table, looked up
+    when it is first asked for, and once. A list is told by its first few items."""
 
-    clone: Clone
-    strange: str
-    recorded: bool
-    missing: tuple[str, ...]
-    package_version: str
-    absent: tuple[str, ...]
-    open_to_others: tuple[str, ...]
-    read_only: tuple[str, ...]
-    wrapper: str
-    shadow: str
-    on_path: bool
-    account: Account
-    loose: tuple[str, ...]
-    servers: tuple[str, ...]
-    overrides: tuple[str, ...]
-    unused: tuple[str, ...]
-    twins: tuple[str, ...]
-    newer: str
-    status: CapturedOutput = CapturedOutput(None, b"", b"")
-    damaged: tuple[str, ...] = ()
+    def __init__(self, kind: str, context: Context, **known: Any) -> None:
+        self.kind, self.context, self.force = kind, context, False
+        vars(self).update(known)
 
+    def __getattr__(self, name: str) -> Any:
+        if name not in FACTS[self.kind]:
+            raise AttributeError(name)
+        setattr(self, name, FACTS[self.kind][name](self))
+        return vars(self)[name]
 
-class MirrorHomeState(NamedTuple):
-    """What is so about everything that belongs to no single clone."""
-
-    broken: MirrorError | None
-    bad_rows: tuple[BadRow, ...]
-    unsettled: tuple[str, ...]
-    leftovers: tuple[str, ...]
-    legacy_leftovers: tuple[str, ...]
-    orphans: tuple[str, ...]
-    astray: tuple[str, ...]
-    orphan_wrappers: tuple[str, ...]
-    open_to_others: bool
-    unwritable: tuple[str, str]
-    off_path: tuple[str, ...]
-    kept_wrappers: tuple[str, ...] = ()
+    def look_up(self, names: Iterable[str]) -> None:
+        for name in names:
+            getattr(self, name)
 
 
 class InspectionContext(NamedTuple):
@@ -5625,53 +5710,61 @@ def inspection_context(registry: Registry, installed: CodexPackage | None, deep:
     return InspectionContext(registry.clones, accounts, installed, deep)
 
 
-def inspect_clones(clones: Sequence[Clone], surroundings: InspectionContext, context: Context) -> list[Facts]:
+def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
     """Collects the facts about clones, and changes nothing: what is at hand here, while all those are waited for side
     by side that Codex tells, started once in each clone, or the bytes of its files."""
-    at_hand: list[Facts] = []
+    found = [Facts("clone", context, clone=clone, inspection=inspection) for clone in clones]
 
-    def waited_for(clone: Clone) -> tuple[CapturedOutput, tuple[str, ...]]:
-        return login_status(clone, context), tuple(
-            damaged_paths(clone, surroundings.clones)
-        ) if surroundings.deep else ()
+    def look_up_all(names: Iterable[str]) -> None:
+        for facts in found:
+            facts.look_up(names)
 
-    found = run_parallel(
-        waited_for, clones, lambda: at_hand.extend(inspect_files(one, surroundings, context) for one in clones)
-    )
-    return [
-        facts._replace(status=status, damaged=damaged) for facts, (status, damaged) in zip(at_hand, found, strict=True)
-    ]
+    run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND))
+    look_up_all(FACTS["clone"])
+    return found
 
 
-def inspect_files(clone: Clone, surroundings: InspectionContext, context: Context) -> Facts:
-    """The facts about a clone that are at hand: what its files show."""
-    codex_home, account = codex_home_of(clone), surroundings.accounts[clone.id]
-    others = [other for other in surroundings.clones if other.id != clone.id]
-    installed, manifest = surroundings.installed, manifest_of(clone.runtime.path)
-    directories = [base_of(clone), home_of(clone), codex_home, runtimes_of(clone)]
-    private = [path for path in directories[:3] if os.path.isdir(path) and os.stat(path).st_mode & 0o077]
-    found = next(find_on_path(clone.name, context.env.get("PATH", "")), "")
-    is_ours = bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
-    return Facts(
-        clone=clone,
-        strange=complaint_about_base(clone),
-        recorded=manifest is not None,
-        missing=tuple(complaints_about_runtime(clone.runtime, manifest)),
-        package_version=recorded_version(clone.runtime),
-        absent=tuple(path for path in directories if not os.path.isdir(path)),
-        open_to_others=tuple(private),
-        read_only=tuple(path for path in directories if os.path.isdir(path) and not is_writable(path)),
-        wrapper=wrapper_state(clone, context.places),
-        shadow="" if is_ours else found,
-        on_path=is_ours or is_on_path(os.path.dirname(clone.wrapper), context.env),
-        account=account,
-        loose=tuple(complaints_about_pin(clone)),
-        servers=tuple(servers_of(clone)),
-        overrides=tuple(hidden_login_variables(clone, context.env)),
-        unused=tuple(unused_runtimes(clone)),
-        twins=tuple(other.name for other in others if is_same_account(account, surroundings.accounts[other.id])),
-        newer=installed.version if installed and is_newer(installed.version, clone.runtime.version) else "",
-    )
+def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
+    """What a shell starts under the clone's name, or nothing, and whether that is the clone's command."""
+    found = next(find_on_path(clone.name, env.get("PATH", "")), "")
+    return found, bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
+
+
+def start_failure(facts: Facts) -> str:
+    """What went wrong when the clone was started, unless a missing part says why."""
+    is_explained = facts.missing or facts.absent or auth_status_of(facts) != "unknown"
+    return "" if is_explained else failure_text(facts.status)
+
+
+def account_change(facts: Facts) -> str:
+    """Whose a clone is now, and whose it was after its last `codex-mirror login`, where that is another account."""
+    then, now = facts.clone.account, facts.account
+    if not then or not is_known(then) or not is_known(now):
+        return ""
+    is_same = then._replace(since=0, plan="") == now._replace(since=0, plan="")
+    return "" if is_same else f"it is now logged in as {account_text(now)}, and was {account_text(then)}"
+
+
+def auth_status_of(facts: Facts) -> str:
+    """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
+    code, out, err = facts.status
+    if code == 0:
+        return "not_logged_in" if facts.account.kind == "none" else "logged_in"
+    return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
+
+
+def is_open_to_others(path: str) -> bool:
+    """May others look into this directory?"""
+    return os.path.isdir(path) and bool(os.stat(path).st_mode & 0o077)
+
+
+def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
+    """The version of the installed Codex where that is newer than the clone's."""
+    return installed.version if installed and is_newer(installed.version, clone.runtime.version) else ""
+
+
+def row_complaint(bad: BadRow) -> str:
+    return f"the registry's row '{text_in(bad.row, 'name')}' is broken: {bad.why}"
 
 
 def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
@@ -5727,61 +5820,23 @@ def login_status(clone: Clone, context: Context) -> CapturedOutput:
     return capture(program.argv, program.env, "/", STATUS_SECONDS)
 
 
-def inspect_mirror_home(context: Context, alone: bool = False) -> MirrorHomeState:
-    """Collects the facts about the mirror home and the wrapper directory; changes nothing.
+def inspect_mirror_home(context: Context, alone: bool = False) -> Facts:
+    """Collects the facts about the mirror home and the wrapper directory, and changes nothing.
 
     What another writer has in its hands is no leftover; `alone` says that we hold the lock ourselves."""
-    places, broken, registry = context.places, None, Registry()
-    busy = not alone and is_locked(lock_file(places))
+    with contextlib.nullcontext(True) if alone else share_lock(lock_file(context.places)) as is_quiet:
+        known: dict[str, Any] = {} if is_quiet else dict.fromkeys(FACTS_OF_WRITERS, ())
+        facts = Facts("mirror home", context, **known)
+        facts.look_up(FACTS["mirror home"])
+    return facts
+
+
+def registry_or_refusal(places: Places) -> tuple[Registry, MirrorError | None]:
+    """The registry, or an empty one and why it can't be read."""
     try:
-        registry = read_registry(places)
+        return read_registry(places), None
     except MirrorError as error:
-        broken = error
-    wrappers = wrapper_bases(places)
-    led_to = {*known_bases(places, wrappers), *map(base_of, registry.clones)}
-    bases = sorted(base for base in led_to if kind_of(base) == "directory")
-    strays = {} if broken else unregistered_bases(bases, registry)
-    leftovers = tuple(find_leftovers(places, registry))
-    orphans = {} if broken else find_orphan_wrappers(wrappers, claimed_values(registry, "id"), places)
-    house = MirrorHomeState(
-        broken=broken,
-        bad_rows=registry.bad_rows,
-        unsettled=tuple(unfinished_plans(places)),
-        leftovers=leftovers,
-        legacy_leftovers=tuple(find_legacy_leftovers(places, bases)),
-        orphans=tuple(base for base, why in strays.items() if not why),
-        astray=tuple(f"{base} ({why})" for base, why in strays.items() if why),
-        orphan_wrappers=tuple(path for path, why in orphans.items() if not why),
-        kept_wrappers=tuple(f"{path} ({why})" for path, why in orphans.items() if why and path not in leftovers),
-        open_to_others=os.path.isdir(places.mirror_home) and bool(os.stat(places.mirror_home).st_mode & 0o077),
-        unwritable=complaint_about_writing(places, "login.lock"),
-        off_path=tuple(directories_off_path(registry.clones, context)),
-    )
-    busy = (
-        busy or (not alone and is_locked(lock_file(places))) or (not broken and has_registry_changed(places, registry))
-    )
-    if busy:
-        return house._replace(unsettled=(), leftovers=(), orphans=(), astray=(), orphan_wrappers=(), kept_wrappers=())
-    return house
-
-
-def unregistered_bases(bases: Sequence[str], registry: Registry) -> dict[str, str]:
-    """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
-    into it, or nothing."""
-    known, ids = {base_in_root(root) for root in claimed_values(registry, "rootPath")}, claimed_values(registry, "id")
-    strange = [base for base in bases if base not in known]
-    places = set(map(os.path.realpath, known)) if strange else set()
-    return {base: complaint_about_unregistered(base, ids) for base in strange if os.path.realpath(base) not in places}
-
-
-def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
-    """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
-    clone_id, root = id_in_base(base), root_in_base(base)
-    if not clone_id or not root:
-        return "no clone.json in it names a clone"
-    if base_in_root(root) != base:
-        return f"it belongs in {root}"
-    return "another clone has its id" if clone_id in ids else ""
+        return Registry(), error
 
 
 def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
@@ -5791,350 +5846,109 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
-def has_registry_changed(places: Places, registry: Registry) -> bool:
-    """Is the registry another one by now?"""
-    try:
-        return read_registry(places).last_change != registry.last_change
-    except MirrorError:
-        return True
+def candidate_bases(facts: Facts) -> set[str]:
+    """Where a clone's directory may be, going by the registry, the mirror home and the wrappers."""
+    return {*known_bases(facts.context.places, facts.wrappers), *map(base_of, facts.registry.clones)}
 
 
-def claimed_values(registry: Registry, key: str) -> set[str]:
-    """What the rows, good and bad, say under a key."""
-    return {text_in(entry.row, key) for entry in registry.entries}
-
-
-def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
-    """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
-    people's directories only with our mark inside."""
-    in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
-    in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
-    in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
-    own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
-    ours = [directory for clone in own for directory in (base_of(clone), runtimes_of(clone))]
-    roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
-    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
-    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
-    looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
-        (places.mirror_home, in_home, kind_of),
-        *((directory, in_clone, kind_of) for directory in ours),
-        *((directory, in_root, id_in_base) for directory in roots),
-        *((directory, in_clone, wrapper_owner) for directory in bins),
-    ]
-    for directory, names, proof in looked:
-        for path in paths_in(directory):
-            if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
-                yield path
-
-
-def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
-    """What the earlier program may leave behind."""
-    looked = [(places.mirror_home, r"registry\.json\.(lock\Z|tmp-)"), *((base, r"runtime\.backup-") for base in bases)]
-    return [path for place, names in looked for path in paths_in(place) if re.match(names, os.path.basename(path))]
-
-
-def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str], places: Places) -> dict[str, str]:
-    """Of these wrappers of ours, those of clones that aren't there any more, each with why it stays, or nothing."""
-    found = ((path, base, wrapper_at(path)) for path, base in bases.items() if not kind_of(base))
-    return {
-        path: complaint_about_orphan(path, wrapper, base, places)
-        for path, base, wrapper in found
-        if wrapper and wrapper.owner not in ids
-    }
-
-
-def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Places) -> str:
-    """Why the wrapper of a clone that isn't there may be of use to someone, or nothing."""
-    root = os.path.dirname(base)
-    if not wrapper.unedited:
-        return "it was edited"
-    if wrapper_setting(wrapper.text, "clone") != os.path.basename(path):
-        return "it is a copy"
-    is_gone = is_same_directory(os.path.dirname(root), clones_directory(places)) and not kind_of(root)
-    return "" if is_gone else f"{root} may be on a disk that isn't mounted"
-
-
-def wrapper_bases(places: Places) -> dict[str, str]:
-    """The wrappers that we wrote for this mirror home, in its wrapper directory, and where their clones are or were."""
-    bases = {path: wrapper_base(path, places) for path in paths_in(places.bin_dir)}
-    return {path: base for path, base in bases.items() if base}
-
-
-def known_bases(places: Places, wrappers: Mapping[str, str]) -> list[str]:
-    """Where clones are or were, going by the mirror home's own directory and by the wrappers."""
-    return [*map(base_in_root, paths_in(clones_directory(places))), *wrappers.values()]
-
-
-def wrapper_base(path: str, places: Places) -> str:
-    """The clone directory that a wrapper of this mirror home leads to, or nothing."""
-    found = wrapper_at(path)
-    if not found or found.owner.startswith("legacy:"):
-        return ""
-    home, tail = wrapper_setting(found.text, "codex_home"), "/home/.codex"
-    is_ours = is_same_directory(wrapper_setting(found.text, "mirror_home"), places.mirror_home)
-    return home.removesuffix(tail) if is_ours and os.path.isabs(home) and home.endswith(tail) else ""
-
-
-# --- Diagnosis ------------------------------------------------------------------------------------
-
-
-def auth_status_of(facts: Facts) -> str:
-    """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
-    code, out, err = facts.status
-    if code == 0:
-        return "not_logged_in" if facts.account.kind == "none" else "logged_in"
-    return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
-
-
-def diagnose(facts: Facts, places: Places) -> tuple[Problem, ...]:
-    """What is wrong with a clone, worst first. Pure."""
-    clone = facts.clone
-    path_fix = path_setup_line(os.path.dirname(clone.wrapper), places)
-    doctor_fix = DOCTOR_FIX.format(name=clone.name)
-    rename = f"codex-mirror rename {clone.name} {clone.name}-2, or put {os.path.dirname(clone.wrapper)} first on PATH"
-    words = {
-        "name": clone.name,
-        "wrapper_fix": ("move that file away, then " if facts.wrapper in ("foreign", "edited") else "") + doctor_fix,
-        "runtime_fix": doctor_fix if facts.recorded else f"codex-mirror update {clone.name}",
-        "shadow_fix": rename if facts.on_path else path_fix,
-        "path_fix": path_fix,
-        "start_fix": f"install Node, or codex-mirror update {clone.name}"
-        if clone.runtime.kind == "npm-package" and facts.status.code in (126, 127)
-        else f"codex-mirror run {clone.name} -- login status",
-    }
-    found = ((finding, finding.evidence(facts)) for finding in FINDINGS)
-    return tuple(Problem(one.id, one.severity, what, one.fix.format(**words)) for one, what in found if what)
-
-
-def with_items(what: str, items: Sequence[str]) -> str:
-    return f"{what}: {short_list(items)}" if items else ""
-
-
-def version_complaint(facts: Facts) -> str:
-    version, pinned = facts.package_version, facts.clone.runtime.version
-    return f"its Codex is {version}, but {pinned} was pinned" if version and version != pinned else ""
-
-
-def wrapper_complaint(facts: Facts) -> str:
-    complaints = {
-        "missing": "its command {} is missing",
-        "foreign": "{} isn't its command, but somebody else's",
-        "edited": "its command {} was edited, so it is neither used nor replaced",
-        "not executable": "its command {} can't be executed",
-    }
-    return complaints.get(facts.wrapper, "").format(facts.clone.wrapper)
-
-
-def path_complaint(facts: Facts) -> str:
-    return "" if facts.on_path or facts.shadow else off_path_text(os.path.dirname(facts.clone.wrapper))
-
-
-def twin_complaint(facts: Facts) -> str:
-    if not facts.twins:
-        return ""
-    twins = short_list([f"'{twin}'" for twin in facts.twins])
-    return f"same account as {twins}: refresh tokens are single-use, so one login may end the other"
-
-
-def changed_complaint(facts: Facts) -> str:
-    if not changed_account(facts):
-        return ""
-    then = account_text(facts.clone.account or facts.account)
-    return f"it is now logged in as {account_text(facts.account)}, and was {then}"
-
-
-def start_complaint(facts: Facts) -> str:
-    """What went wrong when the clone was started, unless a missing part says why."""
-    if facts.missing or facts.absent or auth_status_of(facts) != "unknown":
-        return ""
-    return f"its Codex doesn't start well: {failure_text(facts.status)}"
-
-
-def changed_account(facts: Facts) -> bool:
-    """Is a clone now someone else's than after its last `codex-mirror login`?"""
-    then, now = facts.clone.account, facts.account
-    if not then or not is_known(then) or not is_known(now):
-        return False
-    return then._replace(since=0, plan="") != now._replace(since=0, plan="")
-
-
-def short_list(items: Sequence[str], most: int = 3) -> str:
-    """A few items by name, the others by number."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
-def health_of(facts: Facts, places: Places) -> Health:
-    clone = facts.clone
-    return Health(
-        clone.name,
-        auth_status_of(facts),
-        not (facts.read_only or facts.absent),
-        clone.runtime.path,
-        clone.wrapper,
-        facts.account,
-        diagnose(facts, places),
-    )
-
-
-def diagnose_mirror_home(house: MirrorHomeState, places: Places) -> tuple[Problem, ...]:
-    """What is wrong with what belongs to no single clone. Pure."""
-    fix = "codex-mirror doctor --fix"
-    exposed = [places.mirror_home] if house.open_to_others else []
-    findings = (
-        ("mirror-home-read-only", "error", *house.unwritable),
-        ("unsettled", "warning", with_items("a change was not finished", house.unsettled), fix),
-        ("leftovers", "warning", with_items("left by a change that was killed", house.leftovers), fix),
-        ("orphan-clone", "warning", with_items("clones that aren't in the registry", house.orphans), fix),
-        (
-            "orphan-clone",
-            "warning",
-            with_items("clones that can't be taken into the registry as they lie there", house.astray),
-            "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login",
-        ),
-        ("orphan-wrapper", "warning", with_items("commands of clones that aren't there", house.orphan_wrappers), fix),
-        (
-            "orphan-wrapper",
-            "warning",
-            with_items("commands that lead to no clone, and are left as they are", house.kept_wrappers),
-            "mount the clone's disk; or remove them by hand",
-        ),
-        ("mirror-home-open", "warning", with_items("others may look into it", exposed), fix),
-        (
-            "legacy-leftovers",
-            "info",
-            with_items("left by the earlier program", house.legacy_leftovers),
-            "remove them by hand when it isn't running",
-        ),
-        *(("path", "info", off_path_text(one), path_setup_line(one, places)) for one in house.off_path),
-    )
-    mend = fix if isinstance(house.broken, RegistryError) else house.broken.hint if house.broken else ""
-    broken = [Problem("registry", "error", house.broken.message, mend)] if house.broken else []
-    rows = [
-        Problem("registry-row", "error", row_complaint(bad), f"{fix}, or mend it in {registry_file(places)}")
-        for bad in house.bad_rows
-    ]
-    return (*broken, *rows, *(Problem(*finding) for finding in findings if finding[2]))
-
-
-def row_complaint(bad: BadRow) -> str:
-    return f"the registry's row '{text_in(bad.row, 'name')}' is broken: {bad.why}"
-
-
-class Finding(NamedTuple):
-    """One thing that may be wrong with a clone: the evidence in words, or nothing, and the command that mends it."""
-
-    id: str
-    severity: str
-    evidence: Callable[[Facts], str]
-    fix: str
-
-
-DOCTOR_FIX = "codex-mirror doctor {name} --fix"
-DEEP_FIX = "codex-mirror doctor {name} --deep --fix"
-FINDINGS = (
-    Finding("directory-foreign", "error", lambda f: f.strange, "put the clone's own directory back in its place"),
-    Finding(
-        "runtime-incomplete",
-        "error",
-        lambda f: with_items("its Codex is incomplete or was changed", f.missing),
-        "{runtime_fix}",
+FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
+    "name": lambda f: f.clone.name,
+    "pinned": lambda f: f.clone.runtime.version,
+    "bin_dir": lambda f: os.path.dirname(f.clone.wrapper),
+    "path_setup": lambda f: path_setup_line(f.bin_dir, f.context.places),
+    "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
+    "strange": lambda f: complaint_about_base(f.clone),
+    "absent": lambda f: [path for path in f.directories if not os.path.isdir(path)],
+    "read_only": lambda f: [path for path in f.directories if os.path.isdir(path) and not is_writable(path)],
+    "open_to_others": lambda f: [path for path in f.directories[:3] if is_open_to_others(path)],
+    "manifest": lambda f: manifest_of(f.clone.runtime.path),
+    "recorded": lambda f: f.manifest is not None,
+    "missing": lambda f: complaints_about_runtime(f.clone.runtime, f.manifest),
+    "missing_recorded": lambda f: f.missing if f.recorded else [],
+    "missing_unrecorded": lambda f: [] if f.recorded else f.missing,
+    "unrecorded": lambda f: "" if f.recorded or f.missing else "its Codex's files",
+    "package_version": lambda f: recorded_version(f.clone.runtime),
+    "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
+    "unused": lambda f: unused_runtimes(f.clone),
+    "newer": lambda f: newer_version(f.inspection.installed, f.clone),
+    "wrapper": lambda f: wrapper_state(f.clone, f.context.places),
+    "missing_wrapper": lambda f: f.clone.wrapper if f.wrapper == "missing" else "",
+    "foreign_wrapper": lambda f: f.clone.wrapper if f.wrapper == "foreign" else "",
+    "edited_wrapper": lambda f: f.clone.wrapper if f.wrapper == "edited" else "",
+    "locked_wrapper": lambda f: f.clone.wrapper if f.wrapper == "not executable" else "",
+    "outdated_wrapper": lambda f: f.clone.wrapper if f.wrapper == "outdated" else "",
+    "executable": lambda f: executable_found(f.clone, f.context.env),
+    "shadow": lambda f: "" if f.executable[1] else f.executable[0],
+    "on_path": lambda f: f.executable[1] or is_on_path(f.bin_dir, f.context.env),
+    "shadow_on_path": lambda f: f.shadow if f.on_path else "",
+    "shadow_off_path": lambda f: "" if f.on_path else f.shadow,
+    "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
+    "loose": lambda f: complaints_about_pin(f.clone),
+    "servers": lambda f: servers_of(f.clone),
+    "overrides": lambda f: hidden_login_variables(f.clone, f.context.env),
+    "account": lambda f: f.inspection.accounts[f.clone.id],
+    "account_change": account_change,
+    "twins": lambda f: [
+        f"'{one.name}'"
+        for one in f.inspection.clones
+        if one.id != f.clone.id and is_same_account(f.account, f.inspection.accounts[one.id])
+    ],
+}
+FACTS_WAITED_FOR: Mapping[str, Callable[[Facts], Any]] = {
+    "status": lambda f: login_status(f.clone, f.context),
+    "damaged": lambda f: list(damaged_paths(f.clone, f.inspection.clones)) if f.inspection.deep else [],
+}
+FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
+    "unsettled": lambda f: unfinished_plans(f.context.places),
+    "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
+    "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry),
+    "orphans": lambda f: [base for base, why in f.strays.items() if not why],
+    "astray": lambda f: [f"{base} ({why})" for base, why in f.strays.items() if why],
+    "unclaimed_wrappers": lambda f: (
+        {} if f.broken else find_orphan_wrappers(f.wrappers, claimed_values(f.registry, "id"), f.context.places)
     ),
-    Finding(
-        "runtime-damaged", "error", lambda f: with_items("its Codex differs from what was pinned", f.damaged), DEEP_FIX
-    ),
-    Finding("runtime-version", "error", version_complaint, "codex-mirror update {name}"),
-    Finding("directory-missing", "error", lambda f: with_items("its directories are missing", f.absent), DOCTOR_FIX),
-    Finding("directory-read-only", "error", lambda f: with_items("it can't be written", f.read_only), DOCTOR_FIX),
-    Finding("wrapper", "error", wrapper_complaint, "{wrapper_fix}"),
-    Finding("start", "error", start_complaint, "{start_fix}"),
-    Finding(
-        "wrapper-outdated",
-        "warning",
-        lambda f: with_items("its command is not up to date", [f.clone.wrapper] if f.wrapper == "outdated" else []),
-        DOCTOR_FIX,
-    ),
-    Finding(
-        "wrapper-shadowed",
-        "warning",
-        lambda f: f"'{f.clone.name}' starts {f.shadow}, which comes first on PATH" if f.shadow else "",
-        "{shadow_fix}",
-    ),
-    Finding("directory-open", "warning", lambda f: with_items("others may look into it", f.open_to_others), DOCTOR_FIX),
-    Finding("pin-loose", "warning", lambda f: with_items("its Codex may update itself, going by", f.loose), DOCTOR_FIX),
-    Finding(
-        "server-running",
-        "warning",
-        lambda f: with_items("in its background there is a Codex that isn't pinned, and that sessions join", f.servers),
-        DOCTOR_FIX,
-    ),
-    Finding("same-account", "warning", twin_complaint, "codex-mirror login {name}, with another account"),
-    Finding("account-changed", "warning", changed_complaint, "codex-mirror login {name}, if that is wrong"),
-    Finding(
-        "runtime-unrecorded",
-        "info",
-        lambda f: "" if f.recorded or f.missing else "no record of its Codex's files, so a change of them isn't seen",
-        "codex-mirror update {name}",
-    ),
-    Finding(
-        "runtime-unused", "info", lambda f: with_items("a Codex that nothing needs any more", f.unused), DOCTOR_FIX
-    ),
-    Finding(
-        "login-override",
-        "info",
-        lambda f: with_items("hidden from it, since it would change the login", f.overrides),
-        "unset it, unless another program needs it",
-    ),
-    Finding("path", "info", path_complaint, "{path_fix}"),
-    Finding(
-        "newer-codex",
-        "info",
-        lambda f: f"{f.clone.runtime.version} → {f.newer} available" if f.newer else "",
-        "codex-mirror update {name}",
-    ),
-)
+    "orphan_wrappers": lambda f: [path for path, why in f.unclaimed_wrappers.items() if not why],
+    "kept_wrappers": lambda f: [
+        f"{path} ({why})" for path, why in f.unclaimed_wrappers.items() if why and path not in f.leftovers
+    ],
+}
+FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
+    "clone": {
+        **FACTS_AT_HAND,
+        **FACTS_WAITED_FOR,
+        "failure": start_failure,
+        "lacks_node": lambda f: f.clone.runtime.kind == "npm-package" and f.status.code in (126, 127),
+        "failure_of_codex": lambda f: "" if f.lacks_node else f.failure,
+        "failure_of_node": lambda f: f.failure if f.lacks_node else "",
+    },
+    "mirror home": {
+        "home": lambda f: f.context.places.mirror_home,
+        "registry_file": lambda f: registry_file(f.context.places),
+        "found": lambda f: registry_or_refusal(f.context.places),
+        "registry": lambda f: f.found[0],
+        "broken": lambda f: f.found[1],
+        "broken_registry": lambda f: f.broken.message if isinstance(f.broken, RegistryError) else "",
+        "refusal": lambda f: ("", "") if not f.broken or f.broken_registry else (f.broken.message, f.broken.hint),
+        "each_bad_row": lambda f: [row_complaint(bad) for bad in f.registry.bad_rows],
+        "wrappers": lambda f: wrapper_bases(f.context.places),
+        "bases": lambda f: sorted(base for base in candidate_bases(f) if kind_of(base) == "directory"),
+        **FACTS_OF_WRITERS,
+        "legacy_leftovers": lambda f: find_legacy_leftovers(f.context.places, f.bases),
+        "open_to_others": lambda f: [f.home] if is_open_to_others(f.home) else [],
+        "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
+        "each_off_path": lambda f: [
+            (off_path_text(one), path_setup_line(one, f.context.places))
+            for one in directories_off_path(f.registry.clones, f.context)
+        ],
+    },
+}
 
 
 # --- Repair ---------------------------------------------------------------------------------------
 
 
-def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
-    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
-    facts: list[Facts] = []
-    for _ in range(3 if clones else 0):
-        around = inspection_context(registry, installed_without_starting(context.env), deep)
-        facts = inspect_clones(clones, around, context)
-        registry = read_registry(context.places)
-        now = {clone.id: clone for clone in registry.clones}
-        clones = [now[clone.id] for clone in clones if clone.id in now]
-        if [one.clone for one in facts] == clones:
-            break
-    return [one for one in facts if one.clone in clones]
-
-
-def attempt_repair(deed: Callable[[], list[str]], codes: list[int]) -> list[str]:
-    """What was mended, or why it could not be, in words; then the exit code of that comes to `codes`."""
-    try:
-        return deed()
-    except (MirrorError, OSError) as error:
-        codes.append(error.code if isinstance(error, MirrorError) else FAILED)
-        return [error_line_with_hint(error)]
-
-
-def repairs_for(facts: Facts, force: bool = False) -> list[Callable[[Context, Clone], list[str]]]:
-    """What can be put right in a clone without losing anything, each on its own."""
-    mends = (
-        (facts.absent or facts.open_to_others or facts.read_only, repair_directories),
-        (facts.missing or facts.damaged, repair_runtime),
-        (facts.loose and os.path.isdir(codex_home_of(facts.clone)), repair_pin),
-        (facts.wrapper in ("missing", "outdated", "not executable"), repair_wrapper),
-        (facts.servers, partial(end_server, force=force)),
-        (facts.unused, remove_unused_runtimes),
-    )
-    return [mend for needed, mend in mends if needed]
-
-
-def repair_directories(context: Context, broken: Clone) -> list[str]:
-    with begin_clone_change(context, "doctor --fix", broken.name) as (_, clone):
+def repair_directories(context: Context, facts: Facts) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
         for directory in home_directories(clone):
             make_directories(directory)
         for path, text in ((config_file(codex_home_of(clone)), NEW_CONFIG), (updater_file(clone), UPDATER_SETTINGS)):
@@ -6143,8 +5957,10 @@ def repair_directories(context: Context, broken: Clone) -> list[str]:
     return [f"{clone.name}: made its directories whole and private"]
 
 
-def repair_pin(context: Context, broken: Clone) -> list[str]:
-    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
+def repair_pin(context: Context, facts: Facts) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+        if not complaints_about_pin(clone):
+            return []
         config = read_config(codex_home_of(clone))
         wanted = pinned_config(change, clone, context, config or NEW_CONFIG.encode(), foreign=False)
         stage_config(change, clone, config, wanted)
@@ -6154,29 +5970,30 @@ def repair_pin(context: Context, broken: Clone) -> list[str]:
     return [f"{clone.name}: put the settings back that hold its pin", *change.unfinished]
 
 
-def repair_wrapper(context: Context, broken: Clone) -> list[str]:
-    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
+def repair_wrapper(context: Context, facts: Facts) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         stage_wrapper(change, clone)
         change.commit(change.registry)
     return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
 
 
-def end_server(context: Context, broken: Clone, force: bool) -> list[str]:
-    with begin_clone_change(context, "doctor --fix", broken.name) as (_, clone):
-        return stop_server(clone, "doctor --fix", force)
+def end_server(context: Context, facts: Facts) -> list[str]:
+    """Ends the servers in a clone's background; with `--force` also those that sessions have joined."""
+    with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
+        return stop_server(clone, "doctor --fix", facts.force)
 
 
-def remove_unused_runtimes(context: Context, broken: Clone) -> list[str]:
-    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
+def remove_unused_runtimes(context: Context, facts: Facts) -> list[str]:
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         unused = unused_runtimes(clone)
         change.extend_plan(to_delete=unused)
         change.commit(change.registry)
     return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.unfinished]
 
 
-def repair_runtime(context: Context, broken: Clone) -> list[str]:
+def repair_runtime(context: Context, facts: Facts) -> list[str]:
     """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it."""
-    with begin_clone_change(context, "doctor --fix", broken.name) as (change, clone):
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         if manifest_of(clone.runtime.path) is None:
             raise MirrorError(f"there is no record of the files of '{clone.name}'", f"codex-mirror update {clone.name}")
         files = {
@@ -6226,33 +6043,26 @@ def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, pack
         first = first or temporary
 
 
-def repair_mirror_home(context: Context, house: MirrorHomeState) -> list[str]:
-    """Puts right what belongs to no single clone; what was done, in words."""
+def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
+    """Finishes what was left unfinished, makes the mirror home private, and takes away what belongs to nobody; clones
+    that the registry doesn't know come back into it."""
     done, places = [], context.places
-    if isinstance(house.broken, RegistryError):
-        done.append(rebuild_registry(context))
-    elif house.broken:
-        raise house.broken
-    if house.bad_rows:
-        done += repair_rows(context)
-    if house.unsettled or house.leftovers or house.open_to_others or house.orphans or house.orphan_wrappers:
-        with begin_change(context, "doctor --fix") as change:
-            done += [f"made {places.mirror_home} private"] if house.open_to_others else []
-            fresh = inspect_mirror_home(context, alone=True)
-            for path in fresh.leftovers:
-                discard(path)
-            adopted = adopt_clones(change, fresh.orphans)
-            strays = inspect_mirror_home(context, alone=True).orphan_wrappers
-            for path in strays:
-                remove_file(path)
-            removed = dict.fromkeys((*house.leftovers, *fresh.leftovers, *strays))
-            done += [f"removed {path}" for path in removed] + adopted
-        done += [f"finished or cleared {path}" for path in house.unsettled if not kind_of(path)]
-    return done
+    with begin_change(context, "doctor --fix") as change:
+        done += [f"made {places.mirror_home} private"] if facts.open_to_others else []
+        fresh = inspect_mirror_home(context, alone=True)
+        for path in fresh.leftovers:
+            discard(path)
+        adopted = adopt_clones(change, fresh.orphans)
+        strays = inspect_mirror_home(context, alone=True).orphan_wrappers
+        for path in strays:
+            remove_file(path)
+        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *strays))
+        done += [f"removed {path}" for path in removed] + adopted
+    return done + [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
 
 
-def repair_rows(context: Context) -> list[str]:
-    """Puts the clones' own rows in the place of broken ones with the same id; what was done, in words."""
+def repair_rows(context: Context, facts: Facts) -> list[str]:
+    """Puts the clones' own rows in the place of broken ones with the same id."""
     with begin_change(context, "doctor --fix") as change:
         taken = {clone.id for clone in change.registry.clones}
         mends = {clone.id: clone for clone in recovered_registry(context.places).clones if clone.id not in taken}
@@ -6280,7 +6090,7 @@ def adopt_clones(change: Change, bases: Sequence[str]) -> list[str]:
     return done
 
 
-def rebuild_registry(context: Context) -> str:
+def rebuild_registry(context: Context, facts: Facts) -> list[str]:
     """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one.
 
     Where it doesn't show which change was the last, a journal can't be settled: it is set aside, what it made stays."""
@@ -6300,7 +6110,7 @@ def rebuild_registry(context: Context) -> str:
             os.rename(path, aside)
         write_registry(places, registry, keep_previous=False)
     kept = f"; the broken one is {aside}" if kind_of(aside) else ""
-    return f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}"
+    return [f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}"]
 
 
 def recovered_registry(places: Places) -> Registry:
@@ -6333,6 +6143,155 @@ def rows_in_clones(places: Places) -> dict[str, Any]:
         if base_in_root(text_in(row, "rootPath")) == base:
             found[text_in(row, "id")] = row
     return found
+
+
+# --- Diagnosis ------------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """One thing that may be wrong, with a clone or with the mirror home: the evidence and the advice name facts in
+    braces, and nothing is wrong where one in the evidence is empty; each item of a fact `each_…` is a problem of its
+    own. The repair is what `doctor --fix` does, which says in words what it has done."""
+
+    id: str
+    severity: str
+    evidence: str
+    advice: str
+    repair: Callable[[Context, Facts], list[str]] | None = None
+
+
+FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
+FINDINGS: Mapping[str, tuple[Finding, ...]] = {
+    "clone": (
+        Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back in its place"),
+        Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
+        Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
+        Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_recorded}",
+                FIX, repair_runtime),
+        Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_unrecorded}",
+                UPDATE, repair_runtime),
+        Finding("runtime-damaged", "error", "its Codex differs from what was pinned: {damaged}",
+                "codex-mirror doctor {name} --deep --fix", repair_runtime),
+        Finding("runtime-version", "error", "its Codex is {other_version}, but {pinned} was pinned", UPDATE),
+        Finding("wrapper", "error", "its command {missing_wrapper} is missing", FIX, repair_wrapper),
+        Finding("wrapper", "error", "{foreign_wrapper} isn't its command, but somebody else's",
+                "move that file away, then " + FIX),
+        Finding("wrapper", "error", "its command {edited_wrapper} was edited, so it is neither used nor replaced",
+                "move that file away, then " + FIX),
+        Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
+        Finding("start", "error", "its Codex doesn't start well: {failure_of_codex}",
+                "codex-mirror run {name} -- login status"),
+        Finding("start", "error", "its Codex doesn't start well: {failure_of_node}", "install Node, or " + UPDATE),
+        Finding("wrapper-outdated", "warning", "its command is not up to date: {outdated_wrapper}",
+                FIX, repair_wrapper),
+        Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_on_path}, which comes first on PATH",
+                "codex-mirror rename {name} {name}-2, or put {bin_dir} first on PATH"),
+        Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_off_path}, which comes first on PATH",
+                "{path_setup}"),
+        Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
+        Finding("pin-loose", "warning", "its Codex may update itself, going by: {loose}", FIX, repair_pin),
+        Finding("server-running", "warning",
+                "in its background there is a Codex that isn't pinned, and that sessions join: {servers}",
+                FIX, end_server),
+        Finding("same-account", "warning",
+                "same account as {twins}: refresh tokens are single-use, so one login may end the other",
+                "codex-mirror login {name}, with another account"),
+        Finding("account-changed", "warning", "{account_change}", "codex-mirror login {name}, if that is wrong"),
+        Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
+        Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
+                FIX, remove_unused_runtimes),
+        Finding("login-override", "info", "hidden from it, since it would change the login: {overrides}",
+                "unset it, unless another program needs it"),
+        Finding("path", "info", "{off_path}", "{path_setup}"),
+        Finding("newer-codex", "info", "{pinned} → {newer} available", UPDATE),
+    ),
+    "mirror home": (
+        Finding("registry", "error", "{broken_registry}", FIX_HOME, rebuild_registry),
+        Finding("registry", "error", "{refusal[0]}", "{refusal[1]}"),
+        Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}", repair_rows),
+        Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
+        Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
+        Finding("leftovers", "warning", "left by a change that was killed: {leftovers}", FIX_HOME, repair_mirror_home),
+        Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
+                FIX_HOME, repair_mirror_home),
+        Finding("orphan-clone", "warning", "clones that can't be taken into the registry as they lie there: {astray}",
+                "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login"),
+        Finding("orphan-wrapper", "warning", "commands of clones that aren't there: {orphan_wrappers}",
+                FIX_HOME, repair_mirror_home),
+        Finding("orphan-wrapper", "warning",
+                "commands that lead to no clone, and are left as they are: {kept_wrappers}",
+                "mount the clone's disk; or remove them by hand"),
+        Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",
+                FIX_HOME, repair_mirror_home),
+        Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",
+                "remove them by hand when it isn't running"),
+        Finding("path", "info", "{each_off_path[0]}", "{each_off_path[1]}"),
+    ),
+}  # fmt: skip
+SEVERITIES = ("error", "warning", "info")
+
+
+def diagnose(facts: Facts) -> tuple[Problem, ...]:
+    """What is wrong, worst first."""
+    problems = (problem for finding in FINDINGS[facts.kind] for problem in problems_of(finding, facts))
+    return tuple(sorted(problems, key=lambda problem: SEVERITIES.index(problem.severity)))
+
+
+def problems_of(finding: Finding, facts: Facts) -> Iterator[Problem]:
+    """The problems that one finding is with these facts: none, one, or as many as an `each_…` fact has items."""
+    several = re.findall(r"\{(each_\w+)", finding.evidence)
+    for item in getattr(facts, several[0]) if several else [None]:
+        items = dict.fromkeys(several, item)
+        if what := in_words(finding.evidence, facts, items, is_needed=True):
+            yield Problem(finding.id, finding.severity, what, in_words(finding.advice, facts, items))
+
+
+def in_words(text: str, facts: Facts, items: Mapping[str, Any], is_needed: bool = False) -> str:
+    """The text with the facts that it names; where each is needed and one is empty, nothing."""
+    named = {name: items[name] if name in items else getattr(facts, name) for name in re.findall(r"\{(\w+)", text)}
+    shown = {name: short_list(value) if isinstance(value, list) else value or "" for name, value in named.items()}
+    fields = (field.format_map(shown) for field in re.findall(r"\{[^}]+\}", text))
+    return "" if is_needed and not all(fields) else text.format_map(shown)
+
+
+def health_of(facts: Facts) -> Health:
+    clone = facts.clone
+    return Health(
+        clone.name,
+        auth_status_of(facts),
+        not (facts.read_only or facts.absent),
+        clone.runtime.path,
+        clone.wrapper,
+        facts.account,
+        diagnose(facts),
+    )
+
+
+def repair(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
+    """Puts right what was found and can be, each on its own: what was done, or why it wasn't, with the exit code."""
+    facts.force = force
+    found = (one.repair for one in FINDINGS[facts.kind] if one.repair and any(problems_of(one, facts)))
+    notes: list[tuple[str, int]] = []
+    for needed in dict.fromkeys(found):
+        try:
+            notes += [(note, DONE) for note in needed(context, facts)]
+        except (MirrorError, OSError) as error:
+            notes.append((error_line_with_hint(error), error.code if isinstance(error, MirrorError) else FAILED))
+    return notes
+
+
+def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
+    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
+    facts: list[Facts] = []
+    for _ in range(3 if clones else 0):
+        around = inspection_context(registry, installed_without_starting(context.env), deep)
+        facts = inspect_clones(clones, around, context)
+        registry = read_registry(context.places)
+        now = {clone.id: clone for clone in registry.clones}
+        clones = [now[clone.id] for clone in clones if clone.id in now]
+        if [one.clone for one in facts] == clones:
+            break
+    return [one for one in facts if one.clone in clones]
 
 
 # --- Reports --------------------------------------------------------------------------------------
@@ -7058,28 +7017,24 @@ def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
 
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:
-    """Examines all clones, or one, and the household; with `fix` mends what it can and looks again."""
-    house = inspect_mirror_home(context)
-    notes: list[str] = []
-    codes: list[int] = []
+    """Examines all clones, or one, and the mirror home; with `fix` repairs what it can and looks again."""
+    home = inspect_mirror_home(context)
+    done: list[tuple[str, int]] = []
     if fix and not name:
-        notes += attempt_repair(partial(repair_mirror_home, context, house), codes)
-        house = inspect_mirror_home(context)
-    if house.broken and name:
-        raise house.broken
-    registry = Registry() if house.broken else read_registry(context.places)
+        done += repair(context, home)
+        home = inspect_mirror_home(context)
+    if home.broken and name:
+        raise home.broken
+    registry = Registry() if home.broken else read_registry(context.places)
     clones = [clone_named(registry, name)] if name else list(registry.clones)
     facts = inspect_unchanged(clones, registry, context, deep)
     if fix and facts:
-        for one in facts:
-            for mend in repairs_for(one, force):
-                notes += attempt_repair(partial(mend, context, one.clone), codes)
+        done += [note for one in facts for note in repair(context, one, force)]
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
         facts = inspect_unchanged([clone for clone in registry.clones if clone.id in ids], registry, context, deep)
-    healths = [health_of(one, context.places) for one in facts]
-    state = () if name else diagnose_mirror_home(house, context.places)
-    outcome = report_of_doctor(healths, state, notes)
-    return outcome._replace(code=BUSY) if BUSY in codes else outcome
+    problems = () if name else diagnose(home)
+    outcome = report_of_doctor(list(map(health_of, facts)), problems, [note for note, _ in done])
+    return outcome._replace(code=BUSY) if any(code == BUSY for _, code in done) else outcome
 
 
 def show_usage(context: Context, *, name: str = "") -> Outcome:
@@ -9467,7 +9422,7 @@ def check_health(clones: Sequence[Clone], around: InspectionContext, world: Worl
     for clone in clones:
         with contextlib.suppress(OSError, MirrorError):
             [facts] = inspect_clones([clone], around, world.context)
-            world.post(partial(learned, clone_id=clone.id, health=health_of(facts, world.context.places)))
+            world.post(partial(learned, clone_id=clone.id, health=health_of(facts)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def planned(left: Picture) -> dict[str, str]:
     if "m/journal.json" not in left:
         return {}
     plan = json.loads(left["m/journal.json"].content)
-    roles = {"parent": plan["parents"], "made": plan["made"], "doomed": plan["doomed"]}
+    roles = {"parent": plan["parents"], "made": plan["made"], "to delete": plan["to_delete"]}
     roles["target"] = [target for _, target, *_ in plan["staged"]]
     paths = {path: role for role, paths in roles.items() for path in paths}
     ours = re.compile(rf"/\.codex-mirror/|{plan['id']}[^/]*$")

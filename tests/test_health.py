@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,37 +28,29 @@ from rooms import (
 )
 
 FINE = {
-    "strange": "",
+    **dict.fromkeys(
+        ("missing", "damaged", "absent", "open_to_others", "read_only", "loose", "overrides", "servers", "unused"), ()
+    ),
+    **dict.fromkeys(("strange", "shadow", "newer"), ""),
     "recorded": True,
-    "missing": (),
-    "damaged": (),
-    "package_version": "0.169.0",
-    "absent": (),
-    "open_to_others": (),
-    "read_only": (),
-    "wrapper": "ok",
-    "shadow": "",
     "on_path": True,
+    "package_version": "0.169.0",
+    "wrapper": "ok",
     "status": cm.CapturedOutput(1, b"", b"Not logged in\n"),
     "account": cm.Account("none"),
-    "loose": (),
-    "servers": (),
-    "overrides": (),
-    "unused": (),
-    "twins": (),
-    "newer": "",
+    "twins": [],
 }
 
 
 def facts(home: Home, **changes: Any) -> Any:
     """The facts about a clone with which nothing is wrong, but for these."""
-    clone = clone_like(home, account=changes.pop("noted", None))
-    return cm.Facts(**{"clone": clone, **FINE, **changes})
+    clone = changes.pop("clone", None) or clone_like(home, account=changes.pop("noted", None))
+    return cm.Facts("clone", caller_in(home), **{"clone": clone, **FINE, **changes})
 
 
 def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
-    assert cm.diagnose(facts(home), places_of(home)) == ()
-    assert cm.health_of(facts(home), places_of(home)).ok and cm.health_of(facts(home), places_of(home)).writable
+    assert cm.diagnose(facts(home)) == ()
+    assert cm.health_of(facts(home)).ok and cm.health_of(facts(home)).writable
 
 
 ERROR, WARNING, INFO = "error", "warning", "info"
@@ -65,13 +58,13 @@ ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgp
 LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
-    ({"missing": ("/r/a",)}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
-    ({"servers": ("server 0.171.0 (pid 7)",)}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
-    ({"missing": tuple("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
-    ({"damaged": ("/r/a",)}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),
+    ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
+    ({"missing": ["/r/a"]}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
+    ({"missing": list("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
+    ({"damaged": ["/r/a"]}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),
     ({"package_version": "0.170.0"}, "runtime-version", ERROR, "its Codex is 0.170.0, but 0.169.0 was pinned"),
-    ({"absent": ("/h",)}, "directory-missing", ERROR, "/h"),
-    ({"read_only": ("/h",)}, "directory-read-only", ERROR, "/h"),
+    ({"absent": ["/h"]}, "directory-missing", ERROR, "/h"),
+    ({"read_only": ["/h"]}, "directory-read-only", ERROR, "/h"),
     ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
     ({"wrapper": "foreign"}, "wrapper", ERROR, "somebody else's"),
     ({"wrapper": "not executable"}, "wrapper", ERROR, "can't be executed"),
@@ -84,12 +77,12 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
     ({"wrapper": "edited"}, "wrapper", ERROR, "was edited"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
-    ({"open_to_others": ("/h",)}, "directory-open", WARNING, "others may look into it: /h"),
-    ({"loose": ("features.daemon_auto_start",)}, "pin-loose", WARNING, "features.daemon_auto_start"),
-    ({"twins": ("play", "other"), "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'play', 'other': refresh"),
+    ({"open_to_others": ["/h"]}, "directory-open", WARNING, "others may look into it: /h"),
+    ({"loose": ["features.daemon_auto_start"]}, "pin-loose", WARNING, "features.daemon_auto_start"),
+    ({"twins": ["'a'", "'b'"], "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'a', 'b': refresh tokens"),
     ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro, w), and was a@b.c"),
-    ({"unused": ("/r/old",)}, "runtime-unused", INFO, "/r/old"),
-    ({"overrides": ("CODEX_API_KEY",)}, "login-override", INFO, "CODEX_API_KEY"),
+    ({"unused": ["/r/old"]}, "runtime-unused", INFO, "/r/old"),
+    ({"overrides": ["CODEX_API_KEY"]}, "login-override", INFO, "CODEX_API_KEY"),
     ({"on_path": False}, "path", INFO, "bin is not on PATH"),
     ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
 ]  # fmt: skip
@@ -99,14 +92,15 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ("change", "id", "severity", "says"), JUDGEMENTS, ids=[f"{row[1]} {next(iter(row[0]))}" for row in JUDGEMENTS]
 )
 def test_a_fact_is_judged_by_itself(home: Home, change: dict[str, Any], id: str, severity: str, says: str) -> None:
-    [problem] = cm.diagnose(facts(home, **change), places_of(home))
+    [problem] = cm.diagnose(facts(home, **change))
     assert (problem.id, problem.severity) == (id, severity) and says in problem.what
     assert "{" not in problem.fix and "\n" not in problem.what
-    assert cm.health_of(facts(home, **change), places_of(home)).ok == (severity != ERROR)
+    assert cm.health_of(facts(home, **change)).ok == (severity != ERROR)
 
 
 def test_every_finding_has_its_line_here() -> None:
-    assert {finding.id for finding in cm.FINDINGS} == {row[1] for row in JUDGEMENTS}
+    assert {finding.id for finding in cm.FINDINGS["clone"]} == {row[1] for row in JUDGEMENTS}
+    assert {finding.id for finding in cm.FINDINGS["mirror home"]} == {row[1] for row in HOUSES}
 
 
 NO_JUDGEMENTS: list[dict[str, Any]] = [
@@ -122,7 +116,7 @@ NO_JUDGEMENTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", NO_JUDGEMENTS, ids=[str(list(row)) for row in NO_JUDGEMENTS])
 def test_some_facts_are_no_problem(home: Home, change: dict[str, Any]) -> None:
-    assert cm.diagnose(facts(home, **change), places_of(home)) == ()
+    assert cm.diagnose(facts(home, **change)) == ()
 
 
 def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
@@ -130,21 +124,21 @@ def test_where_only_node_is_missing_the_advice_is_node(home: Home) -> None:
     script = clone._replace(runtime=clone.runtime._replace(kind="npm-package"))
     for code, advice in ((127, "install Node, or codex-mirror update work"), (1, "codex-mirror run work -- login")):
         failed = cm.CapturedOutput(code, b"", b"node: not found\n")
-        [problem] = cm.diagnose(facts(home, status=failed)._replace(clone=script), places_of(home))
+        [problem] = cm.diagnose(facts(home, status=failed, clone=script))
         assert problem.id == "start" and problem.fix.startswith(advice)
 
 
 def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> None:
     failed = cm.CapturedOutput(1, b"", b"a part of this clone is missing")
-    for change in ({"missing": ("/r",)}, {"absent": ("/h",)}):
-        assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change), places_of(home))] == [
+    for change in ({"missing": ["/r"]}, {"absent": ["/h"]}):
+        assert [problem.id for problem in cm.diagnose(facts(home, status=failed, **change))] == [
             "runtime-incomplete" if "missing" in change else "directory-missing"
         ]
 
 
 def test_the_worst_comes_first(home: Home) -> None:
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key != "status"}
-    severities = [problem.severity for problem in cm.diagnose(facts(home, **everything), places_of(home))]
+    severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
 
 
@@ -173,41 +167,58 @@ def test_whether_it_is_logged_in_is_what_codex_says_and_the_file_shows(
     assert cm.auth_status_of(facts(home, status=status, account=account)) == answer
 
 
-# --- the household ---
+# --- the mirror home ---
 
-QUIET = cm.MirrorHomeState(None, (), (), (), (), (), (), (), False, ("", ""), ())
+QUIET = {
+    **dict.fromkeys((*cm.FACTS_OF_WRITERS, "legacy_leftovers"), ()),
+    "found": (cm.Registry(), None),
+    "open_to_others": [],
+    "unwritable": ("", ""),
+    "each_off_path": [],
+}
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"broken": REGISTRY_BROKEN}, "registry", ERROR, "is empty"),
+    ({"found": (cm.Registry(), REGISTRY_BROKEN)}, "registry", ERROR, "is empty"),
     (
-        {"broken": cm.MirrorError("/m belongs to another user", "set CODEX_MIRROR_HOME")},
+        {"found": (cm.Registry(), cm.MirrorError("/m belongs to another user", "set CODEX_MIRROR_HOME"))},
         "registry",
         ERROR,
         "another user",
     ),
-    ({"bad_rows": (cm.BadRow({"name": "x"}, "its id is not one"),)}, "registry-row", ERROR, "'x' is broken: its id"),
-    ({"bad_rows": (cm.BadRow(7, "it is not an object"),)}, "registry-row", ERROR, "it is not an object"),
-    ({"unsettled": ("/m/journal.json",)}, "unsettled", WARNING, "/m/journal.json"),
-    ({"leftovers": ("/m/scratch-abcdef12",)}, "leftovers", WARNING, "scratch-abcdef12"),
-    ({"orphans": ("/m/clones/x/.codex-mirror",)}, "orphan-clone", WARNING, "clones/x"),
-    ({"astray": ("/m/clones/x/.codex-mirror (why)",)}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
-    ({"orphan_wrappers": ("/b/x",)}, "orphan-wrapper", WARNING, "/b/x"),
-    ({"open_to_others": True}, "mirror-home-open", WARNING, "others may look into it"),
+    (
+        {"found": (cm.Registry((cm.BadRow({"name": "x"}, "its id is not one"),)), None)},
+        "registry-row",
+        ERROR,
+        "'x' is broken: its id",
+    ),
+    (
+        {"found": (cm.Registry((cm.BadRow(7, "it is not an object"),)), None)},
+        "registry-row",
+        ERROR,
+        "it is not an object",
+    ),
+    ({"unsettled": ["/m/journal.json"]}, "unsettled", WARNING, "/m/journal.json"),
+    ({"leftovers": ["/m/scratch-abcdef12"]}, "leftovers", WARNING, "scratch-abcdef12"),
+    ({"orphans": ["/m/clones/x/.codex-mirror"]}, "orphan-clone", WARNING, "clones/x"),
+    ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
+    ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
+    ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
+    ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "others may look into it"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
-    ({"legacy_leftovers": ("/m/registry.json.lock",)}, "legacy-leftovers", INFO, "registry.json.lock"),
-    ({"off_path": ("/b",)}, "path", INFO, "/b is not on PATH"),
+    ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
+    ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
 ]
 
 
 @pytest.mark.parametrize(
     ("change", "id", "severity", "says"), HOUSES, ids=[f"{row[1]} {number}" for number, row in enumerate(HOUSES)]
 )
-def test_a_fact_about_the_household_is_judged_by_itself(
+def test_a_fact_about_the_mirror_home_is_judged_by_itself(
     home: Home, change: dict[str, Any], id: str, severity: str, says: str
 ) -> None:
-    [problem] = cm.diagnose_mirror_home(QUIET._replace(**change), places_of(home))
+    [problem] = cm.diagnose(cm.Facts("mirror home", caller_in(home), **{**QUIET, **change}))
     assert (problem.id, problem.severity) == (id, severity) and says in problem.what and problem.fix
-    assert cm.diagnose_mirror_home(QUIET, places_of(home)) == ()
+    assert cm.diagnose(cm.Facts("mirror home", caller_in(home), **QUIET)) == ()
 
 
 def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
@@ -221,7 +232,7 @@ def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
         cm.remove_clone(caller_in(home), "work")
     assert (refused.value.hint, refused.value.code, tree(home.mirror)) == (again, cm.FAILED, before)
     house = cm.inspect_mirror_home(caller_in(home))
-    [problem] = [one for one in cm.diagnose_mirror_home(house, places_of(home)) if one.severity == "error"]
+    [problem] = [one for one in cm.diagnose(house) if one.severity == "error"]
     assert (problem.id, problem.fix) == ("mirror-home-read-only", again)
 
 
@@ -252,6 +263,24 @@ def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
     error = OSError(number, os.strerror(number), path)
     assert cm.error_line(error) == says and way_out in cm.hint_for(error)
     assert cm.hint_for(error).endswith("codex-mirror doctor shows what is left to mend")
+
+
+def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
+    (home.mirror / "scratch-abcdef12").mkdir(parents=True)
+    with cm.hold_lock(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
+        assert not cm.inspect_mirror_home(caller_in(home)).leftovers
+        assert cm.inspect_mirror_home(caller_in(home), alone=True).leftovers
+    assert cm.inspect_mirror_home(caller_in(home)).leftovers
+    os.unlink(cm.lock_file(places_of(home)))
+    os.mkfifo(cm.lock_file(places_of(home)))
+    assert cm.inspect_mirror_home(caller_in(home)).leftovers
+
+
+def test_every_fact_that_a_finding_names_is_in_its_table() -> None:
+    for kind, findings in cm.FINDINGS.items():
+        named = {name for one in findings for name in re.findall(r"\{(\w+)", one.evidence + one.advice)}
+        assert named <= cm.FACTS[kind].keys(), kind
+        assert [one.severity for one in findings] == sorted((one.severity for one in findings), key=cm.SEVERITIES.index)
 
 
 # --- real facts ---

@@ -253,7 +253,8 @@ def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, 
     write_journal(home, plan_of(clone, made=(str(base),)))
     (home.mirror / "registry.json").write_bytes(b"")
     (home.mirror / "registry.json.previous").unlink(missing_ok=True)
-    assert "rebuilt the registry with 1 clone;" in cm.rebuild_registry(caller_in(home))
+    [done] = cm.rebuild_registry(caller_in(home), cm.inspect_mirror_home(caller_in(home)))
+    assert "rebuilt the registry with 1 clone;" in done
     with cm.begin_change(caller_in(home), "next"):
         pass
     assert login.read_text() == "a login" and clone_in(home, "work").id == clone.id
@@ -263,9 +264,10 @@ def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, 
 def test_a_registry_is_rebuilt_under_the_lock(home: Home, clone: Any) -> None:
     (home.mirror / "registry.json").write_bytes(b"")
     impatient = caller_in(home, {"CODEX_MIRROR_LOCK_TIMEOUT": "0"})
+    facts = cm.inspect_mirror_home(impatient)
     with cm.hold_lock(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
         with pytest.raises(cm.MirrorError, match="'another'") as caught:
-            cm.rebuild_registry(impatient)
+            cm.rebuild_registry(impatient, facts)
         assert caught.value.code == cm.BUSY
 
 
@@ -281,7 +283,7 @@ def test_a_directory_in_the_way_of_logins_alone_is_told_by_doctor_and_blocks_not
 ) -> None:
     (home.mirror / "login.lock").mkdir()
     house = cm.inspect_mirror_home(caller_in(home))
-    assert "login.lock is in the way" in str(cm.diagnose_mirror_home(house, places_of(home)))
+    assert "login.lock is in the way" in str(cm.diagnose(house))
     cm.remove_clone(caller_in(home), "work")
 
 
@@ -294,7 +296,7 @@ def test_a_directory_in_the_way_is_named_before_anything_is_tried(home: Home, cl
         cm.remove_clone(caller_in(home), "work")
     assert caught.value.hint == "move it away" and tree(home.base) == before
     house = cm.inspect_mirror_home(caller_in(home))
-    assert f"{name} is in the way" in str(cm.diagnose_mirror_home(house, places_of(home)))
+    assert f"{name} is in the way" in str(cm.diagnose(house))
 
 
 NO_PLANS: list[bytes] = [
