@@ -4022,45 +4022,34 @@ def refuse_changed_file(path: str, before: Identity | None) -> None:
 
 
 # --- Settings -------------------------------------------------------------------------------------
-
-
-CONFIG_LIMIT = 4 << 20
-
-
+CONFIG_LIMIT = 1 << 20  # Linear as the reading is, megabytes of settings are nobody's.
 UPDATE_PROMPT = "check_for_update_on_startup"
-
-
 PIN_SETTINGS = {
     UPDATE_PROMPT: "false",
     "cli_auth_credentials_store": '"file"',
     "mcp_oauth_credentials_store": '"file"',
 }
-
-
 PIN_FEATURE = "daemon_auto_start"
-
-
 PIN_COMMENT = """\
 # Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
 # server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
 """
-
-
 NEW_CONFIG = (
     PIN_COMMENT
     + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
     + f"\n[features]\n{PIN_FEATURE} = false\n"
 )
-
-
 UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
-
-
 FOREIGN_PLACES = ("sqlite_home", "log_dir")
-
-
-# The parts of a TOML text in which a bracket, a `=` or a line's end means nothing.
-TOML_OPAQUE = r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*'''
+# The texts of TOML, up to five quotes at their end, and what is one more word that means nothing: a comment. One that
+# isn't closed reaches to the end, so that nothing is looked at twice.
+TOML_TEXT = (
+    r'''"""(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z)|\'{3}.*?(?:\'{3,5}|\Z)'''
+    r"""|"(?:\\[^\n]|[^"\\\n])*(?:"|\\?(?=\n|\Z))|'[^'\n]*'?"""
+)
+TOML_OPAQUE = rf"{TOML_TEXT}|#[^\n]*"
+TOML_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b"}
+NAME_LIMIT = 1000
 
 
 class ConfigStatement(NamedTuple):
@@ -4089,16 +4078,21 @@ def config_text(codex_home: str) -> str:
 @lru_cache(maxsize=8)
 def config_values(config: str) -> Mapping[str, str]:
     """The values in a config.toml, as written, by `key` or `table.key`, also those inside `{}`; doctor asks for them
-    twice. `tomllib` came with 3.11."""
+    twice. Names that nobody gives, too long or too deep, are left out."""
     settings: dict[str, str] = {}
     for setting in config_statements(config):
-        if setting.key:
-            name = ".".join((*setting.table, *setting.key))
+        if setting.key and (name := dotted_name((*setting.table, *setting.key))):
             settings[name] = setting.value
             if setting.value.startswith("{"):
-                parts = (part.partition("=") for part in setting.value.strip("{} ").split(","))
-                settings |= {".".join((name, *key_parts(key))): value.strip() for key, _, value in parts}
+                with contextlib.suppress(MirrorError):
+                    leaves = plain_values((*setting.table, *setting.key), setting.value)
+                    settings |= {inner: value for path, value in leaves if (inner := dotted_name(path)) != name}
     return settings
+
+
+def dotted_name(path: Sequence[str]) -> str:
+    """The name of a setting; nothing where it is too long to be one."""
+    return ".".join(path) if sum(map(len, path)) <= NAME_LIMIT else ""
 
 
 def config_statements(config: str) -> Iterator[ConfigStatement]:
@@ -4126,16 +4120,90 @@ def config_statements(config: str) -> Iterator[ConfigStatement]:
 
 
 def key_parts(text: str) -> tuple[str, ...]:
-    """The parts of a dotted key, without quotes and escapes."""
-    parts = re.findall(r"""(?s)"((?:\\.|[^"\\])*)"|'([^']*)'|([^\s."']+)""", text)
-    return tuple(unescape_toml(quoted) if quoted else literal or bare for quoted, literal, bare in parts)
+    """The parts of a dotted key, without quotes and escapes; no more than mean something."""
+    found = re.finditer(r"""(?s)"((?:\\.|[^"\\])*)(?:"|\\?\Z)|'([^']*)'?|([^\s."']+)""", text)
+    parts = [part for part, _ in zip(found, range(DEPTH_LIMIT + 1), strict=False)]
+    return tuple(unescape_toml(part[1]) if part[1] is not None else part[2] or part[3] or "" for part in parts)
+
+
+def plain_values(path: tuple[str, ...], value: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The plain values in a TOML value, as written, each with its path; those of a list have the list's. Raises
+    MirrorError when they lie too deep."""
+    text = re.sub(TOML_OPAQUE, lambda part: "" if part[0][0] == "#" else part[0], value, flags=re.DOTALL)
+    here, start = path, 0
+    around: list[tuple[str, tuple[str, ...]]] = []
+    for token in re.finditer(rf"{TOML_TEXT}|[\[\]{{}},=]", text, flags=re.DOTALL):
+        if (mark := token[0]) not in "[]{},=":
+            continue
+        plain, start = text[start : token.start()].strip(), token.end()
+        if mark == "=" and around and around[-1][0] == "{":
+            here = (*around[-1][1], *key_parts(plain))
+        elif mark in "[{":
+            around.append((mark, here))
+            if max(len(around), len(here)) > DEPTH_LIMIT:
+                raise MirrorError(f"the settings lie more than {DEPTH_LIMIT} deep in each other", DONT_USE, REFUSED)
+        elif mark != "=":
+            if plain:
+                yield here, plain
+            if mark != "," and around:
+                around.pop()
+            here = around[-1][1] if around else path
+    if plain := text[start:].strip():
+        yield here, plain
+
+
+def plain_text(value: str) -> str:
+    """What a TOML value as written says: a text without its quotes and escapes, everything else as it is."""
+    if value[:1] not in ("'", '"'):
+        return value
+    quotes = 3 if value[:3] in ("'''", '"""') and len(value) >= 6 else 1
+    inner = value[quotes : len(value) - quotes]
+    if quotes == 3:
+        inner = re.sub(r"\A\r?\n", "", inner)
+    return unescape_toml(inner) if value[0] == '"' else inner
 
 
 def unescape_toml(text: str) -> str:
+    """A basic text of TOML 1.1 with its escapes resolved; one that is none stays as it is."""
+
+    def resolved(match: re.Match[str]) -> str:
+        if match[1] or match[2]:
+            code = int(match[1] or match[2], 16)
+            return chr(code) if code < 0x110000 else match[0]
+        return "" if match[3][0] in " \t\r\n" else TOML_ESCAPES.get(match[3], match[3])
+
+    return re.sub(r"(?s)\\(?:u([0-9a-fA-F]{4})|[Ux]([0-9a-fA-F]{8}|[0-9a-fA-F]{2})|([ \t\r]*\n\s*|.))", resolved, text)
+
+
+def setting_values(config: str) -> list[tuple[tuple[str, ...], str]]:
+    """Every plain value in a TOML text with its path: texts without quotes, everything else as written. `tomllib`
+    judges where there is one (from 3.11 on) and it can: Codex reads TOML 1.1. Raises MirrorError when they lie too
+    deep in each other."""
+    values: list[tuple[tuple[str, ...], str]] = []
+    for one in config_statements(config.removeprefix("\ufeff")):
+        path = (*(one.table[1:] if one.table[:1] == ("[[",) else one.table), *one.key)
+        if len(path) > DEPTH_LIMIT:
+            raise MirrorError(f"the settings lie more than {DEPTH_LIMIT} deep in each other", DONT_USE, REFUSED)
+        if one.key:
+            values += [(inner, plain_text(value)) for inner, value in plain_values(path, one.value)]
     try:
-        return text.encode("ascii", "backslashreplace").decode("unicode_escape")
-    except UnicodeDecodeError:
-        return text
+        import tomllib  # type: ignore[import-not-found]
+
+        return list(flat_values((), tomllib.loads(config.removeprefix("\ufeff"))))
+    except (ImportError, ValueError, RecursionError):
+        return values
+
+
+def flat_values(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The plain values in what `tomllib` read, as `plain_values` gives them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat_values((*path, key), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from flat_values(path, inner)
+    else:
+        yield path, str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def keeps_login_in_keyring(codex_home: str) -> bool:

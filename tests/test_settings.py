@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,99 @@ SETTINGS = [
 @pytest.mark.parametrize(("config", "key", "value"), SETTINGS)
 def test_a_plain_setting_is_read_as_it_is_written(config: str, key: str, value: str) -> None:
     assert cm.config_values(config).get(key, "") == value
+
+
+VALUES: list[tuple[str, list[tuple[str, str]]]] = [
+    ("", []),
+    ("a = 1 # x", [("a", "1")]),
+    ('a = "x # \\u00e4\\t\\\\ \\" y"', [("a", 'x # ä\t\\ " y')]),
+    ("a = 'x\\n'", [("a", "x\\n")]),
+    ('a = """x""""', [("a", 'x"')]),
+    ('a = """x"""""\nb = 2', [("a", 'x""'), ("b", "2")]),
+    ('a = """""""\nb = 2', [("a", '"'), ("b", "2")]),
+    ("a = '''x'''\'\nb = 2", [("a", "x'"), ("b", "2")]),
+    ("a = '''x'''\'\'\n[b]\nc = 2", [("a", "x''"), ("b.c", "2")]),
+    ('a = ["""x"""", "y"]', [("a", 'x"'), ("a", "y")]),
+    ('a = """\nx \\\n   y\n"""', [("a", "x y\n")]),
+    ("a.b.c = true", [("a.b.c", "true")]),
+    ("a = { b = { c = 1, d = [2, { e = 'f' }] }, g.h = 3 }",
+     [("a.b.c", "1"), ("a.b.d", "2"), ("a.b.d.e", "f"), ("a.g.h", "3")]),
+    ("[a]\nb = [\n  1, # one ] }\n  2,\n]\n[[c.d]]\ne = 1\n[[c.d]]\ne = 2",
+     [("a.b", "1"), ("a.b", "2"), ("c.d.e", "1"), ("c.d.e", "2")]),
+    ('[x."y.z"]\n"a b" = 1\n' + "'c.d' = {}", [("x.y.z.a b", "1")]),
+    ('\ufeffa = "b"', [("a", "b")]),
+    ('a = """x = """\nb = "[c]"', [("a", "x = "), ("b", "[c]")]),
+]  # fmt: skip
+LATER_TOML = [  # What Codex 0.171.0 reads, and no tomllib before Python 3.15.
+    ("a = {\n  b = 1, # why\n  c = 'd',\n}\n", [("a.b", "1"), ("a.c", "d")]),
+    ('a = "\\e\\x41"', [("a", "\x1bA")]),
+    ("a = { b = 1, }", [("a.b", "1")]),
+    ("a = 10:20\nb = '1'", [("a", "10:20"), ("b", "1")]),
+]
+
+
+@pytest.mark.parametrize("tomllib", [True, False], ids=["tomllib", "by hand"])
+@pytest.mark.parametrize(("config", "values"), [*VALUES, *LATER_TOML])
+def test_every_value_is_read_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, config: str, values: list[tuple[str, str]], tomllib: bool
+) -> None:
+    if not tomllib:
+        monkeypatch.setitem(sys.modules, "tomllib", None)
+    assert [(".".join(path), value) for path, value in cm.setting_values(config)] == values
+
+
+LENGTH = 1 << 18
+LONG: dict[str, str] = {
+    "lines that open a text": '\\"""\n' * (LENGTH // 5),
+    "lines that open a plain text": "'''\n" * (LENGTH // 4),
+    "a text that never ends": 'x="""' + '\\"""\n' * (LENGTH // 6) + "\\",
+    "escaped quotes": '"' + '\\"' * (LENGTH // 2),
+    "escaped quotes in a heading": '["' + '\\"' * (LENGTH // 2),
+    "brackets": "x = " + "[" * LENGTH,
+    "braces": "x = " + "{a=" * (LENGTH // 3),
+    "a key of many parts": "a." * (LENGTH // 2) + "a = 1",
+    "a long key with many values": '"' + "k" * (LENGTH // 2) + '" = {' + "a=1," * (LENGTH // 8) + "}",
+    "a long heading with many values": "[" + "k" * (LENGTH // 2) + "]\n" + "a=1\n" * (LENGTH // 8),
+    "features": "features = {" + "daemon_auto_start = " * (LENGTH // 21) + "true}",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_settings_cost_what_they_are_long(kind: str) -> None:
+    """What looks again at each character takes hours for these."""
+    config = LONG[kind]
+    began = time.process_time()
+    assert "".join(one.text for one in cm.config_statements(config)) == config
+    cm.config_values(config)
+    cm.with_pin_settings(config, True)
+    cm.with_feature_off(config.encode())
+    with contextlib.suppress(cm.MirrorError):
+        cm.setting_values(config)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "x = " + "[" * 102 + "]" * 102,
+        "x = " + "{a=" * 102 + "1" + "}" * 102,
+        "a." * 101 + "a = 1",
+        "[" + "a." * 101 + "a]",
+    ],
+)
+def test_settings_that_lie_too_deep_are_refused_in_words(config: str) -> None:
+    if config[0] == "[":
+        config += "\nb = 1"
+    with pytest.raises(cm.MirrorError, match="more than 100 deep") as caught:
+        cm.setting_values(config)
+    assert caught.value.code == cm.REFUSED
+
+
+def test_a_file_of_more_than_a_megabyte_is_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("#" * (1 + (1 << 20)))
+    assert cm.config_text(str(tmp_path)) == ""
+    with pytest.raises(OSError, match="is larger than 1 MB"):
+        cm.read_config(str(tmp_path))
 
 
 KEYRINGS = [
