@@ -6813,8 +6813,11 @@ def which(context: Context, *, directory: str = "") -> Outcome:
 def shim_install(context: Context, *, shell: str = "") -> Outcome:
     directory, shell = checked_bin_dir(shim_directory(context.places), context.places), shell or shell_of(context.env)
     with begin_change(context, "shim install") as change:
-        make_directories(directory)
-        write_whole(os.path.join(directory, "codex"), shim_text(change.registry, context.places), 0o755)
+        change.make_room(directory, 0o700)
+        shim = os.path.join(directory, "codex")
+        change.extend_plan(made=[staged_name(shim, change.id)])
+        write_new(staged_name(shim, change.id), shim_text(change.registry, context.places), 0o755)
+        os.replace(staged_name(shim, change.id), shim)
         change.note_done()
     paths = shim_rc_files(shell, context.env, context.places.user_home, os.uname().sysname)
     line = path_line(directory, shell, FRONT_LINES)

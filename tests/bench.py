@@ -343,6 +343,29 @@ def row_start(bench: Bench) -> list[Line]:
     ]
 
 
+def row_directory(bench: Bench) -> list[Line]:
+    home = bench.home_with("work")
+    for number in range(100):
+        (home.home / f"d{number}/a/b").mkdir(parents=True)
+    rows = registry(home)
+    rows["clones"][0] |= {"directories": [str(home.home / f"d{number}") for number in range(100)]}
+    (home.mirror / "registry.json").write_text(json.dumps(rows))
+    bench.do(home, "shim", "install", "--shell", "sh")
+    here = home.home / "d99/a/b"
+    inside = ("/bin/sh", "-c", f'cd {here} && exec "$0" --version')
+    floor, wrapper, shim, which = medians(
+        bench.rounds(40),
+        lambda: timed(FLOOR, home.env),
+        lambda: timed((*inside, str(home.bin / "work")), home.env),
+        lambda: timed((*inside, str(home.mirror / "shim/codex")), home.env),
+        lambda: bench.do(home, "which", str(here)),
+    )
+    return [
+        Line("directory", "the shim, 100 directories", "the wrapper", wrapper, shim, "+ 3 ms", shim - wrapper <= 3),
+        at_most("directory", "`which`, 100 directories", FLOOR_IS, floor, which, 1.3),
+    ]
+
+
 def row_crowd(bench: Bench) -> list[Line]:
     home = bench.home_with("work")
     crowd(home, 1000)
@@ -603,6 +626,7 @@ def row_growth(bench: Bench) -> list[Line]:
 ROWS: dict[str, Callable[[Bench], list[Line]]] = {
     "wrapper": row_wrapper,
     "start": row_start,
+    "directory": row_directory,
     "crowd": row_crowd,
     "first": row_first,
     "next": row_next,

@@ -170,6 +170,18 @@ def codex_home(theatre: Theatre) -> None:
     (own / "prompts" / "one.md").write_text("one\n")
 
 
+def taken_directory(theatre: Theatre) -> None:
+    """Another clone has the home directory and the default, and the shim is installed."""
+    for words in (("use", "other", "~b/h"), ("use", "--default", "other"), ("shim", "install", "--shell", "sh")):
+        plays(*words)(theatre)
+
+
+def one_clone_a_directory(theatre: Theatre) -> list[str]:
+    """The complaint that a directory has two clones, or none."""
+    having = [row["name"] for row in rows_of(theatre.home) if str(theatre.home.home) in row.get("directories", [])]
+    return [] if len(having) == 1 else [f"the directory has the clones {having}"]
+
+
 def one_live_login(theatre: Theatre) -> list[str]:
     """A login that is moved is used in one place, whatever happened."""
     places = [theatre.home.home / ".codex/auth.json", theatre.home.clone_home("new") / ".codex/auth.json"]
@@ -241,6 +253,15 @@ OPERATIONS = (
     ),
     Operation("set --unshare", ("set", "work", "--unshare", "notes", "--home", "shared"), sharing_notes, again=(0, 1)),
     Operation("set --settings-from", ("set", "work", "--settings-from", "~b/h/.codex"), codex_home),
+    Operation(
+        "set --share-settings --env",
+        ("set", "work", "--share-settings", "AGENTS.md", "--share-settings", "skills", "--env", "PROXY=x"),
+        codex_home,
+    ),
+    Operation("use", ("use", "work", "~b/h"), taken_directory, also=one_clone_a_directory),
+    Operation("use --default", ("use", "--default", "work"), taken_directory),
+    Operation("shim install", ("shim", "install", "--shell", "bash"), taken_directory),
+    Operation("shim remove", ("shim", "remove"), plays("shim", "install", "--shell", "bash")),
     Operation(
         "export",
         ("export", "work", "-o", "~b/h/work.tar.gz", "--with-login"),
@@ -361,7 +382,7 @@ def launching(now: Picture) -> tuple[object, ...]:
     return key_of({**parts, **{REGISTRY: now[REGISTRY]}}) if REGISTRY in now else ()
 
 
-OUR_BLOCK = re.compile(rb"# >>> codex-mirror PATH >>>.*?# <<< codex-mirror PATH <<<\r?\n", re.DOTALL)
+OUR_BLOCK = re.compile(rb"# >>> codex-mirror (PATH|shim) >>>.*?# <<< codex-mirror \1 <<<\r?\n", re.DOTALL)
 
 
 def lost_lines(theatre: Theatre) -> list[str]:

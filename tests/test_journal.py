@@ -436,3 +436,7 @@ def test_a_log_that_is_no_file_hinders_no_change(home: Home, clone: Any, occupy:
         change.extend_plan(clones=[clone])
         change.commit(cm.with_clone(change.registry, clone._replace(updated="2027-01-01T00:00:00.000Z")))
     assert clone_in(home, "work").updated == "2027-01-01T00:00:00.000Z"
+
+
+def test_a_plan_of_1_0_0_whose_list_has_its_old_name_is_read() -> None:
+    assert cm.plan_from(b'{"id": "abcdef12", "what": "x", "doomed": ["/a"]}').to_delete == ("/a",)
