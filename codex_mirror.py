@@ -1030,6 +1030,14 @@ def is_same_file(one: str, other: str) -> bool:
         return False
 
 
+def leads_to(path: str, file: str) -> bool:
+    """Is this what the path leads to?"""
+    try:
+        return os.path.samefile(path, file)
+    except OSError:
+        return False
+
+
 def is_same_directory(one: str, other: str) -> bool:
     """Do two names lead to one directory? A home may be reached through a link, and without it."""
     return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
@@ -1865,6 +1873,20 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
     except OSError:
         return False
     return is_codex_command(words) and (is_below(node_script_in(words), directory) or is_home_of(settings, codex_home))
+
+
+def is_codex_elsewhere(codex_home: str, pids: Collection[int]) -> bool:
+    """Does a Codex use this home that is none of these processes, as one in another container? Each holds a lock on a
+    file in it as long as it runs (Codex 0.168 to 0.171)."""
+    packs = (path for path in paths_in(os.path.join(codex_home, "tmp")) if os.path.basename(path).startswith("arg0"))
+    held = []
+    for lock in [os.path.join(aliases, ".lock") for pack in packs for aliases in paths_in(pack)]:
+        with share_lock(lock) as is_free:
+            held += [] if is_free else [lock]
+    if not held or not os.path.isdir("/proc/self"):  # Else `ps` shows all that there are.
+        return False
+    open_files = [path for pid in pids for path in paths_in(f"/proc/{pid}/fd")]
+    return not all(any(leads_to(path, lock) for path in open_files) for lock in held)
 
 
 def program_of(pid: int) -> str:
@@ -5204,10 +5226,14 @@ def background_pids(clone: Clone) -> dict[int, str]:
     return {pid: what for pid, what in pids.items() if isinstance(pid, int)}
 
 
+def codex_pids_of(clone: Clone) -> list[int]:
+    return codex_pids_in(base_of(clone), codex_home_of(clone))
+
+
 def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
     """The pids of the clone's Codex: those that someone works with, and those of the server and its updater."""
     background = background_pids(clone)
-    pids = codex_pids_in(base_of(clone), codex_home_of(clone))
+    pids = codex_pids_of(clone)
     return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
 
 
@@ -5221,12 +5247,17 @@ def servers_of(clone: Clone) -> list[str]:
 
 def refuse_running(clone: Clone, deed: str) -> None:
     """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
-    pids, _ = running_codex(clone)
+    pids, background = running_codex(clone)
+    if who := user_of_home(codex_home_of(clone), pids, background):
+        raise MirrorError(f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {deed} with --force", BUSY)
+
+
+def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = ()) -> str:
+    """Who works with a Codex home, in words, or nothing: these processes, or one that is neither of these nor of the
+    others."""
     if pids:
-        names = ", ".join(map(str, pids))
-        raise MirrorError(
-            f"Codex is running in '{clone.name}' (pid {names})", f"quit it first, or {deed} with --force", BUSY
-        )
+        return f"pid {', '.join(map(str, pids))}"
+    return "in another container" if is_codex_elsewhere(codex_home, others) else ""
 
 
 def stop_codex(clone: Clone, deed: str, force: bool) -> list[str]:
@@ -5279,17 +5310,40 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
 
 # --- Updates --------------------------------------------------------------------------------------
 
+LEGACY_ENTRIES = ("bin/codex", "package/bin/codex.js")
+LEGACY_PARTS = ("bin", "codex-path", "codex-resources", "codex-package.json", "package")
 
-def unused_runtimes(clone: Clone) -> list[str]:
-    """What lies in `runtime/` and is neither the clone's runtime, nor the one before, nor in use by a running Codex;
-    nothing while the clone's own is missing, since another may have to take its place."""
+
+def unneeded_runtimes(clone: Clone) -> list[str]:
+    """What lies in `runtime/` and is neither the clone's runtime nor the one before; nothing while the clone's own is
+    missing, since another may have to take its place."""
     if not os.path.isfile(clone.runtime.entry):
         return []
     kept = [runtime.path for runtime in runtimes_kept(clone)]
     keeps_legacy = runtimes_of(clone) in kept
     others = [path for path in paths_in(runtimes_of(clone)) if path not in kept]
-    unneeded = [path for path in others if not keeps_legacy or re.match(RUNTIME_NAME, os.path.basename(path))]
+    return [path for path in others if not keeps_legacy or re.match(RUNTIME_NAME, os.path.basename(path))]
+
+
+def unused_runtimes(clone: Clone) -> list[str]:
+    """Those of them that are as we pinned them, and that no running Codex uses."""
+    unneeded = list(filter(is_provably_pinned, unneeded_runtimes(clone)))
+    if unneeded and is_codex_elsewhere(codex_home_of(clone), codex_pids_of(clone)):
+        return []
     return [path for path in unneeded if not codex_pids_in(path, "")]
+
+
+def is_provably_pinned(path: str) -> bool:
+    """Is this a runtime with nothing in it but what we pinned, or a part of one of the earlier program, which lay in
+    `runtime/` itself and had no manifest?"""
+    directory, name = os.path.split(path)
+    if name in LEGACY_PARTS:
+        return any(os.path.isfile(os.path.join(directory, entry)) for entry in LEGACY_ENTRIES)
+    pinned = {os.path.join(path, file.path): file for file in manifest_of(path) or ()}
+    has_name = re.fullmatch(RUNTIME_NAME, name)
+    files = [file for file in files_below(path) if file != os.path.join(path, MANIFEST)] if has_name else []
+    is_unedited = all(file in pinned and looks_as_pinned(file, pinned[file]) for file in files)
+    return bool(pinned and has_name) and is_unedited
 
 
 def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
@@ -5613,8 +5667,8 @@ def import_export(context: Context, archive: BinaryIO, name: str, source: str) -
 def import_home(context: Context, name: str, source: str, luggage: ImportedHome) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
     path, home = luggage.home, os.path.realpath(luggage.home)
-    if pids := codex_pids_in(os.path.join(home, "packages"), home):
-        raise MirrorError(f"Codex is running with {home} (pid {', '.join(map(str, pids))})", "quit it first", BUSY)
+    if who := user_of_home(home, codex_pids_in(os.path.join(home, "packages"), home)):
+        raise MirrorError(f"Codex is running with {home} ({who})", "quit it first", BUSY)
     if luggage.login:
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
@@ -6452,8 +6506,10 @@ def update_text(updated: UpdateResult) -> str:
 def old_processes_text(updated: UpdateResult) -> list[str]:
     """What to know of the Codex processes that were ended, and of those that go on with the runtime of before."""
     pids = codex_pids_in(updated.before.runtime.path, "") if updated.changed else []
-    running, version = ", ".join(map(str, pids)), updated.before.runtime.version
-    stays = [f"{updated.after.name}: the running Codex (pid {running}) stays on {version}"] if pids else []
+    version = updated.before.runtime.version
+    name = updated.after.name
+    who = user_of_home(codex_home_of(updated.after), pids, codex_pids_of(updated.after)) if updated.changed else ""
+    stays = [f"{name}: the running Codex ({who}) stays on {version}"] if who else []
     return [*updated.ended, *stays]
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,10 @@ def test_every_fact_that_a_finding_names_is_in_its_table() -> None:
 # --- real facts ---
 
 
+def old_runtime(clone: Any) -> None:
+    shutil.copytree(clone.runtime.path, in_runtime(clone, "../0.1.0-abcdef12"))
+
+
 def write_older_wrapper(home: Home, clone: Any) -> None:
     body = "cm_clone='work'\nexec true\n"
     Path(clone.wrapper).write_text(cm.wrapper_head(clone.id, cm.seal_of(body.encode())) + body)
@@ -308,9 +313,9 @@ DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
     ("the updater on", lambda home, clone: Path(cm.updater_file(clone)).unlink(), "pin-loose", True),
     ("no settings at all", lambda home, clone: (codex_home(home) / "config.toml").unlink(), "pin-loose", True),
     ("broken settings", lambda home, clone: append(codex_home(home) / "config.toml", "x\n"), "start", False),
-    ("an old runtime", lambda home, clone: in_runtime(clone, "../0.1.0-abcdef12").mkdir(), "runtime-unused", True),
+    ("an old runtime", lambda home, clone: old_runtime(clone), "runtime-unused", True),
     ("an old runtime and a stranger's wrapper",
-     lambda home, clone: (in_runtime(clone, "../0.1.0-abcdef12").mkdir(), Path(clone.wrapper).write_text("x")),
+     lambda home, clone: (old_runtime(clone), Path(clone.wrapper).write_text("x")),
      "wrapper", False),
     ("the book's runtime gone and another there",
      lambda home, clone: Path(clone.runtime.path).rename(in_runtime(clone, "../0.1.0-abcdef12")),

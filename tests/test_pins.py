@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, discard, fake_codex, tree
+from helpers import Home, discard, fake_codex, npm_install, tree
 from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, places_of
 
 HOST = "bin/codex-code-mode-host"
@@ -504,3 +504,55 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_copied(
     with make_clone_fails:
         make_clone(home, "work", source=str(package))
     assert set(changes(before, at_rest(home))) <= {"m", "m/lock", "m/reserve"}
+
+
+# --- which runtimes may go ---
+
+
+def copied_runtime(clone: Any, name: str) -> Path:
+    """A runtime that nothing needs any more, as an update leaves it."""
+    target = Path(clone.runtime.path).with_name(name)
+    shutil.copytree(clone.runtime.path, target)
+    return target
+
+
+def written(path: Path, text: str) -> None:
+    path.parent.chmod(0o755)
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+
+
+OLD = "0.1.0-abcdef12"
+RUNTIMES: list[tuple[str, str, Callable[[Path], object], bool]] = [
+    ("one of ours", OLD, lambda path: None, True),
+    ("one of ours, half gone", OLD, lambda path: (path / "bin/codex").unlink(), True),
+    ("a patched copy", "my-patched", lambda path: None, False),
+    (
+        "one with another program in it",
+        OLD,
+        lambda path: written(path / "bin/codex", "#!/bin/sh\necho patched\n"),
+        False,
+    ),
+    ("one with a file more", OLD, lambda path: written(path / "notes.txt", "mine"), False),
+    ("one with a link more", OLD, lambda path: (path / "link").symlink_to("/etc"), False),
+    ("one without a record", OLD, lambda path: (path / ".manifest.json").unlink(), False),
+    ("one with a broken record", OLD, lambda path: written(path / ".manifest.json", "{"), False),
+    ("a directory of that name", OLD, lambda path: (shutil.rmtree(path), path.mkdir()), False),
+    ("a file of that name", OLD, lambda path: (shutil.rmtree(path), path.write_text("x")), False),
+    ("a directory called bin", "bin", lambda path: None, False),
+    ("a link to one", "linked", lambda path: (shutil.rmtree(path), path.symlink_to("/etc")), False),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "change", "goes"), RUNTIMES, ids=[row[0] for row in RUNTIMES])
+def test_only_a_runtime_that_is_as_we_pinned_it_is_removed(
+    home: Home, codex: Path, kind: str, name: str, change: Callable[[Path], object], goes: bool
+) -> None:
+    clone = make_clone(home, "work")
+    path = copied_runtime(clone, name)
+    change(path)
+    before = tree(path)
+    for words in (("doctor", "--fix"), ("update", "work")):
+        npm_install(home.base / "npm", fake_codex(home.base / words[0], "0.171.0"))
+        assert ask(home, *words).code == 0
+        assert tree(path) == ({} if goes else before)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -15,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, wait_until
-from rooms import cm
+from helpers import API_KEYS, Home, fake_codex, finish, npm_install, start, wait_until
+from rooms import ask, at_rest, changes, cm, make_clone
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 
@@ -463,3 +466,81 @@ def test_a_zombie_is_not_alive() -> None:
     wait_until(lambda: not cm.is_alive(process.pid), "it ended")
     process.wait()
     assert not cm.is_alive(process.pid) and cm.is_alive(os.getpid()) and cm.is_alive(1)
+
+
+# --- a Codex that can't be seen ---
+
+LOCKS: list[tuple[str, str, bool]] = [
+    ("0.171", "tmp/arg0-linux/codex-arg0i6PBOk/.lock", True),
+    ("an older one", "tmp/arg0/codex-arg0abc/.lock", True),
+    ("another file", "tmp/arg0-linux/codex-arg0i6PBOk/apply_patch", False),
+    ("another directory", "tmp/other/codex-arg0abc/.lock", False),
+    ("our own lock", "lock", False),
+]
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc: without it every process can be seen")
+@pytest.mark.parametrize(("kind", "tail", "counts"), LOCKS, ids=[row[0] for row in LOCKS])
+def test_a_codex_in_another_container_is_known_by_its_lock(tmp_path: Path, kind: str, tail: str, counts: bool) -> None:
+    with locked(tmp_path / tail):
+        assert cm.is_codex_elsewhere(str(tmp_path), []) == counts
+        assert cm.is_codex_elsewhere(str(tmp_path), [os.getpid() + 1, 1 << 30]) == counts
+        assert not cm.is_codex_elsewhere(str(tmp_path), [os.getpid()])  # This one holds it, and can be seen.
+    assert not cm.is_codex_elsewhere(str(tmp_path), [])
+
+
+def test_one_that_can_be_seen_hides_none_that_can_t(tmp_path: Path) -> None:
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    ours, theirs = (tmp_path / "tmp" / "arg0" / name / ".lock" for name in ("codex-arg0a", "codex-arg0b"))
+    theirs.parent.mkdir(parents=True)
+    with locked(ours):
+        child = start([sys.executable, "-c", hold, theirs], env=os.environ, stdin=subprocess.PIPE)
+        assert child.stdout and child.stdout.readline() == b"\n"
+        assert cm.is_codex_elsewhere(str(tmp_path), [os.getpid()])
+        assert not cm.is_codex_elsewhere(str(tmp_path), [os.getpid(), child.pid])
+        finish(child, stdin=b"")
+
+
+REFUSED_WHILE_USED: list[tuple[tuple[str, ...], str]] = [
+    (("remove", "work", "--yes"), "running in 'work' (in another container)"),
+    (("logout", "work", "--local"), "running in 'work' (in another container)"),
+    (("import", "H", "--name", "new", "--move-login"), "(in another container)"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), REFUSED_WHILE_USED, ids=[row[0][0] for row in REFUSED_WHILE_USED])
+def test_what_would_pull_a_home_from_under_a_codex_in_another_container_is_refused(
+    home: Home, codex: Path, words: tuple[str, ...], says: str
+) -> None:
+    make_clone(home, "work")
+    codex_home = home.clone_home("work") / ".codex"
+    if words[0] == "import":
+        codex_home = home.home / ".codex"
+        codex_home.mkdir(mode=0o700)
+        (codex_home / "config.toml").write_text("")
+    (codex_home / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+    before = at_rest(home)
+    with locked(codex_home / "tmp/arg0-linux/codex-arg0x/.lock"):
+        told = ask(home, *(str(codex_home) if word == "H" else word for word in words))
+        assert told.code == 6 and says in told.err
+        assert changes(before, at_rest(home)) == {}
+    assert ask(home, *(str(codex_home) if word == "H" else word for word in words)).code == 0
+
+
+def test_an_update_keeps_the_runtimes_of_a_codex_in_another_container_and_says_so(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    for version in ("0.170.0", "0.171.0"):
+        npm_install(home.base / "npm", fake_codex(home.base / f"p{version}", version))
+        with locked(home.clone_home("work") / ".codex/tmp/arg0-linux/codex-arg0x/.lock"):
+            told = ask(home, "update", "work")
+        assert told.code == 0 and "the running Codex (in another container) stays on" in told.err
+        assert Path(clone.runtime.entry).is_file()
+    assert ask(home, "doctor", "--fix").code == 0 and not Path(clone.runtime.path).exists()
