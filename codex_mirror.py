@@ -6007,6 +6007,11 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
+    "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
+    "settings_links": lambda f: settings_links(f.clone, f.context.places),
+    "unlinked_settings": lambda f: list(f.settings_links.missing),
+    "replaced_settings": lambda f: [tail for tail in f.settings_links.own if tail in f.clone.settings_links],
+    "dangling_settings": lambda f: list(f.settings_links.gone),
     "overrides": lambda f: hidden_login_variables(f.clone, f.context.env),
     "account": lambda f: f.inspection.accounts[f.clone.id],
     "account_change": account_change,
@@ -6097,6 +6102,15 @@ def repair_wrapper(context: Context, facts: Facts) -> list[str]:
         stage_wrapper(change, clone)
         change.commit(change.registry)
     return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+
+
+def link_new_settings(context: Context, facts: Facts) -> list[str]:
+    """Links what has come to the settings that a clone shares since they were linked."""
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+        missing = settings_links(clone, context.places).missing
+        changed, _ = stage_settings_links(change, clone, clone.shared_settings)
+        change.commit(with_clone(change.registry, changed))
+    return [f"{clone.name}: linked {short_list(missing)}", *change.unfinished]
 
 
 def end_server(context: Context, facts: Facts) -> list[str]:
@@ -6319,6 +6333,15 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "same account as {twins}: refresh tokens are single-use, so one login may end the other",
                 "codex-mirror login {name}, with another account"),
         Finding("account-changed", "warning", "{account_change}", "codex-mirror login {name}, if that is wrong"),
+        Finding("settings-unlinked", "warning", "settings that it shares aren't linked yet: {unlinked_settings}",
+                FIX, link_new_settings),
+        Finding("settings-replaced", "warning",
+                "settings that it shares have become its own: {replaced_settings}",
+                "move them away, then " + FIX + "; or codex-mirror set {name} --unshare-settings ENTRY"),
+        Finding("settings-gone", "warning", "settings that it shares are gone from ~/.codex: {dangling_settings}",
+                "put them back, or codex-mirror set {name} --unshare-settings ENTRY"),
+        Finding("directory-gone", "info", "it is set for directories that are gone: {gone_directories}",
+                "codex-mirror use --unset DIR"),
         Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
         Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
                 FIX, remove_unused_runtimes),

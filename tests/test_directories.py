@@ -253,6 +253,15 @@ def test_rename_and_remove_carry_the_directories_and_export_does_not(two: Home, 
     assert ask(two, "which", "~/a").code == 1
 
 
+def test_doctor_names_directories_that_are_gone(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/else")
+    (deep / "else").rmdir()
+    problems = ask(two, "doctor", "work", "--json").json()[0]["problems"]
+    [found] = [problem for problem in problems if problem["id"] == "directory-gone"]
+    assert f"{deep}/else" in found["what"] and "use --unset" in found["fix"]
+    assert ask(two, "use", "--unset", "~/else").code == 0 and clone_in(two, "work").directories == ()
+
+
 def test_a_file_in_the_directory_decides_nothing(two: Home, deep: Path) -> None:
     ask(two, "use", "work", "~/a")
     for name in (".codex-mirror", "codex-mirror.json", ".codex-mirror.toml", "registry.json", ".env"):

@@ -85,6 +85,10 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unused": ["/r/old"]}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ["CODEX_API_KEY"]}, "login-override", INFO, "CODEX_API_KEY"),
     ({"on_path": False}, "path", INFO, "bin is not on PATH"),
+    ({"unlinked_settings": ["skills/new"]}, "settings-unlinked", WARNING, "aren't linked yet: skills/new"),
+    ({"replaced_settings": ["AGENTS.md"]}, "settings-replaced", WARNING, "have become its own: AGENTS.md"),
+    ({"dangling_settings": ["rules"]}, "settings-gone", WARNING, "gone from ~/.codex: rules"),
+    ({"gone_directories": ["/old"]}, "directory-gone", INFO, "directories that are gone: /old"),
     ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
 ]  # fmt: skip
 

@@ -113,6 +113,21 @@ def test_how_the_links_stand_is_told_by_the_record(home: Home, mine: Path) -> No
     assert cm.settings_links(clone, places_of(home)) == (("skills/new",), ("AGENTS.md",), ("rules",))
 
 
+def test_doctor_links_what_is_new_and_names_the_rest(home: Home, mine: Path) -> None:
+    make_clone(home, "work", share_settings=cm.SHARABLE_SETTINGS)
+    top = Path(cm.codex_home_of(clone_in(home, "work")))
+    (top / "AGENTS.md").unlink()
+    (top / "AGENTS.md").write_text("an editor replaced the link")
+    (mine / "skills" / "new").mkdir()
+    (mine / "skills" / "two.md").unlink()
+    ids = {problem["id"] for problem in ask(home, "doctor", "work", "--json").json()[0]["problems"]}
+    assert {"settings-unlinked", "settings-replaced", "settings-gone"} <= ids
+    assert "work: linked skills/new" in ask(home, "doctor", "work", "--fix").err
+    assert links(home)["skills/new"] == str(mine / "skills" / "new") and "AGENTS.md" not in links(home)
+    assert "skills/new" in clone_in(home, "work").settings_links
+    assert (top / "AGENTS.md").read_text() == "an editor replaced the link"
+
+
 def test_without_shared_settings_the_row_says_nothing_of_them(home: Home, mine: Path) -> None:
     make_clone(home, "work")
     assert not {"sharedSettings", "settingsLinks", "directories", "default"} & set(rows_of(home)[0])
