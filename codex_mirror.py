@@ -1337,7 +1337,6 @@ def refuse_strange_way(path: str) -> None:
 
 # --- Disk -----------------------------------------------------------------------------------------
 
-FICLONE = 0x40049409  # From linux/fs.h: share the extents of another file.
 COPY_STEP = 64 << 20
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 # How file systems say that their files have no modes.
@@ -1574,29 +1573,23 @@ def digest_of_bytes(content: bytes) -> str:
 def copy_file(
     source: str, target: str, mode: int, copied: Callable[[int], None] = lambda count: None, synced: bool = True
 ) -> None:
-    """A new file with the source's bytes: shares its extents, or is copied inside the kernel, or by hand. It is
-    durable, unless it is synced later."""
-    import fcntl
+    """A new file with the source's bytes: copied inside the kernel, which shares the extents where it can, or by hand.
+    It is durable, unless it is synced later."""
     import shutil
 
     with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb") as writer:
         set_mode(writer.fileno(), mode, target)
         size = os.fstat(reader.fileno()).st_size
         try:
-            fcntl.ioctl(writer.fileno(), FICLONE, reader.fileno())
-        except OSError:
-            try:
-                while done := os.copy_file_range(reader.fileno(), writer.fileno(), COPY_STEP):
-                    copied(done)
-            except (OSError, AttributeError) as error:
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-                    raise
-            already = reader.seek(writer.tell())  # The kernel may give up, or copy nothing and say that is all.
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            copied(size - already)
-        else:
-            copied(size)
+            while done := os.copy_file_range(reader.fileno(), writer.fileno(), COPY_STEP):
+                copied(done)
+        except (OSError, AttributeError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise
+        already = reader.seek(writer.tell())  # The kernel may give up, or copy nothing and say that is all.
+        shutil.copyfileobj(reader, writer)
+        writer.flush()
+        copied(size - already)
         if synced:
             sync_file(writer.fileno())
 
@@ -2367,12 +2360,15 @@ def without_clone(registry: Registry, clone: Clone) -> Registry:
     return registry._replace(entries=kept)
 
 
+def find_clone(registry: Registry, name: str) -> Clone | None:
+    return next((clone for clone in registry.clones if clone.name == name), None)
+
+
 def clone_named(registry: Registry, text: str) -> Clone:
     """The clone of that name. Raises MirrorError NOT_FOUND with the nearest name."""
     name = text.strip()
-    for clone in registry.clones:
-        if clone.name == name:
-            return clone
+    if clone := find_clone(registry, name):
+        return clone
     for bad in registry.bad_rows:
         if isinstance(bad.row, dict) and bad.row.get("name") == name:
             raise MirrorError(f"the registry's row of '{name}' is broken: {bad.why}", "see codex-mirror doctor", FAILED)
@@ -2611,6 +2607,11 @@ def wrapper_owners(clone: Clone) -> tuple[str, ...]:
 
 def is_wrapper_of(clone: Clone, path: str) -> bool:
     return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_owners(clone)
+
+
+def own_wrapper(clone: Clone) -> list[str]:
+    """The clone's command, where what lies there is its own."""
+    return [clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else []
 
 
 def complaint_about_wrapper(clone: Clone) -> str:
@@ -3482,9 +3483,8 @@ def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage:
 
 def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexPackage:
     """What `--from` means: a clone, a package directory, an archive of one, or a codex command."""
-    for clone in change.registry.clones:
-        if clone.name == wanted:
-            return package_of_clone(clone)
+    if clone := find_clone(change.registry, wanted):
+        return package_of_clone(clone)
     path = path_from(wanted, change.places)
     if os.path.isdir(path):
         found = package_in_directory(path) or lone_binary_in(path)
@@ -4826,9 +4826,8 @@ def build_home(clone: Clone, places: Places) -> None:
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
     """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
-    for clone in registry.clones:
-        if clone.name == wanted:
-            return codex_home_of(clone)
+    if clone := find_clone(registry, wanted):
+        return codex_home_of(clone)
     path = os.path.realpath(path_from(wanted, places))
     if not is_codex_home(path):
         raise MirrorError(
@@ -5286,14 +5285,15 @@ def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clon
     files again, and what could not be finished, both in words. Raises MirrorError."""
     with begin_clone_change(context, "remove", name, removes=True) as (change, clone):
         ended = stop_codex(clone, "remove", force)
-        to_delete = [base_of(clone), *([clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])]
+        to_delete = [base_of(clone), *own_wrapper(clone)]
         change.extend_plan(to_delete=to_delete, parents=[clone.root] if clone.made_root else [])
         change.commit(without_clone(change.registry, clone))
     return clone, ended, change.unfinished
 
 
-def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]]:
-    """Gives a clone another name and command; its home stays where it is. Raises MirrorError."""
+def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str], list[str]]:
+    """Gives a clone another name and command, and its home stays where it is; what is left to do, and why its old
+    command stays, in words. Raises MirrorError."""
     name = new_clone_name(new)
     with begin_clone_change(context, "rename", old) as (change, clone):
         refuse_taken_name(change.registry, name)
@@ -5302,10 +5302,11 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
         if kind_of(wrapper):
             raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
         renamed = clone._replace(name=name, wrapper=wrapper, updated=current_timestamp())
-        change.extend_plan(to_delete=[clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else [])
+        kept = list(filter(None, [complaint_about_wrapper(clone)]))
+        change.extend_plan(to_delete=own_wrapper(clone))
         stage_wrapper(change, renamed, replaces=False)
         change.commit(with_clone(change.registry, renamed))
-    return renamed, change.unfinished
+    return renamed, change.unfinished, kept
 
 
 # --- Updates --------------------------------------------------------------------------------------
@@ -6180,50 +6181,31 @@ def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, pack
 
 
 def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
-    """Finishes what was left unfinished, makes the mirror home private, and takes away what belongs to nobody; clones
-    that the registry doesn't know come back into it."""
+    """Finishes what was left unfinished, makes the mirror home private, and takes away what belongs to nobody."""
     done, places = [], context.places
-    with begin_change(context, "doctor --fix") as change:
+    with begin_change(context, "doctor --fix"):
         done += [f"made {places.mirror_home} private"] if facts.open_to_others else []
         fresh = inspect_mirror_home(context, alone=True)
         for path in fresh.leftovers:
             discard(path)
-        adopted = adopt_clones(change, fresh.orphans)
-        strays = inspect_mirror_home(context, alone=True).orphan_wrappers
-        for path in strays:
+        for path in fresh.orphan_wrappers:
             remove_file(path)
-        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *strays))
-        done += [f"removed {path}" for path in removed] + adopted
+        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *fresh.orphan_wrappers))
+        done += [f"removed {path}" for path in removed]
     return done + [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
 
 
-def repair_rows(context: Context, facts: Facts) -> list[str]:
-    """Puts the clones' own rows in the place of broken ones with the same id."""
+def repair_registry(context: Context, facts: Facts) -> list[str]:
+    """Takes clones back into the registry by the rows in their own directories: those that it has lost, and those whose
+    row in it is broken."""
     with begin_change(context, "doctor --fix") as change:
-        taken = {clone.id for clone in change.registry.clones}
-        mends = {clone.id: clone for clone in recovered_registry(context.places).clones if clone.id not in taken}
-        entries = tuple(mends.get(text_in(entry.row, "id"), entry) for entry in change.registry.entries)
-        if entries == change.registry.entries:
-            return ["the broken rows stay: no clone's own row was found for them"]
-        change.commit(change.registry._replace(entries=entries))
-    return ["put the clones' own rows in the place of broken ones"]
-
-
-def adopt_clones(change: Change, bases: Sequence[str]) -> list[str]:
-    """Takes clones that lie in the mirror home, but not in the registry, back into it; what was done, in words."""
-    registry, done = change.registry, []
-    for base in bases:
-        row = read_json_object(os.path.join(base, "clone.json"))
-        last = entries_from([*registry.rows, row], change.places)[-1]
-        if isinstance(last, Clone) and base_of(last) == base:
-            registry = with_clone(registry, last)
-            done.append(f"{last.name}: took the clone in {base} back into the registry")
-        else:
-            why = last.why if isinstance(last, BadRow) else "its clone.json is of elsewhere"
-            done.append(f"left {base} as it is: {why}")
-    if registry != change.registry:
-        change.commit(registry)
-    return done
+        registry, left = with_own_rows(change.registry, context.places)
+        back = [clone for clone in registry.clones if clone not in change.registry.clones]
+        if back:
+            change.commit(registry)
+    done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in back]
+    stays = ["the broken rows stay: no clone's own row was found for them"] if registry.bad_rows else []
+    return [*done, *stays, *left]
 
 
 def rebuild_registry(context: Context, facts: Facts) -> list[str]:
@@ -6233,7 +6215,8 @@ def rebuild_registry(context: Context, facts: Facts) -> list[str]:
     places, path = context.places, registry_file(context.places)
     with mirror_home_lock(context, "doctor --fix"):
         aside = f"{path}.broken-{new_id()}"
-        registry = recovered_registry(places)._replace(last_change="")
+        registry, left = with_own_rows(previous_registry(places), places, is_before=True)
+        registry = registry._replace(last_change="")
         with contextlib.suppress(OSError):
             if mark := re.search(rb'"lastChange": "([0-9a-f]+)"', read_whole(path)[:4096]):
                 registry = registry._replace(last_change=mark[1].decode())
@@ -6246,22 +6229,34 @@ def rebuild_registry(context: Context, facts: Facts) -> list[str]:
             os.rename(path, aside)
         write_registry(places, registry, keep_previous=False)
     kept = f"; the broken one is {aside}" if kind_of(aside) else ""
-    return [f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}"]
+    return [f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}", *left]
 
 
-def recovered_registry(places: Places) -> Registry:
-    """The registry as it can be found without the registry: that of before, with the clones' own rows in it. One of its
-    clones may be on a disk that isn't here now; one whose directory alone is gone was removed."""
-    registry = Registry()
+def previous_registry(places: Places) -> Registry:
+    """The registry before the last change; an empty one where it can't be read."""
     with contextlib.suppress(OSError, MirrorError):
         previous = registry_file(places) + ".previous"
-        registry = registry_from(read_whole(previous), places, previous)
-    own = rows_in_clones(places)
-    kept = [
-        entry for entry in registry.entries if isinstance(entry, BadRow) or entry.id in own or may_still_exist(entry)
-    ]
-    rows = [own.pop(entry.id, clone_row(entry)) if isinstance(entry, Clone) else entry.row for entry in kept]
-    return registry._replace(entries=entries_from([*rows, *own.values()], places))
+        return registry_from(read_whole(previous), places, previous)
+    return Registry()
+
+
+def with_own_rows(registry: Registry, places: Places, is_before: bool = False) -> tuple[Registry, list[str]]:
+    """The registry with the rows in the clones' own directories: in the place of broken ones, and at its end; and why
+    some stay out, in words.
+
+    In the registry before the last change they take the place of all rows. One of its clones may be on a disk that
+    isn't here now; one whose directory alone is gone was removed."""
+    own, rows = rows_in_clones(places), []
+    for entry in registry.entries:
+        row = own.pop(text_in(entry.row, "id"), None)
+        if isinstance(entry, Clone) and not is_before:
+            rows.append(entry.row)
+        elif row or isinstance(entry, BadRow) or may_still_exist(entry):
+            rows.append(row or entry.row)
+    entries = entries_from([*rows, *own.values()], places)
+    lost = [entry for entry in entries[len(rows) :] if isinstance(entry, BadRow)]
+    left = [f"left {base_in_root(text_in(one.row, 'rootPath'))} as it is: {one.why}" for one in lost]
+    return registry._replace(entries=tuple(entry for entry in entries if entry not in lost)), left
 
 
 def may_still_exist(clone: Clone) -> bool:
@@ -6353,12 +6348,13 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "mirror home": (
         Finding("registry", "error", "{broken_registry}", FIX_HOME, rebuild_registry),
         Finding("registry", "error", "{refusal[0]}", "{refusal[1]}"),
-        Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}", repair_rows),
+        Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}",
+                repair_registry),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
         Finding("leftovers", "warning", "left by a change that was killed: {leftovers}", FIX_HOME, repair_mirror_home),
         Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
-                FIX_HOME, repair_mirror_home),
+                FIX_HOME, repair_registry),
         Finding("orphan-clone", "warning", "clones that can't be taken into the registry as they lie there: {astray}",
                 "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login"),
         Finding("orphan-wrapper", "warning", "commands of clones that aren't there: {orphan_wrappers}",
@@ -7160,10 +7156,9 @@ def roll_back(context: Context, *, name: str, force: bool = False) -> Outcome:
 
 
 def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
-    kept = [complaint_about_wrapper(one) for one in read_registry(context.places).clones if one.name == name]
-    clone, left = rename_clone(context, name, new_name)
+    clone, left, kept = rename_clone(context, name, new_name)
     renamed = f"'{name}' is now '{clone.name}', and its command {clone.wrapper}"
-    return Outcome(FAILED if left else DONE, (renamed,), (*left, *filter(None, kept)))
+    return Outcome(FAILED if left else DONE, (renamed,), (*left, *kept))
 
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:

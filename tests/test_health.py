@@ -453,6 +453,49 @@ def test_a_rebuilt_registry_has_everything_of_the_one_before_in_its_order(home: 
     assert document["theirs"] == {"a": 1} and document["clones"][1] == strange
 
 
+BACK: list[tuple[str, Callable[[list[Any]], list[Any]], list[str]]] = [
+    ("one is broken", lambda rows: [rows[0], {**rows[1], "name": "-"}, rows[2]], ["zoe", "work", "ann"]),
+    ("one is broken and one lost", lambda rows: [{**rows[0], "runtimeKind": "x"}, rows[1]], ["zoe", "work", "ann"]),
+    ("two are lost", lambda rows: rows[1:2], ["work", "ann", "zoe"]),
+    ("one of before is as a later one", lambda rows: [{**rows[0], "codexVersionPinned": "1"}, *rows[1:]],
+     ["zoe", "work", "ann"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_torn", [False, True], ids=["broken rows", "broken registry"])
+@pytest.mark.parametrize(("kind", "damage", "order"), BACK, ids=[row[0] for row in BACK])
+def test_clones_come_back_by_their_own_rows_in_one_way(
+    home: Home, codex: Path, kind: str, damage: Callable[[list[Any]], list[Any]], order: list[str], is_torn: bool
+) -> None:
+    for name in ("zoe", "work", "ann"):
+        make_clone(home, name)
+    whole, damaged = rows_of(home), damage(rows_of(home))
+    write_registry(home, damaged, theirs={"a": 1})
+    if is_torn:
+        os.replace(home.mirror / "registry.json", home.mirror / "registry.json.previous")
+        (home.mirror / "registry.json").write_text("")
+        (home.mirror / "registry.json").chmod(0o600)
+    ask(home, "doctor", "--fix")
+    rows = {row["name"]: row for row in rows_of(home)}
+    kept = not is_torn and "before" in kind  # A good row is the truth; that of a lost registry isn't.
+    assert list(rows) == order and json.loads((home.mirror / "registry.json").read_bytes())["theirs"] == {"a": 1}
+    assert list(rows.values()) == [
+        next(row for row in (damaged if kept else whole) if row["name"] == one) for one in order
+    ]
+    assert ask(home, "doctor").code == 0 or kept
+
+
+def test_a_clone_whose_own_row_does_not_fit_stays_where_it_is(home: Home, codex: Path) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    rows = rows_of(home)
+    own = home.mirror / "clones" / "play" / ".codex-mirror" / "clone.json"
+    own.write_text(json.dumps({**rows[1], "name": "work", "wrapperPath": rows[0]["wrapperPath"]}))
+    write_registry(home, rows[:1])
+    fixed = ask(home, "doctor", "--fix")
+    assert f"left {own.parent} as it is: another row has the name 'work'" in fixed.err and rows_of(home) == rows[:1]
+
+
 def test_a_file_shared_by_three_is_mended_with_a_new_inode_in_all(home: Home, codex: Path) -> None:
     for name in ("one", "two", "three"):
         make_clone(home, name)
