@@ -33,6 +33,7 @@ III Clones
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
+    Handover             a session as another account may go on with it, line by line, and put there by the journal
     Leftovers            what killed changes, lost rows and removed clones left behind
     Inspection           the facts about clones and the mirror home, collected
     Repair               what can be put right without losing anything
@@ -41,6 +42,7 @@ IV Front
     Reports              what is told of clones: rows, notices, findings; for people and as JSON
     Run and login        the commands that start Codex or another program: keyword arguments in, Outcome out
     Directory commands   which clone a directory has: use, which, shim
+    Session commands     what is left and what was said: usage, sessions, handover, resume
     Commands             the others, one function a subcommand
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows
@@ -235,10 +237,11 @@ class Health(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A program ready to start: its words, and its whole environment."""
+    """A program ready to start: its words, its whole environment, and where, if not here."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    cwd: str = ""
 
 
 class Table(NamedTuple):
@@ -281,6 +284,7 @@ class Context(NamedTuple):
     width: int = 80
     report: Callable[[str, int, int], None] = lambda what, done, total: None
     note_change: Callable[[str], None] = lambda what: None
+    choose: Callable[[Sequence[str], str], int] = lambda lines, prompt: -1
 
 
 # --- Names and places -----------------------------------------------------------------------------
@@ -1769,6 +1773,8 @@ def replace_process(program: Program) -> NoReturn:
     for name in ("SIGPIPE", "SIGXFSZ"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_DFL)
+    if program.cwd:
+        os.chdir(program.cwd)
     os.execvpe(program.argv[0], program.argv, dict(program.env))
 
 
@@ -1923,6 +1929,20 @@ def codex_pids_in_listing(listing: str, directory: str, codex_home: str) -> list
         if ours and number.isdigit() and int(number) != os.getpid():
             found.append(int(number))
     return sorted(found)
+
+
+def pids_with_open(path: str) -> list[int]:
+    """The pids of other processes that have the file open, as far as we may see."""
+    if not os.path.isdir("/proc/self"):
+        listed = capture(["lsof", "-t", "--", path], os.environ, "/", 5).out.split()
+        return sorted(int(pid) for pid in listed if pid.isdigit() and int(pid) != os.getpid())
+    path, found = os.path.realpath(path), []
+    for pid in filter(str.isdigit, entries_of("/proc")):
+        if int(pid) != os.getpid():
+            for link in paths_in(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    found += [int(pid)] if os.readlink(link) == path else []
+    return sorted(set(found))
 
 
 def stop_processes(pids: Sequence[int], seconds: float = 5) -> list[int]:
@@ -4440,6 +4460,7 @@ class SessionMeta(NamedTuple):
     user: str = ""
     is_subagent: bool = False
     parent: str = ""
+    session: str = ""
 
 
 class Session(NamedTuple):
@@ -4523,6 +4544,7 @@ def meta_in(head: bytes) -> SessionMeta:
         user=text_in(payload, "creator_user_id"),
         is_subagent=isinstance(source, dict) or text_in(payload, "thread_source") == "subagent",
         parent=parent or text_in(payload, "parent_thread_id"),
+        session=text_in(payload, "session_id"),
     )
 
 
@@ -4593,14 +4615,17 @@ def with_prompt(session: Session) -> Session:
 
 
 def newest_sessions(
-    clones: Iterable[Clone], limit: int = 0, within: Collection[str] = (), words: str = ""
+    clones: Iterable[Clone], limit: int = 0, *, within: Collection[str] = (), words: str = "", can_go_on: bool = False
 ) -> list[Session]:
     """The newest sessions of people, with their prompts: as many as `limit` says (0: all), those in or below a
-    directory, and those with these words in prompt or directory."""
+    directory, those with these words in prompt or directory, those that Codex resumes as they are."""
     chosen: list[Session] = []
-    for session in map(with_meta, sessions_of(clones)):
+    for one in sessions_of(clones):
+        if can_go_on and (one.is_archived or one.is_compressed):
+            continue
+        session = with_meta(one)
         cwd = session.meta.cwd
-        if session.meta.is_subagent or (within and not any(cwd == one or is_below(cwd, one) for one in within)):
+        if session.meta.is_subagent or (within and not any(cwd == place or is_below(cwd, place) for place in within)):
             continue
         session = with_prompt(session)
         if words.lower() not in f"{session.prompt}\n{cwd}".lower():
@@ -5697,6 +5722,253 @@ def refuse_unmovable_login(home: str) -> None:
         raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
 
 
+# --- Handover -------------------------------------------------------------------------------------
+
+NOBODY = ("", "")
+
+
+class Handover(NamedTuple):
+    """What came of a handover: the copy, what was left out of it, by its kind, and what to know of it."""
+
+    source: Session
+    copy: Session
+    is_new: bool = True
+    left_out: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+
+
+class CopyPlan(NamedTuple):
+    """How a copy is made: from what, where to, for whom, and under which new id, if any; the digest of the copy that is
+    there, how many of its lines stay, and how many of the source it has already."""
+
+    source: Session
+    path: str
+    creator: tuple[str, str]
+    new_id: str = ""
+    seen: str = ""
+    kept: int = 0
+    skipped: int = 0
+
+
+def creator_named(account: Account) -> tuple[str, str]:
+    """An account as the first line of a session names it: workspace and user; nobody, where it isn't a ChatGPT one."""
+    whole = account.kind == "chatgpt" and account.workspace and account.user
+    return (account.workspace, account.user) if whole else NOBODY
+
+
+def maker_of(session: Session) -> tuple[str, str]:
+    """Who made a session: as it says, or else who has been logged in to its clone since before it was begun."""
+    if session.meta.workspace or session.meta.user:
+        return session.meta.workspace, session.meta.user
+    account = account_of(session.clone)
+    begun = timestamp_from(session.meta.started)
+    return creator_named(account) if begun and begun >= account_since(session.clone, account) else NOBODY
+
+
+def write_pieces(path: str, pieces: Iterable[bytes], mode: int, mtime_ns: int) -> None:
+    """Writes a file where nothing may be yet, piece by piece, with this time; its bytes are on the disk then."""
+    with open(os.open(path, NEW_FILE, mode), "wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+        sync_file(file.fileno())
+
+
+def complete_lines(path: str) -> Iterator[bytes]:
+    """The whole lines that a file has now; what a Codex is just writing behind them is left out."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        for line in file:
+            left -= len(line)
+            if left < 0 or not line.endswith(b"\n"):
+                return
+            yield line
+
+
+def has_encrypted(value: Any) -> bool:
+    """Is there encrypted content anywhere in it? It can be read by the organization alone that it was made for."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("encrypted_content"):
+                return True
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return False
+
+
+def carried_line(line: bytes, creator: tuple[str, str], new_id: str = "") -> tuple[bytes, str]:
+    """A line of a session as another account may have it; or nothing, and what it was.
+
+    Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
+    if not re.search(rb"encrypted_content|rate_limits|session_meta", line):
+        return line, ""
+    record = parse_json_object(line)
+    kind, payload = text_in(record, "type"), record.get("payload")
+    if not isinstance(payload, dict):
+        return (b"", "unreadable") if b"encrypted_content" in line else (line, "")
+    if kind == "session_meta":
+        named = dict(zip(("creator_account_id", "creator_user_id"), creator, strict=True)) if any(creator) else {}
+        kept = {key: value for key, value in payload.items() if not key.startswith("creator_")}
+        renamed = {key: new_id for key in ("id", "session_id") if new_id and kept.get(key) == kept.get("id")}
+        payload = {**named, **kept, **renamed}
+    elif kind != "event_msg" and has_encrypted(payload):
+        return b"", text_in(payload, "type") or kind
+    elif text_in(payload, "type") == "token_count" and payload.get("rate_limits") is not None:
+        payload = {**payload, "rate_limits": None}
+    else:
+        return line, ""
+    return json.dumps({**record, "payload": payload}, separators=(",", ":")).encode() + b"\n", ""
+
+
+def is_conversation(line: bytes) -> bool:
+    """Is this a line that the model is sent, or that stands for such? Codex also notes when it is opened and closed."""
+    return text_in(parse_json_object(line), "type") in ("response_item", "compacted")
+
+
+def compare_copies(source: Iterable[bytes], target: Iterable[bytes]) -> tuple[str, int, int]:
+    """Is the target `same`, a beginning of the source (`behind`), `ahead` of it or `apart`? And how many lines of
+    source and target are common, seen without what can't be carried."""
+    ours = ((number, carried) for number, line in enumerate(source, 1) if (carried := carried_line(line, NOBODY)[0]))
+    theirs = ((number, carried) for number, line in enumerate(target, 1) if (carried := carried_line(line, NOBODY)[0]))
+    common = (0, 0)
+    while True:
+        own, other = next(ours, None), next(theirs, None)
+        if own is None or other is None or own[1] != other[1]:
+            break
+        common = (own[0], other[0])
+    went_on = other is not None and (is_conversation(other[1]) or any(is_conversation(line) for _, line in theirs))
+    if own is None:
+        return ("ahead" if went_on else "same", *common)
+    return ("apart" if went_on else "behind", *common)
+
+
+def new_session_id() -> str:
+    """A UUID as Codex makes them for sessions, which begins with the time (version 7)."""
+    import uuid
+
+    moment = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return str(uuid.UUID(int=moment & ~(0xF << 76) & ~(3 << 62) | 7 << 76 | 2 << 62))
+
+
+def pieces_of_copy(plan: CopyPlan, left_out: dict[str, int]) -> Iterator[bytes]:
+    """The lines of the copy: the target's own as far as they are common, and what the source has beyond those; whoever
+    made it gets them as they are. Counts what is left out."""
+    new_id, is_makers = plan.new_id, maker_of(plan.source) == plan.creator != NOBODY
+    for number, line in enumerate(complete_lines(plan.path) if plan.kept else ()):
+        if number < plan.kept:
+            yield line
+    for number, line in enumerate(complete_lines(plan.source.path)):
+        if number >= plan.skipped:
+            carried, what = (line, "") if is_makers and not new_id else carried_line(line, plan.creator, new_id)
+            new_id = ""
+            if what:
+                left_out[what] = left_out.get(what, 0) + 1
+            yield carried
+
+
+def hand_over_session(
+    context: Context, start: str, name: str, *, fork: bool = False, force: bool = False, own: bool = False
+) -> Handover:
+    """Copies the newest copy of a session into a clone, so that the account there can go on with it; the source stays
+    as it is. With `fork` under a new id; with `own` the clone's own, which another account made. Raises MirrorError."""
+    with begin_clone_change(context, f"hand over session {start} to", name) as (change, target):
+        copies = sessions_with_id(change.registry.clones, start)
+        others = [one for one in copies if (one.clone.id == target.id) == own]
+        if not others:
+            return Handover(copies[0], copies[0], False, notes=(f"'{name}' has that session already",))
+        plan = copy_plan(with_meta(others[0]), target, copies, fork)
+        copy = Session(plan.source.updated, plan.path, target)
+        if kind_of(plan.path):
+            if not force:
+                refuse_open(copy)
+            if not (plan := plan_for_replacing(plan, with_meta(copy))).seen:
+                return Handover(plan.source, copy, False, notes=(f"'{name}' has all of that session already",))
+        refuse_links_above(plan.path, target)
+        change.make_room(os.path.dirname(plan.path), 0o700)
+        left_out: dict[str, int] = {}
+        staged = StagedFile(staged_name(plan.path, change.id), plan.path, bool(plan.seen), plan.seen)
+        change.extend_plan(staged=[staged])
+        mtime = os.stat(plan.source.path).st_mtime_ns
+        write_pieces(staged.temporary, pieces_of_copy(plan, left_out), 0o600, mtime)
+        change.commit(change.registry)
+    notes = handover_notes(plan.source, target, left_out)
+    return Handover(plan.source, with_meta(copy), True, left_out, notes, tuple(change.unfinished))
+
+
+def copy_plan(source: Session, target: Clone, copies: Sequence[Session], fork: bool) -> CopyPlan:
+    """Where the copy will lie: in the same place, or where the clone has that session. Raises MirrorError."""
+    refuse_unreadable(source)
+    new_id = new_session_id() if fork else ""
+    path = os.path.join(codex_home_of(target), os.path.relpath(source.path, codex_home_of(source.clone)))
+    if fork:
+        path = os.path.join(os.path.dirname(path), os.path.basename(path).replace(source.id, new_id))
+    else:
+        path = next((one.path for one in copies if one.clone.id == target.id), path)
+    return CopyPlan(source, path, creator_named(account_of(target)), new_id)
+
+
+def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
+    """The plan with what is known of the copy that is there: what of it stays, since it is the account's own, and its
+    digest, or none where nothing is missing in it. Raises MirrorError where somebody went on in it."""
+    refuse_unreadable(copy)
+    seen = digest_of(copy.path)
+    relation, skipped, common = compare_copies(complete_lines(plan.source.path), complete_lines(copy.path))
+    if relation in ("ahead", "apart"):
+        what, there = f"session {copy.id} went on in '{copy.clone.name}' by itself", f"{copy.id} --in {copy.clone.name}"
+        hint = f"--fork makes another session of it; to go on there: codex-mirror resume {there}"
+        raise MirrorError(what, hint, REFUSED)
+    if relation == "same":
+        return plan
+    if maker_of(copy) == plan.creator != maker_of(plan.source):
+        return plan._replace(seen=seen, kept=common, skipped=skipped)
+    return plan._replace(seen=seen)
+
+
+def refuse_unreadable(session: Session) -> None:
+    """Refuses to copy what can't be read as a session. Raises MirrorError."""
+    if session.is_compressed:
+        what, hint = "is compressed", f"to have it unpacked: codex-mirror resume {session.id} --in {session.clone.name}"
+        raise MirrorError(f"session {session.id} {what}", hint, REFUSED)
+    if not session.meta.id:
+        raise MirrorError(f"{session.path} doesn't begin as a session does", "it can't be handed over", REFUSED)
+
+
+def refuse_open(copy: Session) -> None:
+    """Refuses to replace a session that somebody has open. Raises MirrorError BUSY."""
+    if pids := pids_with_open(copy.path):
+        what = f"session {copy.id} is open in '{copy.clone.name}' (pid {', '.join(map(str, pids))})"
+        raise MirrorError(what, "close it there first; --force replaces it all the same", BUSY)
+
+
+def refuse_links_above(path: str, clone: Clone) -> None:
+    """Refuses a place in a clone that is reached through a link: what is behind it isn't the clone's."""
+    for above in directories_above(os.path.dirname(path)):
+        if is_below(above, base_of(clone)) and kind_of(above) not in ("directory", ""):
+            raise MirrorError(f"{above} is no directory of the clone's own", "sessions are only put into one", REFUSED)
+
+
+def handover_notes(source: Session, target: Clone, left_out: Mapping[str, int]) -> tuple[str, ...]:
+    """What to know of a copy that was made."""
+    notes, name = [], source.clone.name
+    if left_out:
+        items = ", ".join(f"{count} {what}" for what, count in left_out.items())
+        notes.append(f"left out, since only the account that made it can read it: {items}")
+    if pids := pids_with_open(source.path):
+        running = ", ".join(map(str, pids))
+        notes.append(f"it is open in '{name}' (pid {running}): what is written there from now on isn't in the copy")
+    metas = (with_meta(one).meta for one in sessions_of([source.clone]) if one.updated >= source.updated - 30 * 86400)
+    if count := sum(meta.is_subagent and source.id in (meta.parent, meta.session) for meta in metas):
+        notes.append(f"{count_text(count, 'thread')} of its sub-agents stayed in '{name}'")
+    if is_newer(source.meta.version, target.runtime.version):
+        older = f"Codex {target.runtime.version} of '{target.name}' is older than the session's {source.meta.version}"
+        notes.append(f"{older}: codex-mirror update {target.name}")
+    return tuple(notes)
+
+
 # --- Leftovers ------------------------------------------------------------------------------------
 
 
@@ -6662,6 +6934,45 @@ def usage_row(clone: Clone, account: Account, one: Usage, now: float) -> dict[st
     }
 
 
+def title(session: Session) -> str:
+    """The first words of a session in one line."""
+    return "(compressed)" if session.is_compressed else " ".join(session.prompt.split())[:500]
+
+
+def session_table(sessions: Sequence[Session], clones: Sequence[Clone], context: Context, now: float) -> Table:
+    """Sessions for people, with as much of each id as tells it from all others, and of the prompt as there is room."""
+    ids, size = {one.id for one in sessions_of(clones)}, 8
+    while size < 36 and len({one[:size] for one in ids}) < len(ids):
+        size += 1
+    rows = []
+    for one in sessions:
+        age = f"{duration_text(now - one.updated)} ago"
+        place = cut_or_pad(escape_invisible(with_tilde(one.meta.cwd, context.places.user_home)), 24).rstrip() or "-"
+        prompt = ("[archived] " if one.is_archived else "") + escape_invisible(title(one))
+        rows.append([age, one.clone.name, place, prompt, one.id[:size]])
+    heading = ("WHEN", "CLONE", "DIRECTORY", "PROMPT", "ID")
+    taken = sum(max(cell_width(row[column]) + 2 for row in (heading, *rows)) for column in (0, 1, 2)) + size
+    room = max(context.width - taken - 2, 16)
+    cells = tuple((*row[:3], cut_or_pad(row[3], room).rstrip(), row[4]) for row in rows)
+    return Table(heading, cells)
+
+
+def session_row(session: Session) -> dict[str, Any]:
+    meta = session.meta
+    return {
+        "id": session.id,
+        "clone": session.clone.name,
+        "cwd": meta.cwd or None,
+        "started": meta.started or None,
+        "updated": timestamp_text(session.updated),
+        "prompt": session.prompt or None,
+        "archived": session.is_archived,
+        "path": session.path,
+        "codex": meta.version or None,
+        "account": meta.workspace or None,
+    }
+
+
 # --- Run and login --------------------------------------------------------------------------------
 
 WITH_KEY = "--with-api-key"
@@ -6931,6 +7242,112 @@ def shim_shadow(context: Context) -> tuple[str, ...]:
     )
 
 
+# --- Session commands -----------------------------------------------------------------------------
+
+
+def show_usage(context: Context, *, name: str = "") -> Outcome:
+    registry, now = read_registry(context.places), time.time()
+    clones = [clone_named(registry, name)] if name else list(registry.clones)
+    accounts = {clone.id: account_of(clone) for clone in clones}
+    usages = [(clone, usage_of(clone, accounts[clone.id], rollouts_of(clone))) for clone in clones]
+    notes = tuple(note for clone, one in usages for note in usage_notes(clone, one, now))
+    data = [usage_row(clone, accounts[clone.id], one, now) for clone, one in usages]
+    return Outcome(table=usage_table(usages, now), data=data, notes=notes)
+
+
+def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
+    registry, now = read_registry(context.places), time.time()
+    clones = [clone_named(registry, name)] if name else list(registry.clones)
+    found = newest_sessions(clones, max(limit, 0), within=here_names(context) if here else (), words=grep)
+    data = [session_row(one) for one in found]
+    if not context.terminal:
+        rows = tuple((one.id, one.clone.name, timestamp_text(one.updated), one.meta.cwd, title(one)) for one in found)
+        return Outcome(table=Table(("ID", "CLONE", "UPDATED", "DIRECTORY", "PROMPT"), rows), data=data)
+    lines = () if found else ("no sessions here yet",) if here or grep or name else ("no sessions yet",)
+    return Outcome(lines=lines, table=session_table(found, clones, context, now) if found else None, data=data)
+
+
+def here_names(context: Context) -> tuple[str, ...]:
+    """The names of the current directory that a session may have been started with."""
+    names = [current_directory(), context.env.get("PWD", "")]
+    return tuple(name for name in names if name and is_same_directory(name, "."))
+
+
+def hand_over(context: Context, *, session_id: str, name: str, fork: bool = False, force: bool = False) -> Outcome:
+    done = hand_over_session(context, session_id, name, fork=fork, force=force)
+    source, copy = done.source, done.copy
+    data = {"id": copy.id, "from": source.clone.name, "to": name, "path": copy.path, "leftOut": done.left_out}
+    wrapper = copy.clone.wrapper
+    command = copy.clone.name if is_on_path(os.path.dirname(wrapper), context.env) else shell_quote(wrapper)
+    made = f"handed session {source.id} over from '{source.clone.name}' to '{name}'"
+    lines = (made,) if done.is_new else ()
+    return Outcome(
+        FAILED if done.unfinished else DONE,
+        (*lines, f"next: {command} {'unarchive' if copy.is_archived else 'resume'} {copy.id}"),
+        (*done.unfinished, *done.notes),
+        data=data,
+    )
+
+
+def resume(
+    context: Context,
+    *,
+    session_id: str = "",
+    last: bool = False,
+    here: bool = False,
+    into: str = "",
+    arguments: Sequence[str] = (),
+) -> Outcome:
+    clones = read_registry(context.places).clones
+    copies = sessions_with_id(clones, session_id or chosen_session(context, clones, last, here).id)
+    session = with_meta(brought_into(context, copies, into) if into else newest_copy(copies))
+    clone = startable_clone(context, session.clone.name)
+    account, maker = account_of(clone), (session.meta.workspace, session.meta.user)
+    if any(maker) and account.kind in ("chatgpt", "api-key") and maker != creator_named(account):
+        context.report(f"another account made this session: '{clone.name}' goes on with a copy that it can read", 0, 0)
+        session = told_handover(context, hand_over_session(context, session.id, clone.name, fork=True, own=True))
+    cwd = session.meta.cwd
+    if cwd and not os.path.isdir(cwd):
+        context.report(f"{cwd} is gone; going on in the current directory", 0, 0)
+        cwd = ""
+    program = launch_program(clone, context.places, context.env, ("resume", session.id, *arguments))
+    if cwd:
+        program = program._replace(cwd=cwd, env={**program.env, "PWD": cwd})
+    return Outcome(program=program, notes=hiding_notice(clone, context))
+
+
+def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: bool) -> Session:
+    """The newest session, or the one of the newest ten that a person chooses. Raises MirrorError."""
+    places = here_names(context) if here else ()
+    found = newest_sessions(clones, 1 if last or here else 10, within=places, can_go_on=True)
+    if not found:
+        raise MirrorError(f"there is no session {'of this directory' if here else 'yet'}", "", NOT_FOUND)
+    if last or here:
+        return found[0]
+    number = context.choose(align_table(session_table(found, clones, context, time.time()), context.width), "number: ")
+    if not 0 <= number < len(found):
+        hint = "codex-mirror resume ID, --last or --here; codex-mirror sessions shows them"
+        raise MirrorError("no session was chosen", hint, USAGE)
+    return found[number]
+
+
+def brought_into(context: Context, copies: Sequence[Session], name: str) -> Session:
+    """The session in that clone, handed over first where the newest copy is elsewhere."""
+    own = next((one for one in copies if one.clone.name == name), None)
+    if own and own.updated >= copies[0].updated:
+        return own
+    return told_handover(context, hand_over_session(context, copies[0].id, name))
+
+
+def told_handover(context: Context, done: Handover) -> Session:
+    """The copy that a handover made; what is to be known of it is said first. Raises MirrorError."""
+    if done.unfinished:
+        raise MirrorError(done.unfinished[0], "codex-mirror doctor shows what is left to mend")
+    for note in done.notes:
+        context.report(note, 0, 0)
+    return done.copy
+
+
 # --- Commands -------------------------------------------------------------------------------------
 
 
@@ -7180,16 +7597,6 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     problems = () if name else diagnose(home)
     outcome = report_of_doctor(list(map(health_of, facts)), problems, [note for note, _ in done])
     return outcome._replace(code=BUSY) if any(code == BUSY for _, code in done) else outcome
-
-
-def show_usage(context: Context, *, name: str = "") -> Outcome:
-    registry, now = read_registry(context.places), time.time()
-    clones = [clone_named(registry, name)] if name else list(registry.clones)
-    accounts = {clone.id: account_of(clone) for clone in clones}
-    usages = [(clone, usage_of(clone, accounts[clone.id], rollouts_of(clone))) for clone in clones]
-    notes = tuple(note for clone, one in usages for note in usage_notes(clone, one, now))
-    data = [usage_row(clone, accounts[clone.id], one, now) for clone, one in usages]
-    return Outcome(table=usage_table(usages, now), data=data, notes=notes)
 
 
 def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
@@ -7542,6 +7949,44 @@ COMMANDS: tuple[Command, ...] = (
         (ANY_CLONE,),
         ("codex-mirror usage", "codex-mirror usage work --json"),
         asks=True,
+    ),
+    Command(
+        ("sessions",),
+        "show the sessions of all clones, newest first",
+        list_sessions,
+        (
+            ANY_CLONE,
+            flag_argument("--here", help="only those of this directory, and below"),
+            option_argument("--grep", value="TEXT", help="only those with this in their first words or directory"),
+            option_argument("--limit", value="N", type=int, default=30, help="so many at most (30; 0: all)"),
+        ),
+        ("codex-mirror sessions", "codex-mirror sessions work --grep parser --json"),
+        asks=True,
+    ),
+    Command(
+        ("resume",),
+        "go on with a session, in its directory and as the clone that has it",
+        resume,
+        (
+            Argument(("session_id",), "its id, or the beginning of it", {"metavar": "ID", "nargs": "?", "default": ""}),
+            flag_argument("--last", help="the newest of all clones"),
+            flag_argument("--here", help="the newest of this directory, or below it"),
+            option_argument("--in", value="NAME", help="in this clone, after a handover", dest="into"),
+        ),
+        ("codex-mirror resume 01a222f7-aacf", "codex-mirror resume --last --in personal"),
+        passes_on="--",
+    ),
+    Command(
+        ("handover",),
+        "copy a session to another clone, so that its account can go on with it",
+        hand_over,
+        (
+            Argument(("session_id",), "its id, or the beginning of it", {"metavar": "ID"}),
+            Argument(("name",), "the clone that gets it", NAMES),
+            flag_argument("--fork", help="as a session with a new id"),
+            flag_argument("--force", help="also over one that is open there"),
+        ),
+        ("codex-mirror handover 01a222f7-aacf personal",),
     ),
     Command(
         ("doctor",),
@@ -9961,6 +10406,16 @@ class Console:
             line = f"\r{escape_invisible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
             print(line, end="", file=sys.stderr, flush=True)
 
+    def choose(self, lines: Sequence[str], prompt: str) -> int:
+        """Shows a heading and numbered lines and asks for a number; counted from 0, and -1 for none of them."""
+        if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+            return -1
+        for number, line in enumerate(lines):
+            self.say(f"{number or '':>3}  {line}", to_stderr=True)
+        print(prompt, end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip()
+        return int(answer) - 1 if answer.isdecimal() else -1
+
     def complain(self, error: MirrorError) -> None:
         """Says what is wrong and what to do; with --debug also where it was found."""
         if self.debug:
@@ -10108,7 +10563,9 @@ def dispatch(argv: list[str], console: Console) -> int:
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
     places, env = places_from(os.environ), dict(os.environ)
-    context = Context(places, env, console.program, terminal, width, console.report, console.changes.append)
+    context = Context(
+        places, env, console.program, terminal, width, console.report, console.changes.append, console.choose
+    )
     return run_command(command, values, common, context, console)
 
 

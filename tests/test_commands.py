@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rollouts import Shape, an_id, write
 
 import codex_mirror
 from helpers import (
@@ -1970,6 +1971,7 @@ JSON_COMMANDS = [
     *("path status", "path setup", "path remove", "set work --keep-env OPENAI_PROJECT"),
     *("use", "use work", "use --unset", "which", "shim install", "shim remove"),
     *("export work --output export.tar.gz", "import export.tar.gz --name new"),
+    *("sessions", f"handover {an_id()[:13]} {OTHER_CLONE}"),
 ]
 
 
@@ -1982,6 +1984,8 @@ def test_json_is_exactly_one_document_on_stdout(cm: Launched, house: Home, words
         cm("use", "work", check=True)
     if words.startswith("import"):
         cm("export", "work", "--output", "export.tar.gz", check=True)
+    if words.startswith(("sessions", "handover")):
+        write(house.clone_home("work") / ".codex", an_id(), Shape().beginning(an_id()))
     result = cm(*words.split(), "--json")
     assert result.code == 0, result.err
     assert isinstance(result.json(), list | dict)

@@ -270,7 +270,7 @@ def test_every_row_of_the_table_is_offered_with_each_of_its_options_once(home: H
     assert sorted(offered(home, [*command.words, "-"])[1]) == sorted([*flags, *ALWAYS])
 
 
-KNOWN_PLACEHOLDERS = {*cm.VALUES_ON_DISK, *cm.KNOWN_VALUES, "NEW", "SHELL", "-"}
+KNOWN_PLACEHOLDERS = {*cm.VALUES_ON_DISK, *cm.KNOWN_VALUES, "NEW", "SHELL", "ID", "TEXT", "N", "SECONDS", "-"}
 
 
 @pytest.mark.parametrize("command", cm.COMMANDS, ids=lambda command: " ".join(command.words))
@@ -334,7 +334,7 @@ FEW: list[tuple[str, set[str]]] = [
 ]
 MANY: list[tuple[str, set[str]]] = [
     *FEW,
-    ("r", {"run", "rollback", "rename", "remove"}),
+    ("r", {"run", "rollback", "rename", "remove", "resume"}),
     ("wr", {"wrapper"}),
     ("update work w", {"wide"}),
     ("update 'work' w", {"wide"}),

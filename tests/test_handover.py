@@ -1,0 +1,387 @@
+"""Handover: a session as another account may go on with it, line by line, and put there durably."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rollouts import NOBODY, NOW, SHAPES, A, B, Shape, an_id, write
+
+from helpers import Home, chatgpt_login, overheard, tree
+from rooms import ROOT, ask, at_rest, changes, cm, make_clone
+
+NEW = Shape()
+ID = an_id(1)
+
+
+class Two:
+    """Two clones, `work` of one account and `personal` of another, and what lies in their session files."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.codex_home = {name: home.clone_home(name) / ".codex" for name in ("work", "personal")}
+        for name, account in (("work", A), ("personal", B)):
+            make_clone(home, name)
+            self.log_in(name, account)
+
+    def log_in(self, name: str, account: tuple[str, str]) -> None:
+        (self.codex_home[name] / "auth.json").write_text(chatgpt_login(*account, at=NOW - 9000))
+
+    def write(self, name: str, lines: list[bytes], **more: Any) -> Path:
+        return write(self.codex_home[name], ID, lines, **more)
+
+    def path(self, name: str) -> Path:
+        return self.codex_home[name] / f"sessions/2026/11/22/rollout-2026-11-22T08-00-00-{ID}.jsonl"
+
+    def lines(self, name: str) -> list[bytes]:
+        return self.path(name).read_bytes().splitlines(keepends=True)
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines(name)]
+
+    def goes_on(self, name: str, lines: list[bytes], at: float) -> None:
+        with self.path(name).open("ab") as file:
+            file.writelines(lines)
+        os.utime(self.path(name), (at, at))
+
+    def hand_over(self, name: str, *more: str, code: int = 0) -> Any:
+        ended = ask(self.home, "handover", ID, name, *more)
+        assert ended.code == code, ended
+        return ended
+
+
+@pytest.fixture
+def two(home: Home, codex: Path) -> Two:
+    return Two(home)
+
+
+def session(shape: Shape = NEW, creator: tuple[str, str] = A) -> list[bytes]:
+    """One turn, encrypted for that account, then a prompt with an image."""
+    creator = creator if shape.version >= "0.169" else NOBODY
+    return [*shape.beginning(ID, creator=creator), *shape.turn("A:one"), shape.prompt("and this?", image=5000)]
+
+
+# --- one line ---
+
+REASONING = NEW.thought("A:secret")
+KEPT: list[tuple[str, bytes]] = [
+    ("a message", NEW.says("user", "encrypted_content, rate_limits and session_meta")),
+    ("a thought without a secret", NEW.thought(None)),
+    ("a compaction in plain text", NEW.compacted()),
+    ("an event with a secret", NEW.line("event_msg", {"type": "x", "encrypted_content": "A:secret"})),
+    ("limits that are null", NEW.limits().replace(b'"rate_limits":{', b'"rate_limits":null,"x":{')),
+    ("a torn line", b'{"type":"response_item","payload":{"type":"message"'),
+    ("a list", b'["rate_limits"]\n'),
+    ("not UTF-8", b'{"type":"event_msg","payload":{"x":"\xff"}}\n'),
+    ("nothing", b"\n"),
+    ("a schema", NEW.line("response_item", {"type": "x", "schema": {"encrypted_content": None}})),
+]
+
+
+@pytest.mark.parametrize(("kind", "line"), KEPT, ids=[row[0] for row in KEPT])
+def test_a_line_that_anybody_may_have_is_carried_byte_for_byte(kind: str, line: bytes) -> None:
+    assert cm.carried_line(line, B) == (line, "")
+
+
+DEEP: Any = "A:secret"
+for _ in range(200):
+    DEEP = [{"x": DEEP}]
+LEFT_OUT: list[tuple[str, bytes, str]] = [
+    ("a thought", REASONING, "reasoning"),
+    ("a compaction", NEW.compacted("A:secret"), "compacted"),
+    (
+        "an item of the history",
+        NEW.line("response_item", {"type": "compaction", "encrypted_content": "A:x"}),
+        "compaction",
+    ),
+    ("deep inside", NEW.line("response_item", {"type": "y", "a": [{"b": {"encrypted_content": "A:x"}}]}), "y"),
+    ("of a kind to come", NEW.line("agent_mail", {"encrypted_content": "A:secret"}), "agent_mail"),
+    ("torn", REASONING[:-6], "unreadable"),
+    ("nested too deeply", b'{"encrypted_content":' + b"[" * 90_000 + b"\n", "unreadable"),
+    ("not UTF-8", REASONING.replace(b"summary", b"\xff"), "unreadable"),
+]
+
+
+@pytest.mark.parametrize(("kind", "line", "what"), LEFT_OUT, ids=[row[0] for row in LEFT_OUT])
+def test_a_line_that_only_its_maker_can_read_is_left_out(kind: str, line: bytes, what: str) -> None:
+    assert cm.carried_line(line, B) == (b"", what)
+
+
+@pytest.mark.parametrize("creator", [B, NOBODY])
+@pytest.mark.parametrize("version", SHAPES)
+def test_the_first_line_names_the_new_account_and_is_else_the_same(version: str, creator: tuple[str, str]) -> None:
+    shape = Shape(version)
+    before = shape.meta(ID, "/wé", A if version == "0.171.0" else NOBODY)
+    carried, what = cm.carried_line(before, creator)
+    named = {"creator_account_id": creator[0], "creator_user_id": creator[1]} if creator == B else {}
+    old, new = json.loads(before), json.loads(carried)
+    payload = {key: value for key, value in old["payload"].items() if not key.startswith("creator_")}
+    assert what == "" and new == {**old, "payload": {**named, **payload}}
+    assert cm.meta_in(carried[: cm.META_HEAD]).workspace == creator[0]
+
+
+def test_the_old_accounts_limits_are_emptied() -> None:
+    old, new = json.loads(NEW.limits()), json.loads(cm.carried_line(NEW.limits(), B)[0])
+    assert old["payload"].pop("rate_limits")["primary"] and new["payload"].pop("rate_limits") is None and old == new
+
+
+# --- whole sessions ---
+
+
+@pytest.mark.parametrize("version", SHAPES)
+def test_another_account_gets_all_that_it_can_read(two: Two, version: str) -> None:
+    shape = Shape(version)
+    whole = [*session(shape), shape.compacted("A:two"), shape.compacted(), *shape.turn(None)]
+    lines = b"".join(whole).splitlines(keepends=True)
+    two.write("work", [*lines, REASONING[:40]], at=NOW - 5.25)
+    before = at_rest(two.home)
+    ended = two.hand_over("personal")
+    assert "left out, since only the account that made it can read it: 1 reasoning, 1 compacted" in ended.err
+    assert ended.out.splitlines()[1] == f"next: '{two.home.bin}/personal' resume {ID}"
+    wanted = [carried for line in lines if (carried := cm.carried_line(line, B)[0])]
+    assert two.lines("personal") == wanted and b"A:" not in b"".join(wanted) and len(wanted) == len(lines) - 2
+    assert cm.meta_in(wanted[0]).workspace == "acc-B"
+    changed = changes(before, at_rest(two.home))
+    mine = {name for name in changed if "/work/" in name}
+    assert not mine and {
+        name.rpartition("/.codex/")[2] for name in changed if "/personal/" in name and ".codex/" in name
+    } == {
+        *("sessions", "sessions/2026", "sessions/2026/11", "sessions/2026/11/22"),
+        str(two.path("personal").relative_to(two.codex_home["personal"])),
+    }
+    facts = two.path("personal").stat()
+    assert (facts.st_mtime, facts.st_mode & 0o777) == (NOW - 5.25, 0o600)
+    assert two.path("personal").parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_same_account_gets_it_byte_for_byte(two: Two) -> None:
+    two.log_in("personal", A)
+    lines = [*session(Shape("0.169.0")), NEW.compacted("A:two"), b"\xff odd\n", b"\n"]
+    two.write("work", [*lines, b'{"torn'])
+    assert two.hand_over("personal").err == "" and two.path("personal").read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize(("since", "whole"), [(NOW - 9000, True), (NOW - 30, False)])
+def test_a_session_without_a_creator_is_its_clones_accounts_since_the_login(
+    two: Two, since: float, whole: bool
+) -> None:
+    two.log_in("personal", A)
+    two.write("work", session(Shape("0.154.0")))
+    (two.codex_home["work"] / "auth.json").write_text(chatgpt_login(*A, at=since))
+    two.hand_over("personal")
+    assert (two.lines("personal") == two.lines("work")) is whole
+    assert (b"A:one" in two.path("personal").read_bytes()) is whole
+
+
+def test_without_a_chatgpt_account_it_is_nobodys(two: Two) -> None:
+    two.write("work", session())
+    (two.codex_home["personal"] / "auth.json").unlink()
+    two.hand_over("personal")
+    first = two.records("personal")[0]["payload"]
+    assert not [key for key in first if key.startswith("creator_")] and b"A:" not in two.path("personal").read_bytes()
+
+
+def test_round_trips_lose_nothing_that_can_be_carried(two: Two) -> None:
+    """Each account keeps its own encrypted items, and gets of the other's turns what it can read."""
+    mine = session()
+    two.write("work", mine)
+    two.hand_over("personal")
+    carried = two.lines("personal")
+    theirs = [NEW.prompt("second"), *NEW.turn("B:two", "from B")]
+    two.goes_on("personal", theirs, NOW + 10)
+    two.hand_over("work")
+    theirs_carried = [line for one in theirs if (line := cm.carried_line(one, A)[0])]
+    assert b"".join(two.lines("work")) == b"".join([*mine, *theirs_carried])
+    again = [NEW.prompt("third"), *NEW.turn("A:three", "from A"), NEW.compacted()]
+    two.goes_on("work", again, NOW + 20)
+    two.hand_over("personal")
+    again_carried = [line for one in again if (line := cm.carried_line(one, B)[0])]
+    assert b"".join(two.lines("personal")) == b"".join([*carried, *theirs, *again_carried])
+    assert two.path("personal").stat().st_mtime == NOW + 20
+    before = at_rest(two.home)
+    assert "has all of that session already" in two.hand_over("personal").err
+    assert "has all of that session already" in two.hand_over("work").err
+    assert at_rest(two.home) == before
+
+
+def test_random_round_trips_never_lose_a_word(two: Two) -> None:
+    seed = random.randrange(1 << 32)
+    dice = random.Random(seed)
+    two.write("work", NEW.beginning(ID, creator=A))
+    words, here, at = [], "work", NOW
+    for number in range(12):
+        secret = f"{'A' if here == 'work' else 'B'}:{number}" if dice.random() < 0.6 else None
+        lines = [NEW.prompt(f"word {number}"), *NEW.turn(secret)]
+        lines += [NEW.compacted(secret or "")] if dice.random() < 0.3 else []
+        at += 1
+        two.goes_on(here, lines, at)
+        words.append(f"word {number}")
+        if dice.random() < 0.6:
+            here = "personal" if here == "work" else "work"
+            two.hand_over(here)
+            text = two.path(here).read_text()
+            assert all(f'"{word}"' in text for word in words), seed
+            assert (f'"{"B" if here == "work" else "A"}:') not in text, seed
+            assert cm.meta_in(text.encode()).workspace == ("acc-A" if here == "work" else "acc-B"), seed
+
+
+def test_a_copy_that_went_on_by_itself_is_refused_and_fork_makes_another(two: Two) -> None:
+    two.write("work", session())
+    two.hand_over("personal")
+    two.goes_on("personal", [NEW.prompt("mine alone"), *NEW.turn(None)], NOW + 5)
+    for diverged in (False, True):
+        if diverged:
+            two.goes_on("work", [NEW.prompt("meanwhile"), *NEW.turn("A:x")], NOW + 9)
+        before = at_rest(two.home)
+        ended = two.hand_over("personal", code=5)
+        assert "went on in 'personal' by itself" in ended.err and "--fork" in ended.err
+        assert at_rest(two.home) == before
+    kept = two.path("personal").read_bytes()
+    done = two.hand_over("personal", "--fork", "--json").json()
+    assert (done["from"], done["to"], done["leftOut"]) == ("work", "personal", {"reasoning": 2})
+    assert done["id"] != ID and Path(done["path"]).name == two.path("personal").name.replace(ID, done["id"])
+    first = json.loads(Path(done["path"]).read_bytes().splitlines()[0])["payload"]
+    assert (first["id"], first["session_id"], first["creator_account_id"]) == (done["id"], done["id"], "acc-B")
+    assert two.path("personal").read_bytes() == kept
+    assert overheard(ask(two.home, "resume", done["id"]).out).env["CODEX_HOME"] == str(two.codex_home["personal"])
+
+
+def test_a_copy_that_was_only_opened_didnt_go_on(two: Two) -> None:
+    """Codex also notes when it opens a session, and when it is quit."""
+    two.write("work", session())
+    two.hand_over("personal")
+    note = NEW.line("event_msg", {"type": "thread_settings_applied"})
+    two.goes_on("personal", [note], NOW + 1)
+    two.goes_on("work", [NEW.prompt("more"), *NEW.turn(None)], NOW + 2)
+    two.hand_over("personal")
+    assert b'"more"' in two.path("personal").read_bytes() and note not in two.lines("personal")
+
+
+@contextmanager
+def somebody_has_open(path: Path) -> Iterator[int]:
+    """Another process with the file open for appending, as a Codex has it."""
+    script = "import sys; file = open(sys.argv[1], 'ab'); print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdin
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+def test_an_open_source_is_copied_and_an_open_target_is_not_replaced(two: Two) -> None:
+    two.write("work", [*session(), b'{"half a line'])
+    with somebody_has_open(two.path("work")) as pid:
+        assert f"it is open in 'work' (pid {pid})" in two.hand_over("personal").err
+    assert b"half a line" not in two.path("personal").read_bytes()
+    two.goes_on("work", [b'"}\n', NEW.prompt("more")], NOW + 1)
+    with somebody_has_open(two.path("personal")) as pid:
+        before = at_rest(two.home)
+        assert f"is open in 'personal' (pid {pid})" in two.hand_over("personal", code=6).err
+        assert at_rest(two.home) == before
+        two.hand_over("personal", "--force")
+    assert b'"more"' in two.path("personal").read_bytes()
+
+
+def test_what_is_not_copied_or_may_not_fit_is_said(two: Two) -> None:
+    two.write("work", session(Shape("0.171.0")))
+    spawned = {"subagent": {"thread_spawn": {"parent_thread_id": ID, "depth": 1}}}
+    write(two.codex_home["work"], an_id(2), NEW.beginning(an_id(2), source=spawned))
+    write(two.codex_home["work"], an_id(3), NEW.beginning(an_id(3), thread_source="subagent", session_id=ID))
+    write(two.codex_home["work"], an_id(4), NEW.beginning(an_id(4)))
+    said = two.hand_over("personal").err
+    assert "2 threads of its sub-agents stayed in 'work'" in said
+    assert "Codex 0.169.0 of 'personal' is older than the session's 0.171.0" in said and "update personal" in said
+    assert [path.name for path in two.path("personal").parent.iterdir()] == [two.path("personal").name]
+
+
+def test_resume_in_another_clone_hands_over_and_goes_on_there(two: Two) -> None:
+    two.write("work", session())
+    ended = ask(two.home, "resume", ID[:13], "--in", "personal", "--", "now")
+    assert overheard(ended.out).argv == [b"resume", ID.encode(), b"now"] and "1 reasoning" in ended.err
+    assert overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["personal"])
+    before = at_rest(two.home)
+    assert overheard(ask(two.home, "resume", ID, "--in", "personal").out).argv[0] == b"resume"
+    assert at_rest(two.home) == before
+    two.goes_on("personal", [NEW.prompt("there")], NOW + 3)
+    assert overheard(ask(two.home, "resume", ID).out).env["CODEX_HOME"] == str(two.codex_home["personal"])
+    assert overheard(ask(two.home, "resume", "--last", "--in", "work").out).argv[1] == ID.encode()
+    assert b'"there"' in two.path("work").read_bytes()
+
+
+def test_limits_of_a_copy_are_nobodys(two: Two) -> None:
+    """The copy bears the new account's name, and must not show the old one's figures as its own."""
+    two.write("work", session())
+    two.hand_over("personal")
+    own = [NEW.meta(an_id(5), creator=B), NEW.limits(7.0)]
+    write(two.codex_home["personal"], an_id(5), own, at=NOW - 9)
+    rows = {row["name"]: row for row in ask(two.home, "usage", "--json").json()}
+    assert [window["minutes"] for window in rows["personal"]["windows"]] == [300]
+    found = cm.usage_of(
+        cm.clone_named(cm.read_registry(cm.places_from(two.home.env)), "personal"),
+        ACCOUNT_B,
+        [(NOW, str(two.path("personal")))],
+    )
+    assert not found.windows
+
+
+ACCOUNT_B = cm.Account("chatgpt", workspace=B[0], user=B[1])
+
+
+HOSTILE: list[tuple[str, bytes, int, str]] = [
+    ("nothing", b"", 5, "doesn't begin as a session does"),
+    ("not a session", b"\0" * 5000, 5, "doesn't begin as a session does"),
+    ("one endless line", NEW.meta(ID)[:-1] * 3, 0, ""),
+    ("a hundred thousand lines", NEW.meta(ID, creator=A) + b'{"rate_limits":1}\n' * 100_000, 0, ""),
+    ("nested", NEW.meta(ID, creator=A) + b'{"payload":' * 100_000 + b"\n", 0, ""),
+    ("not UTF-8", NEW.meta(ID, creator=A) + b"\xff\xfe\n" * 99, 0, ""),
+    ("a line of 30 MB", NEW.meta(ID, creator=A) + NEW.says("user", "x", {"image_url": "A" * 30_000_000}), 0, ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "content", "code", "said"), HOSTILE, ids=[row[0] for row in HOSTILE])
+def test_a_hostile_session_is_carried_as_it_is_or_refused(
+    two: Two, kind: str, content: bytes, code: int, said: str
+) -> None:
+    two.write("work", [content])
+    ended = two.hand_over("personal", code=code)
+    assert said in ended.err and two.path("work").read_bytes() == content
+    if code == 0 and content.endswith(b"\n"):
+        assert two.path("personal").read_bytes().partition(b"\n")[2] == content.partition(b"\n")[2]
+
+
+def test_nothing_is_put_through_a_link_or_over_what_is_no_session(two: Two) -> None:
+    two.write("work", session())
+    elsewhere = two.home.base / "elsewhere"
+    elsewhere.mkdir()
+    (two.codex_home["personal"] / "sessions").symlink_to(elsewhere)
+    assert "is no directory of the clone's own" in two.hand_over("personal", code=5).err
+    assert list(elsewhere.iterdir()) == []
+    (two.codex_home["personal"] / "sessions").unlink()
+    for number, make in enumerate((os.mkfifo, os.mkdir, lambda path: os.symlink(two.path("work"), path))):
+        two.path("personal").parent.mkdir(parents=True, exist_ok=True)
+        make(two.path("personal"))
+        before = at_rest(two.home)
+        ended = two.hand_over("personal", code=5)
+        assert at_rest(two.home) == before, (number, ended)
+        two.path("personal").rmdir() if two.path("personal").is_dir() else two.path("personal").unlink()
+    write(two.codex_home["work"], an_id(6), [b"x"], ending=".jsonl.zst")
+    assert "is compressed" in ask(two.home, "handover", an_id(6), "personal").err
+
+
+@pytest.mark.skipif(not ROOT, reason="makes a directory that can't be written, as another user")
+def test_a_handover_that_fails_leaves_nothing(two: Two) -> None:
+    two.write("work", session())
+    os.rename(two.codex_home["personal"], two.codex_home["personal"].with_name("x"))
+    two.codex_home["personal"].write_text("a file")
+    before = tree(two.codex_home["personal"].parent)
+    ended = ask(two.home, "handover", ID, "personal")
+    assert ended.code != 0 and tree(two.codex_home["personal"].parent) == before
