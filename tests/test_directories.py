@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, Result, run
+from helpers import REPO, Home, Result, run
 from rooms import (
     ROOT,
     ask,
@@ -384,3 +384,29 @@ def test_on_a_terminal_the_shim_says_whose_account_it_is(two: Home, deep: Path) 
     said = f"codex: work (set for {deep}/a)"
     assert said in run(words, env=two.env, cwd=deep / "a").out
     assert said not in run(words, env={**two.env, "CODEX_MIRROR_QUIET": "1"}, cwd=deep / "a").out
+
+
+# --- in the prompt ---
+
+
+PROMPTS = {
+    "bash": (["bash", "--norc", "-c"], "PS1='> '; {}; printf %s \"${{PS1@P}}\""),
+    "zsh": (["zsh", "-f", "-c"], "PROMPT='> '; {}; print -rPn -- $PROMPT"),
+    "fish": (["fish", "-N", "-c"], "function fish_prompt; echo -n '> '; end; {}; fish_prompt"),
+}
+
+
+@pytest.mark.parametrize("shell", PROMPTS)
+def test_the_prompt_of_the_readme_names_the_clone(home: Home, shell: str) -> None:
+    argv, script = PROMPTS[shell]
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} isn't here")
+    lines = [line.strip() for line in (REPO / "README.md").read_text().splitlines() if line.startswith("    ")]
+    [line] = [
+        line
+        for line in lines
+        if "CODEX_MIRROR_CLONE" in line and line[0] == {"bash": "P", "zsh": "s", "fish": "f"}[shell]
+    ]
+    words = [*argv, script.format(line)]
+    assert run(words, env={**home.env, "CODEX_MIRROR_CLONE": "work"}).out.strip() == "(work) >"
+    assert run(words, env=home.env).out.strip() == ">"
