@@ -7609,16 +7609,27 @@ def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
 
 
 def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    """Which of the directories with commands are on PATH, where new ones go and where the clones' are, or the one that
+    is asked for; and which ones the rc files put there."""
     directory = checked_bin_dir(bin_dir, context.places)
-    on_path = is_on_path(directory, context.env)
-    lines = [f"{directory} is {'' if on_path else 'not '}on PATH"]
-    data: dict[str, Any] = {"binDir": directory, "onPath": on_path, "files": {}}
-    for path in rc_paths(context, shell, rc_file):
-        has = BLOCK_START.encode() in (read_or_none(os.path.realpath(path)) or b"")
-        data["files"][path] = has
-        lines.append(f"{path} {'has' if has else 'has not'} the block of codex-mirror")
-    setup = f"to add it: {path_setup_line(directory, context.places)}"
-    return Outcome(DONE if on_path else FAILED, tuple(lines), data=data, notes=() if on_path else (setup,))
+    clones = () if bin_dir else registry_or_refusal(context.places)[0].clones
+    directories = dict.fromkeys([directory, *(os.path.dirname(clone.wrapper) for clone in clones)])
+    on_path = {one: is_on_path(one, context.env) for one in directories}
+    lines = [f"{one} is {'' if is_on else 'not '}on PATH" for one, is_on in on_path.items()]
+    paths = rc_paths(context, shell, rc_file)
+    blocks = {path: list(path_lines(read_or_none(os.path.realpath(path)) or b"")) for path in paths}
+    for path, named in blocks.items():
+        lines.append(f"{path} puts {short_list(named)} on PATH" if named else f"{path} has no lines of codex-mirror")
+    notes = [
+        f"to use {one} in this shell: {reload_line(shell or shell_of(context.env), paths[0], not rc_file)}"
+        if all(one in named for named in blocks.values())
+        else f"to add it: {path_setup_line(one, context.places)}"
+        for one, is_on in on_path.items()
+        if not is_on
+    ]
+    files = {path: directory in named for path, named in blocks.items()}
+    data = {"binDir": directory, "onPath": on_path[directory], "files": files, "directories": on_path, "named": blocks}
+    return Outcome(FAILED if notes else DONE, tuple(lines), data=data, notes=tuple(notes))
 
 
 def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:

@@ -1860,9 +1860,34 @@ def test_path_status_as_json_tells_directory_state_and_files(cm: Launched, bare:
         "binDir": str(bare.bin),
         "onPath": False,
         "files": {str(bare.home / ".zshrc"): True},
+        "directories": {str(bare.bin): False},
+        "named": {str(bare.home / ".zshrc"): [str(bare.bin)]},
     }
     on = cm("path", "status", "--shell", "bash", "--json", env={"PATH": f"{bare.bin}:{bare.env['PATH']}"})
     assert on.code == 0 and on.json()["onPath"] is True and not any(on.json()["files"].values())
+
+
+def test_path_status_names_the_directories_that_the_block_really_names(cm: Launched, bare: Home) -> None:
+    other = bare.home / "bin"
+    cm("path", "setup", "--shell", "zsh", "--bin-dir", other, check=True)
+    plain = cm("path", "status", "--shell", "zsh")
+    assert plain.code == 1 and f".zshrc puts {other} on PATH" in plain.out and "path setup" in plain.err
+    assert not any(cm("path", "status", "--shell", "zsh", "--json").json()["files"].values())
+    asked = cm("path", "status", "--shell", "zsh", "--bin-dir", other)
+    assert asked.code == 1 and f"{other} is not on PATH" in asked.out and str(bare.bin) not in asked.out
+    assert asked.err == f"to use {other} in this shell: exec zsh\n"
+    assert "codex-mirror.fish has no lines of codex-mirror" in cm("path", "status", "--shell", "fish").out
+
+
+def test_path_status_looks_where_the_clones_commands_are(cm: Launched, bare: Home) -> None:
+    new = bare.base / "new"
+    env = {"CODEX_MIRROR_BIN_DIR": str(new), "PATH": f"{new}:{bare.env['PATH']}"}
+    found = cm("path", "status", "--shell", "zsh", env=env)
+    assert found.code == 1 and f"{new} is on PATH\n{bare.bin} is not on PATH\n" in found.out
+    assert found.err == f"to add it: codex-mirror path setup --bin-dir '{bare.bin}'\n"
+    assert cm("path", "status", "--shell", "zsh", "--bin-dir", new, env=env).code == 0
+    env["PATH"] = f"{bare.bin}:{env['PATH']}"
+    assert cm("path", "status", "--shell", "zsh", env=env).code == 0
 
 
 REFUSED_RC_FILES = {
