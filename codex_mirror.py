@@ -64,6 +64,7 @@ Where everything lies:
         registry.json                the truth: one row a clone
         registry.json.previous       the truth before the last change
         journal.json                 the change that is under way, or was when its program was killed
+        .codex-mirror-home           its mark: no other directory is taken for one; and a .gitignore of *
         lock, login.lock             held by the writer, and by a login in the browser
         clones/<name>/.codex-mirror/ a clone: clone.json, runtime/<version>-<id>/, home/, logs/
     ~/.local/bin/<name>              its wrapper (CODEX_MIRROR_BIN_DIR)
@@ -1110,6 +1111,10 @@ def free_inodes(path: str) -> int:
 # --- Ownership ------------------------------------------------------------------------------------
 
 MACOS_STAFF, MACOS_ADMIN = 20, 80  # Everybody's primary group there, and those who may become root.
+RESERVE = 256 << 10
+HOME_MARK = ".codex-mirror-home"
+IGNORE_ALL = b"# Made by codex-mirror: nothing in here belongs in a repository.\n*\n"
+LEFT_BY_FIRST_TRY = r"lock|login\.lock|reserve|clones|journal\.json|scratch-[0-9a-f]{8}|registry\.json.*"
 CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin")
 
 
@@ -1254,6 +1259,35 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
     if what:
         raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
     refuse_hazards(home, places, strict)
+    if not is_mirror_home(home) and {*entries_of(home)} - {"lost+found", ".DS_Store"}:
+        hint = "set CODEX_MIRROR_HOME to a directory that is new or empty"
+        raise MirrorError(f"{home} is not a mirror home of codex-mirror, and is not empty", hint, REFUSED)
+
+
+def is_marked_home(home: str) -> bool:
+    """Does a directory bear the mark of a mirror home or, as those of up to 1.0.0, a registry?"""
+    documents = (read_json_object(os.path.join(home, f"registry.json{end}")) for end in ("", ".previous"))
+    return kind_of(os.path.join(home, HOME_MARK)) == "file" or any(
+        isinstance(document.get("clones"), list) and "version" in document for document in documents
+    )
+
+
+def is_mirror_home(home: str) -> bool:
+    """Is a directory a mirror home, going by its mark, its registry, its clones, or by what a first try left?"""
+    clones = os.path.join(home, "clones")
+    if is_marked_home(home) or any(
+        text_in(read_json_object(os.path.join(base_in_root(root), "clone.json")), "id") for root in paths_in(clones)
+    ):
+        return True
+    names = {*entries_of(home)}
+    if size_of(os.path.join(home, "reserve")) == RESERVE:
+        return all(re.fullmatch(LEFT_BY_FIRST_TRY, name) for name in names)
+    return names == {"clones"} and not any(files_below(clones))
+
+
+def place_in_mark(home: str) -> str:
+    """Where the mirror home was that got this mark; a copy has it, too. Nothing where the mark doesn't say."""
+    return text_in(read_json_object(os.path.join(home, HOME_MARK)), "mirrorHome")
 
 
 def mount_points() -> list[str] | None:
@@ -3121,8 +3155,8 @@ def name_while_deleting(path: str, plan: Plan) -> str:
 
 # --- Journal --------------------------------------------------------------------------------------
 
-RESERVE = 256 << 10
-TEMPORARY_NAMES = ("registry.json.new", "registry.json.previous.new", "journal.json.new", "reserve.new")
+WRITTEN_WHOLE = ("registry.json", "registry.json.previous", "journal.json", "reserve", HOME_MARK, ".gitignore")
+TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
 
 
 class Change:
@@ -3211,6 +3245,9 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
     complaint, fix = complaint_about_writing(places)
     if complaint:
         raise MirrorError(complaint, fix)
+    if not kind_of(mark := os.path.join(places.mirror_home, HOME_MARK)):
+        with contextlib.suppress(FileExistsError):
+            write_new(mark, b"")
     change = Change(context, what)
     try:
         with mirror_home_lock(context, what):
@@ -3218,6 +3255,7 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
                 remove_file(reserve_file(places))
             for name in TEMPORARY_NAMES:
                 remove_file(os.path.join(places.mirror_home, name))
+            complete_mark(places.mirror_home)
             recover(places)
             try:
                 yield change
@@ -3228,6 +3266,19 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
         if has_registry_of(change):
             change.note_done()
         raise KeyboardInterrupt("" if change.is_done else f"'{what}' was not done") from None
+
+
+def complete_mark(home: str) -> None:
+    """Writes into the mark of the mirror home where that is, and keeps all of it out of repositories."""
+    if not place_in_mark(home):
+        write_whole(os.path.join(home, HOME_MARK), json.dumps({"mirrorHome": os.path.realpath(home)}).encode() + b"\n")
+    write_ignore_all(home)
+
+
+def write_ignore_all(directory: str) -> None:
+    """Keeps a directory with logins out of any repository that it lies in, as venv does."""
+    if not kind_of(path := os.path.join(directory, ".gitignore")):
+        write_whole(path, IGNORE_ALL)
 
 
 def has_registry_of(change: Change) -> bool:
@@ -5168,6 +5219,7 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     os.mkdir(fresh, 0o700)
     refuse_hazards(fresh, change.places)
     write_new(os.path.join(fresh, "clone.json"), json.dumps({"id": clone.id, "name": clone.name}).encode())
+    write_new(os.path.join(fresh, ".gitignore"), IGNORE_ALL)
     sync_directory(fresh)
     if kind_of(base):
         raise MirrorError(f"{base} is there already", "name another directory with --root", REFUSED)
@@ -5186,9 +5238,41 @@ def complaint_about_base(clone: Clone) -> str:
     return f"{base} is not the directory of '{clone.name}'" if strange else ""
 
 
+def home_claiming(clone: Clone, places: Places) -> str:
+    """The mirror home to which a clone belongs, when that isn't this one, which is a copy of it; or nothing."""
+    here = places.mirror_home
+    if is_below(clone.root, clones_directory(places)):
+        return ""
+    marked, parent = place_in_mark(here), os.path.dirname(clone.root)
+    around = os.path.dirname(parent) if os.path.basename(parent) == "clones" else ""
+    wrapper = wrapper_at(clone.wrapper)
+    told = wrapper_setting(wrapper.text, "mirror_home") if wrapper and wrapper.owner == clone.id else ""
+    for home in (one for one in (around, marked, told) if one and not is_same_directory(one, here)):
+        rows = read_json_object(os.path.join(home, "registry.json")).get("clones")
+        is_known_there = isinstance(rows, list) and any(text_in(row, "id") == clone.id for row in rows)
+        if is_known_there or (home == around and (home == marked or is_marked_home(home))):
+            return home
+    return ""
+
+
+def refuse_copy(clone: Clone, places: Places) -> None:
+    """Refuses a clone that belongs to the mirror home of which this one is a copy. Raises MirrorError."""
+    if home := home_claiming(clone, places):
+        raise MirrorError(*copy_complaint(places.mirror_home, home, clone.name), REFUSED)
+
+
+def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
+    """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
+    if not os.path.isdir(home):
+        return f"{here} was {home}, where '{names}' still belongs", f"move it back to {home}, or make new clones here"
+    hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
+    return f"{here} is a copy of {home}, to which '{names}' belongs", hint
+
+
 def refuse_strange_clone(clone: Clone, places: Places) -> None:
     """Refuses to change a clone whose directory isn't provably its own and ours. Raises MirrorError."""
     base = base_of(clone)
+    refuse_copy(clone, places)
     for tail in CLONE_PARTS if kind_of(base) else ():
         refuse_hazards(os.path.join(base, tail), places)
     if complaint := complaint_about_base(clone):
@@ -5211,6 +5295,7 @@ def verify_clone_directory(clone: Clone, places: Places) -> None:
             make_private(directory, 0o700)
     if id_in_base(base) != clone.id:
         write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
+    write_ignore_all(base)
 
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
@@ -5237,6 +5322,7 @@ def begin_clone_change(context: Context, what: str, name: str, removes: bool = F
     MirrorError."""
     with begin_change(context, f"{what} {name}", frees_space=removes) as change:
         clone = clone_named(change.registry, name)
+        refuse_copy(clone, context.places)
         if kind_of(base_of(clone)) or not removes:
             verify_clone_directory(clone, context.places)
         change.extend_plan(clones=[clone])
@@ -6220,8 +6306,10 @@ def inspect_mirror_home(context: Context, alone: bool = False) -> Facts:
 
     What another writer has in its hands is no leftover; `alone` says that we hold the lock ourselves."""
     with contextlib.nullcontext(True) if alone else share_lock(lock_file(context.places)) as is_quiet:
-        known: dict[str, Any] = {} if is_quiet else dict.fromkeys(FACTS_OF_WRITERS, ())
-        facts = Facts("mirror home", context, **known)
+        found = registry_or_refusal(context.places)
+        is_ours = not found[1] or isinstance(found[1], RegistryError)
+        known: dict[str, Any] = {} if is_quiet and is_ours else dict.fromkeys(FACTS_OF_WRITERS, ())
+        facts = Facts("mirror home", context, found=found, **known)
         facts.look_up(FACTS["mirror home"])
     return facts
 
@@ -7009,6 +7097,7 @@ def startable_clone(context: Context, name: str) -> Clone:
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)
+    refuse_copy(clone, context.places)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
     return clone

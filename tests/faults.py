@@ -615,7 +615,9 @@ IDS = (
     (re.compile(rb"-[0-9a-f]{8}(?![0-9a-z])"), b"-ID"),
     (re.compile(rb'"lastChange": "[0-9a-f]*"'), b'"lastChange": ""'),
 )
-PASSING = re.compile(r"m/(lock|login\.lock|reserve|registry\.json\.previous)|.*/logs/events\.log")
+PASSING = re.compile(
+    r"m/(lock|login\.lock|reserve|registry\.json\.previous|\.codex-mirror-home|\.gitignore)|.*/logs/events\.log"
+)
 
 
 def plain(content: bytes) -> bytes:
@@ -719,8 +721,10 @@ def differences(part: Mapping[str, object], choices: Collection[Mapping[str, Any
 
 MARK = re.compile(rb"#!/bin/sh\n# codex-mirror wrapper of clone ([0-9a-f-]{36}) ")
 LEFT = re.compile(r".*\.(new|gone|part)(-[0-9a-f]{8})?|\..*\.codex-mirror-[0-9a-f]{8}|scratch-.*|.*\.tmp(-.*)?")
-OF_MIRROR = re.compile(r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim")
-OF_BASE = {"env", "clone.json", "runtime", "home", "logs"}
+OF_MIRROR = re.compile(
+    r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim|\.codex-mirror-home|\.gitignore"
+)
+OF_BASE = {"env", "clone.json", "runtime", "home", "logs", ".gitignore"}
 
 
 def complaints(home: Home, strangers: Collection[str] = ()) -> list[str]:

@@ -26,6 +26,8 @@ from helpers import PROGRAM, Home, Mirror, Result, discard, look_for_secrets, ma
 
 Tree = dict[str, tuple[str, str, str]]
 ROOT = os.geteuid() == 0
+# What a change makes of a mirror home, also when it fails.
+NEW_MIRROR_HOME = {"m", "m/lock", "m/reserve", "m/.gitignore", "m/.codex-mirror-home"}
 
 
 # Typed loosely on purpose: tests hand it things of the wrong type.

@@ -26,7 +26,7 @@ from helpers import (
     overheard,
     run,
 )
-from rooms import ask, at_rest, changes, clone_in, cm, places_of, raw, rows_of
+from rooms import NEW_MIRROR_HOME, ask, at_rest, changes, clone_in, cm, places_of, raw, rows_of
 
 # What the earlier program wrote for `create work`, but for its comment lines.
 WRAPPER = """\
@@ -192,7 +192,8 @@ def test_the_first_update_takes_the_runtime_over_and_rollback_goes_back_to_it(
     assert old.items() <= after.items()
     moved = {path for path in changes(before, after) if not path.startswith((f"{base}/runtime/0.169.0-", "m/r"))}
     assert moved <= {
-        *("m", "m/lock", base, f"{base}/home", f"{base}/home/.codex", f"{base}/clone.json", "bin/work"),
+        *NEW_MIRROR_HOME,
+        *(f"{base}/.gitignore", base, f"{base}/home", f"{base}/home/.codex", f"{base}/clone.json", "bin/work"),
         *(f"{base}/logs/events.log", f"{base}/logs", f"{base}/runtime"),
     }, moved
     modes = {after[path][1] for path in ("m", base, f"{base}/home", f"{base}/home/.codex")}
@@ -229,7 +230,7 @@ def test_an_earlier_program_s_clone_is_removed_with_its_wrapper_and_the_others_s
     assert refused.code == 5 and "its login" in refused.err and changes(before, at_rest(home)) == {}
     assert ask(home, "remove", "work", "--yes").code == 0
     gone = {path for path in changes(before, at_rest(home)) if not path.startswith(("m/clones/work", "m/r"))}
-    assert gone <= {"bin/work", "m", "m/lock"} and not (home.mirror / "clones" / "work").exists()
+    assert gone <= {"bin/work", *NEW_MIRROR_HOME} and not (home.mirror / "clones" / "work").exists()
     [play] = rows_of(home)
     assert rows[1].items() <= play.items()
     assert json.loads((home.mirror / "registry.json").read_text())["theirs"] == {"kept": True}
@@ -327,7 +328,7 @@ def test_a_newer_registry_is_refused_and_never_overwritten(home: Home, codex: Pa
                   ["run", "work"]):  # fmt: skip
         result = ask(home, *words)
         assert result.code == 1 and "has version 2, and this" in result.err, (words, result)
-        kept = {path for path in changes(before, at_rest(home)) if path not in ("m", "m/lock", "m/reserve")}
+        kept = {path for path in changes(before, at_rest(home)) if path not in NEW_MIRROR_HOME}
         assert kept == set() and home.mirror.stat().st_mode & 0o777 in (0o700, 0o755), words
 
 

@@ -38,6 +38,7 @@ from helpers import (
 )
 from rooms import (
     FORGED,
+    NEW_MIRROR_HOME,
     ROOT,
     acting,
     ask,
@@ -1029,7 +1030,7 @@ def test_a_codex_that_hangs_is_given_up_and_nothing_is_left(
     with pytest.raises(cm.MirrorError, match="did not answer in time"):
         cm.create(caller_in(home), name="work", source=str(home.base / wanted))
     left = {path for path in changes(before, at_rest(home)) if path != "pid"}
-    assert left <= {"m", "m/lock", "m/reserve"} and waited == [20] and package.exists()
+    assert left <= NEW_MIRROR_HOME and waited == [20] and package.exists()
     pid, deadline = int((home.base / "pid").read_text()), time.monotonic() + 30
     while cm.is_alive(pid):
         assert time.monotonic() < deadline
@@ -1050,7 +1051,7 @@ def test_a_codex_that_changes_while_it_is_copied_is_refused(home: Home) -> None:
         writer.communicate()
     assert result.code == 1 and f"{big} changed while it was being copied" in result.err
     left = set(changes(before, at_rest(home))) - {"package/bin/codex-code-mode-host"}
-    assert left <= {"m", "m/lock", "m/reserve"}
+    assert left <= NEW_MIRROR_HOME
 
 
 def described_as(**values: Any) -> Callable[[Path], object]:

@@ -542,3 +542,207 @@ def test_clones_that_are_a_link_are_named_and_nothing_is_changed_in_them(home: H
         )
         assert changes(before, at_rest(home)) == {}
     assert ask(home, "run", "work", "exit", "0").code == 0
+
+
+# --- what is a mirror home ---
+
+
+def project(place: Path) -> None:
+    """A directory of the user's with files that have the names of ours."""
+    place.mkdir(mode=0o700)
+    for name in ("lock", "journal.json", "registry.json.new", "reserve", "finish-20251128.json", "shim"):
+        (place / name).write_text(f"my {name}\n")
+    for name in ("scratch-20251128", "clones/work/.codex-mirror", "clones/x.gone-20251128"):
+        (place / name).mkdir(parents=True)
+        (place / name / "thesis.txt").write_text("ten years of work\n")
+
+
+def one_file(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    (place / "thesis.txt").write_text("ten years of work\n")
+
+
+def own_registry(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    (place / "registry.json").write_text('{"clones": 3, "version": 1}')
+
+
+def only_a_lock(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    (place / "lock").write_text("host 1234\n")
+
+
+def own_clones(place: Path) -> None:
+    (place / "clones" / "linux").mkdir(parents=True, mode=0o700)
+    (place / "reserve").write_text("some")
+
+
+def linked_mark(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    (place / "thesis.txt").touch()
+    (place / ".codex-mirror-home").symlink_to("thesis.txt")
+
+
+STRANGE_HOMES = [project, one_file, own_registry, only_a_lock, own_clones, linked_mark]
+
+
+@pytest.mark.parametrize("make", STRANGE_HOMES)
+def test_a_directory_that_is_no_mirror_home_is_never_written(
+    home: Home, codex: Path, make: Callable[[Path], None]
+) -> None:
+    make(home.mirror)
+    (home.home / ".codex").mkdir()
+    (home.home / ".codex" / "config.toml").touch()
+    before = tree(home.base)
+    for words in (
+        ["list"],
+        ["list", "--json"],
+        ["run", "work"],
+        ["create", "work"],
+        ["remove", "work", "--yes"],
+        ["import", home.home / ".codex", "--name", "x"],
+        ["wrapper", "install"],
+        ["usage"],
+        ["doctor"],
+        ["doctor", "--fix"],
+        ["completion", "query", "--", "run", ""],
+    ):
+        result = ask(home, *words)
+        assert result.code == (1 if words[0] == "doctor" else result.code if words[0] == "completion" else 5), result
+        assert words[0] == "completion" or "is not a mirror home of codex-mirror" in result.err + result.out, words
+        assert {path for path in changes(before, tree(home.base)) if not path.startswith("t/")} == set(), words
+
+
+KNOWN_HOMES: list[tuple[str, Callable[[Path], object]]] = [
+    ("nothing in it", lambda place: None),
+    ("a disk's own directory", lambda place: (place / "lost+found").mkdir()),
+    ("the Finder's file", lambda place: (place / ".DS_Store").touch()),
+    ("a registry of 1.0.0", lambda place: (place / "registry.json").write_text('{"version": 1, "clones": []}')),
+    (
+        "only the registry before",
+        lambda place: (place / "registry.json.previous").write_text('{"version": 1, "clones": []}'),
+    ),
+    ("a first try of 1.0.0", lambda place: ((place / "lock").touch(), (place / "reserve").write_bytes(bytes(1 << 18)))),
+    ("its mark, half made", lambda place: (place / ".codex-mirror-home").touch()),
+]
+
+
+@pytest.mark.parametrize(("kind", "furnish"), KNOWN_HOMES, ids=[row[0] for row in KNOWN_HOMES])
+def test_a_mirror_home_is_known_and_gets_its_mark_with_the_next_change(
+    home: Home, codex: Path, kind: str, furnish: Callable[[Path], object]
+) -> None:
+    home.mirror.mkdir(mode=0o700)
+    furnish(home.mirror)
+    if "before" in kind:
+        assert ask(home, "doctor", "--fix").code in (0, 1)
+    assert ask(home, "list").code == 0 and ask(home, "create", "work").code == 0
+    assert json.loads((home.mirror / ".codex-mirror-home").read_text()) == {"mirrorHome": str(home.mirror)}
+    (home.mirror / "registry.json").unlink()
+    (home.mirror / "registry.json.previous").unlink(missing_ok=True)
+    (home.mirror / ".codex-mirror-home").unlink()
+    assert "took the clone" in ask(home, "doctor", "--fix").err and (home.mirror / ".codex-mirror-home").exists()
+
+
+# --- a copy of a mirror home ---
+
+
+def snapshot(home: Home) -> dict[str, Any]:
+    return {path: what for path, what in at_rest(home).items() if not path.startswith(("copy", "m/reserve"))}
+
+
+def copied(home: Home, *unmarked: str) -> dict[str, str | None]:
+    """The environment of a copy of the mirror home, without these marks."""
+    shutil.copytree(home.mirror, home.base / "copy", symlinks=True)
+    for place in unmarked:
+        (home.base / place / ".codex-mirror-home").unlink()
+    return {"CODEX_MIRROR_HOME": str(home.base / "copy")}
+
+
+@pytest.mark.parametrize("unmarked", [(), ("copy",), ("copy", "m")], ids=["marked", "unmarked copy", "both of 1.0.0"])
+def test_a_copy_of_a_mirror_home_changes_nothing_of_the_original(
+    home: Home, codex: Path, unmarked: tuple[str, ...]
+) -> None:
+    make_clone(home, "work")
+    make_clone(home, "far", root=str(home.base / "r"))
+    newer = fake_codex(home.base / "newer", "0.170.0")
+    env = copied(home, *unmarked)
+    before = snapshot(home)
+    for name in ("work", "far"):
+        for words in (
+            ["remove", name, "--yes", "--force"],
+            ["update", name, "--from", newer],
+            ["rename", name, "office"],
+            ["set", name, "--keep-env", "CODEX_API_KEY"],
+            ["logout", name, "--local", "--yes"],
+            ["login", name, "--with-api-key"],
+            ["run", name, "exit", "0"],
+            ["exec", name, "--", "/bin/true"],
+        ):
+            result = ask(home, *words, env=env, stdin=b"sk-0123456789")
+            assert result.code == 5 and f"is a copy of {home.mirror}" in result.err, (words, result)
+            assert f"CODEX_MIRROR_HOME='{home.mirror}'" in result.err and "--move-login" not in result.err
+            assert changes(before, snapshot(home)) == {}, words
+    for words in (["doctor"], ["doctor", "--fix"], ["wrapper", "install"], ["update", "--all", "--from", newer]):
+        ask(home, *words, env=env)
+        assert changes(before, snapshot(home)) == {}, words
+    assert ask(home, "run", "work", "exit", "0").code == 0
+    assert ask(home, "create", "own", env=env).code == 0 and ask(home, "remove", "own", "--yes", env=env).code == 0
+    for name in ("work", "far"):
+        assert ask(home, "remove", name, "--yes", "--force").code == 0
+
+
+def test_a_mirror_home_that_was_moved_is_told_where_it_was(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    home.mirror.rename(home.base / "copy")
+    env: dict[str, str | None] = {"CODEX_MIRROR_HOME": str(home.base / "copy")}
+    for words in (["run", "work"], ["remove", "work", "--yes"], ["rename", "work", "office"]):
+        result = ask(home, *words, env=env)
+        assert result.code == 5 and f"move it back to {home.mirror}" in result.err, result
+    (home.base / "copy").rename(home.mirror)
+    assert ask(home, "run", "work", "exit", "0").code == 0
+
+
+SAME_HOMES: list[tuple[str, Callable[[Home], Path]]] = [
+    ("through a link", lambda home: home.base / "link"),
+    ("through a link to what is above", lambda home: home.base / "up" / "m"),
+    ("by another spelling", lambda home: home.base / "h" / ".." / "m"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), SAME_HOMES, ids=[row[0] for row in SAME_HOMES])
+def test_another_name_of_a_mirror_home_is_no_copy(
+    home: Home, codex: Path, kind: str, name: Callable[[Home], Path]
+) -> None:
+    (home.base / "link").symlink_to("m")
+    (home.base / "up").symlink_to(".")
+    make_clone(home, "work")
+    make_clone(home, "far", root=str(home.base / "clones" / "far"))
+    env: dict[str, str | None] = {"CODEX_MIRROR_HOME": str(name(home))}
+    for clone in ("work", "far"):
+        assert ask(home, "set", clone, "--keep-env", "CODEX_API_KEY", env=env).code == 0
+        assert ask(home, "run", clone, "exit", "0", env=env).code == 0
+        assert ask(home, "remove", clone, "--yes", env=env).code == 0
+
+
+# --- in a repository ---
+
+
+def test_no_login_is_staged_where_a_clone_or_the_mirror_home_lies_in_a_repository(home: Home, codex: Path) -> None:
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    home.env["CODEX_MIRROR_HOME"] = str(home.home / "dotfiles" / ".codex-mirror")
+    (home.home / "dotfiles").mkdir()
+    mirror = home._replace(mirror=home.home / "dotfiles" / ".codex-mirror")
+    assert ask(mirror, "create", "work").code == 0
+    assert ask(mirror, "create", "far", "--root", home.home).code == 5
+    assert ask(mirror, "create", "far", "--root", home.home / "project").code == 0
+    for base in (mirror.mirror / "clones/work/.codex-mirror", home.home / "project" / ".codex-mirror"):
+        (base / "home/.codex/auth.json").write_text("{}")
+        assert (base / ".gitignore").read_text().endswith("\n*\n")
+    for place in ("dotfiles", "project"):
+        top = home.home / place
+        (top / "mine").touch()
+        for words in (["init", "-q"], ["add", "-A"]):
+            subprocess.run(["git", "-C", top, *words], check=True, env=home.env)
+        said = subprocess.run(["git", "-C", top, "ls-files"], check=True, env=home.env, capture_output=True).stdout
+        assert said == b"mine\n"

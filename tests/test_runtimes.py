@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import PLATFORM_PACKAGE, TRIPLE, Home, fake_codex, npm_install, run, tree
-from rooms import caller_in, cm, make_clone, make_deep, places_of
+from rooms import NEW_MIRROR_HOME, caller_in, cm, make_clone, make_deep, places_of
 
 HELPERS = ["bin/codex-code-mode-host", "codex-path/rg"] + (
     ["codex-resources/bwrap"] if os.uname().sysname == "Linux" else []
@@ -208,7 +208,7 @@ def test_the_native_package_is_found_and_what_was_started_leaves_nothing(
             found = cm.find_package(change, home.env, wanted)
         assert (found.package, found.kind, found.missing) == (str(package), "binary", ())
         assert found.version == version_of(layout)
-    after = {path: what for path, what in tree(home.base).items() if path not in ("m", "m/lock", "m/reserve")}
+    after = {path: what for path, what in tree(home.base).items() if path not in NEW_MIRROR_HOME}
     assert after == before
 
 
