@@ -1035,7 +1035,7 @@ def is_same_file(one: str, other: str) -> bool:
         return False
 
 
-def leads_to(path: str, file: str) -> bool:
+def is_path_to(path: str, file: str) -> bool:
     """Is this what the path leads to?"""
     try:
         return os.path.samefile(path, file)
@@ -1355,12 +1355,12 @@ def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
     return ""
 
 
-def base_around(path: str) -> str:
+def base_above(path: str) -> str:
     """The clone directory in which something lies, going by the names alone, or nothing."""
     return next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
 
 
-def way_inside(path: str, base: str) -> list[str]:
+def directories_inside(path: str, base: str) -> list[str]:
     """The directories from the clone directory to the one that holds this path, as tails of it."""
     inside = [above for above in directories_above(os.path.dirname(path)) if above == base or is_below(above, base)]
     return [above[len(base) :].lstrip("/") for above in inside]
@@ -1368,8 +1368,8 @@ def way_inside(path: str, base: str) -> list[str]:
 
 def refuse_strange_way(path: str) -> None:
     """Refuses a path in a clone that leads out of it, through a link or a mount. Raises MirrorError."""
-    base = base_around(path)
-    if base and (strange := strange_part(base, way_inside(path, base))):
+    base = base_above(path)
+    if base and (strange := strange_part(base, directories_inside(path, base))):
         raise MirrorError(strange, "move it away first", REFUSED)
 
 
@@ -1913,13 +1913,13 @@ def is_codex_elsewhere(codex_home: str, pids: Collection[int]) -> bool:
     file in it as long as it runs (Codex 0.168 to 0.171)."""
     packs = (path for path in paths_in(os.path.join(codex_home, "tmp")) if os.path.basename(path).startswith("arg0"))
     held = []
-    for lock in [os.path.join(aliases, ".lock") for pack in packs for aliases in paths_in(pack)]:
+    for lock in [os.path.join(aliases, ".lock") for aliased in packs for aliases in paths_in(aliased)]:
         with share_lock(lock) as is_free:
             held += [] if is_free else [lock]
     if not held or not os.path.isdir("/proc/self"):  # Else `ps` shows all that there are.
         return False
     open_files = [path for pid in pids for path in paths_in(f"/proc/{pid}/fd")]
-    return not all(any(leads_to(path, lock) for path in open_files) for lock in held)
+    return not all(any(is_path_to(path, lock) for path in open_files) for lock in held)
 
 
 def program_of(pid: int) -> str:
@@ -3099,8 +3099,8 @@ def is_plans_own(path: str, plan: Plan) -> bool:
 
 def is_inside_plans_clone(path: str, plan: Plan) -> bool:
     """Does the path lie in a clone directory whose `clone.json` has one of the plan's ids, reached through no link?"""
-    base = base_around(path)
-    return bool(base) and id_in_base(base) in plan.owners and not strange_part(base, way_inside(path, base))
+    base = base_above(path)
+    return bool(base) and id_in_base(base) in plan.owners and not strange_part(base, directories_inside(path, base))
 
 
 def discard_made(plan: Plan, path: str) -> None:
@@ -4604,7 +4604,7 @@ def prompt_in(head: bytes) -> str:
     likely = ""
     for line in head.split(b"\n"):
         if b'"user_message"' in line or b'"UserMessage"' in line or b'"user"' in line:
-            kind, text = said_by_person(line)
+            kind, text = text_by_person(line)
             if kind == "event" and text.strip():
                 return text
             if kind == "item" and not likely and not re.match(INJECTED, text):
@@ -4612,7 +4612,7 @@ def prompt_in(head: bytes) -> str:
     return likely
 
 
-def said_by_person(line: bytes) -> tuple[str, str]:
+def text_by_person(line: bytes) -> tuple[str, str]:
     """What a line says a person wrote: `event` where Codex tells of it (`user_message` up to 0.153, then a completed
     item), `item` where it is what the model is sent, which can be Codex's own words; and the text."""
     record = parse_json_object(line)
@@ -5046,7 +5046,7 @@ def is_settings_link(clone: Clone, tail: str, places: Places) -> bool:
     return kind_of(path) == "link" and os.readlink(path) == setting_target(tail, places)
 
 
-def settings_links(clone: Clone, places: Places) -> SettingsLinks:
+def settings_links_of(clone: Clone, places: Places) -> SettingsLinks:
     """How the clone's shared settings stand now. Skills are linked one by one, since each Codex writes a `.system` of
     its own beside them; no link leads to a login or a database, under whatever name."""
     tails = [tail for entry in clone.shared_settings for tail in settings_of_entry(entry, places)]
@@ -5069,7 +5069,7 @@ def settings_of_entry(entry: str, places: Places) -> list[str]:
 
 def link_settings(clone: Clone, places: Places) -> Clone:
     """Makes the links of a new clone's shared settings; what it has of its own stays."""
-    missing = settings_links(clone, places).missing
+    missing = settings_links_of(clone, places).missing
     for tail in missing:
         path = os.path.join(codex_home_of(clone), tail)
         make_directories(os.path.dirname(path), synced=False)
@@ -5685,7 +5685,7 @@ def stage_settings_links(change: Change, clone: Clone, entries: Sequence[str]) -
     """Stages the links of these shared entries, and takes away those of entries no longer shared; the clone with them,
     and what it has of its own, which stays."""
     places, wanted = change.places, clone._replace(shared_settings=tuple(entries))
-    links = settings_links(wanted, places)
+    links = settings_links_of(wanted, places)
     dropped = [tail for tail in clone.settings_links if tail.partition("/")[0] not in entries]
     ours = [os.path.join(codex_home_of(clone), tail) for tail in dropped if is_settings_link(clone, tail, places)]
     change.extend_plan(to_delete=ours)
@@ -5831,13 +5831,13 @@ class CopyPlan(NamedTuple):
     source: Session
     path: str
     creator: tuple[str, str]
-    new_id: str = ""
+    copy_id: str = ""
     seen: str = ""
     kept: int = 0
     skipped: int = 0
 
 
-def creator_named(account: Account) -> tuple[str, str]:
+def creator_from_account(account: Account) -> tuple[str, str]:
     """An account as the first line of a session names it: workspace and user; nobody, where it isn't a ChatGPT one."""
     whole = account.kind == "chatgpt" and account.workspace and account.user
     return (account.workspace, account.user) if whole else NOBODY
@@ -5849,7 +5849,7 @@ def maker_of(session: Session) -> tuple[str, str]:
         return session.meta.workspace, session.meta.user
     account = account_of(session.clone)
     begun = timestamp_from(session.meta.started)
-    return creator_named(account) if begun and begun >= account_since(session.clone, account) else NOBODY
+    return creator_from_account(account) if begun and begun >= account_since(session.clone, account) else NOBODY
 
 
 def write_pieces(path: str, pieces: Iterable[bytes], mode: int, mtime_ns: int) -> None:
@@ -5886,7 +5886,7 @@ def has_encrypted(value: Any) -> bool:
     return False
 
 
-def carried_line(line: bytes, creator: tuple[str, str], new_id: str = "") -> tuple[bytes, str]:
+def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tuple[bytes, str]:
     """A line of a session as another account may have it; or nothing, and what it was.
 
     Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
@@ -5899,7 +5899,7 @@ def carried_line(line: bytes, creator: tuple[str, str], new_id: str = "") -> tup
     if kind == "session_meta":
         named = dict(zip(("creator_account_id", "creator_user_id"), creator, strict=True)) if any(creator) else {}
         kept = {key: value for key, value in payload.items() if not key.startswith("creator_")}
-        renamed = {key: new_id for key in ("id", "session_id") if new_id and kept.get(key) == kept.get("id")}
+        renamed = {key: copy_id for key in ("id", "session_id") if copy_id and kept.get(key) == kept.get("id")}
         payload = {**named, **kept, **renamed}
     elif kind != "event_msg" and has_encrypted(payload):
         return b"", text_in(payload, "type") or kind
@@ -5943,14 +5943,14 @@ def new_session_id() -> str:
 def pieces_of_copy(plan: CopyPlan, left_out: dict[str, int]) -> Iterator[bytes]:
     """The lines of the copy: the target's own as far as they are common, and what the source has beyond those; whoever
     made it gets them as they are. Counts what is left out."""
-    new_id, is_makers = plan.new_id, maker_of(plan.source) == plan.creator != NOBODY
+    copy_id, is_makers = plan.copy_id, maker_of(plan.source) == plan.creator != NOBODY
     for number, line in enumerate(complete_lines(plan.path) if plan.kept else ()):
         if number < plan.kept:
             yield line
     for number, line in enumerate(complete_lines(plan.source.path)):
         if number >= plan.skipped:
-            carried, what = (line, "") if is_makers and not new_id else carried_line(line, plan.creator, new_id)
-            new_id = ""
+            carried, what = (line, "") if is_makers and not copy_id else carried_line(line, plan.creator, copy_id)
+            copy_id = ""
             if what:
                 left_out[what] = left_out.get(what, 0) + 1
             yield carried
@@ -5988,13 +5988,13 @@ def hand_over_session(
 def copy_plan(source: Session, target: Clone, copies: Sequence[Session], fork: bool) -> CopyPlan:
     """Where the copy will lie: in the same place, or where the clone has that session. Raises MirrorError."""
     refuse_unreadable(source)
-    new_id = new_session_id() if fork else ""
+    copy_id = new_session_id() if fork else ""
     path = os.path.join(codex_home_of(target), os.path.relpath(source.path, codex_home_of(source.clone)))
     if fork:
-        path = os.path.join(os.path.dirname(path), os.path.basename(path).replace(source.id, new_id))
+        path = os.path.join(os.path.dirname(path), os.path.basename(path).replace(source.id, copy_id))
     else:
         path = next((one.path for one in copies if one.clone.id == target.id), path)
-    return CopyPlan(source, path, creator_named(account_of(target)), new_id)
+    return CopyPlan(source, path, creator_from_account(account_of(target)), copy_id)
 
 
 def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
@@ -6369,7 +6369,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
     "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
-    "settings_links": lambda f: settings_links(f.clone, f.context.places),
+    "settings_links": lambda f: settings_links_of(f.clone, f.context.places),
     "unlinked_settings": lambda f: list(f.settings_links.missing),
     "replaced_settings": lambda f: [tail for tail in f.settings_links.own if tail in f.clone.settings_links],
     "dangling_settings": lambda f: list(f.settings_links.gone),
@@ -6468,7 +6468,7 @@ def repair_wrapper(context: Context, facts: Facts) -> list[str]:
 def link_new_settings(context: Context, facts: Facts) -> list[str]:
     """Links what has come to the settings that a clone shares since they were linked."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
-        missing = settings_links(clone, context.places).missing
+        missing = settings_links_of(clone, context.places).missing
         changed, _ = stage_settings_links(change, clone, clone.shared_settings)
         change.commit(with_clone(change.registry, changed))
     return [f"{clone.name}: linked {short_list(missing)}", *change.unfinished]
@@ -6560,10 +6560,10 @@ def repair_registry(context: Context, facts: Facts) -> list[str]:
     row in it is broken."""
     with begin_change(context, "doctor --fix") as change:
         registry, left = with_own_rows(change.registry, context.places)
-        back = [clone for clone in registry.clones if clone not in change.registry.clones]
-        if back:
+        returned = [clone for clone in registry.clones if clone not in change.registry.clones]
+        if returned:
             change.commit(registry)
-    done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in back]
+    done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in returned]
     stays = ["the broken rows stay: no clone's own row was found for them"] if registry.bad_rows else []
     return [*done, *stays, *left]
 
@@ -6768,7 +6768,7 @@ def health_of(facts: Facts) -> Health:
     )
 
 
-def repair(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
+def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
     """Puts right what was found and can be, each on its own: what was done, or why it wasn't, with the exit code."""
     facts.force = force
     found = (one.repair for one in FINDINGS[facts.kind] if one.repair and any(problems_of(one, facts)))
@@ -7022,7 +7022,7 @@ def usage_row(clone: Clone, account: Account, one: Usage, now: float) -> dict[st
     }
 
 
-def title(session: Session) -> str:
+def session_title(session: Session) -> str:
     """The first words of a session in one line."""
     return "(compressed)" if session.is_compressed else " ".join(session.prompt.split())[:500]
 
@@ -7036,7 +7036,7 @@ def session_table(sessions: Sequence[Session], clones: Sequence[Clone], context:
     for one in sessions:
         age = f"{duration_text(now - one.updated)} ago"
         place = cut_or_pad(escape_invisible(with_tilde(one.meta.cwd, context.places.user_home)), 24).rstrip() or "-"
-        prompt = ("[archived] " if one.is_archived else "") + escape_invisible(title(one))
+        prompt = ("[archived] " if one.is_archived else "") + escape_invisible(session_title(one))
         rows.append([age, one.clone.name, place, prompt, one.id[:size]])
     heading = ("WHEN", "CLONE", "DIRECTORY", "PROMPT", "ID")
     taken = sum(max(cell_width(row[column]) + 2 for row in (heading, *rows)) for column in (0, 1, 2)) + size
@@ -7236,7 +7236,7 @@ def use(
     if not name and not unset:
         if default:
             raise MirrorError("--default needs a clone", "codex-mirror use --default NAME", USAGE)
-        return bindings_shown(context)
+        return list_bindings(context)
     path = "" if default else os.path.realpath(path_from(directory, context.places)) if directory else ""
     if not default and not directory and not (path := current_directory()):
         raise MirrorError("the current directory was removed", "name one, or go to another", FAILED)
@@ -7256,7 +7256,7 @@ USE_HELP = "codex-mirror use --help"
 SHIM_HINT = "codex-mirror run goes by it; for codex itself to do so: codex-mirror shim install"
 
 
-def bindings_shown(context: Context) -> Outcome:
+def list_bindings(context: Context) -> Outcome:
     """Which directories have which clone, and which clone all others have."""
     clones, home = read_registry(context.places).clones, context.places.user_home
     bound = sorted((path, clone.name) for clone in clones for path in clone.directories)
@@ -7347,16 +7347,20 @@ def show_usage(context: Context, *, name: str = "") -> Outcome:
 def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
     registry, now = read_registry(context.places), time.time()
     clones = [clone_named(registry, name)] if name else list(registry.clones)
-    found = newest_sessions(clones, max(limit, 0), within=here_names(context) if here else (), words=grep)
+    found = newest_sessions(
+        clones, max(limit, 0), within=names_of_current_directory(context) if here else (), words=grep
+    )
     data = [session_row(one) for one in found]
     if not context.terminal:
-        rows = tuple((one.id, one.clone.name, timestamp_text(one.updated), one.meta.cwd, title(one)) for one in found)
+        rows = tuple(
+            (one.id, one.clone.name, timestamp_text(one.updated), one.meta.cwd, session_title(one)) for one in found
+        )
         return Outcome(table=Table(("ID", "CLONE", "UPDATED", "DIRECTORY", "PROMPT"), rows), data=data)
     lines = () if found else ("no sessions here yet",) if here or grep or name else ("no sessions yet",)
     return Outcome(lines=lines, table=session_table(found, clones, context, now) if found else None, data=data)
 
 
-def here_names(context: Context) -> tuple[str, ...]:
+def names_of_current_directory(context: Context) -> tuple[str, ...]:
     """The names of the current directory that a session may have been started with."""
     names = [current_directory(), context.env.get("PWD", "")]
     return tuple(name for name in names if name and is_same_directory(name, "."))
@@ -7389,12 +7393,12 @@ def resume(
 ) -> Outcome:
     clones = read_registry(context.places).clones
     copies = sessions_with_id(clones, session_id or chosen_session(context, clones, last, here).id)
-    session = with_meta(brought_into(context, copies, into) if into else newest_copy(copies))
+    session = with_meta(session_in_clone(context, copies, into) if into else newest_copy(copies))
     clone = startable_clone(context, session.clone.name)
     account, maker = account_of(clone), (session.meta.workspace, session.meta.user)
-    if any(maker) and account.kind in ("chatgpt", "api-key") and maker != creator_named(account):
+    if any(maker) and account.kind in ("chatgpt", "api-key") and maker != creator_from_account(account):
         context.report(f"another account made this session: '{clone.name}' goes on with a copy that it can read", 0, 0)
-        session = told_handover(context, hand_over_session(context, session.id, clone.name, fork=True, own=True))
+        session = report_handover(context, hand_over_session(context, session.id, clone.name, fork=True, own=True))
     cwd = session.meta.cwd
     if cwd and not os.path.isdir(cwd):
         context.report(f"{cwd} is gone; going on in the current directory", 0, 0)
@@ -7407,7 +7411,7 @@ def resume(
 
 def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: bool) -> Session:
     """The newest session, or the one of the newest ten that a person chooses. Raises MirrorError."""
-    places = here_names(context) if here else ()
+    places = names_of_current_directory(context) if here else ()
     found = newest_sessions(clones, 1 if last or here else 10, within=places, can_go_on=True)
     if not found:
         raise MirrorError(f"there is no session {'of this directory' if here else 'yet'}", "", NOT_FOUND)
@@ -7420,15 +7424,15 @@ def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: 
     return found[number]
 
 
-def brought_into(context: Context, copies: Sequence[Session], name: str) -> Session:
+def session_in_clone(context: Context, copies: Sequence[Session], name: str) -> Session:
     """The session in that clone, handed over first where the newest copy is elsewhere."""
     own = next((one for one in copies if one.clone.name == name), None)
     if own and own.updated >= copies[0].updated:
         return own
-    return told_handover(context, hand_over_session(context, copies[0].id, name))
+    return report_handover(context, hand_over_session(context, copies[0].id, name))
 
 
-def told_handover(context: Context, done: Handover) -> Session:
+def report_handover(context: Context, done: Handover) -> Session:
     """The copy that a handover made; what is to be known of it is said first. Raises MirrorError."""
     if done.unfinished:
         raise MirrorError(done.unfinished[0], "codex-mirror doctor shows what is left to mend")
@@ -7468,7 +7472,7 @@ def create(
         lines=(*made_lines("created", clone), f"next: {login_command(clone, context)}"),
         notes=(
             *left,
-            *own_notices(settings_links(clone, context.places).own),
+            *own_notices(settings_links_of(clone, context.places).own),
             *node_notice(clone),
             *path_notice(context),
         ),
@@ -7672,7 +7676,7 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     home = inspect_mirror_home(context)
     done: list[tuple[str, int]] = []
     if fix and not name:
-        done += repair(context, home)
+        done += make_repairs(context, home)
         home = inspect_mirror_home(context)
     if home.broken and name:
         raise home.broken
@@ -7680,7 +7684,7 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     clones = [clone_named(registry, name)] if name else list(registry.clones)
     facts = inspect_unchanged(clones, registry, context, deep)
     if fix and facts:
-        done += [note for one in facts for note in repair(context, one, force)]
+        done += [note for one in facts for note in make_repairs(context, one, force)]
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
         facts = inspect_unchanged([clone for clone in registry.clones if clone.id in ids], registry, context, deep)
     problems = () if name else diagnose(home)

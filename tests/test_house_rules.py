@@ -314,6 +314,58 @@ def speaks_python_3_10(source: str) -> list[str]:
     return []
 
 
+# A function that does is a verb; one that answers is a noun, or a question that begins with is_ or has_. These are
+# neither, and can't be told from the data of the same name. Other participles are known by their end.
+NO_NAMES = frozenset(
+    "about above after along among apart around before begun behind below beside between beyond chosen for_eyes found "
+    "gone halves_of hidden_from inside kept known led listed_row made meanwhile named_for near off offered_to onto "
+    "outside over put ready said seen set_aside shown taken told told_by under upon within without written written_out "
+    "carried_out read_so_far leave_alone_from_now_on".split()
+)
+PARTICIPLE = re.compile(r"(?!(feed|need|seed|speed|bring|ring|string|ping)\Z)[a-z]+(ed|ing)\Z")
+# The rooms of the menu are being built anew; until then their names are their own.
+MENU = slice("Command line", "Main")
+
+
+def _speaks_for_itself(plan: House, room: str) -> bool:
+    titles = [each.title for each in plan.rooms]
+    first, last = (titles.index(title) if title in titles else len(titles) for title in (MENU.start, MENU.stop))
+    return not (room in titles and first < titles.index(room) < last)
+
+
+def _functions(plan: House) -> list[ast.FunctionDef]:
+    """The functions of the house that stand by themselves; not methods."""
+    own = [node for node in plan.tree.body if isinstance(node, ast.FunctionDef)]
+    return [node for node in own if _speaks_for_itself(plan, plan.room(node))]
+
+
+def functions_are_verbs_or_nouns(source: str) -> list[str]:
+    """Law 7: no function is called by a bare participle or preposition."""
+    plan = house(source)
+    return [
+        _at(plan, node, f"has a function `{node.name}`: a verb says what it does, a noun or is_/has_ what it answers")
+        for node in _functions(plan)
+        if node.name in NO_NAMES or PARTICIPLE.match(node.name)
+    ]
+
+
+def a_name_is_one_thing(source: str) -> list[str]:
+    """Law 7: a function's name is no variable, parameter or field elsewhere."""
+    plan = house(source)
+    functions = {node.name: plan.room(node) for node in _functions(plan)}
+    names: list[tuple[ast.AST, str]] = []
+    for node in ast.walk(plan.tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append((node, node.id))
+        elif isinstance(node, ast.arg):
+            names.append((node, node.arg))
+    return [
+        _at(plan, node, f"has a variable `{name}`, which is a function of {functions[name]}")
+        for node, name in names
+        if name in functions and _speaks_for_itself(plan, plan.room(node))
+    ]
+
+
 RULES: list[Rule] = [
     speaks_python_3_10,
     headings_are_banners,
@@ -324,6 +376,8 @@ RULES: list[Rule] = [
     heavy_modules_have_one_door,
     deeds_have_one_door,
     only_the_standard_library,
+    functions_are_verbs_or_nouns,
+    a_name_is_one_thing,
 ]
 
 
@@ -491,6 +545,22 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
         ("Disk", "def f(): return globals()['in_registry']", "Disk uses `globals`"),
         ("Disk", "def f(): return __import__('shutil')", "Disk uses `__import__`"),
     ],
+    functions_are_verbs_or_nouns: [
+        ("Disk", "def seen(): pass", "Disk has a function `seen`: a verb says"),
+        ("Registry", "def behind(): pass", "Registry has a function `behind`"),
+        ("Main", "def named_for(): pass", "Main has a function `named_for`"),
+        ("Processes", "def launched(): pass", "Processes has a function `launched`"),
+        ("Disk", "def staying(): pass", "Disk has a function `staying`"),
+    ],
+    a_name_is_one_thing: [
+        ("Main", "def f():\n    in_disk = 1", "Main has a variable `in_disk`, which is a function of Disk"),
+        ("Disk", "def f(in_registry): pass", "Disk has a variable `in_registry`"),
+        ("Disk", "def f(*, in_registry=1): pass", "Disk has a variable `in_registry`"),
+        ("Disk", "class X:\n    in_registry: int", "Disk has a variable `in_registry`"),
+        ("Disk", "f = [in_registry for in_registry in 'x']", "Disk has a variable `in_registry`"),
+        ("Disk", "def f(x):\n    for in_disk in x: pass", "Disk has a variable `in_disk`"),
+        ("Disk", "def f(x):\n    with x as in_disk: pass", "Disk has a variable `in_disk`"),
+    ],
     only_the_standard_library: [
         ("Disk", "def f():\n    import requests", "Disk imports requests, which isn't"),
         ("header", "from . import helpers", "the header imports ., which isn't"),
@@ -504,13 +574,13 @@ INNOCENT = [
     ("Disk", "def f(): return later()\ndef later(): return in_disk()"),
     ("Registry", "def f(): return in_disk(), OfDisk, DISK"),
     ("Disk", "def f(REGISTRY): return REGISTRY"),
-    ("Disk", "def f(*REGISTRY, **in_registry): return REGISTRY, in_registry"),
+    ("Disk", "def f(*REGISTRY, **OfRegistry): return REGISTRY, OfRegistry"),
     ("Disk", "def f():\n    REGISTRY = 1\n    def g(): return REGISTRY\n    return g"),
     ("Disk", "def f(x): return [REGISTRY for REGISTRY in x]"),
     ("Disk", "def f(x): return x.REGISTRY + x.f(REGISTRY=1)"),
     ("Disk", "class X:\n    REGISTRY: int = 1\n    Y = REGISTRY"),
     ("Disk", "def f():\n    try: pass\n    except OSError as REGISTRY: return REGISTRY"),
-    ("Disk", "def f(x):\n    match x:\n        case [REGISTRY, *in_registry]: return REGISTRY, in_registry"),
+    ("Disk", "def f(x):\n    match x:\n        case [REGISTRY, *OfRegistry]: return REGISTRY, OfRegistry"),
     ("Disk", "def f(x): return any((REGISTRY := y) for y in x) and REGISTRY"),
     ("Disk", "def f():\n    'uses in_registry, print'  # --- not a heading"),
     ("Disk", "def f():\n    import shutil, tempfile\n    from hashlib import sha256"),
@@ -520,6 +590,8 @@ INNOCENT = [
     ("Main", "def f():\n    import webbrowser\n    print('x')"),
     ("header", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import subprocess"),
     ("Disk", "def long():\n" + "    pass\n" * 39),
+    ("Disk", "def feed(): pass\ndef hold_lock(): pass\ndef package_of_command(): pass"),
+    ("Disk", "class X:\n    def seen(self): return self.in_registry"),
 ]
 
 

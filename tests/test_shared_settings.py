@@ -104,13 +104,13 @@ def test_an_entry_that_leads_to_a_secret_or_to_nothing_is_not_linked(home: Home,
 def test_how_the_links_stand_is_told_by_the_record(home: Home, mine: Path) -> None:
     clone = make_clone(home, "work", share_settings=cm.SHARABLE_SETTINGS)
     top = Path(cm.codex_home_of(clone))
-    assert cm.settings_links(clone, places_of(home)) == ((), (), ())
+    assert cm.settings_links_of(clone, places_of(home)) == ((), (), ())
     (top / "AGENTS.md").unlink()
     (top / "AGENTS.md").write_text("an editor replaced the link")
     (mine / "skills" / "new").mkdir()
     (mine / "rules" / "r.rules").unlink()
     (mine / "rules").rmdir()
-    assert cm.settings_links(clone, places_of(home)) == (("skills/new",), ("AGENTS.md",), ("rules",))
+    assert cm.settings_links_of(clone, places_of(home)) == (("skills/new",), ("AGENTS.md",), ("rules",))
 
 
 def test_doctor_links_what_is_new_and_names_the_rest(home: Home, mine: Path) -> None:
