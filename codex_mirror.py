@@ -1091,6 +1091,33 @@ def size_of(path: str) -> int:
         return 0
 
 
+def entries_of_others(path: str, limit: int = 20_000) -> list[str]:
+    """What other users own below a directory, seen in its first entries, those at the top first."""
+    found, waiting, uid = [], [path], os.geteuid()
+    for directory in waiting:  # It grows meanwhile.
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                limit -= 1
+                if entry.stat(follow_symlinks=False).st_uid != uid:
+                    found.append(entry.path)
+                elif entry.is_dir(follow_symlinks=False) and limit > 0:
+                    waiting.append(entry.path)
+    return found
+
+
+def is_noexec(path: str) -> bool:
+    """Does a path lie, or would it, on a file system from which no program may be started?"""
+    there = next(one for one in directories_above(path) if os.path.isdir(one))
+    return bool(os.statvfs(there).f_flag & getattr(os, "ST_NOEXEC", 0))
+
+
+def refuse_noexec(*paths: str) -> None:
+    """Refuses places for a clone or its command from which nothing can be started. Raises MirrorError."""
+    if found := next(filter(is_noexec, paths), ""):
+        hint = "choose another one by --root or CODEX_MIRROR_HOME, and CODEX_MIRROR_BIN_DIR for commands"
+        raise MirrorError(f"nothing can be started in {found}: it is on a noexec file system", hint, REFUSED)
+
+
 def tree_size(path: str) -> int:
     """The bytes of all files below a path; links are not followed."""
     return sum(size_of(file) for file in files_below(path))
@@ -2668,13 +2695,23 @@ def own_wrapper(clone: Clone) -> list[str]:
     return [clone.wrapper] if is_wrapper_of(clone, clone.wrapper) else []
 
 
-def complaint_about_wrapper(clone: Clone) -> str:
-    """Why what lies in the place of a clone's wrapper is left as it is, or nothing."""
+def wrapper_trouble(clone: Clone) -> str:
+    """Why what lies in the place of a clone's wrapper is none of ours: it is `edited`, `open` to other writers or
+    `foreign`; or nothing."""
     if not kind_of(clone.wrapper) or is_wrapper_of(clone, clone.wrapper):
         return ""
-    found = wrapper_at(clone.wrapper)
-    what = "was edited" if found and found.owner in wrapper_owners(clone) else "isn't ours"
-    return f"{clone.wrapper} {what}, and was left as it is"
+    found, owners = wrapper_at(clone.wrapper), wrapper_owners(clone)
+    if found and found.owner in owners:
+        return "edited"
+    is_own = kind_of(clone.wrapper) == "file" and os.lstat(clone.wrapper).st_uid == os.geteuid()
+    return "open" if is_own and claimed_owner(clone.wrapper) in owners else "foreign"
+
+
+def complaint_about_wrapper(clone: Clone) -> str:
+    """Why what lies in the place of a clone's wrapper is left as it is, or nothing."""
+    words = {"edited": "was edited", "open": "may be written by others", "foreign": "isn't ours"}
+    trouble = wrapper_trouble(clone)
+    return f"{clone.wrapper} {words[trouble]}, and was left as it is" if trouble else ""
 
 
 def refuse_taken_command(name: str, places: Places, path: str) -> None:
@@ -3901,7 +3938,7 @@ def record_pin(path: str, source: CodexPackage, files: Sequence[PinnedFile]) -> 
 def complaints_about_runtime(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[str]:
     """What is missing from a pinned runtime, or was changed by someone; reads only the files that look changed, since a
     restored backup has other times."""
-    needed = os.X_OK if runtime.kind == "binary" else os.R_OK
+    needed = os.X_OK if runtime.kind == "binary" and not is_noexec(runtime.entry) else os.R_OK
     if not (os.path.isfile(runtime.entry) and os.access(runtime.entry, needed)):
         return [runtime.entry]
     files = files_in_runtime(runtime.path, manifest)
@@ -5128,6 +5165,7 @@ def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]
         source = find_package(change, context.env, wish.source, wish.allow_incomplete)
         runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
         wrapper = os.path.join(checked_bin_dir("", places), wish.name)
+        refuse_noexec(root, wrapper)
         keep_env = tuple(dict.fromkeys(map(checked_variable, wish.keep_env)))
         shared, now = shares_for(wish, context, change.registry), current_timestamp()
         clone = Clone(clone_id, wish.name, root, runtime, None, wrapper, now, now, wish.home, shared, keep_env)
@@ -5520,6 +5558,7 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
 
 def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]]:
     """Writes every clone's wrapper in this directory, instead of elsewhere; each clone with what hindered it."""
+    refuse_noexec(directory)
     results = []
     for clone in read_registry(context.places).clones:
         try:
@@ -6213,7 +6252,7 @@ def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
 
 def start_failure(facts: Facts) -> str:
     """What went wrong when the clone was started, unless a missing part says why."""
-    is_explained = facts.missing or facts.absent or auth_status_of(facts) != "unknown"
+    is_explained = facts.missing or facts.absent or facts.noexec or auth_status_of(facts) != "unknown"
     return "" if is_explained else failure_text(facts.status)
 
 
@@ -6271,12 +6310,11 @@ def recorded_version(runtime: Runtime) -> str:
 
 
 def wrapper_state(clone: Clone, places: Places) -> str:
-    """`ok`, `missing`, `foreign`, `edited`, `outdated` or `not executable`."""
+    """`ok`, `missing`, `foreign`, `edited`, `open`, `outdated` or `not executable`."""
     if not kind_of(clone.wrapper):
         return "missing"
-    if not is_wrapper_of(clone, clone.wrapper):
-        found = wrapper_at(clone.wrapper)
-        return "edited" if found and found.owner in wrapper_owners(clone) else "foreign"
+    if trouble := wrapper_trouble(clone):
+        return trouble
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
     return "ok" if is_wrapper_current(clone, places) else "outdated"
@@ -6350,6 +6388,10 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "missing_recorded": lambda f: f.missing if f.recorded else [],
     "missing_unrecorded": lambda f: [] if f.recorded else f.missing,
     "unrecorded": lambda f: "" if f.recorded or f.missing else "its Codex's files",
+    "unknown_runtimes": lambda f: [path for path in unneeded_runtimes(f.clone) if not is_provably_pinned(path)],
+    "of_others": lambda f: entries_of_others(base_of(f.clone)),
+    "give_back": lambda f: f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(base_of(f.clone))}",
+    "noexec": lambda f: list(filter(is_noexec, (base_of(f.clone), f.bin_dir))),
     "package_version": lambda f: recorded_version(f.clone.runtime),
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
     "unused": lambda f: unused_runtimes(f.clone),
@@ -6357,8 +6399,9 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "wrapper": lambda f: wrapper_state(f.clone, f.context.places),
     "missing_wrapper": lambda f: f.clone.wrapper if f.wrapper == "missing" else "",
     "foreign_wrapper": lambda f: f.clone.wrapper if f.wrapper == "foreign" else "",
+    "open_wrapper": lambda f: f.clone.wrapper if f.wrapper == "open" else "",
     "edited_wrapper": lambda f: f.clone.wrapper if f.wrapper == "edited" else "",
-    "locked_wrapper": lambda f: f.clone.wrapper if f.wrapper == "not executable" else "",
+    "locked_wrapper": lambda f: f.clone.wrapper if f.wrapper == "not executable" and not f.noexec else "",
     "outdated_wrapper": lambda f: f.clone.wrapper if f.wrapper == "outdated" else "",
     "executable": lambda f: executable_found(f.clone, f.context.env),
     "shadow": lambda f: "" if f.executable[1] else f.executable[0],
@@ -6611,7 +6654,7 @@ def with_own_rows(registry: Registry, places: Places, is_before: bool = False) -
         row = own.pop(text_in(entry.row, "id"), None)
         if isinstance(entry, Clone) and not is_before:
             rows.append(entry.row)
-        elif row or isinstance(entry, BadRow) or may_still_exist(entry):
+        elif row or isinstance(entry, BadRow) or may_still_exist(entry, places):
             rows.append(row or entry.row)
     entries = entries_from([*rows, *own.values()], places)
     lost = [entry for entry in entries[len(rows) :] if isinstance(entry, BadRow)]
@@ -6619,11 +6662,14 @@ def with_own_rows(registry: Registry, places: Places, is_before: bool = False) -
     return registry._replace(entries=tuple(entry for entry in entries if entry not in lost)), left
 
 
-def may_still_exist(clone: Clone) -> bool:
-    """Is the clone's directory there without a row of its own, or where one can't look now?"""
-    base = base_of(clone)
-    there = kind_of(base) == "directory" and id_in_base(base) in ("", clone.id)
-    return there or not os.path.isdir(os.path.dirname(clone.root))
+def may_still_exist(clone: Clone, places: Places) -> bool:
+    """Is the clone's directory there without a row of its own, or where one can't look now? A disk that isn't mounted
+    may leave an empty directory in its place; who removes a clone removes its wrapper, too."""
+    base, parent = base_of(clone), os.path.dirname(clone.root)
+    if kind_of(base) == "directory":
+        return id_in_base(base) in ("", clone.id)
+    is_elsewhere = not is_same_directory(parent, clones_directory(places))
+    return not os.path.isdir(parent) or (is_elsewhere and is_wrapper_of(clone, clone.wrapper))
 
 
 def rows_in_clones(places: Places) -> dict[str, Any]:
@@ -6657,6 +6703,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back in its place"),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
+        Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
+                "mount that file system with exec, or keep clones and their commands on another one"),
         Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_recorded}",
                 FIX, repair_runtime),
         Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_unrecorded}",
@@ -6669,6 +6717,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "move that file away, then " + FIX),
         Finding("wrapper", "error", "its command {edited_wrapper} was edited, so it is neither used nor replaced",
                 "move that file away, then " + FIX),
+        Finding("wrapper", "error", "its command {open_wrapper} may be written by others",
+                "chmod go-w {open_wrapper}"),
         Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
         Finding("start", "error", "its Codex doesn't start well: {failure_of_codex}",
                 "codex-mirror run {name} -- login status"),
@@ -6679,6 +6729,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror rename {name} {name}-2, or put {bin_dir} first on PATH"),
         Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_off_path}, which comes first on PATH",
                 "{path_setup}"),
+        Finding("foreign-files", "warning", "other users' files are in it, as sudo leaves them: {of_others}",
+                "{give_back}"),
         Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
         Finding("pin-loose", "warning", "its Codex may update itself, going by: {loose}", FIX, repair_pin),
         Finding("server-running", "warning",
@@ -6700,6 +6752,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
         Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
                 FIX, remove_unused_runtimes),
+        Finding("runtime-unused", "info", "in its runtime directory, but not as we pinned it: {unknown_runtimes}",
+                "remove it by hand when nothing needs it"),
         Finding("login-override", "info", "hidden from it, since it would change the login: {overrides}",
                 "unset it, unless another program needs it"),
         Finding("path", "info", "{off_path}", "{path_setup}"),

@@ -746,3 +746,92 @@ def test_no_login_is_staged_where_a_clone_or_the_mirror_home_lies_in_a_repositor
             subprocess.run(["git", "-C", top, *words], check=True, env=home.env)
         said = subprocess.run(["git", "-C", top, "ls-files"], check=True, env=home.env, capture_output=True).stdout
         assert said == b"mine\n"
+
+
+# --- other users' files in a clone, and places from which nothing can be started ---
+
+LEFT_BY_SUDO: list[tuple[str, str]] = [
+    ("the login", "home/.codex/auth.json"),
+    ("the settings", "home/.codex/config.toml"),
+    ("a session", "home/.codex/sessions/2026/11/28/rollout-x.jsonl"),
+    ("a directory of the home", "home/.config"),
+    ("a link", "home/link"),
+    ("the runtime", "runtime"),
+    ("the log", "logs/events.log"),
+]
+
+
+@needs_root
+@pytest.mark.parametrize(("kind", "tail"), LEFT_BY_SUDO, ids=[row[0] for row in LEFT_BY_SUDO])
+def test_files_of_other_users_in_a_clone_are_named_with_the_command_that_gives_them_back(
+    home: Home, codex: Path, kind: str, tail: str
+) -> None:
+    clone = make_clone(home, "work")
+    base = Path(cm.base_of(clone))
+    path = base / tail
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if tail.endswith("link"):
+        path.symlink_to("/etc/passwd")
+    elif not path.exists():
+        path.write_text("{}")
+    os.chown(path, STRANGER, -1, follow_symlinks=False)
+    [told] = [row for row in ask(home, "doctor", "--json").json() if row["name"] == "work"]
+    [found] = [one for one in told["problems"] if one["id"] == "foreign-files"]
+    assert str(path) in found["what"] and found["fix"].startswith("sudo chown -R -h ") and str(base) in found["fix"]
+    subprocess.run(["sh", "-c", found["fix"].removeprefix("sudo ")], check=True)
+    assert os.stat("/etc/passwd").st_uid == 0 and os.lstat(path).st_uid == os.geteuid()
+    again = [one["id"] for row in ask(home, "doctor", "--json").json() for one in row["problems"]]
+    assert "foreign-files" not in again
+
+
+@contextlib.contextmanager
+def noexec(target: Path) -> Iterator[None]:
+    """A file system from which nothing can be started, or a skipped test where none can be mounted."""
+    words = ["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "none", str(target)]
+    if not LINUX or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("no mounts here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", target], check=False)
+
+
+NOEXEC_PLACES: list[tuple[str, Callable[[Home], Path], tuple[str, ...]]] = [
+    ("the mirror home", lambda home: home.mirror, ()),
+    ("the clones' directory", lambda home: home.mirror / "clones", ()),
+    ("the wrapper directory", lambda home: home.bin, ()),
+    ("a root", lambda home: home.base / "disk", ("--root", "ROOT/work")),
+    ("an existing root", lambda home: home.base / "disk", ("--root", "ROOT")),
+]
+
+
+@needs_root
+@pytest.mark.parametrize(("kind", "place", "more"), NOEXEC_PLACES, ids=[row[0] for row in NOEXEC_PLACES])
+def test_a_place_from_which_nothing_can_be_started_is_named_before_anything_is_made(
+    home: Home, codex: Path, kind: str, place: Callable[[Home], Path], more: tuple[str, ...]
+) -> None:
+    target = place(home)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    words = [word.replace("ROOT", str(target)) for word in more]
+    with noexec(target):
+        made = ask(home, "create", "work", *words)
+        assert made.code == 5 and "noexec" in made.err and "CODEX_MIRROR_" in made.err
+        assert not list(target.glob("**/.codex-mirror")) and not list(home.bin.iterdir())
+        if target == home.bin:
+            assert "noexec" in ask(home, "wrapper", "install").err
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["bin", "clones"])
+def test_doctor_names_a_clone_on_a_noexec_file_system_and_does_not_advise_to_install_it_again(
+    home: Home, codex: Path, place: str
+) -> None:
+    make_clone(home, "work")
+    target = home.bin if place == "bin" else home.mirror / "clones"
+    shutil.copytree(target, home.base / "copy", symlinks=True)
+    with noexec(target):
+        shutil.copytree(home.base / "copy", target, symlinks=True, dirs_exist_ok=True)
+        [told] = [row for row in ask(home, "doctor", "--json").json() if row["name"] == "work"]
+        errors = [one["id"] for one in told["problems"] if one["severity"] == "error"]
+        [found] = [one for one in told["problems"] if one["id"] == "noexec"]
+    assert errors == ["noexec"] and str(target) in found["what"] and "noexec" in found["what"]

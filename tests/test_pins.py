@@ -556,3 +556,5 @@ def test_only_a_runtime_that_is_as_we_pinned_it_is_removed(
         npm_install(home.base / "npm", fake_codex(home.base / words[0], "0.171.0"))
         assert ask(home, *words).code == 0
         assert tree(path) == ({} if goes else before)
+        told = [one for row in ask(home, "doctor", "--json").json() for one in row["problems"]]
+        assert [str(path) in one["what"] for one in told if one["id"] == "runtime-unused"] == [True] * (not goes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import Home, finish, start, tree
+from helpers import API_KEYS, Home, finish, start, tree
 from rooms import ROOT, ask, clone_like, cm, make_clone, places_of, rows_of
 
 LEGACY = '#!/usr/bin/env bash\nset -e\nexec "$CODEX_MIRROR_CLI" run \'work\' -- "$@"\n'
@@ -204,11 +204,8 @@ EDITED: list[tuple[str, Callable[[Home], object], str]] = [
     ("two lines kept", lambda home: (home.bin / "work").write_text(spoiled(home)), "was edited"),
     ("a line more", lambda home: (home.bin / "work").open("a").write(f"touch {home.base}/pwned\n"), "was edited"),
     ("other data", lambda home: edit(home, "cm_path=''", "cm_path='/x'"), "was edited"),
-    (
-        "open to all",
-        lambda home: (edit(home, "exec ", "exec  "), (home.bin / "work").chmod(0o777)),
-        "isn't its command",
-    ),
+    ("open to all", lambda home: (home.bin / "work").chmod(0o757), "may be written by others"),
+    ("open to a group", lambda home: (home.bin / "work").chmod(0o775), "may be written by others"),
     pytest.param("a stranger's", of_a_stranger, "isn't its command", marks=as_root),
 ]  # type: ignore[list-item]
 
@@ -228,7 +225,8 @@ def test_a_wrapper_that_is_not_as_we_wrote_it_is_neither_run_nor_replaced_nor_re
     before = tree(home.bin)
     told = ask(home, "doctor", "--json")
     [problem] = [one for row in told.json() for one in row["problems"] if one["id"] == "wrapper"]
-    assert told.code == 1 and says in problem["what"] and "move that file away" in problem["fix"]
+    assert told.code == 1 and says in problem["what"]
+    assert ("chmod go-w" if "others" in says else "move that file away") in problem["fix"]
     for words in (("doctor", "--fix"), ("wrapper", "install"), ("set", "work", "--keep-env", "CODEX_CI")):
         ask(home, *words)
         assert tree(home.bin) == before, words
@@ -332,6 +330,30 @@ def test_a_wrapper_starts_the_callers_own_clone_and_tells_others_that_it_is_not_
 
 
 # --- what doctor may remove ---
+
+
+def test_a_clone_on_a_disk_that_is_not_mounted_is_not_forgotten(home: Home, codex: Path) -> None:
+    """Its wrapper may be the only lead to it, and an unmounted disk leaves an empty directory."""
+    disk = home.base / "disk"
+    disk.mkdir(mode=0o700)
+    clone = make_clone(home, "work", root=str(disk / "work"))
+    make_clone(home, "play")
+    (disk / "work" / ".codex-mirror/home/.codex/auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+    disk.rename(home.base / "aside")
+    disk.mkdir(mode=0o700)
+    for lost in (["registry.json"], ["registry.json", "registry.json.previous"]):
+        for name in lost:
+            (home.mirror / name).write_text("broken")
+            (home.mirror / name).chmod(0o600)
+        for words in (("doctor", "--fix"), ("doctor", "--fix")):
+            ask(home, *words)
+        assert Path(clone.wrapper).exists() and ("work" in ask(home, "list").out) == (len(lost) == 1)
+    disk.rmdir()
+    (home.base / "aside").rename(disk)
+    ask(home, "doctor", "--fix")
+    assert {row["name"]: row["id"] for row in rows_of(home)}["work"] == clone.id
+    assert (disk / "work" / ".codex-mirror/home/.codex/auth.json").exists() and Path(clone.wrapper).exists()
+
 
 ORPHANS: list[tuple[str, str, Callable[[Home, str], object], str]] = [
     ("of a clone that is gone", "gone", lambda home, text: None, ""),
