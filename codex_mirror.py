@@ -34,6 +34,7 @@ III Clones
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
     Handover             a session as another account may go on with it, line by line, and put there by the journal
+    App server           ask a clone's own Codex what is left, and end it only where no login can be lost
     Leftovers            what killed changes, lost rows and removed clones left behind
     Inspection           the facts about clones and the mirror home, collected
     Repair               what can be put right without losing anything
@@ -1827,6 +1828,42 @@ def read_output(child: Any, files: list[int], seconds: float) -> tuple[list[byte
         with contextlib.suppress(Exception):
             child.wait(max(deadline - time.monotonic(), 0))
     return [pieces[file] for file in files], not open_files
+
+
+@contextlib.contextmanager
+def unnamed_file(directory: str) -> Iterator[int]:
+    """A new file without a name: a program can still write into it when we are gone, and nothing is left of it."""
+    path = os.path.join(directory, f"codex-mirror-{new_id()}")
+    with open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) as file:
+        remove_file(path)
+        yield file
+
+
+def converse(
+    program: Program, request: bytes, is_answered: Callable[[bytes], bool], seconds: float, may_kill: Callable[[], bool]
+) -> CapturedOutput:
+    """Asks a program on its stdin, which is closed when the answer has come, and waits for its end. When the time is
+    over it is killed, or, where it mustn't be, left to end by itself; `code` is None then. Raises OSError."""
+    import subprocess
+
+    directory = program.env.get("TMPDIR") or "/tmp"
+    with unnamed_file(directory) as out, unnamed_file(directory) as err:
+        with hold_signals():
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": out, "stderr": err, "bufsize": 0}
+            words, env, cwd = list(program.argv), dict(program.env), program.cwd or "/"
+            child = subprocess.Popen(words, env=env, cwd=cwd, start_new_session=True, umask=0o077, **pipes)
+        with child.stdin as asked, contextlib.suppress(BrokenPipeError):  # type: ignore[union-attr]
+            asked.write(request)
+            deadline = time.monotonic() + seconds
+            while child.poll() is None and time.monotonic() < deadline:
+                if not asked.closed and is_answered(os.pread(out, OUTPUT_LIMIT, 0)):
+                    asked.close()
+                time.sleep(0.005)
+        code = child.poll()
+        if code is None and may_kill():
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        return CapturedOutput(code, os.pread(out, OUTPUT_LIMIT, 0), os.pread(err, OUTPUT_LIMIT, 0))
 
 
 def replace_process(program: Program) -> NoReturn:
@@ -4765,6 +4802,7 @@ REACHED = {
     "workspace_owner_usage_limit_reached": "spending limit reached",
     "workspace_member_usage_limit_reached": "spending limit reached",
 }
+NO_LIMITS = "the server named no limits"
 NO_FIGURES = {
     "none": "not logged in",
     "api-key": "an API key has no such limits",
@@ -4792,7 +4830,7 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
                 best = max(best, found, key=lambda usage: usage.as_of)
     if best.windows:
         return best
-    return best._replace(why="the server named no limits" if best.as_of else "no session yet; --fresh asks")
+    return best._replace(why=NO_LIMITS if best.as_of else "no session yet; --fresh asks")
 
 
 def account_since(clone: Clone, account: Account) -> float:
@@ -6094,6 +6132,101 @@ def handover_notes(source: Session, target: Clone, left_out: Mapping[str, int]) 
     return tuple(notes)
 
 
+# --- App server -----------------------------------------------------------------------------------
+
+APP_SERVER = ("-c", "features.plugins=false", "-c", "features.apps=false", "app-server")
+LIMITS_REQUEST = b"".join(
+    json.dumps(message).encode() + b"\n"
+    for message in (
+        {
+            "id": 1,
+            "method": "initialize",
+            "params": {"clientInfo": {"name": "codex-mirror", "title": None, "version": "1"}},
+        },
+        {"method": "initialized"},
+        {"id": 2, "method": "account/rateLimits/read", "params": {"excludeResetCreditDetails": True}},
+    )
+)
+# What the app server calls otherwise than the session files, besides its capital letters (Codex 0.120 to 0.171).
+OTHER_NAMES = {"window_duration_mins": "window_minutes"}
+REFRESH_MARGIN = 300
+REFRESHED_AFTER = 7 * 86400
+
+
+class FreshAnswer(NamedTuple):
+    """What came of asking a clone's Codex: the limits, or why it wasn't asked (`why`), or what went wrong (`error`)."""
+
+    usage: Usage | None = None
+    why: str = ""
+    error: str = ""
+
+
+def fresh_usage(context: Context, seconds: float, clone: Clone) -> FreshAnswer:
+    """Asks the clone's own Codex for the limits of its account, in its environment, and never beside another one."""
+    if why := reason_not_to_ask(context, clone):
+        return FreshAnswer(why=why)
+    program = launch_program(clone, context.places, context.env, APP_SERVER)
+    try:
+        said = converse(program, LIMITS_REQUEST, has_answer, seconds, partial(may_be_killed, clone))
+    except OSError as trouble:
+        return FreshAnswer(error=f"{program.argv[0]} can't be started: {trouble.strerror}")
+    answer = answer_in(said.out)
+    if isinstance(result := answer.get("result"), dict):
+        by_id = result.get("rateLimitsByLimitId")
+        limits = by_id.get("codex") if isinstance(by_id, dict) else None
+        limits = in_file_words(limits or result.get("rateLimits"))
+        found = usage_from(limits if isinstance(limits, dict) else {}, time.time())
+        return FreshAnswer(found if found.windows else found._replace(why=NO_LIMITS))
+    if error := text_in(answer.get("error"), "message"):
+        return FreshAnswer(error=" ".join(re.split(r"; (?:content-type|body)=", error)[0].split())[:300])
+    if said.code is None:
+        return FreshAnswer(error=f"no answer within {seconds:g} s")
+    last = [line for line in said.err.decode("utf-8", "replace").splitlines() if not line.startswith("WARNING:")][-1:]
+    return FreshAnswer(error=": ".join([f"its Codex ended with {said.code}", *last])[:300])
+
+
+def reason_not_to_ask(context: Context, clone: Clone) -> str:
+    """Why this clone's Codex is not to be asked now, or nothing."""
+    if context.env.get("CODEX_MIRROR_OFFLINE") not in (None, "", "0"):
+        return "not asked: CODEX_MIRROR_OFFLINE is set"
+    account = account_of(clone)
+    if account.kind != "chatgpt":
+        return f"not asked: {NO_FIGURES.get(account.kind, 'no ChatGPT login')}"
+    if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
+        return f"not asked: a part of it is missing; codex-mirror doctor {clone.name} --fix"
+    if pids := [pid for kind in running_codex(clone) for pid in kind]:
+        return f"not asked: its Codex is running (pid {', '.join(map(str, pids))})"
+    return ""
+
+
+def may_be_killed(clone: Clone) -> bool:
+    """Is no refresh due? One that is cut off can lose the login: its token works once, and the new one isn't kept."""
+    login, now = read_json_object(login_file(codex_home_of(clone))), time.time()
+    expires = number_in(claims_in(text_in(login.get("tokens"), "access_token")), "exp") or 0
+    refreshed = timestamp_from(text_in(login, "last_refresh"))
+    return expires - now > REFRESH_MARGIN and now - refreshed < REFRESHED_AFTER
+
+
+def answer_in(output: bytes) -> dict[str, Any]:
+    """The app server's answer to our question, between whatever else it says; nothing while it isn't there."""
+    for line in output.split(b"\n"):
+        if b'"id"' in line and (message := parse_json_object(line)).get("id") == 2:
+            return message
+    return {}
+
+
+def has_answer(output: bytes) -> bool:
+    return bool(answer_in(output))
+
+
+def in_file_words(value: Any) -> Any:
+    """The app server's names as the session files have them: `usedPercent` is `used_percent` there."""
+    if not isinstance(value, dict):
+        return value
+    names = {key: re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key) for key in value}
+    return {OTHER_NAMES.get(name, name): in_file_words(value[key]) for key, name in names.items()}
+
+
 # --- Leftovers ------------------------------------------------------------------------------------
 
 
@@ -7388,14 +7521,39 @@ def shim_shadow(context: Context) -> tuple[str, ...]:
 # --- Session commands -----------------------------------------------------------------------------
 
 
-def show_usage(context: Context, *, name: str = "") -> Outcome:
-    registry, now = read_registry(context.places), time.time()
+def show_usage(
+    context: Context, *, name: str = "", fresh: bool = False, timeout: float = 15, best: bool = False
+) -> Outcome:
+    if not 0 < timeout < 3600:
+        raise MirrorError(f"--timeout {timeout:g} is no number of seconds to wait", "--timeout 15", USAGE)
+    registry = read_registry(context.places)
     clones = [clone_named(registry, name)] if name else list(registry.clones)
-    accounts = {clone.id: account_of(clone) for clone in clones}
-    usages = [(clone, usage_of(clone, accounts[clone.id], rollouts_of(clone))) for clone in clones]
-    notes = tuple(note for clone, one in usages for note in usage_notes(clone, one, now))
-    data = [usage_row(clone, accounts[clone.id], one, now) for clone, one in usages]
-    return Outcome(table=usage_table(usages, now), data=data, notes=notes)
+    answers = run_parallel(partial(fresh_usage, context, timeout), clones) if fresh else [FreshAnswer() for _ in clones]
+    now = time.time()
+    usages: list[tuple[Clone, Usage]] = []
+    notes, data = [], []
+    for clone, answer in zip(clones, answers, strict=True):
+        account = account_of(clone)
+        one = answer.usage._replace(as_of=now) if answer.usage else usage_of(clone, account, rollouts_of(clone))
+        usages.append((clone, one))
+        said = answer.why or answer.error
+        notes += usage_notes(clone, one._replace(why=said or one.why), now)
+        data.append({**usage_row(clone, account, one, now), "fresh": bool(answer.usage), "error": answer.error or None})
+    if best:
+        return best_of([(clone, left_percent(one, now)) for clone, one in usages], notes if fresh else [])
+    code = FAILED if any(answer.error for answer in answers) else DONE
+    return Outcome(code, table=usage_table(usages, now), data=data, notes=tuple(notes))
+
+
+def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) -> Outcome:
+    """The name with the most left, the first of those where several have as much."""
+    known = [(percent, clone.name) for clone, percent in left if percent is not None]
+    if not known:
+        return Outcome(
+            FAILED, notes=(*notes, "of no clone it is known what is left; --fresh asks"), data={"name": None}
+        )
+    name = max(known, key=lambda one: one[0])[1]
+    return Outcome(lines=(name,), notes=tuple(notes), data={"name": name})
 
 
 def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
@@ -8104,8 +8262,13 @@ COMMANDS: tuple[Command, ...] = (
         ("usage",),
         "show what is left of each clone's rate limits",
         show_usage,
-        (ANY_CLONE,),
-        ("codex-mirror usage", "codex-mirror usage work --json"),
+        (
+            ANY_CLONE,
+            flag_argument("--fresh", help="ask the clones' own Codex, which asks the server"),
+            option_argument("--timeout", value="SECONDS", type=float, default=15.0, help="for so long at most (15)"),
+            flag_argument("--best", help="print the name of the clone with the most left"),
+        ),
+        ("codex-mirror usage", "codex-mirror usage work --fresh --json"),
         asks=True,
     ),
     Command(

@@ -2312,7 +2312,8 @@ def test_words_without_options_mean_what_argparse_makes_of_them(words: list[str]
 def test_the_readmes_command_table_is_the_command_table() -> None:
     lines = [(synopsis(command).replace("|", "\\|"), command.summary) for command in codex_mirror.COMMANDS]
     table = ["| command | what it does |", "|---|---|", *(f"| `{words}` | {summary} |" for words, summary in lines)]
-    expected = "\n".join(table)
+    # Which clone has most left is for scripts of people who know why they ask; README doesn't lead anybody to it.
+    expected = "\n".join(table).replace(" [--best]", "")
     readme = (REPO / "README.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"<!-- commands -->(.*?)<!-- /commands -->", readme, re.DOTALL)
     assert shown.strip() == expected, f"put this between the markers:\n{expected}"
