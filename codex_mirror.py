@@ -24,7 +24,8 @@ III Clones
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
-    Settings             read and edit config.toml, and the lines in it that hold a clone's pin
+    Settings             what a config.toml says, statement by statement and value by value
+    Pin settings         the settings that hold a clone's pin and its login, written into a config.toml
     Accounts             who a clone is logged in as, from its own files
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
     Limits               what is left of an account's rate limits, from the session files that it made
@@ -4190,24 +4191,6 @@ def refuse_changed_file(path: str, before: Identity | None) -> None:
 
 # --- Settings -------------------------------------------------------------------------------------
 CONFIG_LIMIT = 1 << 20  # Linear as the reading is, megabytes of settings are nobody's.
-UPDATE_PROMPT = "check_for_update_on_startup"
-PIN_SETTINGS = {
-    UPDATE_PROMPT: "false",
-    "cli_auth_credentials_store": '"file"',
-    "mcp_oauth_credentials_store": '"file"',
-}
-PIN_FEATURE = "daemon_auto_start"
-PIN_COMMENT = """\
-# Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
-# server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
-"""
-NEW_CONFIG = (
-    PIN_COMMENT
-    + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
-    + f"\n[features]\n{PIN_FEATURE} = false\n"
-)
-UPDATER_SETTINGS = '{"updater":{"autoUpdateEnabled":false}}\n'
-FOREIGN_PLACES = ("sqlite_home", "log_dir")
 # The texts of TOML, up to five quotes at their end, and what is one more word that means nothing: a comment. One that
 # isn't closed reaches to the end, so that nothing is looked at twice.
 TOML_TEXT = (
@@ -4342,10 +4325,9 @@ def unescape_toml(text: str) -> str:
     return re.sub(r"(?s)\\(?:u([0-9a-fA-F]{4})|[Ux]([0-9a-fA-F]{8}|[0-9a-fA-F]{2})|([ \t\r]*\n\s*|.))", resolved, text)
 
 
-def setting_values(config: str) -> list[tuple[tuple[str, ...], str]]:
-    """Every plain value in a TOML text with its path: texts without quotes, everything else as written. `tomllib`
-    judges where there is one (from 3.11 on) and it can: Codex reads TOML 1.1. Raises MirrorError when they lie too
-    deep in each other."""
+def written_values(config: str) -> list[tuple[tuple[str, ...], str]]:
+    """Every plain value in a TOML text with its path: texts without quotes, everything else as written. Raises
+    MirrorError when they lie too deep in each other."""
     values: list[tuple[tuple[str, ...], str]] = []
     for one in config_statements(config.removeprefix("\ufeff")):
         path = (*(one.table[1:] if one.table[:1] == ("[[",) else one.table), *one.key)
@@ -4353,6 +4335,13 @@ def setting_values(config: str) -> list[tuple[tuple[str, ...], str]]:
             raise MirrorError(f"the settings lie more than {DEPTH_LIMIT} deep in each other", DONT_USE, REFUSED)
         if one.key:
             values += [(inner, plain_text(value)) for inner, value in plain_values(path, one.value)]
+    return values
+
+
+def setting_values(config: str) -> list[tuple[tuple[str, ...], str]]:
+    """The same as `tomllib` judges, where there is one (from 3.11 on) and it can: Codex reads TOML 1.1. Raises
+    MirrorError when they lie too deep in each other."""
+    values = written_values(config)
     try:
         import tomllib  # type: ignore[import-not-found]
 
@@ -4373,10 +4362,89 @@ def flat_values(path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, 
         yield path, str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def toml_quote(text: str) -> str:
+    """The text as a basic string of TOML. Raises ValueError for what no TOML can hold: bytes that aren't UTF-8."""
+    text.encode()
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def keeps_login_in_keyring(codex_home: str) -> bool:
     """Does this home's config.toml keep the login in the system's keyring?"""
     store = config_values(config_text(codex_home)).get("cli_auth_credentials_store", "")
     return store.strip("\"'") in ("keyring", "auto")
+
+
+# --- Pin settings ---------------------------------------------------------------------------------
+
+UPDATE_PROMPT = "check_for_update_on_startup"
+PIN_SETTINGS = {
+    UPDATE_PROMPT: "false",
+    "cli_auth_credentials_store": '"file"',
+    "mcp_oauth_credentials_store": '"file"',
+}
+PIN_FEATURE = "daemon_auto_start"
+PIN_COMMENT = """\
+# Written by codex-mirror. This clone's Codex is pinned, so it neither asks to be updated nor starts the background
+# server that updates itself; and its logins stay in this directory, not in a keyring that outlives the clone.
+"""
+NEW_CONFIG = (
+    PIN_COMMENT
+    + "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items())
+    + f"\n[features]\n{PIN_FEATURE} = false\n"
+)
+UPDATER_SETTINGS = b'{"updater":{"autoUpdateEnabled":false}}\n'
+FOREIGN_PLACES = ("sqlite_home", "log_dir")
+
+
+def trust_entry(home: str) -> str:
+    """The table with which a clone distrusts the real home; nothing for a home whose name no TOML can hold."""
+    try:
+        return f'\n[projects.{toml_quote(home)}]\ntrust_level = "untrusted"\n'
+    except ValueError:
+        return ""
+
+
+def new_config(places: Places) -> bytes:
+    """The settings of a new clone."""
+    return (NEW_CONFIG + trust_entry(os.path.realpath(places.user_home))).encode()
+
+
+def is_own_config(config: str) -> bool:
+    """Are these the settings as we write them for a new clone, or none?"""
+    return not config or bool(re.fullmatch(re.escape(NEW_CONFIG) + r'(\n\[projects\."[^\n]*"\]\n[^\n]*\n)?', config))
+
+
+def home_trust(config: str, home: str) -> str:
+    """What these settings say of the real home, given as its real path: `trusted`, `untrusted`, or nothing.
+
+    Where it is trusted, and one works in it, its own `.codex/config.toml` stands above a clone's: that can delete the
+    clone's login, lose a new one, or start the background server (Codex 0.171)."""
+    with contextlib.suppress(MirrorError):
+        levels = [value for path, value in written_values(config) if path == ("projects", home, "trust_level")]
+        return levels[-1] if levels else ""
+    return ""
+
+
+def with_home_distrusted(config: str, home: str) -> str:
+    """The settings with the real home, given as its real path, as a folder whose own settings don't count."""
+    entry, place = trust_entry(home), ("projects", home)
+    if home_trust(config, home) == "untrusted" or not entry:
+        return config
+    texts: list[str] = []
+    for one in config_statements(config):
+        path = (*one.table, *one.key)
+        if path == ("projects",) and one.key:
+            leaves = [(inner, value) for inner, value in plain_values(path, one.value) if inner[:2] != place]
+            inside = [f"{'.'.join(map(toml_quote, inner[1:]))} = {value}" for inner, value in leaves]
+            inside.append(f'{toml_quote(home)}.trust_level = "untrusted"')
+            texts.append(f"projects = {{ {', '.join(inside)} }}\n")
+            entry = ""
+        elif path == place and not one.key and one.text.lstrip().startswith("["):
+            texts.append(one.text.rstrip("\n") + '\ntrust_level = "untrusted"\n')
+            entry = ""
+        elif not one.key or path not in (place, (*place, "trust_level")):
+            texts.append(one.text)
+    return "".join(texts).rstrip("\n") + "\n" + entry if entry else "".join(texts)
 
 
 def complaints_about_pin(clone: Clone) -> list[str]:
@@ -4387,6 +4455,11 @@ def complaints_about_pin(clone: Clone) -> list[str]:
     if not isinstance(updater, dict) or updater.get("autoUpdateEnabled") is not False:
         loose.append("app-server-daemon/settings.json")
     return loose
+
+
+def trust_of_home(clone: Clone, places: Places) -> str:
+    """What a clone's settings say of the real home."""
+    return home_trust(config_text(codex_home_of(clone)), os.path.realpath(places.user_home))
 
 
 def with_pin_settings(config: str, foreign: bool) -> str:
@@ -4441,7 +4514,13 @@ def pinned_config(change: Change, clone: Clone, context: Context, config: bytes,
     Raises MirrorError when Codex can't read them."""
     home = change.scratch()
     path = config_file(home)
+    real_home = os.path.realpath(context.places.user_home)
     held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
+    if home_trust(held, real_home) == "trusted":
+        context.report(
+            f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would stand above its own", 0, 0
+        )
+    held = with_home_distrusted(held, real_home)
     forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:
         what = f"these settings have {forced[0]}, which can log a clone out"
@@ -4971,8 +5050,8 @@ def build_home(clone: Clone, places: Places) -> None:
         os.symlink(os.path.join(places.user_home, share), link)
     for directory in home_directories(clone):
         make_directories(directory, synced=False)
-    write_new(config_file(codex_home_of(clone)), NEW_CONFIG.encode())
-    write_new(updater_file(clone), UPDATER_SETTINGS.encode())
+    write_new(config_file(codex_home_of(clone)), new_config(places))
+    write_new(updater_file(clone), UPDATER_SETTINGS)
 
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
@@ -5047,7 +5126,7 @@ def own_files(clone: Clone) -> list[str]:
     programs."""
     codex_home = codex_home_of(clone)
     tails = [*settings_files(codex_home), ".credentials.json", "history.jsonl"]
-    tails += ["config.toml"] if config_text(codex_home) not in ("", NEW_CONFIG) else []
+    tails += ["config.toml"] if not is_own_config(config_text(codex_home)) else []
     there = (path for tail in tails if kind_of(path := os.path.join(codex_home, tail)))
     found = [*files_below(home_of(clone), NOT_OWN), *there, *files_below(os.path.join(codex_home, "memories"))]
     return [path for path in found if not os.path.islink(path)]
@@ -6549,6 +6628,9 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "unlinked_settings": lambda f: list(f.settings_links.missing),
     "replaced_settings": lambda f: [tail for tail in f.settings_links.own if tail in f.clone.settings_links],
     "dangling_settings": lambda f: list(f.settings_links.gone),
+    "home_trust": lambda f: trust_of_home(f.clone, f.context.places),
+    "trusted_home": lambda f: f.context.places.user_home if f.home_trust == "trusted" else "",
+    "undecided_home": lambda f: "" if f.home_trust else f.context.places.user_home,
     "overrides": lambda f: hidden_login_variables(f.clone, f.context.env),
     "account": lambda f: f.inspection.accounts[f.clone.id],
     "account_change": account_change,
@@ -6615,21 +6697,22 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
     with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
         for directory in home_directories(clone):
             make_directories(directory)
-        for path, text in ((config_file(codex_home_of(clone)), NEW_CONFIG), (updater_file(clone), UPDATER_SETTINGS)):
+        files = {config_file(codex_home_of(clone)): new_config(context.places), updater_file(clone): UPDATER_SETTINGS}
+        for path, content in files.items():
             if not kind_of(path):
-                write_whole(path, text.encode())
+                write_whole(path, content)
     return [f"{clone.name}: made its directories whole and private"]
 
 
 def repair_pin(context: Context, facts: Facts) -> list[str]:
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
-        if not complaints_about_pin(clone):
-            return []
         config = read_config(codex_home_of(clone))
-        wanted = pinned_config(change, clone, context, config or NEW_CONFIG.encode(), foreign=False)
+        if not complaints_about_pin(clone) and trust_of_home(clone, context.places) == "untrusted":
+            return []
+        wanted = pinned_config(change, clone, context, config or new_config(context.places), foreign=False)
         stage_config(change, clone, config, wanted)
         change.make_room(os.path.dirname(updater_file(clone)), 0o700)
-        change.stage(updater_file(clone), UPDATER_SETTINGS.encode(), 0o600, replaces=True)
+        change.stage(updater_file(clone), UPDATER_SETTINGS, 0o600, replaces=True)
         change.commit(change.registry)
     return [f"{clone.name}: put the settings back that hold its pin", *change.unfinished]
 
@@ -6856,6 +6939,9 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("start", "error", "its Codex doesn't start well: {failure_of_codex}",
                 "codex-mirror run {name} -- login status"),
         Finding("start", "error", "its Codex doesn't start well: {failure_of_node}", "install Node, or " + UPDATE),
+        Finding("home-trusted", "error",
+                "it trusts {trusted_home}, so that settings in its .codex can delete the login or start another Codex",
+                FIX, repair_pin),
         Finding("wrapper-outdated", "warning", "its command is not up to date: {outdated_wrapper}",
                 FIX, repair_wrapper),
         Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_on_path}, which comes first on PATH",
@@ -6882,6 +6968,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "put them back, or codex-mirror set {name} --unshare-settings ENTRY"),
         Finding("directory-gone", "info", "it is set for directories that are gone: {gone_directories}",
                 "codex-mirror use --unset DIR"),
+        Finding("home-undecided", "info", "one Enter in {undecided_home} would let settings in its .codex count here",
+                FIX, repair_pin),
         Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
         Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
                 FIX, remove_unused_runtimes),

@@ -33,6 +33,7 @@ FINE = {
         ("missing", "damaged", "absent", "open_to_others", "read_only", "loose", "overrides", "servers", "unused"), ()
     ),
     **dict.fromkeys(("strange", "shadow", "newer"), ""),
+    "home_trust": "untrusted",
     "recorded": True,
     "on_path": True,
     "package_version": "0.169.0",
@@ -84,6 +85,8 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
     ({"open_to_others": ["/h"]}, "directory-open", WARNING, "others may look into it: /h"),
     ({"loose": ["features.daemon_auto_start"]}, "pin-loose", WARNING, "features.daemon_auto_start"),
+    ({"home_trust": "trusted"}, "home-trusted", ERROR, "can delete the login"),
+    ({"home_trust": ""}, "home-undecided", INFO, "would let settings in its .codex count"),
     ({"twins": ["'a'", "'b'"], "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'a', 'b': refresh tokens"),
     ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro, w), and was a@b.c"),
     ({"unused": ["/r/old"]}, "runtime-unused", INFO, "/r/old"),
