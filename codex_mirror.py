@@ -5413,15 +5413,15 @@ def home_claiming(clone: Clone, places: Places) -> str:
 def refuse_copy(clone: Clone, places: Places) -> None:
     """Refuses a clone that belongs to the mirror home of which this one is a copy. Raises MirrorError."""
     if home := home_claiming(clone, places):
-        raise MirrorError(*copy_complaint(places.mirror_home, home, clone.name), REFUSED)
+        raise MirrorError(*copy_complaint(places.mirror_home, home, f"'{clone.name}'"), REFUSED)
 
 
 def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
     """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
     if not os.path.isdir(home):
-        return f"{here} was {home}, where '{names}' still belongs", f"move it back to {home}, or make new clones here"
+        return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
     hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
-    return f"{here} is a copy of {home}, to which '{names}' belongs", hint
+    return f"{here} is a copy of {home}, to which {names} belongs", hint
 
 
 def refuse_strange_clone(clone: Clone, places: Places) -> None:
@@ -6579,6 +6579,52 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
+def told_hazards(hazards: Iterable[Hazard], by_group: bool | None = None) -> list[tuple[str, str]]:
+    """Hazards of a kind, or all, each in words with what helps; each directory once."""
+    told = {one.path: one for one in hazards if by_group in (None, one.by_group)}
+    return [(f"{one.path} {one.why}", one.fix) for one in told.values()]
+
+
+def hazards_of_clone(clone: Clone, places: Places) -> list[Hazard]:
+    """How somebody else could change the clone, but for what is so of the mirror home as a whole."""
+    common = {hazard.path for hazard in hazards_on_way(places.mirror_home, places.trusted)}
+    parts = [os.path.join(base_of(clone), tail) for tail in CLONE_PARTS] if kind_of(base_of(clone)) else []
+    return [one for path in parts for one in hazards_on_way(path, places.trusted) if one.path not in common]
+
+
+def hazards_of_bin_directories(clones: Sequence[Clone], places: Places) -> Iterator[Hazard]:
+    """How somebody else could replace commands."""
+    directories = dict.fromkeys((places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)))
+    return (hazard for directory in directories for hazard in hazards_on_way(directory, places.trusted))
+
+
+def copy_found(clones: Sequence[Clone], places: Places) -> tuple[str, str]:
+    """What is wrong with a mirror home whose clones belong to another, and the ways out, or two empty texts."""
+    claimed = {f"'{clone.name}'": home for clone in clones if (home := home_claiming(clone, places))}
+    home = next(iter(claimed.values()), "")
+    return copy_complaint(places.mirror_home, home, short_list([*claimed])) if home else ("", "")
+
+
+def is_copied_base(base: str, places: Places) -> bool:
+    """Is this the copy of a clone that another mirror home has? Its login is in use there."""
+    root = root_in_base(base)
+    home = os.path.dirname(os.path.dirname(root))
+    is_other = is_marked_home(home) and not is_same_directory(home, places.mirror_home)
+    return is_other and bool(id_in_base(base_in_root(root)))
+
+
+def tracked_files(directory: str, context: Context) -> list[str]:
+    """The files in a directory of ours that a repository around it has all the same."""
+    around = next((one for one in directories_above(directory) if kind_of(os.path.join(one, ".git"))), "")
+    git = next(find_on_path("git", context.env.get("PATH", "")), "") if around else ""
+    if not git:
+        return []
+    env = {name: value for name, value in context.env.items() if not name.startswith("GIT_")}
+    argv = (git, "-c", "core.fsmonitor=false", "ls-files", "-z", "--", ".")
+    listed = capture(argv, env, directory, STATUS_SECONDS).out.split(b"\0")
+    return [os.path.join(directory, os.fsdecode(name)) for name in listed if name]
+
+
 def candidate_bases(facts: Facts) -> set[str]:
     """Where a clone's directory may be, going by the registry, the mirror home and the wrappers."""
     return {*known_bases(facts.context.places, facts.wrappers), *map(base_of, facts.registry.clones)}
@@ -6590,7 +6636,12 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "bin_dir": lambda f: os.path.dirname(f.clone.wrapper),
     "path_setup": lambda f: path_setup_line(f.bin_dir, f.context.places),
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
+    "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
+    "claimed": lambda f: home_claiming(f.clone, f.context.places),
+    "hazards": lambda f: hazards_of_clone(f.clone, f.context.places),
+    "each_hazard": lambda f: told_hazards(f.hazards, by_group=False),
+    "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
     "absent": lambda f: [path for path in f.directories if not os.path.isdir(path)],
     "read_only": lambda f: [path for path in f.directories if os.path.isdir(path) and not is_writable(path)],
     "open_to_others": lambda f: [path for path in f.directories[:3] if is_open_to_others(path)],
@@ -6642,6 +6693,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
 }
 FACTS_WAITED_FOR: Mapping[str, Callable[[Facts], Any]] = {
     "status": lambda f: login_status(f.clone, f.context),
+    "tracked": lambda f: tracked_files(f.base, f.context) if not is_below(f.base, f.context.places.mirror_home) else [],
     "damaged": lambda f: list(damaged_paths(f.clone, f.inspection.clones)) if f.inspection.deep else [],
 }
 FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
@@ -6649,7 +6701,9 @@ FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
     "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry),
     "orphans": lambda f: [base for base, why in f.strays.items() if not why],
-    "astray": lambda f: [f"{base} ({why})" for base, why in f.strays.items() if why],
+    "astray": lambda f: [
+        f"{base} ({why})" for base, why in f.strays.items() if why and not is_copied_base(base, f.context.places)
+    ],
     "unclaimed_wrappers": lambda f: (
         {} if f.broken else find_orphan_wrappers(f.wrappers, claimed_values(f.registry, "id"), f.context.places)
     ),
@@ -6681,6 +6735,11 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         **FACTS_OF_WRITERS,
         "legacy_leftovers": lambda f: find_legacy_leftovers(f.context.places, f.bases),
         "open_to_others": lambda f: [f.home] if is_open_to_others(f.home) else [],
+        "copy": lambda f: copy_found(f.registry.clones, f.context.places),
+        "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
+        "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
+        "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
+        "tracked": lambda f: tracked_files(f.home, f.context),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
         "each_off_path": lambda f: [
             (off_path_text(one), path_setup_line(one, f.context.places))
@@ -6917,6 +6976,9 @@ FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back in its place"),
+        Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
+        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {base}"),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
         Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
@@ -6985,6 +7047,11 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("registry", "error", "{refusal[0]}", "{refusal[1]}"),
         Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}",
                 repair_registry),
+        Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
+        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
+                "{each_bin_hazard[1]}"),
+        Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
         Finding("leftovers", "warning", "left by a change that was killed: {leftovers}", FIX_HOME, repair_mirror_home),
@@ -7046,6 +7113,8 @@ def health_of(facts: Facts) -> Health:
 def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
     """Puts right what was found and can be, each on its own: what was done, or why it wasn't, with the exit code."""
     facts.force = force
+    if facts.kind == "clone" and facts.claimed:
+        return []
     found = (one.repair for one in FINDINGS[facts.kind] if one.repair and any(problems_of(one, facts)))
     notes: list[tuple[str, int]] = []
     for needed in dict.fromkeys(found):

@@ -835,3 +835,65 @@ def test_doctor_names_a_clone_on_a_noexec_file_system_and_does_not_advise_to_ins
         errors = [one["id"] for one in told["problems"] if one["severity"] == "error"]
         [found] = [one for one in told["problems"] if one["id"] == "noexec"]
     assert errors == ["noexec"] and str(target) in found["what"] and "noexec" in found["what"]
+
+
+# --- what doctor says ---
+
+
+def problems(home: Home, *words: str, env: dict[str, str | None] | None = None) -> dict[str, list[str]]:
+    """What doctor says of the clones and of the mirror home, by id; each thing once."""
+    result = ask(home, "doctor", *words, env=env)
+    found: dict[str, list[str]] = {}
+    for line in result.out.splitlines():
+        if line.endswith("]"):
+            found.setdefault(line.rpartition("[")[2].rstrip("]"), []).append(line)
+    return found
+
+
+@needs_root
+def test_doctor_names_what_others_could_change_once(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    make_clone(home, "play")
+    make_clone(home, "far", root=str(home.base / "above" / "r"))
+    assert "directory-unsafe" not in problems(home) and "wrapper-directory" not in problems(home)
+    for path in (home.base / "above", home.mirror, home.bin):
+        os.chown(path, 0, STRANGER)
+        path.chmod(0o770)
+    found = problems(home)
+    assert len(found["directory-unsafe"]) == 2 and len(found["wrapper-directory"]) == 1, found
+    assert all(
+        any(str(path) in line for line in found["directory-unsafe"]) for path in (home.base / "above", home.mirror)
+    )
+    assert str(home.bin) in found["wrapper-directory"][0]
+    assert ask(home, "run", "work", "exit", "0").code == 0
+    assert ask(home, "create", "extra").code == 5
+    home.mirror.chmod(0o700)
+    assert ask(home, "create", "extra").code == 0
+
+
+def test_doctor_names_a_copy_once_and_no_way_to_double_a_login(home: Home, codex: Path) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    make_clone(home, "far", root=str(home.base / "r"))
+    env = copied(home)
+    found = problems(home, env=env)
+    assert len(found["mirror-home-copy"]) == 1 and str(home.mirror) in found["mirror-home-copy"][0]
+    assert "orphan-clone" not in found
+    said = ask(home, "doctor", "--fix", env=env)
+    assert said.code == 1 and said.err.count("is a copy of") <= 1 and "--move-login" not in said.out + said.err
+
+
+def test_doctor_names_what_a_repository_has_all_the_same(home: Home, codex: Path) -> None:
+    if not shutil.which("git"):
+        pytest.skip("no git here")
+    make_clone(home, "far", root=str(home.home / "project"))
+    make_clone(home, "work")
+    for top in (home.home / "project", home.base):
+        for words in (["init", "-q"], ["add", "-A"]):
+            subprocess.run(["git", "-C", top, *words], check=False, env=home.env, capture_output=True)
+    assert "git-tracked" not in problems(home)
+    secret = home.home / "project" / ".codex-mirror" / "home" / ".codex" / "config.toml"
+    subprocess.run(["git", "-C", home.home / "project", "add", "-f", secret], check=True, env=home.env)
+    subprocess.run(["git", "-C", home.base, "add", "-f", home.mirror / "registry.json"], check=True, env=home.env)
+    found = problems(home)
+    assert len(found["git-tracked"]) == 2 and any(str(secret) in line for line in found["git-tracked"])
