@@ -446,6 +446,11 @@ def wrapper_copy(clone: Clone) -> str:
     return os.path.join(base_of(clone), "bin", "codex")
 
 
+def browser_script(clone: Clone) -> str:
+    """What stands in BROWSER inside an isolated clone on Linux."""
+    return os.path.join(base_of(clone), "browser")
+
+
 def variables_file(clone: Clone) -> str:
     """Where the clone's own variables are, as lines for sh; only where some are set."""
     return os.path.join(base_of(clone), "env")
@@ -665,18 +670,34 @@ if [ -t 2 ]; then
 fi
 if [ -f "$cm_env" ] && [ -O "$cm_env" ]; then . "$cm_env"; fi
 unset $cm_hidden
+[ "${CODEX_MIRROR_USER_HOME:-${HOME:-}}" = "${HOME:-}" ] && cm_inside='' || cm_inside=yes
+for cm_variable in XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME BROWSER ZDOTDIR; do
+  case $cm_home:$cm_inside in # From outside the user's own are kept for later; from inside a clone they come back.
+    ?*:) cm_from=$cm_variable cm_to=CODEX_MIRROR_USER_$cm_variable ;;
+    :yes) cm_from=CODEX_MIRROR_USER_$cm_variable cm_to=$cm_variable ;;
+    *) continue ;;
+  esac
+  eval "cm_value=\${$cm_from:-}"
+  unset "$cm_to"
+  [ -z "$cm_value" ] || export "$cm_to=$cm_value"
+done
 if [ -n "$cm_home" ]; then
   export HOME="$cm_home" XDG_CONFIG_HOME="$cm_home/.config" XDG_DATA_HOME="$cm_home/.local/share"
   export XDG_STATE_HOME="$cm_home/.local/state" XDG_CACHE_HOME="$cm_home/.cache"
-elif [ -n "${CODEX_MIRROR_USER_HOME:-}" ] && [ "$CODEX_MIRROR_USER_HOME" != "${HOME:-}" ]; then
+  unset ZDOTDIR
+  [ -z "$cm_browser" ] || export BROWSER="$cm_browser"
+elif [ -n "$cm_inside" ]; then
   export HOME="$CODEX_MIRROR_USER_HOME"
-  unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME
 fi
 export CODEX_HOME="$cm_codex_home" CODEX_MIRROR_CLONE="$cm_clone" CODEX_MIRROR_HOME="$cm_mirror_home"
 export CODEX_MIRROR_BIN_DIR="$cm_bin_dir" CODEX_MIRROR_USER_HOME="$cm_user_home"
 if [ -n "$cm_path" ]; then
   export PATH="$cm_path${PATH:+:$PATH}"
 fi
+case "${PATH:-}:" in
+  "$cm_front:"*) export CODEX_MIRROR_PATH="$PATH" ;; # for the clone's login files, after /etc/profile
+  *) export CODEX_MIRROR_PATH="$cm_front${PATH:+:$PATH}" ;;
+esac
 cm_agents=
 for cm_word in "$@"; do
   case $cm_word in
@@ -687,6 +708,50 @@ for cm_word in "$@"; do
 done
 [ -z "$cm_agents" ] || set -- "$cm_agents" "$@"
 exec $cm_interpreter "$cm_codex" "$@"
+"""
+
+# What login shells in a clone read: /etc/profile has set PATH anew, and Codex runs tool calls in login shells.
+LOGIN_NOTE = "# Written by codex-mirror: puts the PATH with which the clone was started in front again.\n"
+LOGIN_SH = (
+    LOGIN_NOTE
+    + """\
+case ":${PATH:-}:" in
+  *":${CODEX_MIRROR_PATH:-}:"*) ;;
+  *) export PATH="$CODEX_MIRROR_PATH${PATH:+:$PATH}" ;;
+esac
+"""
+)
+LOGIN_FISH = (
+    LOGIN_NOTE
+    + """\
+if status is-login; and set -q CODEX_MIRROR_PATH
+    contains -- (string split -f1 : $CODEX_MIRROR_PATH) $PATH; or set -gx PATH (string split : $CODEX_MIRROR_PATH) $PATH
+end
+"""
+)
+LOGIN_FILES = {".profile": LOGIN_SH, ".zprofile": LOGIN_SH, ".config/fish/conf.d/codex-mirror.fish": LOGIN_FISH}
+# Starts the user's own browser from inside a clone, for a login: one that is started with the clone's HOME would begin
+# a profile of its own there.
+BROWSER_SCRIPT = """\
+#!/bin/sh
+# Written by codex-mirror: opens an address in the browser of the real home.
+[ -n "${CODEX_MIRROR_USER_HOME:-}" ] || exit 1
+HOME=$CODEX_MIRROR_USER_HOME
+for cm_variable in XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME BROWSER; do
+  eval "cm_value=\\${CODEX_MIRROR_USER_$cm_variable:-}"
+  unset "$cm_variable"
+  [ -z "$cm_value" ] || export "$cm_variable=$cm_value"
+done
+unset CODEX_HOME
+cm_ifs=$IFS IFS=:
+for cm_browser in ${BROWSER:-xdg-open}; do
+  IFS=$cm_ifs
+  case $cm_browser in
+    *%s*) ;;
+    *) $cm_browser "$@" && exit 0 ;;
+  esac
+done
+exit 1
 """
 
 BLOCK_START = "# >>> codex-mirror PATH >>>"
@@ -1877,7 +1942,7 @@ def replace_process(program: Program) -> NoReturn:
     os.execvpe(program.argv[0], program.argv, dict(program.env))
 
 
-def run_child(program: Program) -> int:
+def run_child(program: Program, directory: str | None = None) -> int:
     """Runs a program on our terminal and waits for it: Ctrl-C is its own; its exit code, 128 + n for signal n."""
     import subprocess
 
@@ -1888,7 +1953,7 @@ def run_child(program: Program) -> int:
     child = None
     try:
         with hold_signals():
-            child = subprocess.Popen(list(program.argv), env=dict(program.env))
+            child = subprocess.Popen(list(program.argv), env=dict(program.env), cwd=directory)
         code = child.wait()
         return code if code >= 0 else 128 - code
     finally:
@@ -2532,6 +2597,10 @@ XDG_DIRECTORIES = {
 OWN_VARIABLES = ("HOME", "PATH", "PWD", "OLDPWD", "IFS", "ENV", *XDG_DIRECTORIES)
 
 
+OUTER_VARIABLES = (*XDG_DIRECTORIES, "BROWSER", "ZDOTDIR")  # An isolated clone has its own; kept below names with this:
+USERS = "CODEX_MIRROR_USER_"
+
+
 def hidden_variables(clone: Clone) -> tuple[str, ...]:
     """The variables that this clone's Codex never sees."""
     return tuple(name for name in HIDDEN_VARIABLES if name not in clone.keep_env)
@@ -2574,22 +2643,45 @@ def helper_path(runtime: Runtime) -> str:
     return os.path.join(package, "path") if runtime.kind == "binary" and name == "codex" else ""
 
 
+def is_inside_isolated(env: Mapping[str, str]) -> bool:
+    """Is this the environment of an isolated clone?"""
+    return env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))
+
+
 def outside_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Our environment without what an isolated clone around us has put into it."""
-    home = env.get("CODEX_MIRROR_USER_HOME")
-    if not home or home == env.get("HOME"):
+    if not is_inside_isolated(env):
         return dict(env)
-    return {**{name: value for name, value in env.items() if name not in XDG_DIRECTORIES}, "HOME": home}
+    own = {name: env[USERS + name] for name in OUTER_VARIABLES if env.get(USERS + name)}
+    rest = {name: value for name, value in env.items() if name not in OUTER_VARIABLES}
+    return {**rest, **own, "HOME": env["CODEX_MIRROR_USER_HOME"]}
+
+
+def front_of_path(clone: Clone) -> str:
+    """What comes first on PATH in the clone's shells: the directories of its `codex` and of Codex's helpers."""
+    package = os.path.dirname(os.path.dirname(clone.runtime.entry))
+    return f"{os.path.dirname(wrapper_copy(clone))}:{helper_path(clone.runtime) or os.path.join(package, 'codex-path')}"
+
+
+def tool_path(clone: Clone, path: str) -> str:
+    """PATH with the clone's directories in front, once."""
+    front = front_of_path(clone)
+    return path if f"{path}:".startswith(f"{front}:") else ":".join(filter(None, (front, path)))
 
 
 def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of the clone's Codex, made from ours; the wrapper makes the same one from the same table."""
     hidden = hidden_variables(clone)
-    given = outside_environment(env) | clone_variables(clone)
+    given = {**(env if clone.home == "isolated" else outside_environment(env)), **clone_variables(clone)}
     result = {name: value for name, value in given.items() if name not in hidden}
     if clone.home == "isolated":
+        if not is_inside_isolated(env):
+            users = {USERS + name: result.get(name, "") for name in OUTER_VARIABLES}
+            result = {name: value for name, value in (result | users).items() if value or name not in users}
         result["HOME"] = home_of(clone)
         result |= {name: os.path.join(home_of(clone), tail) for name, tail in XDG_DIRECTORIES.items()}
+        result |= {"BROWSER": browser_script(clone)} if os.uname().sysname == "Linux" else {}
+        result.pop("ZDOTDIR", None)
     result["CODEX_HOME"] = codex_home_of(clone)
     result["CODEX_MIRROR_CLONE"] = clone.name
     result["CODEX_MIRROR_HOME"] = places.mirror_home
@@ -2597,7 +2689,14 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
     result["CODEX_MIRROR_USER_HOME"] = places.user_home
     if directory := helper_path(clone.runtime):
         result["PATH"] = f"{directory}:{result['PATH']}" if result.get("PATH") else directory
+    result["CODEX_MIRROR_PATH"] = tool_path(clone, result.get("PATH", ""))
     return result
+
+
+def shell_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of other programs in the clone: `codex` is the clone's there."""
+    launched = launch_environment(clone, places, env)
+    return {**launched, "PATH": launched["CODEX_MIRROR_PATH"]}
 
 
 def launch_program(clone: Clone, places: Places, env: Mapping[str, str], arguments: Sequence[str]) -> Program:
@@ -2646,7 +2745,9 @@ def wrapper_content(clone: Clone, places: Places) -> bytes:
         "codex": clone.runtime.entry,
         "interpreter": "node" if clone.runtime.kind == "npm-package" else "",
         "path": helper_path(clone.runtime),
+        "front": front_of_path(clone),
         "home": home_of(clone) if clone.home == "isolated" else "",
+        "browser": browser_script(clone) if os.uname().sysname == "Linux" else "",
         "codex_home": codex_home_of(clone),
         "mirror_home": places.mirror_home,
         "bin_dir": os.path.dirname(clone.wrapper),
@@ -5050,8 +5151,31 @@ def build_home(clone: Clone, places: Places) -> None:
         os.symlink(os.path.join(places.user_home, share), link)
     for directory in home_directories(clone):
         make_directories(directory, synced=False)
+    for path, text in helper_files(clone).items():
+        make_directories(os.path.dirname(path), synced=False)
+        write_new(path, text, 0o700 if text.startswith(b"#!") else 0o600)
     write_new(config_file(codex_home_of(clone)), new_config(places))
     write_new(updater_file(clone), UPDATER_SETTINGS)
+
+
+def helper_files(clone: Clone) -> dict[str, bytes]:
+    """What we write for the shells and the browser of an isolated clone, by path; but no login file that it shares."""
+    if clone.home != "isolated":
+        return {}
+    own = (tail for tail in LOGIN_FILES if not any(tail == one or is_below(tail, one) for one in clone.shared))
+    files = {os.path.join(home_of(clone), tail): LOGIN_FILES[tail].encode() for tail in own}
+    return {**files, browser_script(clone): BROWSER_SCRIPT.encode()}
+
+
+def missing_helpers(clone: Clone) -> list[str]:
+    """Which of those files aren't there, or are an older program's; what the user has put in their place stays."""
+    marks = (LOGIN_NOTE.encode(), b"#!/bin/sh\n# Written by codex-mirror")
+    found = {path: read_or_none(path) if kind_of(path) in ("file", "") else b"x" for path in helper_files(clone)}
+    return [
+        path
+        for path, text in helper_files(clone).items()
+        if found[path] is None or (found[path] != text and (found[path] or b"").startswith(marks))
+    ]
 
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
@@ -5129,7 +5253,8 @@ def own_files(clone: Clone) -> list[str]:
     tails += ["config.toml"] if not is_own_config(config_text(codex_home)) else []
     there = (path for tail in tails if kind_of(path := os.path.join(codex_home, tail)))
     found = [*files_below(home_of(clone), NOT_OWN), *there, *files_below(os.path.join(codex_home, "memories"))]
-    return [path for path in found if not os.path.islink(path)]
+    ours = {path for path, text in helper_files(clone).items() if read_or_none(path) == text}
+    return [path for path in found if path not in ours and not os.path.islink(path)]
 
 
 def checked_shares(wanted: Sequence[str], home: str, context: Context, registry: Registry) -> tuple[str, ...]:
@@ -5454,7 +5579,9 @@ def verify_clone_directory(clone: Clone, places: Places) -> None:
 
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
-    """Stages the clone's wrapper where it is ours to write; else it is left, and said."""
+    """Stages the clone's wrapper where it is ours to write, else it is left, and said; and its copy in the clone."""
+    change.make_room(os.path.dirname(wrapper_copy(clone)), 0o700)
+    change.stage(wrapper_copy(clone), wrapper_content(clone, change.places), 0o755, replaces=True)
     if complaint := complaint_about_wrapper(clone):
         change.unfinished.append(complaint)
         return
@@ -6529,7 +6656,8 @@ def wrapper_state(clone: Clone, places: Places) -> str:
         return trouble
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
-    return "ok" if is_wrapper_current(clone, places) else "outdated"
+    is_copied = read_or_none(wrapper_copy(clone), WRAPPER_LIMIT) == read_or_none(clone.wrapper, WRAPPER_LIMIT)
+    return "ok" if is_copied and is_wrapper_current(clone, places) else "outdated"
 
 
 def login_status(clone: Clone, context: Context) -> CapturedOutput:
@@ -6674,6 +6802,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
+    "missing_helpers": lambda f: missing_helpers(f.clone),
     "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
     "settings_links": lambda f: settings_links_of(f.clone, f.context.places),
     "unlinked_settings": lambda f: list(f.settings_links.missing),
@@ -6781,6 +6910,18 @@ def repair_wrapper(context: Context, facts: Facts) -> list[str]:
         stage_wrapper(change, clone)
         change.commit(change.registry)
     return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+
+
+def write_helpers(context: Context, facts: Facts) -> list[str]:
+    """Writes what the clone's shells and its logins need, where nothing of the user's is in the place."""
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+        missing = missing_helpers(clone)
+        for path in missing:
+            text = helper_files(clone)[path]
+            make_directories(os.path.dirname(path))
+            write_whole(path, text, 0o700 if text.startswith(b"#!") else 0o600)
+        change.note_done()
+    return [f"{clone.name}: wrote {short_list(missing)}"]
 
 
 def link_new_settings(context: Context, facts: Facts) -> list[str]:
@@ -7021,6 +7162,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "same account as {twins}: refresh tokens are single-use, so one login may end the other",
                 "codex-mirror login {name}, with another account"),
         Finding("account-changed", "warning", "{account_change}", "codex-mirror login {name}, if that is wrong"),
+        Finding("login-files", "warning", "its shells don't find your programs, for want of: {missing_helpers}",
+                FIX, write_helpers),
         Finding("settings-unlinked", "warning", "settings that it shares aren't linked yet: {unlinked_settings}",
                 FIX, link_new_settings),
         Finding("settings-replaced", "warning",
@@ -7422,8 +7565,9 @@ def run(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> O
 def exec_program(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
     clone = startable_clone(context, name)
     words = tuple(arguments) or (context.env.get("SHELL") or "/bin/sh",)
-    program = Program(words, launch_environment(clone, context.places, context.env))
-    return Outcome(program=program, notes=hiding_notice(clone, context))
+    program = Program(words, shell_environment(clone, context.places, context.env))
+    notes = () if arguments else (f"this shell is in '{clone.name}': its HOME, login and Codex; exit leaves it",)
+    return Outcome(program=program, notes=(*notes, *hiding_notice(clone, context)))
 
 
 def bound_clone(registry: Registry, context: Context) -> Clone:
@@ -7454,14 +7598,12 @@ def hiding_notice(clone: Clone, context: Context) -> tuple[str, ...]:
     )
 
 
-def env_lines(context: Context, *, name: str = "", shell: str = "") -> Outcome:
+def env_lines(context: Context, *, name: str = "", shell: str = "", unset: bool = False) -> Outcome:
     """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
-    and what must be unset."""
+    and what must be unset; with `unset` the way out of it again."""
     clone = startable_clone(context, name)
-    wanted, own = (launch_environment(clone, context.places, env) for env in (context.env, {}))
-    changes = {key: value for key, value in wanted.items() if key in own or context.env.get(key) != value}
-    hidden = [key for key in (*hidden_variables(clone), *context.env) if key not in wanted]
-    data = {"set": changes, "unset": list(dict.fromkeys(hidden))}
+    changes, hidden = leaving_changes(clone, context) if unset else entering_changes(clone, context)
+    data = {"set": changes, "unset": hidden}
     shell = shell or shell_of(context.env)
     if shell == "json":
         return Outcome(stream=lambda file: write_text(file, json.dumps(data, indent=2)), data=data)
@@ -7471,8 +7613,31 @@ def env_lines(context: Context, *, name: str = "", shell: str = "") -> Outcome:
     ]
     # In fish a universal variable would be erased for good, and in all shells: it is covered by an empty one.
     hide = "set -eg {0}; set -qU {0}; and set -gx {0} '';" if shell == "fish" else "unset {0}"
-    lines += [hide.format(key) for key in data["unset"]]
+    lines += [hide.format(key) for key in hidden]
     return Outcome(stream=lambda file: write_text(file, "\n".join(lines)), data=data)
+
+
+def entering_changes(clone: Clone, context: Context) -> tuple[dict[str, str], list[str]]:
+    """What must be set, and what unset, for this environment to become the clone's."""
+    wanted, own = (shell_environment(clone, context.places, env) for env in (context.env, {}))
+    changes = {key: value for key, value in wanted.items() if key in own or context.env.get(key) != value}
+    hidden = [key for key in (*hidden_variables(clone), *context.env) if key not in wanted]
+    return changes, list(dict.fromkeys(hidden))
+
+
+def leaving_changes(clone: Clone, context: Context) -> tuple[dict[str, str], list[str]]:
+    """What must be set, and what unset, for the clone's environment to become the user's own again."""
+    env, user = context.env, context.places.user_home
+    outside = outside_environment(env)
+    entries = env.get("PATH", "").split(":")
+    path = ":".join(one for one in entries if one not in front_of_path(clone).split(":"))
+    default = {"CODEX_MIRROR_HOME": f"{user}/.codex-mirror", "CODEX_MIRROR_BIN_DIR": f"{user}/.local/bin"}
+    chosen = {key: env[key] for key, usual in default.items() if env.get(key, usual) != usual}
+    own = [key for key in OUTER_VARIABLES if is_inside_isolated(env) and (key in env or USERS + key in env)]
+    changes = {"HOME": user, "PATH": path, **chosen, **{key: outside[key] for key in own if key in outside}}
+    ours = ("CODEX_HOME", "CODEX_MIRROR_CLONE", "CODEX_MIRROR_PATH", *default, "CODEX_MIRROR_USER_HOME")
+    gone = (*own, *ours, *(USERS + key for key in OUTER_VARIABLES if USERS + key in env), *clone_variables(clone))
+    return changes, [key for key in dict.fromkeys(gone) if key not in changes]
 
 
 def write_text(file: BinaryIO, text: str) -> None:
@@ -7485,11 +7650,24 @@ def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Out
     refuse_strange_clone(clone, context.places)
     program = launch_program(clone, context.places, context.env, ("login", *arguments))
     without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
+    if not without_browser:
+        ways = f"codex-mirror login {name} --device-auth, or printenv KEY | codex-mirror login {name} {WITH_KEY}"
+        context.report(f"logging in '{name}'; without a browser: {ways}", 0, 0)
     with contextlib.nullcontext() if without_browser else login_turn(context, clone):
-        code = run_child(program)
+        code = run_child(program, "/")
     account = account_of(clone)
     is_new = code == DONE and is_known(account) and account != clone.account
-    return Outcome(code, notes=remember_account(context, clone, account) if is_new else ())
+    notes = remember_account(context, clone, account) if is_new else ()
+    return Outcome(code, notes=notes if NO_NEW_LOGIN & set(arguments) else (login_text(name, code, account), *notes))
+
+
+def login_text(name: str, code: int, account: Account) -> str:
+    """How a login ended, in a line."""
+    if code == DONE and account.kind != "none":
+        return f"'{name}' is logged in: {account_text(account)}"
+    how = "was cancelled" if code in (INTERRUPTED, 128 + signal.SIGTERM) else f"ended with exit code {code}"
+    who = "nobody is logged in" if account.kind == "none" else account_text(account)
+    return f"the login of '{name}' {how}; {who}"
 
 
 def remember_account(context: Context, clone: Clone, account: Account | None) -> tuple[str, ...]:
@@ -7545,7 +7723,7 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
     if local:
         verify_clone_directory(clone, context.places)
         remove_file(login_file(codex_home_of(clone)))
-    code = DONE if local else run_child(launch_program(clone, context.places, context.env, ("logout",)))
+    code = DONE if local else run_child(launch_program(clone, context.places, context.env, ("logout",)), "/")
     lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()
     notes = remember_account(context, clone, None) if clone.account and account_of(clone).kind == "none" else ()
     return Outcome(code, lines, notes)
@@ -8365,7 +8543,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(("exec",), "run any program, or your shell, in a clone's environment", exec_program,
             (BOUND_CLONE,), ("codex-mirror exec work -- git status",), passes_on="name", label="Shell", key="s"),
     Command(("env",), "print a clone's environment for eval", env_lines,
-            (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help)),
+            (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help),
+             flag_argument("--unset", help="the way out of it again")),
             ('eval "$(codex-mirror env work)"',), asks=True),
     Command(("login",), "log a clone in; everything after the name goes to codex login", log_in,
             (NAME_OF_CLONE,),

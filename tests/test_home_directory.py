@@ -33,11 +33,15 @@ def build(home: Home, clone: Any) -> dict[str, tuple[str, str, str]]:
 def test_a_new_home_is_private_and_holds_the_pin(home: Home, clone: Any) -> None:
     found = build(home, clone)
     inside = (".codex", ".codex/app-server-daemon", ".config", ".local", ".local/share", ".local/state", ".cache")
+    shells = (".profile", ".zprofile", ".config/fish/conf.d/codex-mirror.fish")
+    inside = (*inside, ".config/fish", ".config/fish/conf.d")
     directories = ("home", *(f"home/{tail}" for tail in inside), "runtime", "logs")
     files = {"home/.codex/config.toml", "home/.codex/app-server-daemon/settings.json"}
+    files |= {f"home/{tail}" for tail in shells}
     assert {path: what[:2] for path, what in found.items() if path != "."} == {
         **dict.fromkeys(directories, ("dir", "0o700")),
         **dict.fromkeys(files, ("file", "0o600")),
+        "browser": ("file", "0o700"),
     }
     assert cm.complaints_about_pin(clone) == []
     config = Path(cm.codex_home_of(clone), "config.toml").read_text()

@@ -119,7 +119,7 @@ def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: s
     wrapper.chmod(0o755)
     places = cm.places_from(env)
     # Without a PATH each shell takes one of its own.
-    ignored = {*SHELL_S_OWN, "IFS"} | {"PATH"} - env.keys()
+    ignored = {*SHELL_S_OWN, "IFS"} | (set() if "PATH" in env else {"PATH", "CODEX_MIRROR_PATH"})
     wanted = without(cm.launch_environment(clone, places, env), *ignored)
     if clone.runtime.kind == "npm-package":
         assert cm.launch_program(clone, places, env, ["x"]).argv == ("node", clone.runtime.entry, "x")
@@ -133,7 +133,8 @@ def hidden_everything(home: Home) -> Mapping[str, str]:
 
 def test_an_isolated_clone_sees_a_home_of_its_own_and_no_other_login(home: Home) -> None:
     clone = clone_like(home)
-    own = f"{home.mirror}/clones/work/.codex-mirror/home"
+    base = f"{home.mirror}/clones/work/.codex-mirror"
+    own = f"{base}/home"
     env = cm.launch_environment(clone, places_of(home), {**hidden_everything(home), "OPENAI_API_KEY": "k"})
     assert env == {
         **{name: home.env[name] for name in ("PATH", "TMPDIR", "LANG")},
@@ -148,6 +149,9 @@ def test_an_isolated_clone_sees_a_home_of_its_own_and_no_other_login(home: Home)
         "CODEX_MIRROR_HOME": str(home.mirror),
         "CODEX_MIRROR_BIN_DIR": str(home.bin),
         "CODEX_MIRROR_USER_HOME": str(home.home),
+        "CODEX_MIRROR_USER_XDG_DATA_HOME": "/d",
+        "CODEX_MIRROR_PATH": f"{base}/bin:{Path(clone.runtime.entry).parent.parent}/codex-path:{home.env['PATH']}",
+        **({"BROWSER": f"{base}/browser"} if os.uname().sysname == "Linux" else {}),
     }
 
 

@@ -1,0 +1,175 @@
+"""Shells and other programs in a clone: they find the user's programs, and the clone's own Codex."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, run
+from rooms import ask, clone_in, cm, make_clone, on_terminal, raw
+
+LOGIN_SHELLS = {
+    "bash": ["bash", "-lc"],
+    "sh": ["sh", "-lc"],
+    "dash": ["dash", "-lc"],
+    "busybox": ["busybox", "sh", "-lc"],
+    "zsh": ["zsh", "-lc"],
+    "fish": ["fish", "-lc"],
+}
+
+
+def tool(directory: Path, name: str, text: str = "echo of the user") -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / name).write_text(f"#!/bin/sh\n{text}\n")
+    (directory / name).chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def work(home: Home, codex: Path) -> Any:
+    """A clone, with a program of the user's and an installed Codex of another version on PATH."""
+    clone = make_clone(home, "work")
+    tool(home.home / "odd bin" / "x*y", "mytool")
+    home.put_on_path(home.home / "odd bin" / "x*y")
+    tool(home.base / "other", "codex", "echo codex-cli 9.9.9")
+    home.put_on_path(home.base / "other")
+    return clone
+
+
+def printing(clone: Any, *names: str) -> None:
+    """Makes the clone's Codex a program that does what its arguments say."""
+    Path(clone.runtime.entry).unlink()
+    Path(clone.runtime.entry).write_text('#!/bin/sh\nexec "$@"\n')
+    Path(clone.runtime.entry).chmod(0o755)
+
+
+@pytest.mark.parametrize("how", ["wrapper", "run", "exec", "env"])
+@pytest.mark.parametrize("shell", LOGIN_SHELLS)
+def test_login_shells_find_the_users_programs_and_the_clones_codex(home: Home, work: Any, shell: str, how: str) -> None:
+    if not shutil.which(LOGIN_SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    script = [*LOGIN_SHELLS[shell], "mytool; codex --version"]
+    if how in ("wrapper", "run"):
+        printing(work)
+        script[-1] = "mytool; command -v codex"
+    starts = {
+        "wrapper": [work.wrapper, *script],
+        "run": [sys.executable, cm.__file__, "run", "work", *script],
+        "exec": [sys.executable, cm.__file__, "exec", "work", *script],
+        "env": ["sh", "-c", f'eval "$({sys.executable} {cm.__file__} env work --shell sh)"; exec "$@"', "sh", *script],
+    }
+    said = run(starts[how], env={**home.env, "ZDOTDIR": str(home.home)}).out.splitlines()
+    wanted = cm.wrapper_copy(work) if how in ("wrapper", "run") else "codex-cli 0.169.0"
+    assert said == ["of the user", wanted]
+
+
+def test_a_login_shell_in_a_login_shell_does_not_lengthen_path(home: Home, work: Any) -> None:
+    script = 'bash -lc \'sh -lc "bash -lc \\"echo \\\\$PATH\\""\''
+    once, thrice = (ask(home, "exec", "work", "--", "bash", "-lc", text).out for text in ("echo $PATH", script))
+    assert once == thrice and once.startswith(os.path.dirname(cm.wrapper_copy(work)))
+    nested = ask(home, "exec", "work", "--", work.wrapper, "--version", env={"PATH": once.strip()})
+    assert nested.out == "codex-cli 0.169.0\n"
+
+
+def test_the_users_own_login_files_stay(home: Home, codex: Path) -> None:
+    (home.home / ".profile").write_text("echo my profile\n")
+    ask(home, "create", "work", "--share", ".profile")
+    assert ask(home, "exec", "work", "--", "sh", "-lc", ":").out == "my profile\n"
+    assert (home.home / ".profile").read_text() == "echo my profile\n"
+    own = Path(cm.home_of(clone_in(home, "work"))) / ".zprofile"
+    own.write_text("# the clone's own\n")
+    assert cm.missing_helpers(clone_in(home, "work")) == []
+    assert ask(home, "doctor", "work", "--fix").code in (0, 1) and own.read_text() == "# the clone's own\n"
+
+
+def test_doctor_gives_an_older_clone_what_its_shells_need(home: Home, work: Any) -> None:
+    for path in (*cm.helper_files(work), cm.wrapper_copy(work)):
+        Path(path).unlink()
+    shutil.rmtree(Path(cm.home_of(work)) / ".config")
+    ids = {problem["id"] for problem in ask(home, "doctor", "work", "--json").json()[0]["problems"]}
+    assert {"login-files", "wrapper-outdated"} <= ids
+    ask(home, "doctor", "work", "--fix")
+    assert (
+        cm.missing_helpers(work) == [] and Path(cm.wrapper_copy(work)).read_bytes() == Path(work.wrapper).read_bytes()
+    )
+    assert ask(home, "exec", "work", "--", "bash", "-lc", "mytool").out == "of the user\n"
+
+
+def test_the_copy_of_the_wrapper_stays_through_rename_and_another_directory(home: Home, work: Any) -> None:
+    ask(home, "rename", "work", "job")
+    ask(home, "wrapper", "install", "--bin-dir", home.base / "bin2")
+    clone = clone_in(home, "job")
+    assert cm.wrapper_copy(clone) == cm.wrapper_copy(work)
+    assert run([cm.wrapper_copy(clone), "--version"], env=home.env).out == "codex-cli 0.169.0\n"
+    assert Path(cm.wrapper_copy(clone)).read_bytes() == Path(clone.wrapper).read_bytes()
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish"])
+def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} isn't here")
+    ask(home, "set", "work", "--env", "PROXY=x y")
+    program = f"{sys.executable} {cm.__file__}"
+    kind = shell if shell in ("fish", "bash", "zsh") else "sh"
+    inward, out = (f"{program} env work --shell {kind} {more}" for more in ("", "--unset"))
+    enter = f"{inward} | source; {out} | source" if shell == "fish" else f'eval "$({inward})"; eval "$({out})"'
+    mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser %s", "ZDOTDIR": str(home.base), "EDITOR": "vi"}
+    env = {**home.env, **mine}
+    listing = f"{sys.executable} -c 'import os, json; print(json.dumps(dict(os.environ)))'"
+    words = {"fish": ["fish", "-N", "-c"], "zsh": ["zsh", "-f", "-c"]}.get(shell, [shell, "-c"])
+    before = run([*words, listing], env=env).json()
+    after = run([*words, f"{enter}; {listing}"], env=env).json()
+    ignored = {"_", "SHLVL", "PWD", "OLDPWD"}
+    changed = {k: (before.get(k), after.get(k)) for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
+    assert {k: v for k, v in changed.items() if k not in ignored} == {}
+
+
+def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(home: Home, work: Any) -> None:
+    ask(home, "create", "own", "--home", "shared")
+    mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser", "ZDOTDIR": "/z"}
+    listing = [sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
+    inner = [sys.executable, cm.__file__, "exec", "own", *listing]
+    found = raw(home, "exec", "work", *inner, env=mine).json()
+    names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "BROWSER", "ZDOTDIR")
+    assert {name: found.get(name) for name in names} == {**mine, "HOME": str(home.home), "XDG_DATA_HOME": None}
+
+
+def test_exec_without_a_program_says_whose_shell_it_is(home: Home, work: Any) -> None:
+    assert "this shell is in 'work'" in on_terminal(home, "exec", "work", env={"SHELL": "/bin/true"}).out
+    assert on_terminal(home, "exec", "work", "--", "true").out == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS's open doesn't go by HOME")
+@pytest.mark.parametrize("own", ["", "my-browser", "missing:my-browser"])
+def test_a_login_opens_the_users_own_browser(home: Home, work: Any, own: str) -> None:
+    record = home.base / "opened"
+    print_it = (
+        f'printf "%s\\n" "$1" "$HOME" "${{XDG_CONFIG_HOME-none}}" "${{CODEX_HOME-none}}" "${{BROWSER-none}}" >{record}'
+    )
+    directory = tool(home.base / "browsers", own.rsplit(":", maxsplit=1)[-1] or "xdg-open", print_it)
+    home.put_on_path(directory)
+    env = {"XDG_CONFIG_HOME": "/my config", **({"BROWSER": own} if own else {})}
+    address = "https://example.com/?a=b&c='d'"
+    assert ask(home, "exec", "work", "--", "sh", "-c", '"$BROWSER" "$1"', "sh", address, env=env).code == 0
+    assert record.read_text().splitlines() == [address, str(home.home), "/my config", "none", own or "none"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS's open doesn't go by HOME")
+def test_without_a_browser_it_fails_so_that_codex_says_the_address(home: Home, work: Any) -> None:
+    env = {"BROWSER": "missing", "PATH": "/usr/bin:/bin"}
+    if shutil.which("xdg-open"):
+        pytest.skip("there is a browser")
+    assert ask(home, "exec", "work", "--", "sh", "-c", '"$BROWSER" https://x', env=env).code == 1
+
+
+def test_login_says_before_whose_and_after_how_it_went(home: Home, work: Any) -> None:
+    key = ask(home, "login", "work", "--with-api-key", stdin=b"sk-proj-0123456789abcdef\n", cwd=home.home)
+    assert key.code == 0 and "'work' is logged in: API key" in key.err
+    assert "without a browser" not in key.err
+    before = on_terminal(home, "--yes", "login", "work", typed="\x03").out
+    assert "logging in 'work'; without a browser:" in before and "--device-auth" in before
