@@ -280,7 +280,9 @@ def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
 
 
 def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
-    (home.mirror / "scratch-abcdef12").mkdir(parents=True)
+    (home.mirror / cm.HOME_MARK).parent.mkdir(parents=True)
+    (home.mirror / cm.HOME_MARK).touch()
+    (home.mirror / "scratch-abcdef12").mkdir()
     with cm.hold_lock(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
         assert not cm.inspect_mirror_home(caller_in(home)).leftovers
         assert cm.inspect_mirror_home(caller_in(home), alone=True).leftovers
