@@ -23,6 +23,8 @@ III Clones
     Journal              one change at a time, all or nothing
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
+    Sources              where Codex can be fetched: what the user's npm says of it, and what sources answer
+    Downloads            fetch a Codex, checked while it comes; which one it is that a clone wants
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
     Settings             what a config.toml says, statement by statement and value by value
     Pin settings         the settings that hold a clone's pin and its login, written into a config.toml
@@ -622,15 +624,15 @@ def error_line_with_hint(error: MirrorError | OSError) -> str:
     return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
+def version_key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
+    """What versions are ordered by: a pre-release comes before its release."""
+    release, _, rest = version.partition("-")
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
+    return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
+
+
 def is_newer(one: str, other: str) -> bool:
-    """Is this version newer? A pre-release comes before its release."""
-
-    def key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
-        release, _, rest = version.partition("-")
-        parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
-        return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
-
-    return key(one) > key(other)
+    return version_key(one) > version_key(other)
 
 
 def is_at_least(version: str, other: str) -> bool:
@@ -1682,6 +1684,13 @@ def put_in_place(temporary: str, target: str) -> None:
         write_new(target, late)
     if late != claim or kind_of(temporary):
         raise FileExistsError(errno.EEXIST, "exists", target)
+
+
+def new_digest(algorithm: str) -> Any:
+    """A digest that takes bytes as they come."""
+    import hashlib
+
+    return hashlib.new(algorithm)
 
 
 def digest_of(path: str) -> str:
@@ -3527,13 +3536,15 @@ MACHINES = {
 
 
 class CodexPackage(NamedTuple):
-    """An installed Codex: its package directory, the entry in it, its kind and version, and the helpers it lacks."""
+    """A Codex: its package directory, the entry in it, its kind and version, the helpers it lacks, and the archive that
+    it came from when it lies in a change's own scratch, so that its files may be moved."""
 
     package: str
     entry: str
     kind: str
     version: str
     missing: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def platform_names() -> tuple[str, str]:
@@ -3693,14 +3704,19 @@ def installed_without_starting(env: Mapping[str, str]) -> CodexPackage | None:
     return None
 
 
-def find_package(change: Change, env: Mapping[str, str], wanted: str, allow_incomplete: bool = False) -> CodexPackage:
-    """The Codex to pin: the installed one, or what `--from` names. Raises MirrorError."""
+def find_package(
+    change: Change, env: Mapping[str, str], wanted: str, allow_incomplete: bool = False
+) -> CodexPackage | None:
+    """The installed Codex, None where there is none; or what `--from` names. Raises MirrorError for one that can't be
+    pinned."""
     env = {name: value for name, value in outside_environment(env).items() if name not in HIDDEN_VARIABLES}
     found = named_package(change, env, wanted) if wanted else installed_package(change, env)
+    if not found:
+        return None
     if found.missing and not allow_incomplete:
         raise MirrorError(
             f"{wanted or os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
-            f"install the whole package: {INSTALL_ADVICE}; --allow-incomplete takes it all the same",
+            "--codex latest fetches a whole one; --allow-incomplete takes this one all the same",
             REFUSED,
         )
     if found.version:
@@ -3708,8 +3724,8 @@ def find_package(change: Change, env: Mapping[str, str], wanted: str, allow_inco
     return found._replace(version=version_of(os.path.join(found.package, found.entry), env, change.scratch()))
 
 
-def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage:
-    """The Codex behind the first `codex` on PATH that leads to one."""
+def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage | None:
+    """The Codex behind the first `codex` on PATH that leads to one; None where no `codex` but ours is there."""
     scripts: list[CodexPackage] = []
     nameless: list[str] = []
     for path in installed_commands(env):
@@ -3722,10 +3738,8 @@ def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage:
         return scripts[0]
     if nameless:  # It answers as a Codex does, and doesn't show where its program is.
         what = f"where the Codex behind {nameless[0]} is could not be found"
-        raise MirrorError(what, "name its package with --from")
-    raise MirrorError(
-        "no installed Codex was found on PATH", f"install it ({INSTALL_ADVICE}), or name one with --from PATH"
-    )
+        raise MirrorError(what, "--codex latest fetches one; or name its package with --from")
+    return None
 
 
 def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexPackage:
@@ -3740,6 +3754,7 @@ def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexP
         with open(path, "rb") as archive:
             unpack(archive, directory, 4 << 30)
         found = package_in_directory(directory) or lone_binary_in(directory)
+        found = found and found._replace(origin=path)
     elif os.path.isfile(path):
         owner = claimed_owner(os.path.realpath(path))
         found = next(
@@ -3971,7 +3986,10 @@ def pin_files(
         if leads_to:
             os.symlink(leads_to, place)
             continue
-        if file := link_pinned_file(path, identity, place, known):
+        file = link_pinned_file(path, identity, place, known)
+        if not file and source.origin:
+            file = move_pinned_file(path, place)
+        if file:
             copied(file.size)
         else:
             refuse_full_disk(target, identity.size)
@@ -4026,6 +4044,20 @@ def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) ->
     return PinnedFile("", mode, "", facts.st_size, facts.st_mtime_ns, identity)
 
 
+def move_pinned_file(source: str, target: str) -> PinnedFile | None:
+    """Takes a file of the change's own scratch over, read-only, not yet digested and synced; None from another disk."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return None
+        raise
+    mode = PINNED_MODES[bool(os.stat(target).st_mode & 0o111)]
+    os.chmod(target, mode)
+    identity = identity_of(target)
+    return PinnedFile("", mode, "", identity.size, identity.mtime_ns, identity)
+
+
 def pin_runtime(
     change: Change,
     source: CodexPackage,
@@ -4057,7 +4089,8 @@ def pin_runtime(
     home, again = change.scratch(), f"install it again: {INSTALL_ADVICE}"
     said = version_of(runtime.entry, env, home, keep)
     if said != source.version:
-        raise MirrorError(f"the Codex in {source.package} says {said}, but its package says {source.version}", again)
+        where = source.origin or source.package
+        raise MirrorError(f"the Codex in {where} says {said}, but its package says {source.version}", again)
     started = binary_of_probe(home)
     if started and source.kind == "binary" and not is_below(started, os.path.realpath(path)):
         what = f"{os.path.join(source.package, source.entry)} only starts another program, {started}"
@@ -4068,7 +4101,7 @@ def pin_runtime(
 def record_pin(path: str, source: CodexPackage, files: Sequence[PinnedFile]) -> None:
     """Writes the manifest of a new runtime; all its names are on the disk when this returns."""
     rows = [[*file[:5], list(file.source)] for file in files]
-    document = {"version": 1, "codex": source.version, "from": source.package, "files": rows}
+    document = {"version": 1, "codex": source.version, "from": source.origin or source.package, "files": rows}
     write_new(os.path.join(path, MANIFEST), json.dumps(document).encode())
     sync_tree(path)
     sync_directory(os.path.dirname(path))
@@ -4109,6 +4142,519 @@ def is_another_build(source: CodexPackage, runtime: Runtime, manifest: Sequence[
 def damaged_files(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[tuple[str, PinnedFile]]:
     """Every pinned file whose bytes differ from its manifest; reads them all."""
     return [(path, file) for path, file in files_in_runtime(runtime.path, manifest) if is_damaged(path, file)]
+
+
+# --- Sources --------------------------------------------------------------------------------------
+
+LATEST = "latest"
+OPENAI, GITHUB = "https://releases.openai.com/codex", "https://api.github.com/repos/openai/codex"
+DIGESTS = ("sha512", "sha384", "sha256")  # The strongest first.
+
+
+class FetchError(MirrorError):
+    """Nothing was fetched; `kind` is `offline`, `unreachable`, `absent` or `refused`."""
+
+    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.kind = kind
+
+
+class Source(NamedTuple):
+    """Where Codex can be fetched: the kind of its answers, its address, what the user's npm is told of reaching such,
+    and after which kinds of failure the next source is asked."""
+
+    kind: str
+    address: str
+    settings: Mapping[str, str] = {}
+    passes_on: tuple[str, ...] = ("unreachable", "absent")
+
+    @property
+    def host(self) -> str:
+        return origin_of(self.address)[1]
+
+
+class SourceKind(NamedTuple):
+    """How sources of a kind are asked: for the newest version, for all, and for what describes the package of one and
+    names its archive, unless that lies at `archive`."""
+
+    latest: str
+    versions: str
+    package: str
+    archive: str = ""
+
+
+SOURCE_KINDS = {
+    "npm": SourceKind(
+        "{address}/-/package/@openai%2fcodex/dist-tags",
+        "{address}/@openai%2fcodex",
+        "{address}/@openai%2fcodex/{version}-{platform}",
+    ),
+    "releases": SourceKind(
+        "{address}/channels/latest",
+        "",
+        "{address}/releases/{version}/codex-package_SHA256SUMS",
+        "{address}/releases/{version}/codex-package-{triple}.tar.gz",
+    ),
+    "github": SourceKind(
+        "{address}/releases/latest",
+        "{address}/git/matching-refs/tags/rust-v",
+        "{address}/releases/tags/rust-v{version}",
+    ),
+}
+
+
+class Archive(NamedTuple):
+    """An archive with a Codex: its address, the name of its digest, and the digest in hexadecimal digits."""
+
+    address: str
+    algorithm: str
+    digest: str
+
+
+def npm_settings(env: Mapping[str, str], home: str) -> dict[str, str]:
+    """What the user's own npm is told by its variables, which win, and by ~/.npmrc; a `${VAR}` is put in as npm 11
+    does it."""
+    given = {}
+    for name in sorted(env):  # Small letters come last, and win.
+        if env[name] and (match := re.fullmatch("(?i:npm_config_)(.+)", name)):
+            key = match[1]
+            given[key if key.startswith("//") else key[0].lower() + key[1:].lower().replace("_", "-")] = env[name]
+
+    def put_in(match: re.Match[str]) -> str:
+        value, escapes = env.get(match[2], "" if match[3] else f"${{{match[2]}}}"), len(match[1])
+        return match[0][(escapes + 1) // 2 :] if escapes % 2 else match[1][escapes // 2 :] + value
+
+    found = {"cafile": env.get("NODE_EXTRA_CA_CERTS", "")}
+    content = read_or_none(given.get("userconfig") or os.path.join(home, ".npmrc"), 1 << 20) or b""
+    for line in content.decode("utf-8", "replace").splitlines():
+        line = re.sub(r"(?<!\\)(\\*)\$\{([^${}]+?)(\?)?\}", put_in, line)
+        key, equals, value = line.partition("=")
+        quoted = re.fullmatch(r"""\s*(["'])(.*)\1\s*""", value)
+        if equals and not key.lstrip().startswith((";", "#")):
+            found[key.strip()] = quoted[2] if quoted else re.split(r"(?<!\\)[;#]", value)[0].strip()
+    settings = {**found, **given}
+    return {**settings, "cafile": re.sub("^~(?=/)", lambda match: home, settings["cafile"])}
+
+
+def registry_of_npm(env: Mapping[str, str], *options: str) -> str:
+    """The registry that the user's npm would ask; nothing where there is no npm. It is asked in `/`: settings in the
+    current directory may be a stranger's."""
+    npm = next(find_on_path("npm", env.get("PATH", os.defpath)), "")
+    said = capture([npm, "config", "get", "registry", *options], env, "/", 30).out if npm else b""
+    found = re.findall(r"(?m)^https?://\S+$", said.decode("utf-8", "replace"))
+    return found[-1] if found else ""
+
+
+def codex_sources(context: Context) -> Iterator[Source]:
+    """Where Codex can be fetched: first where the user's own npm would, and nowhere else when he chose that registry;
+    then OpenAI's own releases. Each is found out when the one before has failed."""
+    env = outside_environment(context.env)
+    settings = npm_settings(env, context.places.user_home)
+    if mirror := env.get("CODEX_MIRROR_CODEX_URL"):
+        for kind in ("npm", "releases"):
+            yield Source(kind, mirror.rstrip("/"), settings, ("absent",))
+        return
+    chosen = settings.get("@openai:registry") or settings.get("registry")
+    if registry := chosen or registry_of_npm(env):
+        yield Source("npm", registry.rstrip("/"), settings, () if chosen else ("unreachable",))
+        bare = ("--userconfig=/dev/null", "--globalconfig=/dev/null/none")  # npm refuses one file as both.
+        if chosen or registry_of_npm(env, *bare) != registry:
+            return
+    yield Source("releases", OPENAI, settings)
+    yield Source("github", GITHUB, settings)
+
+
+def ask_sources(context: Context, question: Callable[[Source], Any]) -> Any:
+    """The answer of the first source that has one; one that can't be reached is tried twice. Raises FetchError."""
+    if context.env.get("CODEX_MIRROR_OFFLINE", "0") not in ("", "0"):
+        hint = "unset it, or name a Codex that is here with --from"
+        raise FetchError("offline", "CODEX_MIRROR_OFFLINE forbids every request", hint)
+    failures: list[FetchError] = []
+    for source in codex_sources(context):
+        for tries_left in (1, 0):
+            try:
+                return question(source)
+            except FetchError as error:
+                if error.kind != "unreachable" or not tries_left:
+                    failures.append(error)
+                    break
+        if failures[-1].kind not in source.passes_on:
+            break
+    what = "; ".join(dict.fromkeys(error.message for error in failures))
+    raise FetchError(failures[-1].kind, what, failures[-1].hint)
+
+
+def origin_of(address: str) -> tuple[str, str, int]:
+    """Scheme, host and port of an address. Raises FetchError for one that mustn't be asked: without TLS that is any but
+    this machine's own."""
+    import urllib.parse
+
+    try:
+        parts = urllib.parse.urlsplit(address)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        host, port = "", 0
+    is_loopback = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+    if not host or "@" in parts.netloc or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback)):
+        where, hint = re.sub("//[^/]*@", "//", address), "name an https: address without a name and a password in it"
+        raise FetchError("refused", f"nothing is fetched from {where}", hint)
+    return parts.scheme, host, port
+
+
+def authorization_for(address: str, source: Source) -> str:
+    """What tells an address of the registry's own origin who the user is, as his npm has it; else nothing."""
+    if origin_of(address) != origin_of(source.address):
+        return ""
+    place = re.sub("^https?:", "", source.address) + "/"
+    while len(place) > 2:
+        for key, scheme in (("_authToken", "Bearer"), ("_auth", "Basic")):
+            if secret := source.settings.get(f"{place}:{key}"):
+                return f"{scheme} {secret}"
+        place = re.sub("([^/]+|/)$", "", place)
+    return ""
+
+
+def json_of(answer: bytes) -> Any:
+    """The JSON of an answer, whatever it is; None when it is none."""
+    return parse_json_object(b'{"answer": %s}' % answer).get("answer")
+
+
+def latest_in(answer: bytes) -> str:
+    """The newest version that a source's answer names, or nothing. Pure."""
+    document = json_of(answer)
+    tags = document.get("dist-tags", document) if isinstance(document, dict) else None
+    return version_in({"version": text_in(tags, "latest") or text_in(tags, "tag_name").removeprefix("rust-v")})
+
+
+def versions_in(answer: bytes) -> list[str]:
+    """The versions for this machine that a source's answer names, the newest first. Pure."""
+    document, platform = json_of(answer), platform_names()[0]
+    if isinstance(document, list):
+        names = [text_in(ref, "ref").removeprefix("refs/tags/rust-v") for ref in document]
+    else:
+        known = document.get("versions") if isinstance(document, dict) else None
+        names = [name for name in (known if isinstance(known, dict) else ()) if name.endswith(f"-{platform}")]
+    found = {version_in({"version": name}) for name in names} - {""}
+    return sorted(found, key=version_key, reverse=True)
+
+
+def archive_in(answer: bytes, address: str, version: str) -> Archive | None:
+    """The archive that a source's answer describes, with a digest that can be trusted, for this machine. Pure."""
+    import base64
+
+    platform, triple = platform_names()
+    document = json_of(answer)
+    if isinstance(document, dict) and isinstance(document.get("dist"), dict):
+        known = dict(re.findall(r"\b(sha\d+)-([A-Za-z0-9+/]+)", text_in(document["dist"], "integrity")))
+        algorithm = next((one for one in DIGESTS if one in known), "")
+        digest = base64.b64decode(known.get(algorithm, "") + "=" * (-len(known.get(algorithm, "")) % 4))
+        return Archive(text_in(document["dist"], "tarball"), algorithm, digest.hex())
+    assets = document.get("assets") if isinstance(document, dict) else None
+    for name in (f"codex-package-{triple}.tar.gz", f"codex-npm-{platform}-{version}.tgz"):
+        for asset in assets or ():
+            if text_in(asset, "name") == name and text_in(asset, "digest").startswith("sha256:"):
+                return Archive(text_in(asset, "browser_download_url"), "sha256", text_in(asset, "digest")[7:].lower())
+    name = re.escape(os.path.basename(address))
+    sums = re.search(rf"(?m)^([0-9a-f]{{64}}) [ *]{name}\r?$", answer.decode("utf-8", "replace")) if address else None
+    return Archive(address, "sha256", sums[1]) if sums else None
+
+
+# --- Downloads ------------------------------------------------------------------------------------
+
+ANSWER_LIMIT, ARCHIVE_LIMIT, UNPACKED_LIMIT = 32 << 20, 2 << 30, 4 << 30
+CONNECT_SECONDS, STALL_SECONDS, STALL_BYTES = 10.0, 30.0, 16 << 10
+UNPACKED = 3  # An archive unpacks to less than so many times its size (0.171.0: 2.4).
+NPM_PROXIES = (("http", "proxy"), ("https", "proxy"), ("https", "https-proxy"))
+PROXY_HINT = "check the proxy in https_proxy or ~/.npmrc"
+
+
+def request_for(address: str, source: Source, trusted: bool = True) -> Any:
+    """A request to an address that may be asked; only a `trusted` one has the user's token. Raises FetchError."""
+    import urllib.request
+
+    if origin_of(address)[0] != "https" and origin_of(source.address)[0] == "https":
+        raise FetchError("refused", f"{source.host} leads to {address}, which isn't https")
+    headers = {"User-Agent": f"codex-mirror/{__version__}", "Accept": "application/json, */*"}
+    request = urllib.request.Request(address, headers=headers)
+    if trusted and (authorization := authorization_for(address, source)):
+        request.add_unredirected_header("Authorization", authorization)
+    return request
+
+
+def opener_for(source: Source) -> Any:
+    """What opens addresses: through the proxies of urllib or of the user's npm, with certificates checked, and a limit
+    for connecting and one for standing still. A redirect to another origin loses the token for good."""
+    import http.client
+    import ssl
+    import urllib.request
+
+    settings, trust = source.settings, ssl.create_default_context()
+    with contextlib.suppress(OSError):  # Of which ssl.SSLError is one: what can't be read vouches for nobody.
+        if settings.get("cafile"):
+            trust.load_verify_locations(settings["cafile"])
+    proxies = urllib.request.getproxies() | {kind: settings[key] for kind, key in NPM_PROXIES if settings.get(key)}
+    bypass: Any = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+    if bypass(source.host, {"no": settings.get("noproxy", "")}):
+        proxies = {}
+
+    def patient(kind: Any) -> Any:
+        class Connection(kind):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                self.sock.settimeout(STALL_SECONDS)
+
+        return Connection
+
+    class Plain(urllib.request.HTTPHandler):
+        def http_open(self, req: Any) -> Any:
+            return self.do_open(patient(http.client.HTTPConnection), req)
+
+    class Secure(urllib.request.HTTPSHandler):
+        def https_open(self, req: Any) -> Any:
+            return self.do_open(patient(http.client.HTTPSConnection), req, context=trust)
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req: Any, *answer: Any) -> Any:
+            return request_for(answer[-1], source, req.has_header("Authorization"))
+
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), Plain, Secure, Redirects)
+
+
+def open_address(address: str, source: Source) -> Any:
+    """The open answer to a request. Raises FetchError."""
+    import http.client
+    import urllib.error
+
+    request = request_for(address, source)
+    own = request.host
+    try:
+        response = opener_for(source).open(request, timeout=CONNECT_SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise failure_of_status(error.code, origin_of(error.url)[1], source) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why, proxy = getattr(error, "reason", error), request.host if request.host != own else ""
+        raise failure_of_connection(why, origin_of(address)[1], proxy) from None
+    if "html" in response.headers.get("Content-Type", ""):
+        response.close()
+        raise web_page_from(source)
+    return response
+
+
+def web_page_from(source: Source) -> FetchError:
+    hint = "check the address of the registry, and whether a proxy or a login page stands in between"
+    return FetchError("refused", f"{source.host} answers with a web page instead of a Codex", hint)
+
+
+def failure_of_status(code: int, host: str, source: Source) -> FetchError:
+    """What it means that a source answers with this status."""
+    if code in (401, 403):
+        what = "asks for a login" if code == 401 else "forbids it"
+        hint = f"check the _authToken of {host} in ~/.npmrc" if source.kind == "npm" else "try again later"
+        return FetchError("refused", f"{host} {what} ({code})", hint)
+    if code == 407:
+        return FetchError("unreachable", f"the proxy refuses to ask {host} ({code})", PROXY_HINT)
+    kind = "absent" if code in (404, 410) else "unreachable" if code >= 500 or code == 429 else "refused"
+    return FetchError(kind, f"{host} answers with {code}", "try again later" if kind == "unreachable" else "")
+
+
+def failure_of_connection(why: Any, host: str, proxy: str) -> FetchError:
+    """What it means that no answer came."""
+    import ssl
+
+    what = "no answer in time" if isinstance(why, TimeoutError) else getattr(why, "strerror", "") or str(why)
+    if isinstance(why, ssl.SSLCertVerificationError):
+        hint = "name your network's certificates with SSL_CERT_FILE, or with cafile in ~/.npmrc"
+        return FetchError("refused", f"the certificate of {host} can't be trusted: {why.verify_message}", hint)
+    if proxy:
+        return FetchError("unreachable", f"{host} can't be reached through the proxy {proxy}: {what}", PROXY_HINT)
+    hint = "check the network, or name a Codex that is here with --from"
+    return FetchError("unreachable", f"{host} can't be reached: {what or type(why).__name__}", hint)
+
+
+def declared_size(response: Any) -> int:
+    """The bytes that an answer says it has, or -1."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if re.fullmatch(r"\d{1,15}", text) else -1
+
+
+def read_parts(response: Any, limit: int, host: str) -> Iterator[bytes]:
+    """The bytes of an answer as they come, no more than `limit`. Raises FetchError when they stop before their end, or
+    come too slowly to be waited for."""
+    import http.client
+
+    size, count, marked, since, why = declared_size(response), 0, 0, time.monotonic(), "broke"
+    with response:
+        while count != size:
+            try:
+                part = response.read1(1 << 18)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                part, size, why = b"", -2, "stood still" if isinstance(error, TimeoutError) else why
+            count += len(part)
+            if count > limit:
+                raise FetchError("refused", f"{host} sends more than {size_text(limit)}")
+            if (now := time.monotonic()) - since > STALL_SECONDS:
+                size, why = (-2, "stood still") if count - marked < STALL_BYTES else (size, why)
+                marked, since = count, now
+            if not part or size == -2:
+                break
+            yield part
+    if size not in (count, -1):
+        raise FetchError("unreachable", f"the connection to {host} {why} after {size_text(count)}", "try again")
+
+
+def answer_of(address: str, source: Source) -> bytes:
+    """The whole answer to a small question. Raises FetchError."""
+    answer = b"".join(read_parts(open_address(address, source), ANSWER_LIMIT, source.host))
+    if answer.lstrip().startswith(b"<"):
+        raise web_page_from(source)
+    return answer
+
+
+def newest_version(source: Source) -> str:
+    """The version that a source calls its newest. Raises FetchError."""
+    kind = SOURCE_KINDS[source.kind]
+    try:
+        answer = answer_of(kind.latest.format(address=source.address), source)
+    except FetchError as error:
+        if error.kind != "absent" or not kind.versions:
+            raise
+        answer = answer_of(kind.versions.format(address=source.address), source)
+    if latest := latest_in(answer):
+        return latest
+    raise FetchError("refused", f"{source.host} doesn't tell which Codex is its newest", "name a version with --codex")
+
+
+def known_versions(source: Source) -> tuple[str, list[str]]:
+    """The newest version, and all that a source has for this machine, the newest first. Raises FetchError."""
+    kind, address = ("github", GITHUB) if source.address == OPENAI else (source.kind, source.address)
+    listing = SOURCE_KINDS[kind].versions.format(address=address)
+    answer = answer_of(listing, source) if listing else b""
+    latest = latest_in(answer) or newest_version(source)
+    return latest, versions_in(answer) or [latest]
+
+
+def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str], source: Source) -> str:
+    """Writes the archive of a version to a path, its digest checked as it comes, if there is room for it and on these
+    disks for what is in it; its address. Raises FetchError."""
+    platform, triple = platform_names()
+    words = {"address": source.address, "version": version, "platform": platform, "triple": triple}
+    kind, what = SOURCE_KINDS[source.kind], f"fetching Codex {version}"
+    archive = archive_in(answer_of(kind.package.format(**words), source), kind.archive.format(**words), version)
+    if not archive:
+        raise FetchError("absent", f"{source.host} has no Codex {version} for {platform}")
+    if not archive.digest:
+        raise FetchError("refused", f"{source.host} tells no digest of Codex {version} that can be trusted")
+    digest, count = new_digest(archive.algorithm), 0
+    response = open_address(archive.address, source)
+    with response, open(path, "wb") as file:
+        size = declared_size(response)
+        refuse_full_disk(os.path.dirname(path), max(size, 0) * (1 + UNPACKED))
+        for disk in disks:
+            refuse_full_disk(disk, max(size, 0) * UNPACKED)
+        context.report(f"{what} ({size_text(size) if size >= 0 else 'size unknown'}) from {source.host}", 0, 0)
+        for part in read_parts(response, ARCHIVE_LIMIT, source.host):
+            file.write(part)
+            digest.update(part)
+            count += len(part)
+            if size > 0:
+                context.report(what, count, size)
+    if digest.hexdigest() != archive.digest:
+        found = f"its {archive.algorithm} is {digest.hexdigest()}, and {archive.digest} was announced"
+        hint = "try again later; if that doesn't help, somebody may have changed it"
+        raise FetchError("refused", f"the archive of Codex {version} from {source.host} is another one: {found}", hint)
+    return archive.address
+
+
+def fetch_package(change: Change, context: Context, version: str, root: str = "") -> CodexPackage:
+    """A Codex of this version from its source, unpacked in the change's scratch, for a clone with this root. Raises
+    MirrorError."""
+    if platform_names() not in MACHINES.values():
+        raise MirrorError(f"there is no Codex for {platform_names()[0]}", "name one that you have with --from PATH")
+    path = os.path.join(change.scratch(), "codex.tgz")
+    above = next((one for one in directories_above(root) if os.path.isdir(one)), "")
+    disks = [above] if above and os.stat(above).st_dev != os.stat(change.scratch_name).st_dev else []
+    try:
+        address = ask_sources(context, partial(fetch_archive, context, version, path, disks))
+    except FetchError as error:
+        raise (unknown_version(context, version) if error.kind == "absent" else error) from None
+    directory = change.scratch()
+    with open(path, "rb") as archive:
+        unpack(archive, directory, UNPACKED_LIMIT)
+    remove_file(path)
+    found = package_in_directory(directory)
+    if not found or found.version != version or found.missing:
+        inside = f"Codex {found.version or 'without a version'}" if found else "no Codex"
+        lacks = f" without {', '.join(found.missing)}" if found and found.missing else ""
+        raise MirrorError(f"{address} was to be Codex {version}, and has {inside}{lacks} in it", "don't use that file")
+    return found._replace(origin=address)
+
+
+def unknown_version(context: Context, version: str) -> MirrorError:
+    """That there is no such version for this machine, with those nearest by number."""
+    what, hint = f"there is no Codex {version} for {platform_names()[0]}", "codex-mirror versions shows those there are"
+    try:
+        _, known = ask_sources(context, known_versions)
+    except FetchError:
+        return MirrorError(what, hint)
+    near = nearest_versions(version, known)
+    return MirrorError(what, f"the nearest: {', '.join(near)}; {hint}" if near else hint)
+
+
+def nearest_versions(version: str, known: Sequence[str]) -> list[str]:
+    """The two before and the two after by number, pre-releases only for one. Pure."""
+    named = sorted((one for one in known if "-" not in one or "-" in version), key=version_key)
+    older = [one for one in named if version_key(one) < version_key(version)]
+    return [*older[-2:], *named[len(older) :][:2]]
+
+
+def package_of_version(
+    change: Change, context: Context, wanted: str, root: str = "", doubted: bool = False
+) -> CodexPackage:
+    """The Codex of a version: an intact one of a clone, the installed one, else one that is fetched, for a clone with
+    this root. Where pins are `doubted` every byte of them is read first. Raises MirrorError."""
+    version = ask_sources(context, newest_version) if wanted == LATEST else wanted
+    complaints = damaged_files if doubted else complaints_about_runtime
+    for clone in change.registry.clones:
+        for runtime in runtimes_kept(clone):
+            manifest = manifest_of(runtime.path)
+            if (runtime.version, runtime.kind) == (version, "binary") and manifest is not None:
+                found = package_of_clone(clone._replace(runtime=runtime))
+                if not complaints(runtime, manifest) and not found.missing:
+                    return found
+    installed = installed_without_starting(outside_environment(context.env))
+    if installed and (installed.version, installed.kind, installed.missing) == (version, "binary", ()):
+        return installed
+    return fetch_package(change, context, version, root)
+
+
+class Wanted(NamedTuple):
+    """Which Codex is to be pinned, as it was said: `--from`, `--codex`, and whether it may lack its helpers."""
+
+    source: str = ""
+    codex: str = ""
+    allow_incomplete: bool = False
+
+
+def wanted_package(change: Change, context: Context, wanted: Wanted, root: str = "") -> CodexPackage:
+    """The Codex that is wanted; without a word of which, the installed one, and where none is, the newest. Raises
+    MirrorError."""
+    if wanted.codex:
+        return package_of_version(change, context, wanted.codex, root)
+    if found := find_package(change, context.env, wanted.source, wanted.allow_incomplete):
+        return found
+    newest = ask_sources(context, newest_version)
+    context.report(f"no Codex is installed here: taking the newest, {newest}", 0, 0)
+    return package_of_version(change, context, newest, root)
+
+
+def wanted_from(source: str, codex: str, allow_incomplete: bool = False) -> Wanted:
+    """The only maker of a `Wanted` from words. Raises MirrorError."""
+    if codex and source:
+        raise MirrorError("--codex and --from were both given", "give one of them", USAGE)
+    if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
+        raise MirrorError(f"{codex!r} is no version of Codex", f"a number such as 0.171.0, or {LATEST}", USAGE)
+    return Wanted(source, codex, allow_incomplete)
 
 
 # --- Shell PATH -----------------------------------------------------------------------------------
@@ -5374,12 +5920,11 @@ class NewClone(NamedTuple):
 
     name: CloneName
     root: str = ""
-    source: str = ""
+    codex: Wanted = Wanted()
     home: str = "isolated"
     shares: tuple[str, ...] = ()
     keep_env: tuple[str, ...] = ()
     settings_from: str = ""
-    allow_incomplete: bool = False
     luggage: ImportedHome | None = None
     share_settings: tuple[str, ...] = ()
 
@@ -5404,7 +5949,7 @@ def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]
         refuse_taken_command(wish.name, places, context.env.get("PATH", os.defpath))
         clone_id = new_uuid()
         root = root_for(wish, clone_id, change.registry, places)
-        source = find_package(change, context.env, wish.source, wish.allow_incomplete)
+        source = wanted_package(change, context, wish.codex, root)
         runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
         wrapper = os.path.join(checked_bin_dir("", places), wish.name)
         refuse_noexec(root, wrapper)
@@ -5762,25 +6307,29 @@ class UpdateResult(NamedTuple):
         return self.before.runtime != self.after.runtime
 
 
-def update_clone(
-    context: Context, name: str, wanted: str = "", allow_incomplete: bool = False, force: bool = False
-) -> UpdateResult:
-    """Pins the installed Codex, or the one that is wanted, in a clone; the runtime of now is kept for `rollback`. A
-    server of before would be joined by later sessions, and is ended."""
+def update_clone(context: Context, name: str, wanted: Wanted, force: bool = False) -> UpdateResult:
+    """Pins the Codex that is wanted, else the installed one, in a clone, and keeps the runtime of now for `rollback`.
+    Without a word of which, one whose runtime is lost or damaged gets exactly its own again. A server of before would
+    be joined by later sessions, and is ended."""
     with begin_change(context, f"update {name}") as change:
         clone = clone_named(change.registry, name)
-        source = find_package(change, context.env, wanted, allow_incomplete)
+        manifest, is_said = manifest_of(clone.runtime.path), bool(wanted.source or wanted.codex)
+        lost = not is_said and bool(complaints_about_runtime(clone.runtime, manifest))
+        if lost:
+            verify_clone_directory(clone, context.places)
+            source = package_of_version(change, context, clone.runtime.version, clone.root, doubted=True)
+        else:
+            source = wanted_package(change, context, wanted, clone.root)
         verify_clone_directory(clone, context.places)
         ended = tuple(stop_server(clone, "update", force))
-        manifest = manifest_of(clone.runtime.path)
         same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
-        complaints = damaged_files if wanted else complaints_about_runtime
+        complaints = damaged_files if is_said else complaints_about_runtime
         damaged = same and bool(complaints(clone.runtime, manifest))
-        if same and not damaged and not (wanted and is_another_build(source, clone.runtime, manifest or ())):
+        if same and not damaged and not (is_said and is_another_build(source, clone.runtime, manifest or ())):
             return UpdateResult(clone, clone, ended=ended)
         change.extend_plan(clones=[clone])
-        runtime = pin_runtime(change, source, clone, context, doubted=damaged)
-        changed = change_runtime(change, clone, runtime, clone.previous if damaged else clone.runtime)
+        runtime = pin_runtime(change, source, clone, context, doubted=damaged or lost)
+        changed = change_runtime(change, clone, runtime, clone.previous if damaged or lost else clone.runtime)
     return UpdateResult(clone, changed, tuple(change.unfinished), ended)
 
 
@@ -5792,7 +6341,7 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
         if missing := complaints_about_runtime(clone.previous, manifest_of(clone.previous.path)):
             raise MirrorError(
                 f"the earlier Codex of '{name}' is damaged: {missing[0]}",
-                f"codex-mirror update {name} --from PATH",
+                f"codex-mirror update {name} --codex {clone.previous.version}",
                 FAILED,
             )
         ended = tuple(stop_server(clone, "rollback", force))
@@ -6047,19 +6596,19 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     return os.path.join(directory, "codex"), about
 
 
-def import_export(context: Context, archive: BinaryIO, name: str, source: str) -> tuple[Clone, list[str]]:
+def import_export(context: Context, archive: BinaryIO, name: str, codex: Wanted) -> tuple[Clone, list[str]]:
     """Makes a clone from an export. Raises MirrorError."""
 
     def wished(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
         luggage = ImportedHome(home, sessions=True, login=True)
-        return NewClone(new_clone_name(name or about["name"]), source=source, home=kind, luggage=luggage)
+        return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, luggage=luggage)
 
     return make_clone(context, f"import {name}".rstrip(), wished)
 
 
-def import_home(context: Context, name: str, source: str, luggage: ImportedHome) -> tuple[Clone, list[str]]:
+def import_home(context: Context, name: str, codex: Wanted, luggage: ImportedHome) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
     path, home = luggage.home, os.path.realpath(luggage.home)
     if who := user_of_home(home, codex_pids_in(os.path.join(home, "packages"), home)):
@@ -6073,7 +6622,7 @@ def import_home(context: Context, name: str, source: str, luggage: ImportedHome)
     if base and os.path.realpath(base_in_root(root_in_base(base))) == base:
         raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
     aside = os.path.join(home, f"auth.json.moved-to-{name}-{new_id()}")
-    wish = NewClone(checked, source=source, luggage=luggage._replace(home=home, aside=aside))
+    wish = NewClone(checked, codex=codex, luggage=luggage._replace(home=home, aside=aside))
     return make_clone(context, f"import {path}", lambda change: wish)
 
 
@@ -6776,8 +7325,6 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "manifest": lambda f: manifest_of(f.clone.runtime.path),
     "recorded": lambda f: f.manifest is not None,
     "missing": lambda f: complaints_about_runtime(f.clone.runtime, f.manifest),
-    "missing_recorded": lambda f: f.missing if f.recorded else [],
-    "missing_unrecorded": lambda f: [] if f.recorded else f.missing,
     "unrecorded": lambda f: "" if f.recorded or f.missing else "its Codex's files",
     "unknown_runtimes": lambda f: [path for path in unneeded_runtimes(f.clone) if not is_provably_pinned(path)],
     "of_others": lambda f: entries_of_others(base_of(f.clone)),
@@ -6947,11 +7494,37 @@ def remove_unused_runtimes(context: Context, facts: Facts) -> list[str]:
     return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.unfinished]
 
 
+class LostFileError(MirrorError):
+    """The pinned bytes of a file are nowhere on this machine any more."""
+
+
 def repair_runtime(context: Context, facts: Facts) -> list[str]:
-    """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it."""
-    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+    """Gives a clone its pinned Codex again: file by file from what is here, else all of it, from wherever it comes."""
+    try:
+        return repair_files(context, facts.name)
+    except LostFileError as error:
+        return restore_runtime(context, facts.name, error)
+
+
+def restore_runtime(context: Context, name: str, lost: LostFileError) -> list[str]:
+    """Pins exactly the version anew that a clone had. Raises MirrorError when it is another runtime of its that lacks a
+    file."""
+    with begin_clone_change(context, "doctor --fix", name) as (change, clone):
+        manifest = manifest_of(clone.runtime.path)
+        if manifest is not None and not damaged_files(clone.runtime, manifest):
+            raise lost
+        source = package_of_version(change, context, clone.runtime.version, clone.root, doubted=True)
+        runtime = pin_runtime(change, source, clone, context, doubted=True)
+        change_runtime(change, clone, runtime, clone.previous)
+    return [f"{clone.name}: pinned Codex {runtime.version} again", *change.unfinished]
+
+
+def repair_files(context: Context, name: str) -> list[str]:
+    """Gives every damaged file of a runtime a new inode with the pinned bytes, in all runtimes that share it. Raises
+    LostFileError."""
+    with begin_clone_change(context, "doctor --fix", name) as (change, clone):
         if manifest_of(clone.runtime.path) is None:
-            raise MirrorError(f"there is no record of the files of '{clone.name}'", f"codex-mirror update {clone.name}")
+            raise LostFileError(f"there is no record of the files of '{clone.name}'")
         files = {
             path: (one, file)
             for one in runtimes_kept(clone)
@@ -6988,8 +7561,8 @@ def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, pack
             raise MirrorError(f"{strange} is not a directory of the runtime", "move it away first", REFUSED)
     good = next((one for package in packages if has_bytes_of(one := os.path.join(package, tail), file)), "")
     if not good:
-        hint = f"codex-mirror update {shared[0][0].name} --from PATH, where a Codex {runtime.version} is"
-        raise MirrorError(f"no undamaged copy of {path} was found", hint)
+        hint = f"codex-mirror update {shared[0][0].name} --codex {runtime.version}"
+        raise LostFileError(f"no undamaged copy of {path} was found", hint)
     change.extend_plan(clones=[clone for clone, _ in shared])
     first = ""
     for temporary in stage_files(change, [target for _, target in shared], replaces=True):
@@ -7124,10 +7697,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
         Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
                 "mount that file system with exec, or keep clones and their commands on another one"),
-        Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_recorded}",
+        Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing}",
                 FIX, repair_runtime),
-        Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing_unrecorded}",
-                UPDATE, repair_runtime),
         Finding("runtime-damaged", "error", "its Codex differs from what was pinned: {damaged}",
                 "codex-mirror doctor {name} --deep --fix", repair_runtime),
         Finding("runtime-version", "error", "its Codex is {other_version}, but {pinned} was pinned", UPDATE),
@@ -7406,7 +7977,7 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
         lines += problem_lines(own, everything=len(healths) == 1)
     lines += ["codex-mirror:", *problem_lines(general)] if general else []
     if not lines:
-        lines.append("there are no clones yet; to make one: codex-mirror create work")
+        lines.append("there are no clones yet; next: codex-mirror create work")
     data = [health_row(health) for health in healths]
     if any(needs_action(problem) for problem in general):
         data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(general))))
@@ -7546,6 +8117,23 @@ def session_row(session: Session) -> dict[str, Any]:
         "codex": meta.version or None,
         "account": meta.workspace or None,
     }
+
+
+def report_of_versions(known: Sequence[str], latest: str, installed: str, clones: Sequence[Clone]) -> Outcome:
+    """The versions that are known and those that are here, the newest first; for people and as JSON."""
+    pinned: dict[str, list[str]] = {version: [] for version in (*known, installed, latest) if version}
+    for clone in clones:
+        pinned.setdefault(clone.runtime.version, []).append(clone.name)
+    words = {latest: "latest", installed: "installed"} if latest != installed else {latest: "latest, installed"}
+    ordered = sorted(pinned, key=version_key, reverse=True)
+    rows = tuple((version, ", ".join(pinned[version]), words.get(version, "")) for version in ordered)
+    data = {
+        "latest": latest or None,
+        "installed": installed or None,
+        "platform": platform_names()[0],
+        "versions": [{"version": version, "pinnedBy": pinned[version]} for version in ordered],
+    }
+    return Outcome(table=Table(("VERSION", "PINNED BY", ""), rows), data=data)
 
 
 # --- Run and login --------------------------------------------------------------------------------
@@ -7990,6 +8578,8 @@ def report_handover(context: Context, done: Handover) -> Session:
 
 # --- Commands -------------------------------------------------------------------------------------
 
+VERSIONS_SHOWN = 15
+
 
 def create(
     context: Context,
@@ -8004,13 +8594,14 @@ def create(
     settings_from: str = "",
     share_settings: Sequence[str] = (),
     allow_incomplete: bool = False,
+    codex: str = "",
 ) -> Outcome:
     if name and name_option and name != name_option:
         raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
     if not (name or name_option):
         raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
-    checked = new_clone_name(name or name_option)
-    wish = NewClone(checked, root, source, home, tuple(share), tuple(keep_env), settings_from, allow_incomplete)
+    checked, wanted = new_clone_name(name or name_option), wanted_from(source, codex, allow_incomplete)
+    wish = NewClone(checked, root, wanted, home, tuple(share), tuple(keep_env), settings_from)
     wish = wish._replace(share_settings=tuple(dict.fromkeys(map(checked_setting, share_settings))))
     clone, left = create_clone(context, wish)
     return Outcome(
@@ -8054,7 +8645,7 @@ def list_clones(context: Context, *, full: bool = False) -> Outcome:
         rows = tuple(list_row(clone, installed, now) for clone in registry.clones)
         table = Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows)
     else:
-        lines = ["there are no clones yet; to make one: codex-mirror create work"]
+        lines = ["there are no clones yet; next: codex-mirror create work"]
     notes = tuple(map(row_complaint, registry.bad_rows))
     return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(clone_row, registry.clones)), notes=notes)
 
@@ -8109,7 +8700,9 @@ def import_clone(
     source: str = "",
     move_login: bool = False,
     with_sessions: bool = False,
+    codex: str = "",
 ) -> Outcome:
+    wanted = wanted_from(source, codex)
     where = path if path == "-" else path_from(path, context.places)
     if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
         raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
@@ -8117,12 +8710,12 @@ def import_clone(
         if move_login or with_sessions:
             raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
         with opened_export(where) as archive:
-            clone, left = import_export(context, archive, name, source)
+            clone, left = import_export(context, archive, name, wanted)
         said = []
     elif os.path.isdir(where):
         if not name:
             raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
-        clone, left = import_home(context, name, source, ImportedHome(where, with_sessions, move_login))
+        clone, left = import_home(context, name, wanted, ImportedHome(where, with_sessions, move_login))
         moved = move_login and not os.path.exists(login_file(where))
         said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
     else:
@@ -8175,7 +8768,9 @@ def update(
     source: str = "",
     allow_incomplete: bool = False,
     force: bool = False,
+    codex: str = "",
 ) -> Outcome:
+    wanted = wanted_from(source, codex, allow_incomplete)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
     names, registry = list(dict.fromkeys(names)), read_registry(context.places)
@@ -8184,7 +8779,7 @@ def update(
     data: list[dict[str, object]] = []
     for name in names or [clone.name for clone in registry.clones]:
         try:
-            updated = update_clone(context, name, source, allow_incomplete, force)
+            updated = update_clone(context, name, wanted, force)
         except (MirrorError, OSError) as error:
             if len(names) == 1:
                 raise
@@ -8197,12 +8792,31 @@ def update(
         before, after = updated.before.runtime.version, updated.after.runtime.version
         data.append({"name": name, "ok": not updated.left, "before": before, "after": after})
         notes += [*updated.left, *old_processes_text(updated)]
-        if updated.changed and not source and not installed_without_starting(context.env):
-            source = updated.after.name
+        if wanted.codex == LATEST:
+            wanted = wanted._replace(codex=after)
+        elif updated.changed and not any(wanted) and not installed_without_starting(context.env):
+            wanted = wanted._replace(source=updated.after.name)
     if not data:
         lines.append("there are no clones to update")
     whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
     return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
+
+
+def list_versions(context: Context, *, everything: bool = False) -> Outcome:
+    """The versions of Codex that there are, and in any case those that are here."""
+    registry, installed = read_registry(context.places), installed_without_starting(context.env)
+    latest, known, notes = "", list[str](), tuple[str, ...]()
+    try:
+        latest, known = ask_sources(context, known_versions)
+    except FetchError as error:
+        if error.kind not in ("offline", "unreachable"):
+            raise
+        notes = (f"which others there are isn't known: {error.message}",)
+    if not everything:
+        known = [version for version in known if "-" not in version][:VERSIONS_SHOWN]
+    return report_of_versions(known, latest, installed.version if installed else "", registry.clones)._replace(
+        notes=notes
+    )
 
 
 def roll_back(context: Context, *, name: str, force: bool = False) -> Outcome:
@@ -8389,6 +9003,8 @@ KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
         if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
     ],
     "SETTING": lambda places: [(entry, "") for entry in SHARABLE_SETTINGS],
+    "VERSION": lambda places: [(clone.runtime.version, clone.name) for clone in read_registry(places).clones],
+    LATEST: lambda places: [(LATEST, "the newest")],
     "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
     "SHARED": lambda places: [(share, clone.name) for clone in read_registry(places).clones for share in clone.shared],
     "KEPT": lambda places: [(one, clone.name) for clone in read_registry(places).clones for one in clone.keep_env],
@@ -8512,6 +9128,7 @@ FROM = option_argument(
     help="a codex command, package directory, .tar.gz or clone instead of the installed Codex",
     dest="source",
 )
+CODEX = option_argument("--codex", value="VERSION|latest", help="this version of Codex, fetched if no clone has it")
 INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag_argument("--force", help="also while its Codex is running")
 END_ALL = flag_argument("--force", help="end whoever is in the way of ending its background server")
@@ -8531,7 +9148,7 @@ COMMANDS: tuple[Command, ...] = (
             (optional_word("name", "NEW", "the new clone's name, and its command"),
              option_argument("--name", value="NEW", help="the same", dest="name_option"),
              option_argument("--root", value="DIR", help="where the clone lives"),
-             *(FROM, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE)),
+             *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE)),
             ("codex-mirror create work", "codex-mirror create client --root ~/client")),
     Command(("list",), "show the clones", list_clones,
             (flag_argument("--full", help="everything about each clone"),),
@@ -8581,8 +9198,11 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, label="Doctor", key="d"),
     Command(("update",), "pin the installed Codex in clones", update,
             (Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
-             flag_argument("--all", help="every clone", dest="everything"), *(FROM, INCOMPLETE, END_ALL)),
+             flag_argument("--all", help="every clone", dest="everything"), *(FROM, CODEX, INCOMPLETE, END_ALL)),
             ("codex-mirror update work", "codex-mirror update --all"), label="Update", key="u"),
+    Command(("versions",), "show the versions of Codex that there are, and which clones have them", list_versions,
+            (flag_argument("--all", help="all of them, pre-releases too", dest="everything"),),
+            ("codex-mirror versions", "codex-mirror versions --all --json"), asks=True),
     Command(("rollback",), "go back to the Codex before the last update; again to go forward", roll_back,
             (NAME_OF_CLONE, END_ALL), ("codex-mirror rollback work",), label="Roll back", key="b"),
     Command(("rename",), "give a clone another name", rename_command,
@@ -8607,7 +9227,7 @@ COMMANDS: tuple[Command, ...] = (
             label="Export", key="e"),
     Command(("import",), "make a clone from an export or from a Codex home", import_clone,
             (Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
-             option_argument("--name", value="NEW", help="the new clone's name"), FROM,
+             option_argument("--name", value="NEW", help="the new clone's name"), FROM, CODEX,
              flag_argument("--move-login", help="move the login of a Codex home"),
              flag_argument("--with-sessions", help="bring the sessions of a Codex home")),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
@@ -10828,6 +11448,7 @@ class Console:
         self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
         self.quiet = self.debug = self.redact = self.progress = self.told_source = False
         self.changes: list[str] = []
+        self.reported, self.since, self.shown = "", 0.0, 0.0
 
     def say(self, text: str, to_stderr: bool = False) -> None:
         """Says one line."""
@@ -10863,13 +11484,18 @@ class Console:
             self.progress = False
 
     def report(self, what: str, done: int, total: int) -> None:
-        """Shows progress as one line on a terminal; a wait is said everywhere."""
+        """Shows progress as one line on a terminal, some ten times a second; a wait is said everywhere."""
         if not total:
             self.say_named(what, to_stderr=True)
         elif not self.quiet and sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self.progress = True
-            line = f"\r{escape_invisible(what)}: {size_text(done)} of {size_text(total)}\x1b[K"
-            print(line, end="", file=sys.stderr, flush=True)
+            now = time.monotonic()
+            if what != self.reported:
+                self.reported, self.since, self.shown = what, now, 0.0
+            if done >= total or now - self.shown >= 0.1:
+                self.progress, self.shown = True, now
+                much = f"{done * 100 // total} %, {size_text(done)} of {size_text(total)}"
+                fast = f"{size_text(done / max(now - self.since, 0.001))}/s"
+                print(f"\r{escape_invisible(what)}: {much}, {fast}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def choose(self, lines: Sequence[str], prompt: str) -> int:
         """Shows a heading and numbered lines and asks for a number; counted from 0, and -1 for none of them."""

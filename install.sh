@@ -456,8 +456,10 @@ advise() {
         say "    $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"
     fi
     # The same file can have several names.
-    first=$(command -v codex-mirror) || return 0
-    cmp -s "$first" "$launcher" || say "Note: $first comes before it on your PATH."
+    if first=$(command -v codex-mirror); then
+        cmp -s "$first" "$launcher" || say "Note: $first comes before it on your PATH."
+    fi
+    say "next: codex-mirror create work"
 }
 
 advise_completion() {

@@ -172,6 +172,8 @@ def make_home(base: Path) -> Home:
         "LANG": "C.UTF-8",
         "CODEX_MIRROR_HOME": str(mirror),
         "CODEX_MIRROR_BIN_DIR": str(bin_dir),
+        # No test asks the network, unless it says so.
+        "CODEX_MIRROR_OFFLINE": "1",
     }
     return Home(base, home, mirror, bin_dir, env)
 

@@ -184,7 +184,9 @@ def caller_in(home: Home, env: Mapping[str, str] | None = None, **more: Any) -> 
 
 
 def make_clone(home: Home, name: str, **wish: Any) -> Any:
-    """A clone of the Codex that is installed in `home`, made by the program's own room in this process."""
+    """A clone of the Codex that is installed in `home`, or of a `source`, made by the program's own room in this
+    process."""
+    wish.setdefault("codex", cm.Wanted(wish.pop("source", ""), "", wish.pop("allow_incomplete", False)))
     clone, left = cm.create_clone(caller_in(home), cm.NewClone(cm.new_clone_name(name), **wish))
     assert not left
     return clone

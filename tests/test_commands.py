@@ -427,10 +427,10 @@ def test_a_codex_that_does_not_start_well_is_refused_not_pinned(cm: Launched, ho
     assert "codex" in result.err and "hint: " in result.err
 
 
-def test_without_an_installed_codex_create_says_how_to_install_one(cm: Launched) -> None:
+def test_without_an_installed_codex_and_offline_create_says_the_way_out(cm: Launched) -> None:
     result = cm("create", "new", env={"PATH": "/usr/bin:/bin"})
     assert result.code == 1
-    assert "npm install -g @openai/codex" in result.err and "--from" in result.err
+    assert "CODEX_MIRROR_OFFLINE" in result.err and "--from" in result.err
 
 
 def test_create_shows_progress_as_one_line_on_a_terminal(cm: Launched, house: Home) -> None:
@@ -1991,7 +1991,17 @@ def test_a_bug_shows_its_traceback_where_to_report_it_and_exits_70(cm: Launched,
 
 
 JSON_COMMANDS = [
-    *("create new", "list", "list --full", "usage", "doctor", "update work", "update --all", "rollback work"),
+    *(
+        "create new",
+        "list",
+        "list --full",
+        "usage",
+        "doctor",
+        "versions",
+        "update work",
+        "update --all",
+        "rollback work",
+    ),
     *("rename work office", "remove work", "logout work --yes", "env work", "wrapper install"),
     *("path status", "path setup", "path remove", "set work --keep-env OPENAI_PROJECT"),
     *("use", "use work", "use --unset", "which", "shim install", "shim remove"),

@@ -37,6 +37,9 @@ DOORS = {
     "fcntl": "Disk",
     "hashlib": "Disk",
     "tarfile": "Archives",
+    "urllib.request": "Downloads",
+    "http": "Downloads",
+    "ssl": "Downloads",
     "curses": "Terminal",
     "webbrowser": "Main",
     "sqlite3": NOWHERE,
@@ -49,7 +52,7 @@ METHOD_DOORS = {"addstr": "Terminal", "addnstr": "Terminal", "insstr": "Terminal
 # None of these may be loaded by `list`: each costs a good part of a bare interpreter's start.
 HEAVY = (
     "dataclasses inspect subprocess tempfile shutil curses logging uuid asyncio threading concurrent.futures hashlib "
-    "tarfile typing"
+    "tarfile typing urllib.request http.client ssl"
 ).split()
 
 
@@ -271,7 +274,7 @@ def heavy_modules_have_one_door(source: str) -> list[str]:
     for_types = {id(node) for block in _all(plan, ast.If) if _is_for_types(block) for node in ast.walk(block)}
     trespasses = []
     for node, module in imports(plan):
-        door = DOORS.get(module.partition(".")[0])
+        door = DOORS.get(module) or DOORS.get(module.partition(".")[0])
         if door is None or id(node) in for_types:
             continue
         if plan.room(node) != door:

@@ -117,7 +117,9 @@ def test_manage_clones_shows_who_is_where(opened: Open, mirror: Mirror, home: Ho
     person.press("m")
     person.expect("NAME", "API key sk-…aaaa", "not logged in", "0.169.0", "✓ ok", "✗ broken", "never")
     person.press("down")
-    person.expect("its Codex is incomplete", "runtime/0.169.0-", "update spare", "directories are missing", "--fix")
+    person.expect(
+        "its Codex is incomplete", "runtime/0.169.0-", "doctor spare --fix", "directories are missing", "--fix"
+    )
 
 
 def test_a_clone_that_is_logged_out_shows_no_plan_and_no_limits(opened: Open, mirror: Mirror, home: Home) -> None:

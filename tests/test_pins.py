@@ -34,7 +34,7 @@ def inodes(runtime: Path) -> dict[str, int]:
 
 
 def update(home: Home, name: str, source: Path | str) -> Path:
-    cm.update_clone(caller_in(home), name, str(source))
+    cm.update_clone(caller_in(home), name, cm.Wanted(str(source)))
     return runtime_of(home, name)
 
 
@@ -487,7 +487,7 @@ def test_progress_goes_up_to_the_whole_and_no_further(home: Home, package: Path)
     context = caller_in(home, report=lambda what, done, total: seen.append((what, done, total)))
     for name in ("one", "two"):
         seen.clear()
-        cm.create_clone(context, cm.NewClone(name, source=str(package)))
+        cm.create_clone(context, cm.NewClone(name, codex=cm.Wanted(str(package))))
         total = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
         assert {one[2] for one in seen} == {total} and seen[-1][1] == total
         assert [one[1] for one in seen] == sorted(one[1] for one in seen)

@@ -206,6 +206,12 @@ def all_is_lost(desk: Desk) -> None:
             command.unlink()
 
 
+def the_checkout_s_clone_goes(desk: Desk) -> None:
+    """It was made from a fresh checkout, and is made once more with the installed program."""
+    if (desk.home.home / ".codex-mirror/clones/work").exists():
+        run(["codex-mirror", "remove", "work", "--yes"], env=desk.env, check=True)
+
+
 def completions_are_there(desk: Desk) -> None:
     assert list((desk.home.home / ".local/share").rglob("completions/*codex-mirror*"))
 
@@ -230,6 +236,7 @@ def the_map_is_right(desk: Desk) -> None:
 
 # What happens before, and what must be so after, a command or a block with these words.
 BEFORE: dict[str, Callable[[Desk], None]] = {
+    "codex-mirror create work": the_checkout_s_clone_goes,
     "codex-mirror login work": somebody_logs_in("you@example.com", "team"),
     "codex-mirror login personal": somebody_logs_in("me@example.org", "plus"),
     "codex-mirror list": limits_are_known,
