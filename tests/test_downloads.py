@@ -22,6 +22,7 @@ from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, on
 VERSIONS = ("0.167.2", "0.168.0", "0.171.0")
 TARBALL = f"/files/codex-0.171.0-{PLATFORM}.tgz"
 SECRET = "npm-token-0123456789"
+FRESH_HOME = {"m", "m/reserve", "m/.codex-mirror-home", "m/.gitignore"}
 
 # The depot's own thread waits for requests, and holds nothing, while the program is forked.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -76,7 +77,7 @@ def test_without_any_codex_the_newest_is_fetched_and_that_is_said(
     assert said[1].startswith("fetching Codex 0.171.0 (") and said[1].endswith(" from 127.0.0.1")
     assert version_of(home, "work") == "0.171.0"
     new = {path for path in changes(before, at_rest(home)) if not path.startswith("m/clones/work")}
-    assert new == {"m", "m/clones", "m/registry.json", "m/reserve", "bin/work"}
+    assert new == {*FRESH_HOME, "m/clones", "m/registry.json", "bin/work"}
     assert ask(home, "doctor", "--deep", "--json").json()[0]["ok"]
     pins = {path.name: path.stat() for path in Path(clone_in(home, "work").runtime.path).rglob("*") if path.is_file()}
     assert {oct(facts.st_mode & 0o777) for facts in pins.values()} <= {"0o444", "0o555", "0o600"}
@@ -345,7 +346,7 @@ def test_whatever_goes_wrong_is_one_clear_line_and_nothing_is_left(
     assert result.code in (1, 5) and len(errors) == 1 and says in errors[0], result
     assert f"hint: {helps}" in result.err or helps in result.err.split("hint: ")[-1], result
     left = set(changes(before, at_rest(home)))
-    assert left <= {"m", "m/reserve"}, left
+    assert left <= FRESH_HOME, left
 
 
 def test_a_wrong_digest_names_both(home: Home, registry: Depot) -> None:

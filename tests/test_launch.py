@@ -137,7 +137,7 @@ def test_an_isolated_clone_sees_a_home_of_its_own_and_no_other_login(home: Home)
     own = f"{base}/home"
     env = cm.launch_environment(clone, places_of(home), {**hidden_everything(home), "OPENAI_API_KEY": "k"})
     assert env == {
-        **{name: home.env[name] for name in ("PATH", "TMPDIR", "LANG")},
+        **{name: home.env[name] for name in ("PATH", "TMPDIR", "LANG", "CODEX_MIRROR_OFFLINE")},
         "OPENAI_API_KEY": "k",
         "HOME": own,
         "CODEX_HOME": f"{own}/.codex",
