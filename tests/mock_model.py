@@ -1,0 +1,149 @@
+"""A stand-in for the model on loopback: it answers the real Codex with tool calls, and then with "done"."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+# What config.toml needs for it; the model's name is one that Codex doesn't know, and so asks nothing about.
+CONFIG = """model = "mock"
+model_provider = "mock"
+[model_providers.mock]
+name = "mock"
+base_url = "{url}"
+wire_api = "responses"
+"""
+USAGE = {"input_tokens": 1, "input_tokens_details": None, "output_tokens": 1, "output_tokens_details": None}
+
+
+class MockModel:
+    """What it answers, and what it was asked: both may be looked at and changed at any time."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.commands: list[str] = []  # The shell commands of the next turn, one tool call each.
+        self.encrypt = ""  # Each answer also carries a reasoning item with this as its encrypted content.
+        self.organization = ""  # Encrypted content that doesn't begin with this is refused, as the real server does.
+        self.requests: list[dict[str, Any]] = []
+
+    @property
+    def config(self) -> str:
+        """The lines of config.toml that lead to it; they end inside a table."""
+        return CONFIG.format(url=self.url)
+
+    @property
+    def options(self) -> list[str]:
+        """The same as options of the command line."""
+        table = f'{{name="mock",base_url="{self.url}",wire_api="responses"}}'
+        return ["-c", 'model="mock"', "-c", 'model_provider="mock"', "-c", f"model_providers.mock={table}"]
+
+    @property
+    def outputs(self) -> list[str]:
+        """What the tool calls printed, in the order in which they were made."""
+        items = [item for request in self.requests for item in items_of(request)]
+        told = {item.get("call_id"): text_of(item.get("output")) for item in items if is_output(item)}
+        return [text.partition("\nOutput:\n")[2] or text for text in told.values()]
+
+    def answer(self, request: dict[str, Any]) -> tuple[int, bytes]:
+        """The status and the body for one request."""
+        self.requests.append(request)
+        strange = [one for one in encrypted_in(items_of(request)) if not one.startswith(self.organization)]
+        if self.organization and strange:
+            told = "Encrypted content organization_id did not match the target organization"
+            error = {"message": told, "type": "invalid_request_error", "code": "invalid_encrypted_content"}
+            return 400, json.dumps({"error": error}).encode()
+        thought = {"type": "reasoning", "id": "t1", "summary": [], "encrypted_content": self.encrypt}
+        tools = [tool.get("name") for tool in request.get("tools", [])]
+        said = tool_call(self.commands.pop(0), tools, len(self.requests)) if self.commands else message("done")
+        return 200, as_events([*([thought] if self.encrypt else []), said])
+
+
+def items_of(request: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item for item in request.get("input") or [] if isinstance(item, dict)]
+
+
+def is_output(item: dict[str, Any]) -> bool:
+    return str(item.get("type", "")).endswith("_output")
+
+
+def text_of(output: Any) -> str:
+    """The text of a tool call's result, in whichever of the shapes it came."""
+    if isinstance(output, list):
+        return "".join(text_of(part.get("text", "")) for part in output)
+    return output if isinstance(output, str) else json.dumps(output)
+
+
+def encrypted_in(value: Any) -> list[str]:
+    """Every encrypted_content anywhere in a request."""
+    if isinstance(value, dict):
+        own = [value["encrypted_content"]] if value.get("encrypted_content") else []
+        return own + [one for item in value.values() for one in encrypted_in(item)]
+    return [one for item in value for one in encrypted_in(item)] if isinstance(value, list) else []
+
+
+def tool_call(command: str, tools: list[str], number: int) -> dict[str, Any]:
+    """The call of a shell command by the tool that this Codex offers (seen with 0.169 and 0.171)."""
+    call = {"id": f"c{number}", "call_id": f"k{number}"}
+    if "exec" in tools:
+        script = f"const r = await tools.exec_command({{cmd: {json.dumps(command)}}}); text(r.output);"
+        return {**call, "type": "custom_tool_call", "name": "exec", "input": script}
+    return {**call, "type": "function_call", "name": "exec_command", "arguments": json.dumps({"cmd": command})}
+
+
+def message(text: str) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text}]
+    return {"type": "message", "role": "assistant", "id": "m1", "content": content}
+
+
+def as_events(items: list[dict[str, Any]]) -> bytes:
+    """A whole answer of the model as server-sent events."""
+    told = [{"type": "response.created", "response": {"id": "r1"}}]
+    told += [{"type": "response.output_item.done", "item": item} for item in items]
+    told += [{"type": "response.completed", "response": {"id": "r1", "usage": {**USAGE, "total_tokens": 2}}}]
+    return "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in told).encode()
+
+
+@contextlib.contextmanager
+def mock_model() -> Iterator[MockModel]:
+    """The model on a port of its own, for as long as the `with` block lasts."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            # A web socket is asked for first.
+            self.reply(426 if self.path.startswith("/v1/responses") else 200, b'{"models": [], "data": []}')
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path.endswith("/responses"):
+                self.reply(*model.answer(json.loads(body)))
+            else:
+                self.reply(404, b"{}")
+
+        def reply(self, status: int, body: bytes) -> None:
+            kind = "text/event-stream" if body.startswith(b"event:") else "application/json"
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    model = MockModel(f"http://127.0.0.1:{server.server_port}/v1")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield model
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
