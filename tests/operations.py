@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
+from rollouts import A, Shape, an_id, write
 
 from faults import (
     REGISTRY,
@@ -182,6 +183,21 @@ def one_clone_a_directory(theatre: Theatre) -> list[str]:
     return [] if len(having) == 1 else [f"the directory has the clones {having}"]
 
 
+def said_in_work(theatre: Theatre) -> None:
+    """A session of `work` that another account can't read as a whole."""
+    shape = Shape("0.169.0")
+    lines = [*shape.beginning(an_id(), creator=A), *shape.turn("secret")]
+    write(theatre.home.clone_home("work") / ".codex", an_id(), lines)
+
+
+def said_more_in_work(theatre: Theatre) -> None:
+    """The other clone got that session, and then it went on in `work`."""
+    said_in_work(theatre)
+    plays("handover", an_id(), "other")(theatre)
+    [path] = theatre.home.clone_home("work").glob(f".codex/sessions/*/*/*/*{an_id()}.jsonl")
+    path.write_bytes(path.read_bytes() + Shape("0.169.0").prompt("more"))
+
+
 def one_live_login(theatre: Theatre) -> list[str]:
     """A login that is moved is used in one place, whatever happened."""
     places = [theatre.home.home / ".codex/auth.json", theatre.home.clone_home("new") / ".codex/auth.json"]
@@ -262,6 +278,8 @@ OPERATIONS = (
     Operation("use --default", ("use", "--default", "work"), taken_directory),
     Operation("shim install", ("shim", "install", "--shell", "bash"), taken_directory),
     Operation("shim remove", ("shim", "remove"), plays("shim", "install", "--shell", "bash")),
+    Operation("handover", ("handover", an_id(), "other"), said_in_work),
+    Operation("handover of more", ("handover", an_id(), "other"), said_more_in_work, variant=True),
     Operation(
         "export",
         ("export", "work", "-o", "~b/h/work.tar.gz", "--with-login"),
