@@ -5293,7 +5293,7 @@ def account_text(account: Account) -> str:
 # --- Sessions -------------------------------------------------------------------------------------
 
 META_HEAD = 4 << 10
-PROMPT_HEAD = 256 << 10
+PROMPT_HEADS = (48 << 10, 256 << 10)
 ROLLOUT_NAME = r"rollout-(?:\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-)?(.+?)\.jsonl(?:\.zst)?\Z"
 # What Codex puts before the first words of a person as if that person had said it (Codex 0.120 to 0.171).
 INJECTED = r"\s*(?:<[a-zA-Z_]+[ >]|# AGENTS\.md instructions)"
@@ -5399,17 +5399,18 @@ def meta_in(head: bytes) -> SessionMeta:
     )
 
 
-def prompt_in(head: bytes) -> str:
-    """The first words of a person in the beginning of a session file; the last line may be cut off."""
-    likely = ""
+def prompt_in(head: bytes, likely: bool = True) -> str:
+    """The first words of a person in the beginning of a session file, whose last line may be cut off; also those that
+    are only `likely` a person's, if need be."""
+    sent = ""
     for line in head.split(b"\n"):
         if b'"user_message"' in line or b'"UserMessage"' in line or b'"user"' in line:
             kind, text = text_by_person(line)
             if kind == "event" and text.strip():
                 return text
-            if kind == "item" and not likely and not re.match(INJECTED, text):
-                likely = text
-    return likely
+            if kind == "item" and not sent and not re.match(INJECTED, text):
+                sent = text
+    return sent if likely else ""
 
 
 def text_by_person(line: bytes) -> tuple[str, str]:
@@ -5448,7 +5449,7 @@ def with_meta(session: Session) -> Session:
     if session.is_compressed:
         return session
     meta = SessionMeta()
-    for size in (META_HEAD, PROMPT_HEAD):
+    for size in (META_HEAD, PROMPT_HEADS[-1]):
         with contextlib.suppress(OSError):
             meta = meta_in(read_head(session.path, size))
         if meta.cwd:
@@ -5460,9 +5461,11 @@ def with_prompt(session: Session) -> Session:
     """The session with the first words of a person in it, as far as they can be read."""
     if session.is_compressed:
         return session
-    with contextlib.suppress(OSError):
-        return session._replace(prompt=prompt_in(read_head(session.path, PROMPT_HEAD)))
-    return session
+    prompt = ""
+    for size in PROMPT_HEADS:
+        with contextlib.suppress(OSError):
+            prompt = prompt or prompt_in(read_head(session.path, size), likely=size == PROMPT_HEADS[-1])
+    return session._replace(prompt=prompt)
 
 
 def newest_sessions(

@@ -34,6 +34,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rollouts import Shape, an_id, write
+
 from helpers import REPO, Home, chatgpt_login, discard, fake_codex, make_home, npm_install
 
 PYTHON = (sys.executable, "-I", "-S")
@@ -53,6 +55,17 @@ with open(max(files(sys.argv[1]))[1], "rb") as newest:
     newest.seek(-65536, 2)
     newest.read()
 """
+# What listing the sessions and reading the beginnings of the newest thirty costs at least.
+HEADS = (
+    TAIL.partition("with open")[0]
+    + """
+for _, path in sorted(files(sys.argv[1]), reverse=True)[:30]:
+    with open(path, "rb") as session:
+        session.read(4096)
+        session.seek(0)
+        session.read(262144)
+"""
+)
 CURSES = "import argparse, json, typing, curses; w = curses.initscr(); w.addstr('complete'); w.refresh(); w.getch()"
 # Starts the program as install.sh does, and leaves a note of how it went in the file that BENCH_NOTE names.
 NOTED = """
@@ -512,6 +525,24 @@ def row_usage(bench: Bench) -> list[Line]:
     return [at_most("usage", f"`usage` with {count:,} rollouts of 200 KB", least, floor, ours, 1.5)]
 
 
+def row_sessions(bench: Bench) -> list[Line]:
+    home = bench.home_with("work")
+    sessions = home.clone_home("work") / ".codex" / "sessions"
+    fill_prompts(sessions, 2000)
+    heads = (*PYTHON, "-c", HEADS, str(sessions))
+    floor, ours = medians(bench.rounds(20), lambda: timed(heads, home.env), lambda: bench.do(home, "sessions"))
+    least = f"{FLOOR_IS} + listing + the same reads"
+    return [at_most("sessions", "`sessions`, 30 of 2,000", least, floor, ours, 1.5)]
+
+
+def fill_prompts(sessions: Path, count: int) -> None:
+    """Rollouts as Codex 0.171 begins them, 22 KB of instructions before the prompt, and 300 KB of what came of it."""
+    shape, now = Shape(), time.time() - count
+    for number in range(count):
+        lines = [*shape.beginning(an_id(number), f"prompt {number}", cwd="/w"), shape.says("assistant", "x" * 300_000)]
+        write(sessions.parent, an_id(number), lines, at=now + number, day=f"2026/11/{number // 100 + 1:02d}")
+
+
 def fill_sessions(sessions: Path, count: int) -> None:
     """Rollouts of 200 KB, sparse but for their last lines, over some hundred days; the last one is the newest."""
     limits = {
@@ -633,6 +664,7 @@ ROWS: dict[str, Callable[[Bench], list[Line]]] = {
     "update": row_update,
     "doctor": row_doctor,
     "usage": row_usage,
+    "sessions": row_sessions,
     "menu": row_menu,
     "memory": row_memory,
     "disk": row_disk,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rooms import cm
 
 NOW = 1_795_334_400.0
 A, B = ("acc-A", "user-A"), ("acc-B", "user-B")
@@ -18,6 +17,10 @@ INJECTED = (
     "<user_instructions>\n\nbe kind\n\n</user_instructions>",
     "# AGENTS.md instructions for /w\n\n<INSTRUCTIONS>\nbe kind\n</INSTRUCTIONS>",
 )
+
+
+def moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))
 
 
 def an_id(number: int = 1) -> str:
@@ -36,7 +39,7 @@ class Shape(NamedTuple):
 
     def line(self, kind: str, payload: object, at: float = NOW) -> bytes:
         ordinal = {"ordinal": 7} if self.is_new else {}
-        record = {"timestamp": cm.timestamp_text(at), **ordinal, "type": kind, "payload": payload}
+        record = {"timestamp": moment(at), **ordinal, "type": kind, "payload": payload}
         return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
     def meta(self, session: str, cwd: str = "/w", creator: tuple[str, str] = NOBODY, **more: Any) -> bytes:
@@ -49,7 +52,7 @@ class Shape(NamedTuple):
                 "creator_account_id": creator[0],
                 **payload,
             }
-        payload |= {"id": session, "timestamp": cm.timestamp_text(NOW - 60), "cwd": cwd, "originator": "codex_exec"}
+        payload |= {"id": session, "timestamp": moment(NOW - 60), "cwd": cwd, "originator": "codex_exec"}
         payload |= {"cli_version": self.version, "source": "exec", **more}
         return self.line("session_meta", {**payload, "base_instructions": {"text": 'say "ü" ' * 2500}})
 

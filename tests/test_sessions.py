@@ -16,7 +16,7 @@ from helpers import Home, chatgpt_login, overheard, tree
 from rooms import ask, caller_in, clone_in, clone_like, cm, make_clone, on_terminal
 
 NEW = Shape()
-CUT = cm.PROMPT_HEAD
+CUT = cm.PROMPT_HEADS[-1]
 
 
 @pytest.fixture
@@ -100,7 +100,15 @@ def test_the_prompt_is_what_the_person_typed(version: str) -> None:
     whole = b"".join([*lines[:-1], shape.prompt("look at this", image=400_000)])
     assert cm.prompt_in(whole[:CUT]) == "look at this"
     only_sent = b"".join([*lines[:-1], shape.says("user", "and now?")])
-    assert cm.prompt_in(only_sent) == "and now?"
+    assert (cm.prompt_in(only_sent), cm.prompt_in(only_sent, likely=False)) == ("and now?", "")
+
+
+def test_a_prompt_is_found_behind_long_instructions(tmp_path: Path) -> None:
+    """Codex adds the instructions of a project, which can be long; what is only sent isn't surely a person's."""
+    long = [NEW.says("user", "some words that Codex adds"), NEW.says("developer", "x" * 150_000)]
+    path = write(tmp_path, an_id(), [NEW.meta(an_id()), *long, NEW.prompt("what I typed")])
+    session = cm.Session(NOW, str(path), None)
+    assert cm.with_prompt(session).prompt == "what I typed"
 
 
 NO_PROMPT: list[tuple[str, bytes]] = [
@@ -194,7 +202,7 @@ def test_of_thousands_only_those_shown_are_read_whole(
     pread = os.pread
     monkeypatch.setattr(os, "pread", lambda *words: sizes.append(words[1]) or pread(*words))
     assert len(cm.newest_sessions([clone_in(home, "work")], 30)) == 30
-    assert sorted(sizes) == [cm.META_HEAD] * 30 + [cm.PROMPT_HEAD] * 30
+    assert sorted(sizes) == [cm.META_HEAD] * 30 + [cm.PROMPT_HEADS[0]] * 30
 
 
 ODD: list[tuple[str, Callable[[Path], object]]] = [
