@@ -5,16 +5,20 @@ PYTHON := $(shell .ci/python)
 endif
 TESTS ?= tests
 PYTEST_ARGS ?=
+CODEX ?=
 BENCH_ARGS ?=
 INSTALL_ARGS ?=
 
-.PHONY: help test check format bench install uninstall dist release release-check
+.PHONY: help test facts check format bench install uninstall dist release release-check
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 test: ## run the tests (PYTHON=python3.12 TESTS=tests/test_disk.py PYTEST_ARGS="-k name")
 	@python=$$(.ci/venv "$(PYTHON)" test) && "$$python" -m pytest $(TESTS) $(PYTEST_ARGS)
+
+facts: ## test what we assume of Codex, with npm's newest (CODEX=/path/to/codex)
+	@.ci/facts "$(PYTHON)" "$(CODEX)"
 
 check: ## check format, lint, types and shell scripts
 	@.ci/check "$(PYTHON)"

@@ -229,7 +229,12 @@ def test_every_run_of_the_tests_on_ubuntu_has_the_same_commands() -> None:
     assert texts["release.yml"].index(installed[0]) < texts["release.yml"].index("make check test")
 
 
-@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+def test_what_we_assume_of_codex_is_asked_of_its_newest_every_day() -> None:
+    text = (WORKFLOWS / "codex-latest.yml").read_text()
+    assert re.search(r'cron: "\d+ \d+ \* \* \*"', text) and "make facts" in text
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "release.yml", "codex-latest.yml"])
 def test_a_workflow_is_plain_text_with_least_rights(name: str) -> None:
     text = (WORKFLOWS / name).read_bytes().decode("ascii")
     assert "\t" not in text and "\r" not in text

@@ -97,8 +97,9 @@ def a_house() -> Iterator[House]:
 
 
 def take_install(command: Path, prefix: Path) -> None:
-    """npm's installation of a command once more, with hard links where that is possible."""
-    package = Path(os.path.realpath(command)).parent.parent
+    """The installation of a command once more, npm's or a native package, with hard links where that is possible."""
+    program = Path(os.path.realpath(command))
+    package = program.parent.parent
     target = prefix / "lib" / "node_modules" / "@openai"
     target.mkdir(parents=True)
     if run(["cp", "-Rl", package, target], env=os.environ).code != 0:
@@ -106,7 +107,7 @@ def take_install(command: Path, prefix: Path) -> None:
         target.mkdir()
         run(["cp", "-Rp", package, target], env=os.environ, check=True, timeout=300)
     (prefix / "bin").mkdir()
-    (prefix / "bin" / "codex").symlink_to("../lib/node_modules/@openai/codex/bin/codex.js")
+    (prefix / "bin" / "codex").symlink_to(f"../lib/node_modules/@openai/{package.name}/bin/{program.name}")
 
 
 def running_below(directory: Path) -> dict[int, str]:
@@ -163,7 +164,7 @@ def listening_server() -> Iterator[tuple[str, list[str]]]:
 
 UPDATE_PROMPT = re.compile(r"update (now|available)", re.IGNORECASE)
 # What it may ask before it is ready; the preselected answer goes on.
-QUESTIONS = re.compile(r"press enter to (continue|confirm)", re.IGNORECASE)
+QUESTIONS = re.compile(r"press enter to (continue|confirm)|enter continue", re.IGNORECASE)
 
 
 class Screen:
