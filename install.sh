@@ -118,7 +118,7 @@ choose_places() {
     receipt=$library/receipt
     bin=$prefix/bin
     launcher=$bin/codex-mirror
-    staged=$library/stage.new-$$
+    staged="" stages=""
     mirror_home=${CODEX_MIRROR_HOME:-$HOME/.codex-mirror}
     made=""
     # What we make is nobody else's to write.
@@ -261,6 +261,7 @@ each_completion() {
 }
 
 refuse_strangers() {
+    if is_there "$library" && ! [ -O "$library" ]; then refuse "$library"; fi
     if is_there "$launcher" && ! is_ours "$launcher"; then refuse "$launcher"; fi
     if is_there "$program" && ! is_ours "$receipt"; then refuse "$program"; fi
     if is_there "$receipt" && ! is_ours "$receipt"; then refuse "$receipt"; fi
@@ -293,18 +294,21 @@ tell_completion() {
     say "Would write $2"
 }
 
-# Everything is made and checked beside its target first. Until the last of it is there, nothing is replaced.
+# Everything is made and checked beside its target first, in a directory that nobody else can get into. Until the last
+# of it is there, nothing is replaced.
 stage() {
     make_directory "$library"
+    [ -O "$library" ] || refuse "$library"
     make_directory "$bin"
-    sweep "$library/stage"
-    sweep "$launcher"
-    ensure mkdir "$staged"
+    make_stage "$library"
+    staged=$new_stage
     fetch "$source" "$staged/codex_mirror.py"
     check_program "$staged/codex_mirror.py"
     ensure_written "$staged/codex-mirror" write_launcher
     ensure chmod +x "$staged/codex-mirror"
-    ensure cp "$staged/codex-mirror" "$launcher.new-$$"
+    make_stage "$bin"
+    staged_launcher=$new_stage/codex-mirror
+    ensure cp "$staged/codex-mirror" "$staged_launcher"
     each_completion stage_completion
     ensure_written "$staged/receipt" write_receipt
 }
@@ -388,8 +392,9 @@ END
 
 stage_completion() {
     make_directory "${2%/*}"
-    sweep "$2"
-    ensure_written "$2.new-$$" write_completion
+    make_stage "${2%/*}"
+    eval "staged_$1=\$new_stage/\${2##*/}"
+    ensure_written "$new_stage/${2##*/}" write_completion
 }
 
 # The program writes them for the name that it is found by on PATH.
@@ -422,10 +427,10 @@ put_in_place() {
     made=""
     if ! cmp -s "$staged/codex_mirror.py" "$program"; then
         # A bytecode file is trusted when the second and the size are its source's. Two programs can share those.
-        ignore rm -rf "$library/__pycache__"
+        discard_bytecode
         replace "$staged/codex_mirror.py" "$program"
     fi
-    replace "$launcher.new-$$" "$launcher"
+    replace "$staged_launcher" "$launcher"
     each_completion place_completion
     # The first start leaves the bytecode.
     "$launcher" --version >/dev/null </dev/null || err "$launcher was written, but doesn't run"
@@ -438,7 +443,7 @@ put_in_place() {
 }
 
 place_completion() {
-    replace "$2.new-$$" "$2"
+    eval "replace \"\$staged_$1\" \"\$2\""
 }
 
 replace() {
@@ -545,9 +550,10 @@ remove_files() {
         say "$launcher is not ours, so it stays."
     fi
     if is_ours "$receipt"; then
-        ensure rm -f "$program" "$library"/__pycache__/codex_mirror.*.pyc
-        rmdir "$library/__pycache__" 2>/dev/null
-        sweep "$library/stage"
+        ensure rm -f "$program"
+        discard_bytecode
+        sweep "$library"
+        sweep "$bin"
         ensure rm -f "$receipt"
     fi
     remove_empty "$directories"
@@ -591,8 +597,9 @@ is_there() {
     [ -e "$1" ] || [ -L "$1" ]
 }
 
+# A file that somebody else owns can bear our mark.
 is_ours() {
-    [ -f "$1" ] && [ ! -L "$1" ] && grep -qxF "$MARK" "$1"
+    [ -f "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && grep -qxF "$MARK" "$1"
 }
 
 # The receipt's lines of one kind: version, made (a directory), completion (a file).
@@ -617,23 +624,46 @@ remove_empty() {
     done
 }
 
-# Removes what installers that were killed left beside $1.
+# Sets `new_stage` to a new directory in $1, made by us at this moment: whatever has such a name already isn't touched,
+# and nobody else can put anything into it.
+make_stage() {
+    sweep "$1"
+    number=0
+    until (umask 077 && mkdir "$1/.codex-mirror.new-$$-$number") 2>/dev/null; do
+        if ! is_there "$1/.codex-mirror.new-$$-$number"; then err "no directory can be made in $1"; fi
+        number=$((number + 1))
+    done
+    new_stage=$1/.codex-mirror.new-$$-$number
+    stages=$stages$new_stage$NEWLINE
+    ensure_written "$new_stage/mark" write_mark
+}
+
+write_mark() {
+    printf '%s\n' "$MARK"
+}
+
+# Removes what installers that were killed left in $1: our own directories with our mark inside.
 sweep() {
-    for left in "$1".new-*; do
-        case ${left##*.new-} in "" | *[!0-9]*) continue ;; esac
-        kill -0 "${left##*.new-}" 2>/dev/null || ignore rm -rf "$left"
+    for left in "$1"/.codex-mirror.new-*; do
+        if [ -d "$left" ] && [ ! -L "$left" ] && [ -O "$left" ] && is_ours "$left/mark"; then
+            owner=${left##*.new-}
+            kill -0 "${owner%%-*}" 2>/dev/null || ignore rm -rf "$left"
+        fi
     done
 }
 
 # Takes back what is staged, and the directories made for it, if it hasn't been put in place.
 clean_up() {
-    ignore rm -rf "$staged" "$launcher.new-$$"
-    each_completion remove_staged
+    printf '%s' "$stages" | while IFS= read -r stage; do ignore rm -rf "$stage"; done
     remove_empty "$made"
 }
 
-remove_staged() {
-    ignore rm -f "$2.new-$$"
+discard_bytecode() {
+    if [ ! -L "$library/__pycache__" ]; then
+        ignore rm -f "$library"/__pycache__/codex_mirror.*.pyc
+        rmdir "$library/__pycache__" 2>/dev/null
+    fi
+    return 0
 }
 
 quoted() {

@@ -659,6 +659,76 @@ def test_two_installs_at_once_end_in_one_that_works(machine: Machine) -> None:
     assert not [path for path in tree(machine.home) if ".new-" in path]
 
 
+# --- what has a name that we could have given, and isn't ours ---
+
+
+STRANGERS_UID = 65533
+LOOKALIKES = [
+    "codex-mirror.new-20251128", "stage.new-20251128", ".codex-mirror.new-20251128", ".codex-mirror.new-20251128-0",
+    ".codex-mirror.new-1-0", ".codex-mirror.new-x", "codex-mirror.new-1",
+]  # fmt: skip
+
+
+def test_what_bears_a_name_like_ours_is_neither_removed_nor_written_through(telltale: Machine) -> None:
+    """A user's backup, and links that somebody laid under names that could be guessed."""
+    elsewhere = telltale.base / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mark").write_text("theirs\n")
+    for directory in (telltale.command.parent, telltale.library):
+        directory.mkdir(parents=True)
+        for name in LOOKALIKES:
+            (directory / name).mkdir()
+            (directory / name / "photos").write_text("mine\n")
+        (directory / ".codex-mirror.new-2-0").symlink_to(elsewhere)
+        (directory / "codex-mirror.new-2").symlink_to(elsewhere / "mark")
+    before = tree(telltale.home), tree(elsewhere)
+    for words in ((), ("--completions",), ("--uninstall",)):
+        telltale.install(*words, check=True)
+        now = tree(telltale.home)
+        assert before[0].items() <= now.items() and before[1] == tree(elsewhere), words
+
+
+def test_a_name_that_is_taken_is_passed_over(telltale: Machine, shell: str) -> None:
+    """Whoever guesses the process's number and is quicker gains nothing."""
+    for directory in (telltale.command.parent, telltale.library):
+        directory.mkdir(parents=True)
+    take = 'for d in "$0" "$1"; do mkdir "$d/.codex-mirror.new-$$-0"; ln -s /nowhere "$d/.codex-mirror.new-$$-1"; done'
+    words = [telltale.command.parent, telltale.library, *SHELLS[shell], telltale.checkout / "install.sh"]
+    run(["sh", "-c", f'{take}; shift; exec "$@"', *words], env=telltale.env, check=True)
+    telltale.codex_mirror("--version", check=True)
+    left = [path for path in tree(telltale.home) if ".new-" in path]
+    assert len(left) == 4 and all(path.endswith(("-0", "-1")) for path in left)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+@pytest.mark.parametrize("which", ["library", "launcher", "receipt", "a stage with our mark"])
+def test_another_users_files_with_our_mark_are_not_ours(telltale: Machine, which: str) -> None:
+    telltale.install(check=True)
+    stage = telltale.library / ".codex-mirror.new-99999999-0"
+    stage.mkdir()
+    mark = next(line for line in telltale.command.read_text().splitlines() if "install.sh" in line)
+    (stage / "mark").write_text(f"{mark}\n")
+    path = {"library": telltale.library, "launcher": telltale.command, "receipt": telltale.library / "receipt"}
+    for one in [path[which]] if which in path else [stage, stage / "mark"]:
+        os.chown(one, STRANGERS_UID, -1)
+    before = tree(telltale.home)
+    result = telltale.install()
+    if which in path:
+        assert (result.code, tree(telltale.home)) == (5, before) and "is not ours" in result.err
+    else:
+        assert result.code == 0 and (stage / "mark").exists()
+
+
+def test_what_a_killed_installer_left_goes(telltale: Machine) -> None:
+    telltale.install(check=True)
+    mark = next(line for line in telltale.command.read_text().splitlines() if "install.sh" in line)
+    for directory in (telltale.command.parent, telltale.library):
+        (directory / ".codex-mirror.new-99999999-0").mkdir()
+        (directory / ".codex-mirror.new-99999999-0" / "mark").write_text(f"{mark}\n")
+    telltale.install(check=True)
+    assert not [path for path in tree(telltale.home) if ".new-" in path]
+
+
 # --- interrupted, and out of space ---
 
 
@@ -678,13 +748,13 @@ def test_an_interrupted_install_leaves_nothing_that_stays(
     env = {**machine.env, "CODEX_MIRROR_URL": f"{server}/slow"}
     argv = [*SHELLS[shell], machine.checkout / "install.sh"]
     process = start(argv, env=env, cwd=machine.base)
-    wait_for(lambda: list(machine.library.glob("stage.new-*/codex_mirror.py")))
+    wait_for(lambda: list(machine.library.glob(".codex-mirror.new-*/codex_mirror.py")))
     os.killpg(process.pid, number)
     result = finish(process)
     if number == signal.SIGKILL:
-        assert list(machine.library.glob("stage.new-*"))
+        assert list(machine.library.glob(".codex-mirror.new-*"))
         machine.install(shell=shell, check=True)
-        assert not list(machine.library.glob("stage.new-*"))
+        assert not list(machine.library.glob(".codex-mirror.new-*"))
     else:
         assert (result.code, os.listdir(machine.home)) == (128 + number, [])
 
