@@ -1620,6 +1620,9 @@ def discard(path: str) -> None:
                 waiting[-2].append(inside[-1])
             waiting.pop()
             inside.pop()
+    except OSError as error:  # Names in an open directory, and open files, say nothing of where they are.
+        name = error.filename if isinstance(error.filename, str) else ""
+        raise OSError(error.errno, error.strerror, os.path.normpath(os.path.join(path, *inside, name))) from None
     finally:
         os.close(here)
     os.rmdir(path)

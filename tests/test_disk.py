@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -312,6 +313,23 @@ def test_whatever_it_is_it_is_discarded_and_no_link_is_followed(
     cm.discard(str(place / "it"))
     cm.discard(str(place / "it"))
     assert not os.path.lexists("it") and (place / "target").exists() == target
+
+
+@pytest.mark.parametrize(("name", "number"), [("fchmod", errno.EPERM), ("chmod", errno.ENOSYS), ("unlink", errno.EIO)])
+def test_what_can_t_be_discarded_is_named_with_its_whole_path(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "file" if name == "unlink" else None)
+
+    (place / "top" / "inner").mkdir(parents=True)
+    (place / "top" / "inner" / "file").touch()
+    (place / "top" / "inner").chmod(0o500)
+    (place / "top").chmod(0o500 if name == "fchmod" else 0o700)
+    monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as caught:
+        cm.discard(str(place / "top"))
+    assert str(caught.value.filename).startswith(str(place / "top"))
 
 
 def test_a_link_to_a_directory_is_discarded_without_it(place: Path) -> None:
