@@ -571,10 +571,17 @@ remove_completion() {
 # Without clones and changes under way the program needs nothing of what it keeps for itself. All else stays.
 remove_mirror_home() {
     if [ ! -d "$mirror_home" ]; then return; fi
+    # A directory with neither our mark nor our registry is somebody's project, whatever CODEX_MIRROR_HOME says.
+    if [ ! -f "$mirror_home/.codex-mirror-home" ] && ! grep -q '"clones"' "$mirror_home/registry.json" 2>/dev/null; then
+        return
+    fi
     ignore rmdir "$mirror_home/clones"
     if ! is_there "$mirror_home/clones" && ! is_there "$mirror_home/journal.json" &&
         ! grep -q -e '"id"' -e '"name"' "$mirror_home/registry.json" 2>/dev/null; then
-        for name in lock login.lock reserve registry.json registry.json.previous; do
+        if grep -q "^# Made by codex-mirror:" "$mirror_home/.gitignore" 2>/dev/null; then
+            ignore rm -f "$mirror_home/.gitignore"
+        fi
+        for name in lock login.lock reserve registry.json registry.json.previous .codex-mirror-home; do
             ignore rm -f "$mirror_home/$name"
         done
         ignore rmdir "$mirror_home"

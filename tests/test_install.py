@@ -729,6 +729,18 @@ def test_what_a_killed_installer_left_goes(telltale: Machine) -> None:
     assert not [path for path in tree(telltale.home) if ".new-" in path]
 
 
+@pytest.mark.parametrize("words", [(), ("--purge", "--yes")])
+def test_a_project_is_no_mirror_home_whatever_the_environment_says(telltale: Machine, words: tuple[str, ...]) -> None:
+    telltale.install(check=True)
+    project = telltale.base / "project"
+    (project / "clones").mkdir(parents=True)
+    for name in ("lock", "login.lock", "reserve", "registry.json", ".gitignore"):
+        (project / name).write_text("mine\n")
+    before = tree(project)
+    telltale.install("--uninstall", *words, env={"CODEX_MIRROR_HOME": str(project)})
+    assert tree(project) == before
+
+
 # --- interrupted, and out of space ---
 
 
