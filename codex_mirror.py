@@ -1473,10 +1473,9 @@ def refuse_strange_way(path: str) -> None:
 
 COPY_STEP = 64 << 20
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-# How file systems say that their files have no modes.
+# How file systems say that their files have no modes, and that a file can't have two names there, or not these two.
 NO_MODES = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-# How file systems say that a file can't have two names there, or not these two.
-NO_LINKS = {errno.EPERM, errno.EACCES, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+NO_LINKS = {*NO_MODES, errno.EMLINK, errno.EXDEV}
 
 
 def new_id() -> str:
@@ -1670,8 +1669,7 @@ def put_in_place(temporary: str, target: str) -> None:
     Where a file can't have two names, a file that says whose place this is takes it first, and a killed program's is
     known by that."""
     if make_link(temporary, target):
-        remove_file(temporary)
-        return
+        return remove_file(temporary)
     claim = os.fsencode(os.path.basename(temporary))
     try:
         write_new(target, claim)
