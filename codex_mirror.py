@@ -29,6 +29,7 @@ III Clones
     Settings             what a config.toml says, statement by statement and value by value
     Pin settings         the settings that hold a clone's pin and its login, written into a config.toml
     Accounts             who a clone is logged in as, from its own files
+    Dangerous settings   what settings from elsewhere run, send or unlock, and which secrets are in them
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
     Limits               what is left of an account's rate limits, from the session files that it made
     Home directory       the private home of a clone: its directories, what it shares, what is copied into it
@@ -48,6 +49,7 @@ IV Front
     Directory commands   which clone a directory has: use, which, shim
     Session commands     what is left and what was said: usage, sessions, handover, resume
     Commands             the others, one function a subcommand
+    Import commands      export, and import, which asks before the settings of others are let in
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows
     Command table        the one table of commands, from which all the rest comes
@@ -161,8 +163,8 @@ class Runtime(NamedTuple):
 
 
 class Account(NamedTuple):
-    """Who is logged in since when (whole Unix seconds); `kind` is `none`, `chatgpt`, `api-key`, `other`,
-    `keyring` (whether there is one, and whose, only the keyring knows) or `unknown`, and `key` is masked."""
+    """Who is logged in since when (whole Unix seconds); `kind` is `none`, one of LOGIN_KINDS, `keyring` (whether there
+    is one, and whose, only the keyring knows) or `unknown` (not to be read), and `key` is masked."""
 
     kind: str
     email: str = ""
@@ -270,13 +272,14 @@ class Outcome(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What to ask before something is lost: the losses, the question, a word that must be typed, if any; and whether
-    it is enough to say it where nobody can be asked."""
+    """What to ask before something is lost: the losses, the question, a word that must be typed, if any; whether stdin
+    is taken by something else, so that only the terminal itself can answer; and what helps where there is none."""
 
     losses: tuple[str, ...]
     text: str
     word: str = ""
-    only_on_terminal: bool = False
+    stdin_taken: bool = False
+    hint: str = "add --yes if that is meant"
 
 
 class Context(NamedTuple):
@@ -859,6 +862,11 @@ end
 def shell_quote(text: str) -> str:
     """The text as one inert word for any POSIX shell."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def quote_if_needed(text: str) -> str:
+    """A word as one types it in a shell: in quotes only where it must be."""
+    return text if re.fullmatch(r"[A-Za-z0-9_./:=@%+,-]+", text) else shell_quote(text)
 
 
 def fish_quote(text: str) -> str:
@@ -2187,6 +2195,10 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
     file.write(packer.flush())
 
 
+def refused_archive(what: str) -> MirrorError:
+    return MirrorError(f"the archive {what}", DONT_USE, REFUSED)
+
+
 class Limit(NamedTuple):
     """How much may be made, and what is wrong when it is more."""
 
@@ -2197,7 +2209,7 @@ class Limit(NamedTuple):
 def limit_of(most: int, left: int, what: Callable[[int], str]) -> Limit:
     """What is reasonable, or nine tenths of what is left on the disk where that is less."""
     if most < (room := left * 9 // 10):
-        return Limit(most, MirrorError(f"the archive {what(most)}", DONT_USE, REFUSED))
+        return Limit(most, refused_archive(what(most)))
     hint = f"make room, or if that is more than it can hold, {DONT_USE}"
     return Limit(room, MirrorError(f"the archive {what(room)}", hint, FAILED))
 
@@ -2271,6 +2283,23 @@ def limited_members(too_much: MirrorError) -> Any:
             raise MirrorError("the archive has a file with holes", DONT_USE, REFUSED)
 
     return Member
+
+
+def read_members(archive: BinaryIO, wanted: str, most: int, each: int) -> dict[str, bytes]:
+    """The files in a .tar.gz whose path matches, by that path in small letters, as some file systems take it. None may
+    be longer than `each`, all together not than 16 times that. Reads to the very end. Raises MirrorError."""
+    size = Limit(most, refused_archive(unpacked_size_text(most)))
+    files = Limit(MEMBERS_LIMIT, refused_archive(member_count_text(MEMBERS_LIMIT)))
+    found: dict[str, bytes] = {}
+    left = 16 * each
+    with open_archive(archive, size, files) as (tar, members):
+        for member in members:
+            name = checked_member_name(member.name).lower()
+            if member.isreg() and re.fullmatch(wanted, name):
+                if member.size > each or (left := left - member.size) < 0:
+                    raise refused_archive(f"has settings of more than {size_text(each)}: {member.name}")
+                found[name] = tar.extractfile(member).read()
+    return found
 
 
 def unpack_member(tar: Any, member: Any, directory: str) -> int:
@@ -5017,9 +5046,15 @@ def toml_quote(text: str) -> str:
 
 
 def keeps_login_in_keyring(codex_home: str) -> bool:
-    """Does this home's config.toml keep the login in the system's keyring?"""
-    store = config_values(config_text(codex_home)).get("cli_auth_credentials_store", "")
-    return store.strip("\"'") in ("keyring", "auto")
+    """Does this home's config.toml keep the login in the system's keyring? `auto` does where there is one."""
+    store = plain_text(config_values(config_text(codex_home)).get("cli_auth_credentials_store", ""))
+    return store == "keyring" or (store == "auto" and may_have_keyring(os.environ))
+
+
+def may_have_keyring(env: Mapping[str, str]) -> bool:
+    """Could a keyring answer? On Linux it is asked through the session's bus (Codex 0.171 then takes the file)."""
+    bus = os.path.join(env.get("XDG_RUNTIME_DIR") or "/nowhere", "bus")
+    return sys.platform == "darwin" or bool(env.get("DBUS_SESSION_BUS_ADDRESS")) or os.path.exists(bus)
 
 
 # --- Pin settings ---------------------------------------------------------------------------------
@@ -5200,8 +5235,22 @@ def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: byt
 # --- Accounts -------------------------------------------------------------------------------------
 
 LOGIN_LIMIT = 1 << 20
-OTHER_LOGINS = ("personal_access_token", "agent_identity", "bedrock_api_key", "bedrock")
+# By `auth_mode`: our name of the kind, where such a login is kept, and its words; without an `auth_mode` the first one
+# that is there counts (Codex 0.171).
+LOGIN_KINDS = {
+    "personalAccessToken": ("access-token", "personal_access_token", "personal access token"),
+    "bedrockApiKey": ("bedrock-key", "bedrock_api_key", "Amazon Bedrock API key"),
+    "bedrockAccessKeys": ("bedrock-access-keys", "bedrock_access_keys", "Amazon Bedrock access keys"),
+    "apikey": ("api-key", "OPENAI_API_KEY", "API key"),
+    "chatgpt": ("chatgpt", "tokens", "ChatGPT"),
+    "chatgptAuthTokens": ("chatgpt", "tokens", "ChatGPT"),
+    "agentIdentity": ("agent-identity", "agent_identity", "agent identity"),
+}
 OPENAI_CLAIM = "https://api.openai.com/"
+
+
+def login_of(clone: Clone) -> str:
+    return login_file(codex_home_of(clone))
 
 
 def account_of(clone: Clone) -> Account:
@@ -5226,28 +5275,41 @@ def account_in_file(path: str) -> Account:
 
 
 def account_from_login(login: Any, written: float) -> Account:
-    """The account in a login as Codex 0.169 writes it; `written` is the file's mtime, in Unix seconds."""
+    """The account in a login as Codex 0.171 writes it; `written` is the file's mtime, in Unix seconds."""
     if not isinstance(login, dict):
         return Account("unknown")
     since = int(timestamp_from(text_in(login, "last_refresh")) or written)
-    tokens, key = login.get("tokens"), text_in(login, "OPENAI_API_KEY")
-    if any(text_in(tokens, name) for name in ("id_token", "access_token", "refresh_token")):
-        claims = claims_in(text_in(tokens, "id_token"))
-        profile, details = claims.get(OPENAI_CLAIM + "profile"), claims.get(OPENAI_CLAIM + "auth")
-        return Account(
-            kind="chatgpt",
-            email=text_in(claims, "email") or text_in(profile, "email"),
-            plan=text_in(details, "chatgpt_plan_type"),
-            workspace=text_in(details, "chatgpt_account_id") or text_in(tokens, "account_id"),
-            user=text_in(details, "chatgpt_user_id") or text_in(details, "user_id"),
-            since=since,
-        )
-    if key:
-        return Account("api-key", key=mask_key(key), since=since)
-    if any(login.get(name) for name in OTHER_LOGINS):
-        return Account("other", since=since)
-    strange = any(value for name, value in login.items() if name not in ("auth_mode", "last_refresh"))
-    return Account("unknown") if strange else Account("none")
+    mode = login.get("auth_mode")
+    there = (one for one, (_, field, _) in LOGIN_KINDS.items() if has_login_in(login.get(field)))
+    kind, field, _ = LOGIN_KINDS.get(mode if isinstance(mode, str) and mode else next(there, ""), ("", "", ""))
+    if not has_login_in(login.get(field)) and kind != "api-key":
+        strange = any(map(has_login_in, (value for name, value in login.items() if name not in NO_LOGIN)))
+        return Account("unknown") if strange else Account("none")
+    if kind == "api-key":
+        key = text_in(login, field)
+        is_empty = not any(has_login_in(value) for name, value in login.items() if name not in NO_LOGIN)
+        return Account("none") if is_empty else Account(kind, key=mask_key(key) if key else "", since=since)
+    if kind != "chatgpt":
+        return Account(kind, since=since)
+    tokens = login["tokens"]
+    claims = claims_in(text_in(tokens, "id_token"))
+    profile, details = claims.get(OPENAI_CLAIM + "profile"), claims.get(OPENAI_CLAIM + "auth")
+    return Account(
+        kind="chatgpt",
+        email=text_in(claims, "email") or text_in(profile, "email"),
+        plan=text_in(details, "chatgpt_plan_type"),
+        workspace=text_in(details, "chatgpt_account_id") or text_in(tokens, "account_id"),
+        user=text_in(details, "chatgpt_user_id") or text_in(details, "user_id"),
+        since=since,
+    )
+
+
+NO_LOGIN = ("auth_mode", "last_refresh")
+
+
+def has_login_in(value: Any) -> bool:
+    """Is anything in this part of a login?"""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
 def claims_in(token: str) -> dict[str, Any]:
@@ -5287,8 +5349,130 @@ def account_text(account: Account) -> str:
     if account.kind == "chatgpt":
         facts = ", ".join(filter(None, (account.plan, account.workspace[:8])))
         return f"{account.email or 'ChatGPT'} ({facts})" if facts else account.email or "ChatGPT"
-    texts = {"none": "not logged in", "api-key": f"API key {account.key}", "other": "other login"}
-    return {**texts, "keyring": "kept in the keyring"}.get(account.kind, "unknown")
+    texts = {kind: words for kind, _, words in LOGIN_KINDS.values()}
+    texts |= {"none": "not logged in", "other": "other login", "keyring": "kept in the keyring"}
+    return f"{texts.get(account.kind, 'unknown')} {account.key}".strip()
+
+
+# --- Dangerous settings ---------------------------------------------------------------------------
+
+RUNS, SENDS, UNLOCKS = "runs a program", "sends traffic elsewhere", "unlocks something"
+# The settings of Codex 0.171 that cost those who take them over unseen, by the end of their dotted name, also in a
+# profile, an agent or an environment; and the values that do nothing. The first row that fits counts. Names that are
+# written as these are may come with each version, so endings say more than lists.
+DANGERS = (
+    (RUNS, r"notify|[\w-]*(command|program|executable|helper)|(zsh|node)_path", r""),
+    (RUNS, r"mcp_servers\..+\.(args|cwd)|(auth|program)\.args", r""),
+    (RUNS, r"hooks\..+\.(?!(type|matcher|timeout\w*|name|description|status_?message)$)[^.]+", r"false"),
+    (RUNS, r"(plugins|marketplaces)\..+", r"false"),
+    (RUNS, r"shell_environment_policy\.set\..+", r""),
+    (SENDS, r"[\w-]*(ur[li]|endpoint|proxy)", r""),
+    (SENDS, r"model_provider|oss_provider", r"openai"),
+    (SENDS, r"model_providers\..+|env_http_headers\..+|(bearer_token_env_var|env_vars)", r"false"),
+    (SENDS, r"otel\..+|experimental_thread_store\..+", r"none|false"),
+    (UNLOCKS, r"sandbox_mode", r"read-only"),
+    (UNLOCKS, r"approval_policy(\..+)?", r"untrusted|false"),
+    (UNLOCKS, r"default_permissions", r":read-only"),
+    (UNLOCKS, r"permissions\..+|sandbox_workspace_write\..+", r"false|none|deny"),
+    (UNLOCKS, r"projects\..+\.trust_level", r"untrusted"),
+    (UNLOCKS, r"approvals_reviewer", r"user"),
+    (UNLOCKS, r"[\w-]*approval_mode", r"prompt"),
+    (UNLOCKS, r"ignore_default_excludes|(destructive|open_world)_enabled|use_legacy_landlock", r"false"),
+    (UNLOCKS, r"features\.[\w.-]*(permission|landlock|hook|remote|proxy|computer|browser|daemon|js_repl|exec_|plugin"
+              r"|mcp|connector|apps|request_rule|xaa)[\w.-]*", r"false"),
+    (UNLOCKS, r"features\.[\w.-]*(approval|sandbox|elicitation|untrusted|masking|guardian)[\w.-]*", r"true"),
+    (UNLOCKS, r"[\w-]*(dangerous|bypass|unrestricted|full_access|trusted|auto_approve)[\w-]*", r"false"),
+)  # fmt: skip
+SECRET_SETTINGS = (
+    r"(?i)(\A|\.)(mcp_servers\..+\.env\..+|(http_)?headers\..+|[\w-]*(bearer_token|secret|password|api_key)"
+    r"|shell_environment_policy\.set\.[^.]*(token|key|secret|password)[^.]*)\Z"
+)
+# The files of a Codex home that are judged: of one of these kinds, wherever that is said.
+JUDGED = r"auth\.json|hooks\.json|rules/.+|(?!sessions/|archived_sessions/|prompts/|skills/).*\.toml"
+SETTINGS_LIMIT = 10_000
+DANGERS_SHOWN = 40
+
+
+class Leaf(NamedTuple):
+    """A setting: the file that it stands in, its dotted name, and its values in one line."""
+
+    file: str
+    name: str
+    value: str
+
+
+def judged_files(home: str, tails: Iterable[str]) -> dict[str, bytes]:
+    """Those of these files of a Codex home that are judged, as they are now. Raises OSError."""
+    judged = [tail for tail in tails if re.fullmatch(JUDGED, tail.lower())]
+    return {tail.lower(): read_whole(os.path.join(home, tail), CONFIG_LIMIT) for tail in judged}
+
+
+def settings_in_files(files: Mapping[str, bytes]) -> list[Leaf]:
+    """Every setting in these files, with those of one name together. Raises MirrorError."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for tail in sorted(files):
+        if tail.endswith(".toml"):
+            values = setting_values(files[tail].decode("utf-8", "replace"))
+        elif tail == "hooks.json":
+            values = [(("hooks", *path[path[:1] == ("hooks",) :]), value) for path, value in hook_values(files[tail])]
+        else:
+            continue
+        # What stands in this file says where commands run; each of its values is one of an environment.
+        above = ("environments",) if tail == "environments.toml" else ()
+        for path, value in values:
+            if not (name := dotted_name((*above, *path))) or len(found) > SETTINGS_LIMIT:
+                what = f"more than {SETTINGS_LIMIT:,} settings, or a name of more than {NAME_LIMIT:,} letters"
+                raise MirrorError(f"{tail} has {what}", DONT_USE, REFUSED)
+            found.setdefault((tail, name), []).append(value)
+    return [Leaf(file, name, " ".join(values)) for (file, name), values in found.items()]
+
+
+def hook_values(content: bytes) -> list[tuple[tuple[str, ...], str]]:
+    """The values in a hooks.json; a file that can't be read counts as a whole."""
+    try:
+        return list(flat_values((), json.loads(content)))
+    except (ValueError, RecursionError):
+        return [(("command",), "a file that isn't JSON")]
+
+
+def danger_of(leaf: Leaf) -> str:
+    """What a setting does to those who take it over unseen, or nothing."""
+    if leaf.file == "environments.toml":
+        return RUNS
+    for does, names, harmless in DANGERS:
+        if re.search(rf"(\A|\.)({names})\Z", leaf.name):
+            return "" if not leaf.value or re.fullmatch(harmless, leaf.value) else does
+    return ""
+
+
+def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """What these files of a Codex home bring: a login, and all that runs, sends or unlocks something; a line each.
+    Raises MirrorError."""
+    lines = []
+    if "auth.json" in files and (who := account_in_bytes(files["auth.json"])).kind != "none":
+        lines.append(f"a login: {account_text(who)}; the clone would work in that account")
+    for leaf in settings_in_files(files):
+        if does := danger_of(leaf):
+            value = "…" if re.search(SECRET_SETTINGS, leaf.name) else leaf.value
+            lines.append(f"{leaf.file} {does}: {leaf.name} = {value}"[:300])
+    lines += [f"{tail} may let commands run unasked" for tail in sorted(files) if tail[:6] == "rules/" and files[tail]]
+    if more := lines[DANGERS_SHOWN:]:
+        lines[DANGERS_SHOWN:] = [f"and {count_text(len(more), 'setting')} more of that kind"]
+    return tuple(lines)
+
+
+def account_in_bytes(login: bytes) -> Account:
+    """Who a login file's content logs in."""
+    try:
+        return account_from_login(json.loads(login), 0)
+    except (ValueError, RecursionError):
+        return Account("unknown")
+
+
+def secrets_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The settings in these files that hold a secret, by name. Raises MirrorError."""
+    leaves = [leaf for leaf in settings_in_files(files) if leaf.value and re.search(SECRET_SETTINGS, leaf.name)]
+    return tuple(dict.fromkeys(leaf.name for leaf in leaves))
 
 
 # --- Sessions -------------------------------------------------------------------------------------
@@ -5535,6 +5719,7 @@ REACHED = {
 NO_LIMITS = "the server named no limits"
 NO_FIGURES = {
     "none": "not logged in",
+    **{kind: f"{words}: no such limits are known" for kind, _, words in LOGIN_KINDS.values() if kind != "chatgpt"},
     "api-key": "an API key has no such limits",
     "keyring": "whose login is in the keyring isn't known",
     "unknown": "its login can't be read",
@@ -6411,6 +6596,7 @@ class CloneChanges(NamedTuple):
     unshare_settings: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     no_env: tuple[str, ...] = ()
+    accept_account: bool = False
 
 
 def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool, list[str], list[str]]:
@@ -6421,6 +6607,8 @@ def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool,
         for change_aspect in (change_variables, change_shares, change_shared_settings):
             changed, kept = change_aspect(change, changed, wish, context)
             own += kept
+        if wish.accept_account:
+            changed = changed._replace(account=accepted_account(clone))
         has_new_variables = change_own_variables(change, clone, wish)
         if changed == clone and not wish.settings_from and not has_new_variables:
             return False, own, []
@@ -6433,6 +6621,14 @@ def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool,
     for directory in home_directories(changed):
         make_directories(directory)
     return True, own, change.unfinished
+
+
+def accepted_account(clone: Clone) -> Account:
+    """The account that the clone is logged in to now. Raises MirrorError when nobody knows."""
+    if not is_known(account := account_of(clone)):
+        what = f"whose login '{clone.name}' has can't be told: {account_text(account)}"
+        raise MirrorError(what, f"codex-mirror login {clone.name}")
+    return account
 
 
 def change_variables(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
@@ -6600,11 +6796,28 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     return os.path.join(directory, "codex"), about
 
 
-def import_export(context: Context, archive: BinaryIO, name: str, codex: Wanted) -> tuple[Clone, list[str]]:
-    """Makes a clone from an export. Raises MirrorError."""
+def dangers_of_export(archive: BinaryIO) -> tuple[str, ...]:
+    """What an export brings that costs those who take it over unseen, without unpacking it. Raises MirrorError."""
+    members = read_members(archive, f"codex/({JUDGED})", IMPORT_LIMIT, CONFIG_LIMIT)
+    return dangers_in({name.removeprefix("codex/"): content for name, content in members.items()})
+
+
+def own_settings(codex_home: str) -> dict[str, bytes]:
+    """The settings of a Codex home that are judged and that would come along."""
+    there = [name for name in ("config.toml",) if os.path.isfile(os.path.join(codex_home, name))]
+    return judged_files(codex_home, [*there, *settings_files(codex_home)])
+
+
+def import_export(
+    context: Context, archive: BinaryIO, name: str, codex: Wanted, agreed: tuple[str, ...]
+) -> tuple[Clone, list[str]]:
+    """Makes a clone from an export that brings nothing but what was agreed to. Raises MirrorError."""
 
     def wished(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
+        inside = [os.path.relpath(path, home) for path in files_below(home)]
+        if dangers_in(judged_files(home, inside)) != agreed:
+            raise MirrorError("the export was changed while it was looked at", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
         luggage = ImportedHome(home, sessions=True, login=True)
         return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, luggage=luggage)
@@ -6639,6 +6852,9 @@ def refuse_unmovable_login(home: str) -> None:
         raise MirrorError(
             f"{home} can't be written, so the login can't be moved", "log in to the clone instead", REFUSED
         )
+    if os.path.isfile(login) and not is_known(account_in_file(login)) and not keeps_login_in_keyring(home):
+        what = f"{login} is no login of Codex that can be read, and stays where it is"
+        raise MirrorError(what, "leave --move-login out, and log in to the clone", REFUSED)
     if keeps_login_in_keyring(home) or not os.path.isfile(login):
         where = "in the keyring, and can't be moved" if keeps_login_in_keyring(home) else "not there"
         raise MirrorError(f"the login of {home} is {where}", "leave --move-login out, and log in to the clone", REFUSED)
@@ -7143,9 +7359,9 @@ def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
 
 
 def start_failure(facts: Facts) -> str:
-    """What went wrong when the clone was started, unless a missing part says why."""
+    """What went wrong when the clone was started, unless a missing part or a damaged login says why."""
     is_explained = facts.missing or facts.absent or facts.noexec or auth_status_of(facts) != "unknown"
-    return "" if is_explained else failure_text(facts.status)
+    return "" if is_explained or facts.damaged_login else failure_text(facts.status)
 
 
 def account_change(facts: Facts) -> str:
@@ -7396,6 +7612,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
     "clone": {
         **FACTS_AT_HAND,
         **FACTS_WAITED_FOR,
+        "damaged_login": lambda f: login_of(f.clone) if f.account.kind == "unknown" and f.status.code == 1 else "",
         "failure": start_failure,
         "lacks_node": lambda f: f.clone.runtime.kind == "npm-package" and f.status.code in (126, 127),
         "failure_of_codex": lambda f: "" if f.lacks_node else f.failure,
@@ -7714,6 +7931,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("wrapper", "error", "its command {open_wrapper} may be written by others",
                 "chmod go-w {open_wrapper}"),
         Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
+        Finding("login-damaged", "error", "its login can't be read: {damaged_login}",
+                "codex-mirror login {name}"),
         Finding("start", "error", "its Codex doesn't start well: {failure_of_codex}",
                 "codex-mirror run {name} -- login status"),
         Finding("start", "error", "its Codex doesn't start well: {failure_of_node}", "install Node, or " + UPDATE),
@@ -7736,7 +7955,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("same-account", "warning",
                 "same account as {twins}: refresh tokens are single-use, so one login may end the other",
                 "codex-mirror login {name}, with another account"),
-        Finding("account-changed", "warning", "{account_change}", "codex-mirror login {name}, if that is wrong"),
+        Finding("account-changed", "warning", "{account_change}",
+                "codex-mirror set {name} --accept-account, or if that is wrong codex-mirror login {name}"),
         Finding("login-files", "warning", "its shells don't find your programs, for want of: {missing_helpers}",
                 FIX, write_helpers),
         Finding("settings-unlinked", "warning", "settings that it shares aren't linked yet: {unlinked_settings}",
@@ -7887,6 +8107,22 @@ def node_notice(clone: Clone) -> list[str]:
     ]
 
 
+def secrets_notice(codex_home: str, where: str) -> tuple[str, ...]:
+    """A line on the secrets in the settings of this home, if there are any."""
+    with contextlib.suppress(MirrorError, OSError):
+        if names := secrets_in(own_settings(codex_home)):
+            return (f"secrets {where}: {short_list(names)}",)
+    return ()
+
+
+def brought_notice(settings_from: str, context: Context) -> tuple[str, ...]:
+    """A line on the secrets that came with `--settings-from`, if there are any."""
+    if not settings_from:
+        return ()
+    source = settings_source(settings_from, read_registry(context.places), context.places)
+    return secrets_notice(source, "came along")
+
+
 def keyring_notice(clone: Clone) -> list[str]:
     if not keeps_login_in_keyring(codex_home_of(clone)):
         return []
@@ -7974,7 +8210,8 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
     """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
     lines: list[str] = []
     for health in healths:
-        sign, state = ("✓", "ok") if health.ok else ("✗", "broken")
+        warned = any(map(needs_action, health.problems))
+        sign, state = ("✗", "broken") if not health.ok else ("!", "warning") if warned else ("✓", "ok")
         login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
         own = [problem for problem in health.problems if problem not in general]
@@ -8143,7 +8380,9 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
 # --- Run and login --------------------------------------------------------------------------------
 
 WITH_KEY = "--with-api-key"
-FED_OPTIONS = {WITH_KEY, "--with-access-token"}
+# What is fed on stdin, and the kind of login that it becomes.
+FED_KINDS = {WITH_KEY: "api-key", "--with-access-token": "access-token"}
+FED_OPTIONS = set(FED_KINDS)
 NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 
@@ -8277,16 +8516,18 @@ def remember_account(context: Context, clone: Clone, account: Account | None) ->
 
 
 def question_of_login(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Question | None:
-    """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169); a
-    key that it is fed it only replaces."""
+    """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169). What
+    it is fed takes the place of what was there, which costs nothing where that is of the same kind."""
     account = account_of(clone_named(read_registry(context.places), name))
-    if account.kind == "none" or {*NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments):
+    fed = next((kind for option, kind in FED_KINDS.items() if option in arguments), "")
+    if account.kind in ("none", fed) or NO_NEW_LOGIN & set(arguments):
         return None
-    losses = (
-        f"'{name}' is logged in ({account_text(account)})",
-        "Codex drops that login at once, whether or not the new one succeeds",
-    )
-    return Question(losses, f"log '{name}' in anew?", only_on_terminal=True)
+    damaged = f"the login of '{name}' is damaged: its auth.json can't be read"
+    before = damaged if account.kind == "unknown" else f"'{name}' is logged in ({account_text(account)})"
+    at_once = "Codex drops that login at once, whether or not the new one succeeds"
+    losses = (before, "the new login takes its place" if fed else at_once)
+    hint = f"codex-mirror login --yes {name} {' '.join(map(quote_if_needed, arguments))}".rstrip()
+    return Question(losses, f"log '{name}' in anew?", stdin_taken=bool(fed), hint=hint)
 
 
 @contextlib.contextmanager
@@ -8308,33 +8549,52 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
     refuse_strange_clone(clone, context.places)
     if not force:
         refuse_running(clone, "log out")
-    if local and account_of(clone).kind == "keyring":
+    account, login = account_of(clone), login_file(codex_home_of(clone))
+    if local and account.kind == "keyring":
         raise MirrorError(
             f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
         )
-    if local:
+    code, lines = DONE, [f"nobody is logged in to '{clone.name}'"]
+    if kind_of(login) and local:
         verify_clone_directory(clone, context.places)
-        remove_file(login_file(codex_home_of(clone)))
-    code = DONE if local else run_child(launch_program(clone, context.places, context.env, ("logout",)), "/")
-    lines = (f"dropped the login of '{clone.name}' here; the server still knows it",) if local else ()
+        remove_file(login)
+        lines = [LOCAL_LOGOUT.get(account.kind, LOCAL_LOGOUT[""]).format(clone.name)]
+    elif kind_of(login) or account.kind == "keyring":
+        code, lines = run_child(launch_program(clone, context.places, context.env, ("logout",)), "/"), []
     notes = remember_account(context, clone, None) if clone.account and account_of(clone).kind == "none" else ()
-    return Outcome(code, lines, notes)
+    return Outcome(code, tuple(lines), notes)
+
+
+# What a logout does to each kind of login (Codex 0.171 asks the server to revoke a ChatGPT login, and no other).
+LOCAL_LOGOUT = {
+    "none": "nobody was logged in to '{}'; its empty auth.json is gone",
+    "chatgpt": "dropped the login of '{}' here; the server still knows it",
+    "unknown": "dropped the login of '{}' here, which couldn't be read",
+    "": "dropped the login of '{}' here; nothing is revoked, so it is valid elsewhere",
+}
+LOGOUT = {
+    "chatgpt": "Codex will revoke the login of '{}' ({}) at the server and delete it here",
+    "keyring": "Codex will delete the login of '{}' ({}), and revoke it at the server if it is one of ChatGPT",
+    "unknown": "Codex will delete the login of '{}', which can't be read here",
+    "": "Codex will delete the login of '{}' ({}) here; nothing is revoked, so it is valid elsewhere",
+}
 
 
 def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
     clone = clone_named(read_registry(context.places), name)
     account = account_of(clone)
-    if account.kind == "none":
+    if account.kind == "none" or (local and account.kind == "keyring"):
         return None
     who = account_text(account)
+    hint = f"codex-mirror logout --yes {clone.name}{' --local' if local else ''}{' --force' if force else ''}"
     if local:
-        losses = (f"the login of '{name}' ({who}) is dropped in this clone only",)
-        return Question(losses, f"drop the login of '{name}'?", only_on_terminal=True)
-    revoked = (
-        f"Codex will revoke the login of '{name}' ({who}) at the server and delete it here",
-        f"this may end other logins of the same account; codex-mirror logout {name} --local drops only this one",
-    )
-    return Question(revoked, f"log '{name}' out?", only_on_terminal=True)
+        losses = [f"the login of '{name}' ({who}) is dropped in this clone only"]
+        return Question(tuple(losses), f"drop the login of '{name}'?", hint=hint)
+    losses = [LOGOUT.get(account.kind, LOGOUT[""]).format(name, who)]
+    if account.kind in ("chatgpt", "keyring"):
+        one = f"codex-mirror logout {name} --local"
+        losses.append(f"this may end other logins of the same account; {one} drops only this one")
+    return Question(tuple(losses), f"log '{name}' out?", hint=hint)
 
 
 # --- Directory commands ---------------------------------------------------------------------------
@@ -8615,6 +8875,7 @@ def create(
         notes=(
             *left,
             *own_notices(settings_links_of(clone, context.places).own),
+            *brought_notice(settings_from, context),
             *node_notice(clone),
             *path_notice(context),
         ),
@@ -8668,75 +8929,17 @@ def set_clone(
     unshare_settings: Sequence[str] = (),
     env: Sequence[str] = (),
     no_env: Sequence[str] = (),
+    accept_account: bool = False,
 ) -> Outcome:
     wish = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
     wish = wish._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
-    wish = wish._replace(env=tuple(env), no_env=tuple(no_env))
+    wish = wish._replace(env=tuple(env), no_env=tuple(no_env), accept_account=accept_account)
     if not any(wish):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
     has_changed, own, left = change_clone(context, name, wish)
     line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
-    return Outcome(FAILED if left else DONE, lines=(line,), notes=(*own_notices(own), *left))
-
-
-def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
-    clone = clone_named(read_registry(context.places), name)
-    if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
-        what = f"the login of '{name}' can't be exported: {account_text(account)}"
-        raise MirrorError(what, "leave --with-login out", REFUSED)
-    doubled = "the export holds the login: it works in one place only, so don't use it here any more"
-    warning = (doubled,) if with_login else ()
-    if output == "-":
-        if context.terminal or sys.stdout is None:
-            hint = f"codex-mirror export {name} -o FILE, or a pipe"
-            raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
-        return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
-    path = path_from(output or usual_export(name), context.places)
-    export_to_file(context, name, path, with_login)
-    return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
-
-
-def import_clone(
-    context: Context,
-    *,
-    path: str,
-    name: str = "",
-    source: str = "",
-    move_login: bool = False,
-    with_sessions: bool = False,
-    codex: str = "",
-) -> Outcome:
-    wanted = wanted_from(source, codex)
-    where = path if path == "-" else path_from(path, context.places)
-    if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
-        raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
-    if where == "-" or is_file_or_pipe(where):
-        if move_login or with_sessions:
-            raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
-        with opened_export(where) as archive:
-            clone, left = import_export(context, archive, name, wanted)
-        said = []
-    elif os.path.isdir(where):
-        if not name:
-            raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
-        clone, left = import_home(context, name, wanted, ImportedHome(where, with_sessions, move_login))
-        moved = move_login and not os.path.exists(login_file(where))
-        said = [f"the login was moved: {where} is logged out, and its auth.json set aside there"] if moved else []
-    else:
-        what = "neither a file nor a directory" if os.path.lexists(where) else "not there"
-        hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
-        raise MirrorError(f"{where} is {what}", hint)
-    lines = made_lines("imported", clone)
-    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(context)))
-
-
-def opened_export(path: str) -> BinaryIO:
-    """An export, ready to be read; what comes through a pipe may take hours, and comes in whole before anyone waits."""
-    given = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
-    if os.path.isfile(path):
-        return given
-    with given:
-        return spool(given, IMPORT_LIMIT)
+    notes = (*own_notices(own), *brought_notice(settings_from, context), *left)
+    return Outcome(FAILED if left else DONE, lines=(line,), notes=notes)
 
 
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
@@ -8928,6 +9131,106 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
             f"no block of codex-mirror names {directory}" if directory else "there was no block of codex-mirror"
         )
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
+
+
+# --- Import commands ------------------------------------------------------------------------------
+
+
+def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
+    clone = clone_named(read_registry(context.places), name)
+    if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
+        what = f"the login of '{name}' can't be exported: {account_text(account)}"
+        raise MirrorError(what, "leave --with-login out", REFUSED)
+    doubled = "the export holds the login: it works in one place only, so don't use it here any more"
+    warning = (*((doubled,) if with_login else ()), *secrets_notice(codex_home_of(clone), "are in the export"))
+    if output == "-":
+        if context.terminal or sys.stdout is None:
+            hint = f"codex-mirror export {name} -o FILE, or a pipe"
+            raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
+        return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
+    path = path_from(output or usual_export(name), context.places)
+    export_to_file(context, name, path, with_login)
+    return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
+
+
+def import_clone(
+    context: Context,
+    *,
+    path: str,
+    name: str = "",
+    source: str = "",
+    move_login: bool = False,
+    with_sessions: bool = False,
+    codex: str = "",
+) -> Outcome:
+    wanted = wanted_from(source, codex)
+    where = import_source(context, path, move_login or with_sessions)
+    if not os.path.isdir(where):
+        try:
+            archive, agreed = opened_export(where)
+            archive.seek(0)
+            clone, left = import_export(context, archive, name, wanted, agreed)
+            said: tuple[str, ...] = ()
+        finally:
+            opened_export.cache_clear()
+    else:
+        if not name:
+            raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
+        clone, left = import_home(context, name, wanted, ImportedHome(where, with_sessions, move_login))
+        moved = move_login and not os.path.exists(login_file(where))
+        said = (f"the login was moved: {where} is logged out, and its auth.json set aside there",) if moved else ()
+        said += secrets_notice(where, "came along")
+    lines = made_lines("imported", clone)
+    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(context)))
+
+
+def import_source(context: Context, path: str, is_about_home: bool) -> str:
+    """The file, pipe (`-` is stdin) or directory to import. Raises MirrorError."""
+    where = path if path == "-" else path_from(path, context.places)
+    if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
+        raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
+    if where == "-" or is_file_or_pipe(where):
+        if is_about_home:
+            raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
+    elif not os.path.isdir(where):
+        what = "neither a file nor a directory" if os.path.lexists(where) else "not there"
+        hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
+        raise MirrorError(f"{where} is {what}", hint)
+    return where
+
+
+@lru_cache(maxsize=1)
+def opened_export(path: str) -> tuple[BinaryIO, tuple[str, ...]]:
+    """An export, and what it brings that must be agreed to. What comes through a pipe comes once, may take hours, and
+    is whole before anybody has to wait for us."""
+    archive: BinaryIO = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
+    if not os.path.isfile(path):
+        with archive:
+            archive = spool(archive, IMPORT_LIMIT)
+    return archive, dangers_of_export(archive)
+
+
+def question_of_import(
+    context: Context,
+    *,
+    path: str,
+    name: str = "",
+    source: str = "",
+    move_login: bool = False,
+    with_sessions: bool = False,
+    codex: str = "",
+) -> Question | None:
+    """What an export brings that runs, sends or unlocks something, or a login; one's own home is not asked for."""
+    where = import_source(context, path, move_login or with_sessions)
+    if os.path.isdir(where):
+        return None
+    if os.path.isfile(where):
+        opened_export.cache_clear()  # It may be another one by now; what came through a pipe is kept.
+    _, dangers = opened_export(where)
+    if not dangers:
+        return None
+    hint = f"codex-mirror import {quote_if_needed(path)} --yes, if you know who made it and want all of that"
+    return Question(("this export brings:", *dangers), "import it?", stdin_taken=where == "-", hint=hint)
 
 
 # --- Command rows ---------------------------------------------------------------------------------
@@ -9217,6 +9520,7 @@ COMMANDS: tuple[Command, ...] = (
              repeated_argument("--share", value="ENTRY", help="share this entry of the real home"),
              repeated_argument("--unshare", value="SHARED", help="share it no more"), KEEP_ENV, SHARE_SETTINGS,
              repeated_argument("--unshare-settings", value="SETTING", help="no longer"),
+             flag_argument("--accept-account", help="the account that is logged in now is the right one"),
              repeated_argument("--env", value="VAR=VALUE",
                                help="a variable of its own, kept private, and not exported"),
              repeated_argument("--no-env", value="VAR", help="no longer"),
@@ -9227,7 +9531,7 @@ COMMANDS: tuple[Command, ...] = (
             (NAME_OF_CLONE, option_argument("-o", "--output", value="FILE", help="the file, or - for stdout"),
              flag_argument("--with-login", help="with the login, which works in one place only")),
             ("codex-mirror export work -o work.tar.gz",
-             "codex-mirror export work -o - | ssh host codex-mirror import -"),
+             "codex-mirror export work -o - | ssh host codex-mirror import - --yes"),
             label="Export", key="e"),
     Command(("import",), "make a clone from an export or from a Codex home", import_clone,
             (Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
@@ -9235,7 +9539,7 @@ COMMANDS: tuple[Command, ...] = (
              flag_argument("--move-login", help="move the login of a Codex home"),
              flag_argument("--with-sessions", help="bring the sessions of a Codex home")),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
-            label="Import", key="i"),
+            confirm=question_of_import, label="Import", key="i"),
     Command(("remove",), "remove a clone with its login and sessions", remove,
             (NAME_OF_CLONE, flag_argument("--force", help="also while its Codex is running, which is ended")),
             ("codex-mirror remove work",), confirm=question_of_removal, label="Remove", key="x"),
@@ -11007,10 +11311,11 @@ def has_asked(wish: MenuWish, world: World) -> bool:
     command, values = values_of(wish)
     if not command.confirm:
         return False
-    clone = clone_named(read_registry(world.context.places), values["name"])
-    stakes = Stakes(clone.id, command.confirm(world.context, **values))
-    if stakes.question is None and wish.kind == "hand over":
-        return False  # A login where nobody is logged in costs nothing.
+    about = is_about_a_clone(command)
+    whose = clone_named(read_registry(world.context.places), values["name"]).id if about else ""
+    stakes = Stakes(whose, command.confirm(world.context, **values))
+    if stakes.question is None and (wish.kind == "hand over" or not about):
+        return False  # A login where nobody is logged in costs nothing, nor does an export of tame settings.
     if stakes != wish.agreed:
         world.post(partial(questioned, wish=wish, stakes=stakes))
     return stakes != wish.agreed
@@ -11552,13 +11857,16 @@ class Console:
 
 def consent(question: Question) -> bool:
     """Asks on the terminal before something is lost; the default is no. Raises MirrorError when nobody can answer."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
-        if question.only_on_terminal:
-            return True
-        raise MirrorError("this needs a yes, and there is no terminal to ask on", "add --yes if that is meant", REFUSED)
-    prompt = f"type '{question.word}' to go on: " if question.word else f"{question.text} [y/N] "
-    print(escape_invisible(prompt), end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline().strip()
+    with contextlib.ExitStack() as stack:
+        answers = sys.stdin if sys.stdin and sys.stdin.isatty() else None
+        if not answers and question.stdin_taken:
+            with contextlib.suppress(OSError):
+                answers = stack.enter_context(open("/dev/tty", encoding="utf-8", errors="replace"))
+        if not (answers and sys.stderr and sys.stderr.isatty()):
+            raise MirrorError("not confirmed: no terminal to ask on", question.hint, REFUSED)
+        prompt = f"type '{question.word}' to go on: " if question.word else f"{question.text} [y/N] "
+        print(escape_invisible(prompt), end="", file=sys.stderr, flush=True)
+        answer = answers.readline().strip()
     return answer == question.word if question.word else answer.lower() in ("y", "yes")
 
 

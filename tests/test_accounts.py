@@ -46,10 +46,30 @@ LOGINS: list[tuple[str, Any, Any]] = [
     ("with an odd time", {**chatgpt(CLAIMS), "last_refresh": "soon"}, FULL._replace(since=WRITTEN)),
     ("only a refresh token", {"tokens": {"refresh_token": "x"}}, cm.Account("chatgpt", since=WRITTEN)),
     ("with a key beside", chatgpt(CLAIMS, OPENAI_API_KEY=API_KEYS[0]), FULL),
+    ("with a key beside, and no mode", {**chatgpt(CLAIMS, OPENAI_API_KEY=API_KEYS[0]), "auth_mode": None},
+     BY_KEY._replace(since=WRITTEN + 5)),
+    ("without a mode", {**chatgpt(CLAIMS), "auth_mode": None}, FULL),
+    ("by tokens of others", {**chatgpt(CLAIMS), "auth_mode": "chatgptAuthTokens"}, FULL),
+    ("by key, with tokens beside", chatgpt(CLAIMS, auth_mode="apikey", OPENAI_API_KEY=API_KEYS[0]),
+     BY_KEY._replace(since=WRITTEN + 5)),
+    ("by a key that is missing", chatgpt(CLAIMS, auth_mode="apikey"),
+     cm.Account("api-key", since=WRITTEN + 5)),
+    ("by tokens that are missing", {"auth_mode": "chatgpt", "OPENAI_API_KEY": API_KEYS[0]}, cm.Account("unknown")),
     ("by key", {"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}, BY_KEY),
     ("by a short key", {"OPENAI_API_KEY": "sk-12345"}, cm.Account("api-key", key="sk-…", since=WRITTEN)),
-    ("by a token of one's own", {"personal_access_token": "x"}, cm.Account("other", since=WRITTEN)),
-    ("as an agent", {"agent_identity": {"x": 1}}, cm.Account("other", since=WRITTEN)),
+    ("by a token of one's own", {"personal_access_token": "x"}, cm.Account("access-token", since=WRITTEN)),
+    ("by a token and a key", {"personal_access_token": "x", "OPENAI_API_KEY": API_KEYS[0]},
+     cm.Account("access-token", since=WRITTEN)),
+    ("as an agent", {"agent_identity": {"x": 1}}, cm.Account("agent-identity", since=WRITTEN)),
+    ("as an agent with a key", {"agent_identity": "x", "OPENAI_API_KEY": API_KEYS[0]}, BY_KEY),
+    ("by Bedrock's key", {"auth_mode": "bedrockApiKey", "bedrock_api_key": {"api_key": "x"}},
+     cm.Account("bedrock-key", since=WRITTEN)),
+    ("by Bedrock's keys", {"auth_mode": "bedrockAccessKeys", "bedrock_access_keys": {"access_key_id": "x"}},
+     cm.Account("bedrock-access-keys", since=WRITTEN)),
+    ("by Bedrock's keys with another", {"bedrock_access_keys": {"x": "y"}, "OPENAI_API_KEY": API_KEYS[0]},
+     cm.Account("bedrock-access-keys", since=WRITTEN)),
+    ("of another program", {"openai": {"type": "oauth", "refresh": "x"}}, cm.Account("unknown")),
+    ("a mode that is no text", {"auth_mode": [1], "OPENAI_API_KEY": API_KEYS[0]}, BY_KEY),
     ("logged out", {"OPENAI_API_KEY": None, "tokens": None, "auth_mode": None}, cm.Account("none")),
     ("nothing", {}, cm.Account("none")),
     ("empty tokens", {"tokens": {}, "OPENAI_API_KEY": ""}, cm.Account("none")),
@@ -143,6 +163,11 @@ TEXTS = [
     (cm.Account("chatgpt"), "ChatGPT"),
     (cm.Account("keyring"), "kept in the keyring"),
     (cm.Account("api-key", key="sk-…1234"), "API key sk-…1234"),
+    (cm.Account("api-key"), "API key"),
+    (cm.Account("access-token"), "personal access token"),
+    (cm.Account("agent-identity"), "agent identity"),
+    (cm.Account("bedrock-key"), "Amazon Bedrock API key"),
+    (cm.Account("bedrock-access-keys"), "Amazon Bedrock access keys"),
     (cm.Account("other"), "other login"),
     (cm.Account("none"), "not logged in"),
     (cm.Account("unknown"), "unknown"),
@@ -180,7 +205,7 @@ def test_the_account_of_a_login_goes_to_the_clone_that_was_logged_in_whatever_it
 ) -> None:  # fmt: skip
     clone = make_clone(home, "work")
 
-    def login(program: Any) -> int:
+    def login(program: Any, *directory: str) -> int:
         change(home)
         Path(cm.codex_home_of(clone)).mkdir(parents=True, exist_ok=True)
         Path(cm.codex_home_of(clone), "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))

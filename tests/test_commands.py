@@ -756,7 +756,7 @@ def test_a_second_login_in_the_browser_is_refused_while_one_is_pending(cm: Launc
     assert cm("login", OTHER_CLONE, "status").code == 0
     until.touch()
     assert finish(first).code == 0
-    assert cm("login", OTHER_CLONE).code == 0
+    assert cm("login", "--yes", OTHER_CLONE).code == 0
 
 
 def test_a_killed_login_gives_its_turn_back(cm: Launched, house: Home) -> None:
@@ -787,8 +787,52 @@ def test_a_second_login_costs_the_first_so_it_is_said_and_asked(cm: Launched, ho
         assert "'work' is logged in (ann@example.org (plus, ws-1))" in no.err and "drops that login at once" in no.err
     for words in (["login", "work", "status"], ["login", OTHER_CLONE, "--device-auth"]):
         assert "drops that login" not in on_terminal(cm.argv(*words), house).err
-    assert "drops that login" in cm("login", "work", "--device-auth").err
-    assert cm("login", "work", "--with-api-key", stdin=API_KEYS[0]).err.count("drops that login") == 0
+    log_in(cm, OTHER_CLONE)
+    log_in(cm, OTHER_CLONE, API_KEYS[1])  # One key by another costs nothing.
+
+
+DEARLY: dict[str, tuple[str, list[str], str]] = {
+    "ChatGPT by a key": ("chatgpt", ["--with-api-key"], "ann@example.org"),
+    "ChatGPT by a token": ("chatgpt", ["--with-access-token"], "ann@example.org"),
+    "ChatGPT by a browser": ("chatgpt", [], "ann@example.org"),
+    "ChatGPT by a device": ("chatgpt", ["--device-auth"], "ann@example.org"),
+    "a key by a token": ("key", ["--with-access-token"], "API key sk-…aaaa"),
+    "a key by a browser": ("key", [], "API key sk-…aaaa"),
+    "a token by a key": ("token", ["--with-api-key"], "personal access token"),
+    "Bedrock by a key": ("bedrock", ["--with-api-key"], "Amazon Bedrock access keys"),
+    "a damaged one by a key": ("damaged", ["--with-api-key"], "is damaged"),
+    "a damaged one by a browser": ("damaged", [], "is damaged"),
+}
+LOGIN_FILES = {
+    "chatgpt": lambda: chatgpt_login("ann@example.org"),
+    "key": lambda: json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}),
+    "token": lambda: json.dumps({"auth_mode": "personalAccessToken", "personal_access_token": ACCESS_TOKEN}),
+    "bedrock": lambda: json.dumps({"auth_mode": "bedrockAccessKeys", "bedrock_access_keys": {"x": ACCESS_TOKEN}}),
+    "damaged": lambda: "torn {",
+}
+
+
+@pytest.mark.parametrize("case", DEARLY)
+def test_where_nobody_can_be_asked_a_login_is_only_given_up_with_yes(cm: Launched, house: Home, case: str) -> None:
+    before, options, who = DEARLY[case]
+    plant_login(house, "work", LOGIN_FILES[before]())
+    tree_before = household_tree(house)
+    refused = cm("login", "work", *options, stdin=API_KEYS[1])
+    assert refused.code == 5 and who in refused.err and household_tree(house) == tree_before
+    line = " ".join(["codex-mirror login --yes work", *options])
+    assert f"hint: {line}\n" in refused.err
+    ended = run(["sh", "-c", line], env=house.env, stdin=API_KEYS[1])
+    assert household_tree(house) != tree_before or options == ["--with-access-token"], ended
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 5), ("\n", 5)])
+def test_a_key_from_a_pipe_is_asked_for_on_the_terminal_itself(
+    cm: Launched, house: Home, answer: str, code: int
+) -> None:
+    login = plant_login(house, "work", chatgpt_login("ann@example.org"))
+    script = f"echo {API_KEYS[1]} | codex-mirror login work --with-api-key"
+    result = on_terminal(["sh", "-c", script], house, ("log 'work' in anew? [y/N]", answer))
+    assert result.code == code and ('OPENAI_API_KEY": null' in login.read_text()) == bool(code)
 
 
 @pytest.mark.parametrize("code", [0, 1, 9])
@@ -812,7 +856,7 @@ def test_ctrl_c_during_a_login_is_codexs(cm: Launched, house: Home) -> None:
 
 
 def test_logout_says_what_codex_will_do_and_asks(cm: Launched, house: Home) -> None:
-    log_in(cm, "work")
+    plant_login(house, "work", chatgpt_login("ann@example.org"))
     before = household_tree(house)
     no = on_terminal(cm.argv("logout", "work"), house, ("[y/N]", "\n"))
     assert no.code == 5 and "nothing was changed" in no.err
@@ -824,20 +868,42 @@ def test_logout_says_what_codex_will_do_and_asks(cm: Launched, house: Home) -> N
     assert not (house.clone_home("work") / ".codex/auth.json").exists()
 
 
-def test_in_a_script_logout_says_what_codex_will_do_and_goes_on(cm: Launched, house: Home) -> None:
-    log_in(cm, "work")
-    result = cm("logout", "work")
-    assert result.code == 0
-    said, done = result.err.index("other logins of the same account"), result.err.index("Successfully logged out")
-    assert said < done and "--local" in result.err
-    assert cm("logout", "work").err == "Not logged in\n"
+@pytest.mark.parametrize("options", [[], ["--local"], ["--force"]], ids=["", "local", "forced"])
+@pytest.mark.parametrize("kind", LOGIN_FILES)
+def test_a_logout_says_what_is_true_of_this_kind_of_login_and_needs_a_yes(
+    cm: Launched, house: Home, kind: str, options: list[str]
+) -> None:
+    login = plant_login(house, "work", LOGIN_FILES[kind]())
+    refused = cm("logout", "work", *options)
+    line = " ".join(["codex-mirror logout --yes work", *options])
+    assert refused.code == 5 and f"hint: {line}\n" in refused.err and login.exists()
+    done = run(["sh", "-c", line], env=house.env)
+    assert done.code == 0 and not login.exists()
+    if options == ["--local"]:
+        assert ("the server still knows it" in done.out) == (kind == "chatgpt")
+        assert ("nothing is revoked" in done.out) == (kind not in ("chatgpt", "damaged"))
+    else:
+        assert ("revoke the login" in refused.err) == ("other logins" in refused.err) == (kind == "chatgpt")
+        assert ("nothing is revoked" in refused.err) == (kind not in ("chatgpt", "damaged"))
+
+
+@pytest.mark.parametrize("options", [[], ["--local"], ["--yes"]], ids=["", "local", "yes"])
+def test_a_logout_where_nobody_is_logged_in_says_so_and_is_no_failure(
+    cm: Launched, house: Home, options: list[str]
+) -> None:
+    before = household_tree(house)
+    assert cm("logout", "work", *options) == Result(0, "nobody is logged in to 'work'\n", "")
+    assert household_tree(house) == before
+    login = plant_login(house, "work", "{}")
+    done = cm("logout", "work", *options)
+    assert done.code == 0 and not login.exists() and "revoke" not in done.out + done.err
 
 
 def test_a_logout_is_no_more_to_be_remembered(cm: Launched, house: Home) -> None:
     for options in (["--local"], []):
         log_in(cm, "work")
         assert rows(cm)["work"]["account"]
-        assert cm("logout", "work", *options).code == 0
+        assert cm("logout", "--yes", "work", *options).code == 0
         assert rows(cm)["work"]["account"] is None
 
 
@@ -847,7 +913,7 @@ def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launch
     assert "kept in the keyring" in cm("list", "--full", check=True).out
     refused = cm("logout", "work", "--local")
     assert refused.code == 5 and "is in the keyring" in refused.err
-    assert "revoke the login of 'work' (kept in the keyring)" in cm("logout", "work").err
+    assert "the login of 'work' (kept in the keyring), and revoke it" in cm("logout", "work").err
     assert cm("export", "work", "--with-login").code == 5
 
 
@@ -1522,9 +1588,24 @@ def test_doctor_names_a_trouble_with_evidence_and_the_printed_command_mends_it(
     assert health["ok"] is (severity != "error") and (problem["what"] in health["errors"]) is (severity == "error")
     if make in (strangers_wrapper, edited_wrapper):
         (house.bin / "work").rename(house.bin / "moved-away")
-    assert as_printed(house, problem["fix"]).code == 0
+    # On a terminal a login that would be given up is asked for.
+    assert as_printed(house, problem["fix"].replace("login work", "login --yes work")).code == 0
     assert (name, trouble) not in problems(cm, *deep)
     assert run([house.bin / "work", "--version"], env=house.env).code == 0 and OTHER_CLONE in rows(cm)
+
+
+def test_another_account_can_be_accepted_and_doctor_calls_nothing_ok_that_it_fails_for(
+    cm: Launched, house: Home
+) -> None:
+    changed_account(house, Path())
+    warned = cm("doctor", "work")
+    assert warned.code == 1 and warned.out.startswith("! work: warning, bob@example.org")
+    assert "codex-mirror set work --accept-account" in warned.out
+    assert cm("set", "work", "--accept-account").out == "changed 'work'\n"
+    assert rows(cm)["work"]["account"]["email"] == "bob@example.org"
+    assert cm("doctor", "work").code == 0 and cm("doctor", "work").out.startswith("✓ work: ok, bob@example.org")
+    unknown = cm("set", OTHER_CLONE, "--accept-account")
+    assert unknown.code == 1 and "can't be told: not logged in" in unknown.err
 
 
 @pytest.mark.parametrize("on_path", [False, True])

@@ -62,6 +62,8 @@ LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
+    ({"account": cm.Account("unknown"), "status": cm.CapturedOutput(1, b"", b"Error checking login status: x\n")},
+     "login-damaged", ERROR, "its login can't be read: "),
     ({"missing": ["/r/a"]}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
     ({"missing": list("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
     ({"damaged": ["/r/a"]}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),

@@ -282,10 +282,10 @@ def test_a_logout_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirro
     person = opened()
     person.expect("1 of 1 logged in")
     person.press("m", "o")
-    person.expect("sk-…aaaa) at the server")
+    person.expect("sk-…aaaa) here; nothing")
     log_in(home, "work", API_KEYS[1])
     person.press("y")
-    person.expect("sk-…bbbb) at the server", "▸ 1 n  No", "what would be lost has changed")
+    person.expect("sk-…bbbb) here; nothing", "▸ 1 n  No", "what would be lost has changed")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
 
 

@@ -134,18 +134,31 @@ def test_a_file_of_more_than_a_megabyte_is_no_settings(tmp_path: Path) -> None:
         cm.read_config(str(tmp_path))
 
 
-KEYRINGS = [
-    ('cli_auth_credentials_store = "keyring"', True),
-    ("cli_auth_credentials_store = 'auto'", True),
-    ('cli_auth_credentials_store = "file"', False),
-    ('# cli_auth_credentials_store = "keyring"', False),
-    ('[t]\ncli_auth_credentials_store = "keyring"', False),
-    ("", False),
+BUS = {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/x"}
+KEYRINGS: list[tuple[str, dict[str, str], bool]] = [
+    ('cli_auth_credentials_store = "keyring"', {}, True),
+    ('cli_auth_credentials_store = """keyring"""', {}, True),
+    ("cli_auth_credentials_store = 'auto'", BUS, True),
+    ("cli_auth_credentials_store = 'auto'", {"XDG_RUNTIME_DIR": "."}, True),
+    ("cli_auth_credentials_store = 'auto'", {}, sys.platform == "darwin"),
+    ("cli_auth_credentials_store = 'auto'", {"XDG_RUNTIME_DIR": "nowhere"}, sys.platform == "darwin"),
+    ('cli_auth_credentials_store = "file"', BUS, False),
+    ('# cli_auth_credentials_store = "keyring"', BUS, False),
+    ('[t]\ncli_auth_credentials_store = "keyring"', BUS, False),
+    ("", BUS, False),
 ]
 
 
-@pytest.mark.parametrize(("config", "answer"), KEYRINGS)
-def test_a_login_in_the_keyring_is_seen_in_the_settings(tmp_path: Path, config: str, answer: bool) -> None:
+@pytest.mark.parametrize(("config", "env", "answer"), KEYRINGS)
+def test_a_login_in_the_keyring_is_seen_in_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, env: dict[str, str], answer: bool
+) -> None:
+    (tmp_path / "bus").touch()
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
     assert not cm.keeps_login_in_keyring(str(tmp_path))
     (tmp_path / "config.toml").write_text(config)
     assert cm.keeps_login_in_keyring(str(tmp_path)) == answer
