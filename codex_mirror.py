@@ -5479,7 +5479,7 @@ def secrets_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
 
 META_HEAD = 4 << 10
 PROMPT_HEADS = (48 << 10, 256 << 10)
-ROLLOUT_NAME = r"rollout-(?:\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-)?(.+?)\.jsonl(?:\.zst)?\Z"
+ROLLOUT_NAME = r"rollout-(?:\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-)?([0-9A-Za-z][\w-]*)\.jsonl(?:\.zst)?\Z"
 # What Codex puts before the first words of a person as if that person had said it (Codex 0.120 to 0.171).
 INJECTED = r"\s*(?:<[a-zA-Z_]+[ >]|# AGENTS\.md instructions)"
 
@@ -6969,19 +6969,26 @@ def is_conversation(line: bytes) -> bool:
 
 def compare_copies(source: Iterable[bytes], target: Iterable[bytes]) -> tuple[str, int, int]:
     """Is the target `same`, a beginning of the source (`behind`), `ahead` of it or `apart`? And how many lines of
-    source and target are common, seen without what can't be carried."""
+    source and target are common, seen without what can't be carried, which stays where it is the target's."""
     ours = ((number, carried) for number, line in enumerate(source, 1) if (carried := carried_line(line, NOBODY)[0]))
     theirs = ((number, carried) for number, line in enumerate(target, 1) if (carried := carried_line(line, NOBODY)[0]))
-    common = (0, 0)
+    common = 0
     while True:
         own, other = next(ours, None), next(theirs, None)
         if own is None or other is None or own[1] != other[1]:
             break
-        common = (own[0], other[0])
+        common = own[0]
+    kept = other[0] - 1 if other else sys.maxsize
     went_on = other is not None and (is_conversation(other[1]) or any(is_conversation(line) for _, line in theirs))
     if own is None:
-        return ("ahead" if went_on else "same", *common)
-    return ("apart" if went_on else "behind", *common)
+        return "ahead" if went_on else "same", common, kept
+    return "apart" if went_on else "behind", common, kept
+
+
+def is_of_another_account(session: Session) -> bool:
+    """Does the session say that another account made it than the one that is logged in to its clone?"""
+    account, maker = account_of(session.clone), (session.meta.workspace, session.meta.user)
+    return any(maker) and account.kind in ("chatgpt", "api-key") and maker != creator_from_account(account)
 
 
 def new_session_id() -> str:
@@ -7023,7 +7030,8 @@ def hand_over_session(
         if kind_of(plan.path):
             if not force:
                 refuse_open(copy)
-            if not (plan := plan_for_replacing(plan, with_meta(copy))).seen:
+            plan = plan_for_replacing(plan, with_meta(copy))
+            if is_done(plan):
                 return Handover(plan.source, copy, False, notes=(f"'{name}' has all of that session already",))
         refuse_links_above(plan.path, target)
         change.make_room(os.path.dirname(plan.path), 0o700)
@@ -7050,20 +7058,24 @@ def copy_plan(source: Session, target: Clone, copies: Sequence[Session], fork: b
 
 
 def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
-    """The plan with what is known of the copy that is there: what of it stays, since it is the account's own, and its
-    digest, or none where nothing is missing in it. Raises MirrorError where somebody went on in it."""
+    """The plan with what is known of the copy that is there: its digest, and what of it stays, since it is the
+    account's own. Raises MirrorError where somebody went on in it."""
     refuse_unreadable(copy)
     seen = digest_of(copy.path)
-    relation, skipped, common = compare_copies(complete_lines(plan.source.path), complete_lines(copy.path))
+    relation, skipped, kept = compare_copies(complete_lines(plan.source.path), complete_lines(copy.path))
     if relation in ("ahead", "apart"):
         what, there = f"session {copy.id} went on in '{copy.clone.name}' by itself", f"{copy.id} --in {copy.clone.name}"
         hint = f"--fork makes another session of it; to go on there: codex-mirror resume {there}"
         raise MirrorError(what, hint, REFUSED)
-    if relation == "same":
-        return plan
     if maker_of(copy) == plan.creator != maker_of(plan.source):
-        return plan._replace(seen=seen, kept=common, skipped=skipped)
+        return plan._replace(seen=seen, kept=kept, skipped=skipped)
     return plan._replace(seen=seen)
+
+
+def is_done(plan: CopyPlan) -> bool:
+    """Has the copy that is there every line that this one would have?"""
+    there = complete_lines(plan.path)
+    return all(next(there, None) == piece for piece in pieces_of_copy(plan, {}) if piece) and not next(there, None)
 
 
 def refuse_unreadable(session: Session) -> None:
@@ -8773,9 +8785,10 @@ def hand_over(context: Context, *, session_id: str, name: str, fork: bool = Fals
     command = copy.clone.name if is_on_path(os.path.dirname(wrapper), context.env) else shell_quote(wrapper)
     made = f"handed session {source.id} over from '{source.clone.name}' to '{name}'"
     lines = (made,) if done.is_new else ()
+    session = shell_quote(copy.id) if re.search(r"[^\w-]", copy.id) else copy.id
     return Outcome(
         FAILED if done.unfinished else DONE,
-        (*lines, f"next: {command} {'unarchive' if copy.is_archived else 'resume'} {copy.id}"),
+        (*lines, f"next: {command} {'unarchive' if copy.is_archived else 'resume'} {session}"),
         (*done.unfinished, *done.notes),
         data=data,
     )
@@ -8794,8 +8807,7 @@ def resume(
     copies = sessions_with_id(clones, session_id or chosen_session(context, clones, last, here).id)
     session = with_meta(session_in_clone(context, copies, into) if into else newest_copy(copies))
     clone = startable_clone(context, session.clone.name)
-    account, maker = account_of(clone), (session.meta.workspace, session.meta.user)
-    if any(maker) and account.kind in ("chatgpt", "api-key") and maker != creator_from_account(account):
+    if is_of_another_account(session):
         context.report(f"another account made this session: '{clone.name}' goes on with a copy that it can read", 0, 0)
         session = report_handover(context, hand_over_session(context, session.id, clone.name, fork=True, own=True))
     cwd = session.meta.cwd
@@ -8826,7 +8838,8 @@ def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: 
 def session_in_clone(context: Context, copies: Sequence[Session], name: str) -> Session:
     """The session in that clone, handed over first where the newest copy is elsewhere."""
     own = next((one for one in copies if one.clone.name == name), None)
-    if own and own.updated >= copies[0].updated:
+    others = max((one.updated for one in copies if one is not own), default=0.0)
+    if own and (own.updated > others or (own.updated == others and not is_of_another_account(with_meta(own)))):
         return own
     return report_handover(context, hand_over_session(context, copies[0].id, name))
 

@@ -133,6 +133,31 @@ def test_the_old_accounts_limits_are_emptied() -> None:
     assert old["payload"].pop("rate_limits")["primary"] and new["payload"].pop("rate_limits") is None and old == new
 
 
+FIRST, SAID, MORE, NOTE = NEW.meta(ID, creator=A), NEW.says("user", "x"), NEW.says("user", "y"), NEW.limits()
+MINE, THEIRS, NOTED = NEW.thought("A:x"), NEW.thought("B:x"), NEW.line("turn_context", {"cwd": "/"})
+FIRST_OF_B, ALL = NEW.meta(ID, creator=B), sys.maxsize
+RELATIONS: list[tuple[str, list[bytes], list[bytes], tuple[str, int, int]]] = [
+    ("equal", [FIRST, SAID], [FIRST, SAID], ("same", 2, ALL)),
+    ("carried to another", [FIRST, MINE, SAID, NOTE], [FIRST_OF_B, SAID, NOTE], ("same", 4, ALL)),
+    ("with thoughts of both", [FIRST, MINE, SAID], [FIRST, THEIRS, SAID, THEIRS], ("same", 3, ALL)),
+    ("a beginning", [FIRST, SAID, MINE, MORE], [FIRST, SAID], ("behind", 2, ALL)),
+    ("a beginning, and a note", [FIRST, SAID, MORE], [FIRST, SAID, THEIRS, NOTED], ("behind", 2, 3)),
+    ("went on", [FIRST, SAID], [FIRST, SAID, MORE], ("ahead", 2, 2)),
+    ("only a note more", [FIRST, SAID], [FIRST, SAID, NOTED], ("same", 2, 2)),
+    ("a note, then went on", [FIRST, SAID], [FIRST, SAID, NOTED, MORE], ("ahead", 2, 2)),
+    ("both went on", [FIRST, SAID, NEW.says("user", "z")], [FIRST, SAID, MORE], ("apart", 2, 2)),
+    ("another session", [FIRST, SAID], [NEW.meta(an_id(2), creator=A), SAID], ("apart", 0, 0)),
+    ("an empty one", [FIRST, SAID], [], ("behind", 0, ALL)),
+]
+
+
+@pytest.mark.parametrize(("kind", "source", "target", "relation"), RELATIONS, ids=[row[0] for row in RELATIONS])
+def test_how_a_copy_stands_to_its_source(
+    kind: str, source: list[bytes], target: list[bytes], relation: tuple[str, int, int]
+) -> None:
+    assert cm.compare_copies(source, target) == relation
+
+
 # --- whole sessions ---
 
 
@@ -315,6 +340,36 @@ def test_resume_in_another_clone_hands_over_and_goes_on_there(two: Two) -> None:
     assert overheard(ask(two.home, "resume", ID).out).env["CODEX_HOME"] == str(two.codex_home["personal"])
     assert overheard(ask(two.home, "resume", "--last", "--in", "work").out).argv[1] == ID.encode()
     assert b'"there"' in two.path("work").read_bytes()
+
+
+def test_an_imported_session_is_carried_to_whoever_logs_in_there(two: Two) -> None:
+    """An export brings it byte for byte; its maker goes on with it as it is, another one with what can be read."""
+    two.write("work", session())
+    ask(two.home, "export", "work", "-o", two.home.base / "x.tar.gz")
+    for name, account in (("same", A), ("other", B)):
+        ask(two.home, "import", two.home.base / "x.tar.gz", "--name", name)
+        two.codex_home[name] = two.home.clone_home(name) / ".codex"
+        assert two.lines(name) == two.lines("work")
+        two.log_in(name, account)
+        os.utime(two.path(name), (NOW, NOW))
+    before = two.lines("work")
+    for name in ("same", "other"):
+        assert overheard(ask(two.home, "resume", ID, "--in", name).out).argv == [b"resume", ID.encode()]
+    assert two.lines("same") == two.lines("work") == before
+    first = two.records("other")[0]["payload"]
+    assert b"A:one" not in two.path("other").read_bytes() and first["creator_account_id"] == B[0]
+    wanted = [line for one in before if (line := cm.carried_line(one, B)[0])]
+    assert two.lines("other") == wanted and "has all" in two.hand_over("other").err
+
+
+def test_what_the_target_can_read_alone_stays_where_it_is(two: Two) -> None:
+    """A turn that was cut off behind a thought: the thought is the account's own."""
+    mine = [*session(), NEW.thought("A:cut off")]
+    two.write("work", mine)
+    two.hand_over("personal")
+    two.goes_on("personal", [NEW.prompt("and then?")], NOW + 5)
+    two.hand_over("work")
+    assert two.path("work").read_bytes() == b"".join([*mine, NEW.prompt("and then?")])
 
 
 def test_limits_of_a_copy_are_nobodys(two: Two) -> None:
