@@ -6442,6 +6442,12 @@ LEGACY_ENTRIES = ("bin/codex", "package/bin/codex.js")
 LEGACY_PARTS = ("bin", "codex-path", "codex-resources", "codex-package.json", "package")
 
 
+def renew_wrapper(change: Change, clone: Clone) -> None:
+    """Stages the clone's wrapper anew where an older program wrote it."""
+    if is_wrapper_of(clone, clone.wrapper) and not is_wrapper_current(clone, change.places):
+        stage_wrapper(change, clone)
+
+
 def unneeded_runtimes(clone: Clone) -> list[str]:
     """What lies in `runtime/` and is neither the clone's runtime nor the one before; nothing while the clone's own is
     missing, since another may have to take its place."""
@@ -6578,6 +6584,7 @@ def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone |
             return clone, []
         for one in changed if clone else []:
             verify_clone_directory(one, context.places)
+            renew_wrapper(change, one)
         change.extend_plan(clones=changed)
         change.commit(wanted)
     return before[0] if before else None, change.unfinished
@@ -8521,6 +8528,7 @@ def remember_account(context: Context, clone: Clone, account: Account | None) ->
             current = clone_with_id(change.registry, clone)
             verify_clone_directory(current, change.places)
             change.extend_plan(clones=[current])
+            renew_wrapper(change, current)
             change.commit(with_clone(change.registry, current._replace(account=account)))
     except (MirrorError, OSError) as error:
         return (f"the account could not be noted: {error_line(error)}",)

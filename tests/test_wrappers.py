@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import API_KEYS, Home, finish, start, tree
-from rooms import ROOT, ask, clone_like, cm, make_clone, places_of, rows_of
+from helpers import API_KEYS, Home, fake_codex, finish, npm_install, start, tree
+from rooms import ROOT, ask, clone_like, cm, make_clone, places_of, raw, rows_of
 
 LEGACY = '#!/usr/bin/env bash\nset -e\nexec "$CODEX_MIRROR_CLI" run \'work\' -- "$@"\n'
 ID = "11111111-2222-4333-8444-555555555555"
@@ -241,7 +241,12 @@ OLDER = [("1.0.0", OLD), ("another version", None)]
 
 @pytest.mark.parametrize(("kind", "text"), OLDER, ids=[row[0] for row in OLDER])
 @pytest.mark.parametrize(
-    "words", [("doctor", "--fix"), ("wrapper", "install"), ("set", "work", "--keep-env", "CODEX_CI")], ids=" ".join
+    "words",
+    [
+        *(("doctor", "--fix"), ("wrapper", "install"), ("set", "work", "--keep-env", "CODEX_CI")),
+        *(("use", "work", "."), ("login", "work", "--with-api-key"), ("update", "work"), ("rename", "work", "play")),
+    ],
+    ids=" ".join,
 )
 def test_an_older_wrapper_is_ours_and_written_anew(
     home: Home, codex: Path, kind: str, text: str | None, words: tuple[str, ...]
@@ -251,10 +256,57 @@ def test_an_older_wrapper_is_ours_and_written_anew(
     (home.bin / "work").write_text(old)
     told = ask(home, "doctor", "--json").json()
     assert [one["id"] for row in told for one in row["problems"] if "wrapper" in one["id"]] == ["wrapper-outdated"]
-    ask(home, *words)
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.171.0"))
+    assert ask(home, *words, stdin=API_KEYS[0].encode()).code == 0
     [row] = rows_of(home)
     now = cm.clone_from_row(row, places_of(home))
-    assert (home.bin / "work").read_bytes() == cm.wrapper_content(now, places_of(home))
+    assert Path(now.wrapper).read_bytes() == cm.wrapper_content(now, places_of(home))
+    assert [path.name for path in home.bin.iterdir()] == [now.name]
+
+
+def make_home_of_1_0_0(home: Home) -> None:
+    """What 1.0.0 left: wrappers without a digest, no marks, no copies of wrappers, and rows with the keys of then."""
+    keys = ("clone", "codex", "interpreter", "path", "home", "codex_home", "mirror_home", "bin_dir", "user_home")
+    for row in rows_of(home):
+        wrapper, base = Path(row["wrapperPath"]), Path(row["rootPath"], ".codex-mirror")
+        text = wrapper.read_text()
+        data = [f"cm_{key}={cm.shell_quote(cm.wrapper_setting(text, key))}" for key in (*keys, "hidden", "logins")]
+        mark = OLD_MARK.replace(ID, row["id"])
+        wrapper.write_text("\n".join(["#!/bin/sh", mark, *data]) + OLD_CODE)
+        shutil.rmtree(base / "bin")
+        (base / ".gitignore").unlink()
+    for name in (".codex-mirror-home", ".gitignore"):
+        (home.mirror / name).unlink()
+
+
+def test_a_home_of_1_0_0_goes_on_and_is_brought_up_to_date_without_losing_anything(home: Home, codex: Path) -> None:
+    home.put_on_path(home.bin)
+    make_clone(home, "work")
+    elsewhere = make_clone(home, "play", root=str(home.home / "play"))
+    own = {}
+    for root in (home.mirror / "clones" / "work", Path(elsewhere.root)):
+        codex_home = root / ".codex-mirror/home/.codex"
+        (codex_home / "sessions").mkdir()
+        (codex_home / "sessions" / "rollout-x.jsonl").write_text("{}\n")
+        (codex_home / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+        own[codex_home] = {tail: (codex_home / tail).read_text() for tail in ("auth.json", "sessions/rollout-x.jsonl")}
+    make_home_of_1_0_0(home)
+    assert [row[0] for row in map(str.split, ask(home, "list").out.splitlines())] == ["work", "play"]
+    for name in ("work", "play"):
+        assert finish(start([home.bin / name, "exit", "4"], env=home.env)).code == 4
+        assert raw(home, "run", name, "exit", "5").code == 5
+    told = [one["id"] for row in ask(home, "doctor", "--json").json() for one in row["problems"]]
+    assert told.count("wrapper-outdated") == 2 and "wrapper" not in told and "orphan-wrapper" not in told
+    assert ask(home, "doctor", "--fix").code == 0
+    for row in rows_of(home):
+        clone = cm.clone_from_row(row, places_of(home))
+        assert Path(clone.wrapper).read_bytes() == cm.wrapper_content(clone, places_of(home))
+    for codex_home, files in own.items():
+        assert {tail: (codex_home / tail).read_text() for tail in files} == files
+    for name in ("work", "play"):
+        assert finish(start([home.bin / name, "exit", "4"], env=home.env)).code == 4
+        assert ask(home, "remove", name, "--yes").code == 0
+    assert not list(home.bin.iterdir()) and not list((home.mirror / "clones").iterdir())
 
 
 @as_root
