@@ -3304,6 +3304,9 @@ def root_in_base(base: str) -> str:
 def is_plans_own(path: str, plan: Plan) -> bool:
     """The proof before anything is discarded or replaced: the change's id in its name, a wrapper's mark, or a place
     inside a clone directory whose `clone.json` has the id, reached through no link; in a home only links are ours."""
+    facts = os.lstat(path) if kind_of(path) else None
+    if facts and facts.st_uid not in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid):
+        return False  # Where a file system makes up owners, they are those of the directory.
     if plan.id in os.path.basename(path):
         return True
     owner = wrapper_owner(path)
@@ -6212,7 +6215,7 @@ def root_for(wish: NewClone, clone_id: str, registry: Registry, places: Places) 
     for above in directories_above(os.path.dirname(root)):
         if above in roots:
             raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
-    refuse_hazards(root, places)
+    refuse_hazards(path_from(wish.root, places), places)
     if kind_of(base_in_root(root)):
         raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
     if kind_of(root):
@@ -6281,6 +6284,13 @@ def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
         return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
     hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
     return f"{here} is a copy of {home}, to which {names} belongs", hint
+
+
+def complaint_about_place(base: str, places: Places) -> str:
+    """Why a clone's directory can't be taken for ours where it lies, or nothing."""
+    hazards = (one for tail in CLONE_PARTS for one in hazards_on_way(os.path.join(base, tail), places.trusted))
+    hazard = next(hazards, None)
+    return f"{hazard.path} {hazard.why}" if hazard else strange_part(base)
 
 
 def refuse_strange_clone(clone: Clone, places: Places) -> None:
@@ -7224,13 +7234,14 @@ def in_file_words(value: Any) -> Any:
 # --- Leftovers ------------------------------------------------------------------------------------
 
 
-def unregistered_bases(bases: Sequence[str], registry: Registry) -> dict[str, str]:
+def unregistered_bases(bases: Sequence[str], registry: Registry, places: Places) -> dict[str, str]:
     """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
     into it, or nothing."""
     known, ids = {base_in_root(root) for root in claimed_values(registry, "rootPath")}, claimed_values(registry, "id")
     strange = [base for base in bases if base not in known]
-    places = set(map(os.path.realpath, known)) if strange else set()
-    return {base: complaint_about_unregistered(base, ids) for base in strange if os.path.realpath(base) not in places}
+    taken = set(map(os.path.realpath, known)) if strange else set()
+    free = [base for base in strange if os.path.realpath(base) not in taken]
+    return {base: complaint_about_place(base, places) or complaint_about_unregistered(base, ids) for base in free}
 
 
 def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
@@ -7614,7 +7625,7 @@ FACTS_WAITED_FOR: Mapping[str, Callable[[Facts], Any]] = {
 FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "unsettled": lambda f: unfinished_plans(f.context.places),
     "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
-    "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry),
+    "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry, f.context.places),
     "orphans": lambda f: [base for base, why in f.strays.items() if not why],
     "astray": lambda f: [
         f"{base} ({why})" for base, why in f.strays.items() if why and not is_copied_base(base, f.context.places)
@@ -7906,7 +7917,7 @@ def rows_in_clones(places: Places) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in dict.fromkeys(known_bases(places, wrapper_bases(places))):
         row = read_json_object(os.path.join(base, "clone.json"))
-        if base_in_root(text_in(row, "rootPath")) == base:
+        if base_in_root(text_in(row, "rootPath")) == base and not complaint_about_place(base, places):
             found[text_in(row, "id")] = row
     return found
 

@@ -897,3 +897,73 @@ def test_doctor_names_what_a_repository_has_all_the_same(home: Home, codex: Path
     subprocess.run(["git", "-C", home.base, "add", "-f", home.mirror / "registry.json"], check=True, env=home.env)
     found = problems(home)
     assert len(found["git-tracked"]) == 2 and any(str(secret) in line for line in found["git-tracked"])
+
+
+# --- taken back into the registry, and deleted by a plan ---
+
+ADOPTED: list[tuple[str, Callable[[Path], object], bool]] = [
+    ("as it was", lambda base: None, True),
+    ("the stranger's", lambda base: os.chown(base, STRANGER, STRANGER), False),
+    ("with a home of the stranger's", lambda base: os.chown(base / "home", STRANGER, STRANGER), False),
+    ("with a Codex of the stranger's", lambda base: os.chown(base / "runtime", STRANGER, STRANGER), False),
+    ("that anyone may write", lambda base: base.chmod(0o777), False),
+    ("in a root that anyone may write", lambda base: base.parent.chmod(0o777), False),
+    ("for the stranger's group", lambda base: (os.chown(base, 0, STRANGER), base.chmod(0o770)), False),
+    ("with a link in it", lambda base: as_link(base / "home", base.parents[3] / "stuff"), False),
+    ("that is a link itself", lambda base: as_link(base, base.parents[3] / "stuff"), False),
+]
+
+
+@needs_root
+@pytest.mark.parametrize("lost", ["its row", "the registry"])
+@pytest.mark.parametrize(("kind", "spoil", "taken"), ADOPTED, ids=[row[0] for row in ADOPTED])
+def test_a_clone_is_taken_back_only_where_nobody_else_could_have_made_it(
+    home: Home, codex: Path, lost: str, kind: str, spoil: Callable[[Path], object], taken: bool
+) -> None:
+    make_clone(home, "work")
+    make_clone(home, "play")
+    for path in home.mirror.glob("registry.json*"):
+        if lost == "the registry":
+            path.write_text("torn")
+        else:
+            document = json.loads(path.read_text())
+            path.write_text(
+                json.dumps({**document, "clones": [one for one in document["clones"] if one["name"] == "play"]})
+            )
+    spoil(clone_base(home))
+    before = tree(clone_base(home).parent)
+    ask(home, "doctor", "--fix")
+    assert {row["name"] for row in rows_of(home)} == ({"work", "play"} if taken else {"play"})
+    assert taken or tree(clone_base(home).parent) == before
+
+
+@needs_root
+def test_a_plan_deletes_nothing_of_another_user_s(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    plan = cm.Plan("abcdef12", "test", owners=cm.wrapper_owners(clone))
+    for path in (clone_base(home), home.bin / "work", clone_base(home) / "runtime", home.base / "x.gone-abcdef12"):
+        path.mkdir(exist_ok=True) if "gone" in path.name else None
+        assert cm.is_plans_own(str(path), plan)
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+        assert not cm.is_plans_own(str(path), plan), path
+        os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def test_inside_a_container_root_is_who_is_in_no_map(owner: Home) -> None:
+    """As in `codex sandbox`, toolbox and rootless containers, where `/` belongs to the overflow uid."""
+    inside = ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", "unshare", "-U", "-r"]
+    python = shutil.which("python3", path="/usr/bin:/bin") or "/missing"
+    recent = "import sys; sys.exit(sys.version_info < (3, 10))"
+    if not ROOT or subprocess.run([*inside, python, "-c", recent], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here, or no Python that everybody may start")
+    script = (
+        "import os, sys; sys.path.insert(0, os.environ['ROOM']); import codex_mirror as cm\n"
+        "print(os.lstat('/').st_uid, list(cm.hazards_on_way(sys.argv[1], ())))"
+    )
+    room = owner.base / "room"
+    room.mkdir(mode=0o755)
+    shutil.copy(cm.__file__, room)
+    (room / "codex_mirror.py").chmod(0o644)
+    argv = [*inside, python, "-B", "-c", script, str(owner.base / "mine")]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True, env={**owner.env, "ROOM": str(room)})
+    assert said.stdout == "65534 []\n"
