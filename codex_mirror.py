@@ -1341,7 +1341,7 @@ def refuse_hazards(path: str, places: Places, strict: bool = True) -> None:
 def refuse_foreign_file(path: str) -> None:
     """Refuses a file that another user owns, or anyone may write. Raises MirrorError."""
     facts = os.stat(path)
-    if facts.st_uid != os.geteuid():
+    if not is_of_user(os.path.realpath(path)):
         raise MirrorError(
             f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
         )
@@ -1457,6 +1457,11 @@ def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
         if os.lstat(path).st_dev != device or (points and real + path[len(base) :] in points):
             return f"something else is mounted at {path}"
     return ""
+
+
+def is_of_user(path: str) -> bool:
+    """Is what lies there this user's own? Where a file system makes up owners, they are those of the directory."""
+    return os.lstat(path).st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
 
 
 def base_above(path: str) -> str:
@@ -2904,6 +2909,37 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
             raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
 
 
+def home_claiming(clone: Clone, places: Places) -> str:
+    """The mirror home to which a clone belongs, when that isn't this one, which is a copy of it; or nothing."""
+    here = places.mirror_home
+    if is_below(clone.root, clones_directory(places)):
+        return ""
+    marked, parent = place_in_mark(here), os.path.dirname(clone.root)
+    around = os.path.dirname(parent) if os.path.basename(parent) == "clones" else ""
+    wrapper = wrapper_at(clone.wrapper)
+    told = wrapper_setting(wrapper.text, "mirror_home") if wrapper and wrapper.owner == clone.id else ""
+    for home in (one for one in (around, marked, told) if one and not is_same_directory(one, here)):
+        rows = read_json_object(os.path.join(home, "registry.json")).get("clones")
+        is_known_there = isinstance(rows, list) and any(text_in(row, "id") == clone.id for row in rows)
+        if is_known_there or (home == around and (home == marked or is_marked_home(home))):
+            return home
+    return ""
+
+
+def refuse_copy(clone: Clone, places: Places) -> None:
+    """Refuses a clone that belongs to the mirror home of which this one is a copy. Raises MirrorError."""
+    if home := home_claiming(clone, places):
+        raise MirrorError(*copy_complaint(places.mirror_home, home, f"'{clone.name}'"), REFUSED)
+
+
+def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
+    """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
+    if not os.path.isdir(home):
+        return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
+    hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
+    return f"{here} is a copy of {home}, to which {names} belongs", hint
+
+
 # --- Directories ----------------------------------------------------------------------------------
 
 SHIM_MARK = "# codex-mirror shim: starts the clone of the current directory (see codex-mirror use); not to be edited"
@@ -3244,6 +3280,7 @@ def finish_staged(plan: Plan, staged: StagedFile) -> None:
     temporary, target, replaces, seen = staged
     if not kind_of(temporary):
         return
+    refuse_strange_way(target)
     if is_same_file(temporary, target):
         remove_file(temporary)
     elif seen and kind_of(target) == "file" and digest_of(target) != seen:
@@ -3267,7 +3304,7 @@ def finish_staged(plan: Plan, staged: StagedFile) -> None:
 def write_derived(plan: Plan, clone: Clone) -> None:
     """Writes `clone.json` again from the registry, and the change into the clone's log. Raises MirrorError."""
     base = base_of(clone)
-    if kind_of(base) != "directory" or id_in_base(base) not in ("", clone.id):
+    if kind_of(base) != "directory" or not is_of_user(base) or id_in_base(base) not in ("", clone.id):
         return
     log_event(clone, plan)
     try:
@@ -3304,9 +3341,8 @@ def root_in_base(base: str) -> str:
 def is_plans_own(path: str, plan: Plan) -> bool:
     """The proof before anything is discarded or replaced: the change's id in its name, a wrapper's mark, or a place
     inside a clone directory whose `clone.json` has the id, reached through no link; in a home only links are ours."""
-    facts = os.lstat(path) if kind_of(path) else None
-    if facts and facts.st_uid not in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid):
-        return False  # Where a file system makes up owners, they are those of the directory.
+    if kind_of(path) and not is_of_user(path):
+        return False
     if plan.id in os.path.basename(path):
         return True
     owner = wrapper_owner(path)
@@ -6255,37 +6291,6 @@ def complaint_about_base(clone: Clone) -> str:
     return f"{base} is not the directory of '{clone.name}'" if strange else ""
 
 
-def home_claiming(clone: Clone, places: Places) -> str:
-    """The mirror home to which a clone belongs, when that isn't this one, which is a copy of it; or nothing."""
-    here = places.mirror_home
-    if is_below(clone.root, clones_directory(places)):
-        return ""
-    marked, parent = place_in_mark(here), os.path.dirname(clone.root)
-    around = os.path.dirname(parent) if os.path.basename(parent) == "clones" else ""
-    wrapper = wrapper_at(clone.wrapper)
-    told = wrapper_setting(wrapper.text, "mirror_home") if wrapper and wrapper.owner == clone.id else ""
-    for home in (one for one in (around, marked, told) if one and not is_same_directory(one, here)):
-        rows = read_json_object(os.path.join(home, "registry.json")).get("clones")
-        is_known_there = isinstance(rows, list) and any(text_in(row, "id") == clone.id for row in rows)
-        if is_known_there or (home == around and (home == marked or is_marked_home(home))):
-            return home
-    return ""
-
-
-def refuse_copy(clone: Clone, places: Places) -> None:
-    """Refuses a clone that belongs to the mirror home of which this one is a copy. Raises MirrorError."""
-    if home := home_claiming(clone, places):
-        raise MirrorError(*copy_complaint(places.mirror_home, home, f"'{clone.name}'"), REFUSED)
-
-
-def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
-    """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
-    if not os.path.isdir(home):
-        return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
-    hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
-    return f"{here} is a copy of {home}, to which {names} belongs", hint
-
-
 def complaint_about_place(base: str, places: Places) -> str:
     """Why a clone's directory can't be taken for ours where it lies, or nothing."""
     hazards = (one for tail in CLONE_PARTS for one in hazards_on_way(os.path.join(base, tail), places.trusted))
@@ -7942,7 +7947,6 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back in its place"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
-        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {base}"),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
@@ -7977,6 +7981,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "{path_setup}"),
         Finding("foreign-files", "warning", "other users' files are in it, as sudo leaves them: {of_others}",
                 "{give_back}"),
+        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
         Finding("pin-loose", "warning", "its Codex may update itself, going by: {loose}", FIX, repair_pin),
         Finding("server-running", "warning",
@@ -8016,9 +8021,6 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}",
                 repair_registry),
         Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
-        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
-        Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
-                "{each_bin_hazard[1]}"),
         Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
@@ -8032,6 +8034,9 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("orphan-wrapper", "warning",
                 "commands that lead to no clone, and are left as they are: {kept_wrappers}",
                 "mount the clone's disk; or remove them by hand"),
+        Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
+                "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
         Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",

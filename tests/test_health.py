@@ -61,6 +61,9 @@ ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgp
 LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
+    ({"hazards": [cm.Hazard("/x", "may be written by anyone", "")]}, "directory-unsafe", ERROR, "/x may be written"),
+    ({"hazards": [cm.Hazard("/x", "is a group's", "", True)]}, "directory-unsafe", WARNING, "/x is a group's"),
+    ({"tracked": ["/x/auth.json"]}, "git-tracked", ERROR, "a repository has files of it: /x/auth.json"),
     ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
     ({"account": cm.Account("unknown"), "status": cm.CapturedOutput(1, b"", b"Error checking login status: x\n")},
      "login-damaged", ERROR, "its login can't be read: "),
@@ -220,6 +223,10 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
     ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
     ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "others may look into it"),
+    ({"copy": ("/m is a copy of /n", "use /n")}, "mirror-home-copy", ERROR, "/m is a copy of /n"),
+    ({"hazards": [cm.Hazard("/m", "is a group's", "fix", True)]}, "directory-unsafe", WARNING, "/m is a group's"),
+    ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
+    ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "a repository has files of it: /m/registry.json"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
     ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
