@@ -299,7 +299,7 @@ class Context(NamedTuple):
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 CLONE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
-RUNTIME_NAME = r".+-[0-9a-f]{8,}\Z"
+RUNTIME_NAME = r".+-[0-9a-f]{8,}"
 DEVICES = frozenset("con prn aux nul".split()) | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 SHELL_WORDS = frozenset(
     "abbr alias and argparse autoload begin bg bind bindkey block break breakpoint builtin bye caller case cd "
@@ -6471,7 +6471,7 @@ def unneeded_runtimes(clone: Clone) -> list[str]:
     kept = [runtime.path for runtime in runtimes_kept(clone)]
     keeps_legacy = runtimes_of(clone) in kept
     others = [path for path in paths_in(runtimes_of(clone)) if path not in kept]
-    return [path for path in others if not keeps_legacy or re.match(RUNTIME_NAME, os.path.basename(path))]
+    return [path for path in others if not keeps_legacy or re.fullmatch(RUNTIME_NAME, os.path.basename(path))]
 
 
 def unused_runtimes(clone: Clone) -> list[str]:
@@ -7266,25 +7266,32 @@ def claimed_values(registry: Registry, key: str) -> set[str]:
 
 def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
-    people's directories only with our mark inside."""
+    people's directories only with our mark inside. A date is eight such digits, too."""
+    staged, gone = r"\..+\.codex-mirror-[0-9a-f]{8}", r"\.gone-[0-9a-f]{8}"
     in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
-    in_clone = re.compile(r".+\.gone-[0-9a-f]{8}|\..+\.codex-mirror-[0-9a-f]{8}")
+    in_runtimes = re.compile(rf"({RUNTIME_NAME}|{'|'.join(map(re.escape, LEGACY_PARTS))}){gone}")
+    in_bin = re.compile(rf".+{gone}|{staged}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
     own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
-    ours = [directory for clone in own for directory in (base_of(clone), runtimes_of(clone))]
     roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
     bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
-        (places.mirror_home, in_home, kind_of),
-        *((directory, in_clone, kind_of) for directory in ours),
+        (places.mirror_home, in_home, is_file_or_scratch),
+        *((base_of(clone), re.compile(staged), kind_of) for clone in own),
+        *((runtimes_of(clone), in_runtimes, kind_of) for clone in own),
         *((directory, in_root, id_in_base) for directory in roots),
-        *((directory, in_clone, wrapper_owner) for directory in bins),
+        *((directory, in_bin, wrapper_owner) for directory in bins),
     ]
     for directory, names, proof in looked:
         for path in paths_in(directory):
             if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
                 yield path
+
+
+def is_file_or_scratch(path: str) -> bool:
+    """Is this no directory, or one with nothing in it but what a change has made in its scratch?"""
+    return kind_of(path) != "directory" or all(re.fullmatch(r"[0-9a-f]{8}", name) for name in os.listdir(path))
 
 
 def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:

@@ -446,3 +446,44 @@ def test_only_an_unedited_wrapper_of_a_clone_that_is_surely_gone_is_removed_and_
         tree(home.bin).items()
     )
     assert (home.bin / name).exists() == bool(stays)
+
+
+# --- what a killed change left, and what only looks so ---
+
+LEFT: list[tuple[str, bool]] = [
+    ("m/scratch-abcdef12/0123abcd/package", True),
+    ("m/scratch-20251128/notes.txt", False),
+    ("m/scratch-20251128/0123abcd.txt", False),
+    ("m/unreadable-abcdef12.journal", True),
+    ("m/unreadable-20251128.journal/notes.txt", False),
+    ("m/clones/work/.codex-mirror/runtime/0.1.0-abcdef12.gone-0123abcd/bin/codex", True),
+    ("m/clones/work/.codex-mirror/runtime/codex-path.gone-0123abcd/rg", True),
+    ("m/clones/work/.codex-mirror/runtime/photos.gone-20251128/one.jpg", False),
+    ("m/clones/work/.codex-mirror/runtime/my-patched.gone-20251128/bin/codex", False),
+    ("m/clones/work/.codex-mirror/notes.gone-20251128", False),
+    ("m/clones/work/.codex-mirror/.clone.json.codex-mirror-abcdef12", True),
+    ("m/clones/work/.codex-mirror/home/.codex/auth.json.gone-20251128", False),
+    ("m/clones/work/.codex-mirror.gone-abcdef12/clone.json", True),
+    ("m/clones/work/.codex-mirror.gone-20251128/notes.txt", False),
+    ("m/clones/work.gone-20251128/notes.txt", False),
+    ("bin/.work.codex-mirror-abcdef12", True),
+    ("bin/work.gone-abcdef12", True),
+    ("bin/notes.gone-20251128", False),
+    ("bin/.notes.codex-mirror-20251128", False),
+]
+
+
+@pytest.mark.parametrize(("tail", "goes"), LEFT, ids=[row[0] for row in LEFT])
+def test_what_a_killed_change_left_goes_and_what_only_has_such_a_name_stays(
+    home: Home, codex: Path, tail: str, goes: bool
+) -> None:
+    clone = make_clone(home, "work")
+    path = home.base / tail
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = '{"id": "x"}' if path.name == "clone.json" else sealed(owner=clone.id) if "work" in path.name else "mine"
+    path.write_text(text)
+    told = str([one["what"] for row in ask(home, "doctor", "--json").json() for one in row["problems"]])
+    assert ("left by a change that was killed" in told) == goes
+    ask(home, "doctor", "--fix")
+    ask(home, "update", "work")
+    assert path.exists() != goes
