@@ -49,6 +49,7 @@ IV Front
     Directory commands   which clone a directory has: use, which, shim
     Session commands     what is left and what was said: usage, sessions, handover, resume
     Commands             the others, one function a subcommand
+    Path commands        the rc files, or GitHub's, with the directories of the commands: status, setup, remove
     Import commands      export, and import, which asks before the settings of others are let in
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows
@@ -769,6 +770,12 @@ BLOCK_NOTES = {
     PATH_MARKS: "# Written by `codex-mirror path setup`; `codex-mirror path remove` takes it away.",
     SHIM_MARKS: "# Written by `codex-mirror shim install`; `codex-mirror shim remove` takes it away.",
 }
+HOME_WORD = '"$HOME"/'
+# What ends a bash that nobody types into, as Debian's .bashrc does in its first lines: it reads nothing behind that.
+BASH_GUARD = re.compile(
+    rb"(?m)^(?:case\b|if\b|\[|test\b|tty\b)[^\n]*(?:\$-|\$\{-\}|\bPS1\b|-t [012]\b|\btty -s)"
+    rb"(?:[^\n]*\n){0,3}?[^\n]*\b(?:return|exit)\b"
+)
 # The line that puts a directory, written as @, on PATH. It ends in a comment, so that it also works in a file whose
 # lines end with a carriage return.
 PATH_LINES = {
@@ -883,9 +890,12 @@ def wrapper_body(data: Mapping[str, str]) -> str:
     return "\n".join(f"cm_{key}={shell_quote(value)}" for key, value in data.items()) + WRAPPER_CODE
 
 
-def path_line(directory: str, shell: str, models: Mapping[str, str] = PATH_LINES) -> str:
-    """The line of an rc file that puts a directory on PATH once, whatever it is called."""
+def path_line(directory: str, shell: str, models: Mapping[str, str] = PATH_LINES, home: str = "") -> str:
+    """The line of an rc file that puts a directory on PATH once, whatever it is called; one below the home so that
+    it is right in another user's home, too."""
     quote, model = (fish_quote, models["fish"]) if shell == "fish" else (shell_quote, models["sh"])
+    if home and is_below(directory, home):
+        return model.replace("@", HOME_WORD + quote(directory[len(home.rstrip("/")) + 1 :]))
     return model.replace("@", quote(directory))
 
 
@@ -894,16 +904,17 @@ def path_block(lines: Sequence[str], marks: tuple[str, str] = PATH_MARKS) -> lis
     return [marks[0], BLOCK_NOTES[marks], *lines, marks[1]] if lines else []
 
 
-def path_lines(text: bytes) -> dict[str, str]:
-    """The directories that the block in an rc file puts on PATH, each with its line."""
+def path_lines(text: bytes, home: str = "") -> dict[str, str]:
+    """The directories that the block in an rc file puts on PATH in a shell with this home, each with its line."""
     block = re.search(re.escape(BLOCK_START.encode()) + b"(.*?)" + re.escape(BLOCK_END.encode()), text, re.DOTALL)
     found = {}
     for line in os.fsdecode(block[1] if block else b"").split("\n"):
         for shell, model in PATH_LINES.items():
             first, middle, last = map(re.escape, model.split("@"))
-            if match := re.fullmatch(rf"{first}'(.*)'{middle}'\1'{last}", line.strip(), re.DOTALL):
-                plain = re.sub(r"\\(.)", r"\1", match[1]) if shell == "fish" else match[1].replace("'\\''", "'")
-                found[plain] = line.strip()
+            word = rf"((?:{re.escape(HOME_WORD)})?)'(.*)'"
+            if match := re.fullmatch(rf"{first}{word}{middle}\1'\2'{last}", line.strip(), re.DOTALL):
+                plain = re.sub(r"\\(.)", r"\1", match[2]) if shell == "fish" else match[2].replace("'\\''", "'")
+                found[os.path.join(home, plain) if match[1] else plain] = line.strip()
     return found
 
 
@@ -920,7 +931,7 @@ def replace_block(
     found = [i for i, line in enumerate(lines) if line.strip() in pair]
     if found and [lines[i].strip() for i in found] != pair:
         raise ValueError("its codex-mirror markers don't pair up")
-    start, end = (found[0], found[1] + 1) if found else (len(lines), len(lines))
+    start, end = (found[0], found[1] + 1) if found else 2 * (place_of_block(text or b"", marks),)
     before, ours, after = lines[:start], lines[start:end], lines[end:]
     is_moved = marks == SHIM_MARKS and bool(block) and bool(ours) and bool(after)  # It must stay the last.
     before, after = ([*before, *after], []) if is_moved else (before, after)
@@ -940,6 +951,16 @@ def replace_block(
         before[-1] = before[-1].removesuffix(newline)
     alone = any(line.startswith(BLOCK_ALONE) for line in memory)
     return None if alone and not before and not after else b"".join(before + after)
+
+
+def place_of_block(text: bytes, marks: tuple[str, str]) -> int:
+    """The line of an rc file before which a new block stands: the end, or above what ends a bash that isn't interactive
+    and the comment on that, so that `ssh HOST COMMAND` reads it, too."""
+    guard = BASH_GUARD.search(text) if marks == PATH_MARKS else None
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", text[: guard.start()] if guard else text)
+    while guard and lines and lines[-1].startswith(b"#") and not lines[-1].startswith(b"#!"):
+        lines.pop()
+    return len(lines)
 
 
 def directories_made_for_block(text: bytes) -> int:
@@ -4776,15 +4797,27 @@ def reload_line(shell: str, path: str, is_own: bool) -> str:
 def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
     """The files in which this shell finds PATH; bash reads one when it is interactive and another at login."""
     if shell == "zsh":
-        return [os.path.join(env.get("ZDOTDIR") or home, ".zshrc")]
+        return [os.path.join(env.get("ZDOTDIR") or zsh_directory(env, home) or home, ".zshrc")]
     if shell == "fish":
         config = outside_environment(env).get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         return [os.path.join(config, "fish", "conf.d", "codex-mirror.fish")]
     if shell == "sh":
         return [os.path.join(home, ".profile")]
     logins = [os.path.join(home, name) for name in (".bash_profile", ".bash_login", ".profile")]
-    found = [path for path in logins if os.path.lexists(path)] or ([logins[0]] if system == "Darwin" else [])
-    return [os.path.join(home, ".bashrc"), *found[:1]]
+    found = [path for path in logins if os.path.lexists(path)] or [logins[0 if system == "Darwin" else -1]]
+    return [os.path.join(home, ".bashrc"), found[0]]
+
+
+def zsh_directory(env: Mapping[str, str], home: str) -> str:
+    """The directory of zsh's rc files as its `.zshenv` sets it, which only zsh can tell; nothing where it doesn't."""
+    if not kind_of(os.path.join(home, ".zshenv")):
+        return ""
+    try:
+        said = capture(["zsh", "-c", "print -rn -- $'\\0'$ZDOTDIR"], {**env, "HOME": home}, home, 5)
+    except OSError:
+        return ""
+    directory = os.fsdecode(said.out.rpartition(b"\0")[2]) if b"\0" in said.out else ""
+    return directory if os.path.isabs(directory) else ""
 
 
 def shim_rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
@@ -4818,6 +4851,25 @@ def rc_paths(context: Context, shell: str, rc_file: str) -> list[str]:
     if rc_file:
         return [checked_rc_file(path_from(rc_file, context.places), context.places)]
     return rc_files(shell or shell_of(context.env), context.env, context.places.user_home, os.uname().sysname)
+
+
+def github_path(env: Mapping[str, str], shell: str, rc_file: str) -> str:
+    """The file that says what the next steps of a job find on PATH; nothing outside of GitHub's Actions."""
+    return env.get("GITHUB_PATH", "") if env.get("GITHUB_ACTIONS") == "true" and not (shell or rc_file) else ""
+
+
+def directories_in_rc_file(path: str, home: str) -> list[str]:
+    """The directories that our block in an rc file puts on PATH."""
+    return list(path_lines(read_or_none(os.path.realpath(path)) or b"", home))
+
+
+def path_advice(directory: str, context: Context) -> str:
+    """What puts a directory on PATH: the command, or where the rc files name it already, what has a shell read them."""
+    shell, paths = shell_of(context.env), rc_paths(context, "", "")
+    if github_path(context.env, "", "") or unknown_shell(context.env):
+        return path_setup_line(directory, context.places)
+    is_named = all(directory in directories_in_rc_file(path, context.places.user_home) for path in paths)
+    return reload_line(shell, paths[0], True) if is_named else path_setup_line(directory, context.places)
 
 
 def edit_rc_files(
@@ -4856,14 +4908,14 @@ def edit_rc_file(
     refusal = partial(MirrorError, hint=by_hand, code=REFUSED, lines=block)
     try:
         before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
-        block[:] = path_block(edit(path_lines(content or b"")), marks)
+        block[:] = path_block(edit(path_lines(content or b"", change.places.user_home)), marks)
         wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))), marks)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise refusal(f"{path} was left as it is: {reason}") from None
     if wanted == content:
         return False
-    if before and (why := why_not_replaced(real)):
+    if (before or os.path.islink(path)) and (why := why_not_replaced(real)):
         raise refusal(f"{path} was left as it is: {why}")
     if wanted is None:
         remove_rc_file(change, real, before, directories_made_for_block(content or b""))
@@ -4886,6 +4938,8 @@ def edit_rc_file(
 
 def why_not_replaced(path: str) -> str:
     """Why a new file in the place of an rc file would not do what its user wants, or nothing."""
+    if not kind_of(path):  # A link leads here, as into a repository of dotfiles that isn't checked out.
+        return f"it leads to {path}, which isn't there"
     facts = os.stat(path)
     if not facts.st_mode & 0o200 or not os.access(path, os.W_OK):
         return "it is read-only"
@@ -7573,7 +7627,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "name": lambda f: f.clone.name,
     "pinned": lambda f: f.clone.runtime.version,
     "bin_dir": lambda f: os.path.dirname(f.clone.wrapper),
-    "path_setup": lambda f: path_setup_line(f.bin_dir, f.context.places),
+    "path_setup": lambda f: path_advice(f.bin_dir, f.context),
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
@@ -7681,7 +7735,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "tracked": lambda f: tracked_files(f.home, f.context),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
         "each_off_path": lambda f: [
-            (off_path_text(one), path_setup_line(one, f.context.places))
+            (off_path_text(one), path_advice(one, f.context))
             for one in directories_off_path(f.registry.clones, f.context)
         ],
     },
@@ -8127,7 +8181,9 @@ def path_notice(context: Context, directory: str = "") -> list[str]:
     directory = directory or context.places.bin_dir
     if is_on_path(directory, context.env):
         return []
-    return [off_path_text(directory), f"to add it: {path_setup_line(directory, context.places)}"]
+    advice = path_advice(directory, context)
+    how = "to add it" if advice == path_setup_line(directory, context.places) else "to use it in this shell"
+    return [off_path_text(directory), f"{how}: {advice}"]
 
 
 def is_command(program: str, env: Mapping[str, str]) -> bool:
@@ -9113,6 +9169,9 @@ def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
     return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(context, directory)))
 
 
+# --- Path commands --------------------------------------------------------------------------------
+
+
 def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
     """Which of the directories with commands are on PATH, where new ones go and where the clones' are, or the one that
     is asked for; and which ones the rc files put there."""
@@ -9122,12 +9181,15 @@ def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     on_path = {one: is_on_path(one, context.env) for one in directories}
     lines = [f"{one} is {'' if is_on else 'not '}on PATH" for one, is_on in on_path.items()]
     paths = rc_paths(context, shell, rc_file)
-    blocks = {path: list(path_lines(read_or_none(os.path.realpath(path)) or b"")) for path in paths}
+    if file := github_path(context.env, shell, rc_file):
+        paths = []
+        lines += [f"{file} puts {one} on PATH in the next step" for one in on_path if one in lines_of(file)]
+    blocks = {path: directories_in_rc_file(path, context.places.user_home) for path in paths}
     for path, named in blocks.items():
         lines.append(f"{path} puts {short_list(named)} on PATH" if named else f"{path} has no lines of codex-mirror")
     notes = [
         f"to use {one} in this shell: {reload_line(shell or shell_of(context.env), paths[0], not rc_file)}"
-        if all(one in named for named in blocks.values())
+        if paths and all(one in named for named in blocks.values())
         else f"to add it: {path_setup_line(one, context.places)}"
         for one, is_on in on_path.items()
         if not is_on
@@ -9137,15 +9199,27 @@ def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     return Outcome(FAILED if notes else DONE, tuple(lines), data=data, notes=tuple(notes))
 
 
+def lines_of(path: str) -> list[str]:
+    """The lines of a text file; none where there is none."""
+    return os.fsdecode(read_or_none(path) or b"").splitlines()
+
+
 def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
     directory = checked_bin_dir(bin_dir, context.places)
+    if file := github_path(context.env, shell, rc_file):
+        if directory not in lines_of(file):
+            with open(file, "ab") as job:
+                job.write(os.fsencode(directory) + b"\n")
+        return Outcome(lines=(f"the next steps of this job find the commands in {directory}",))
     strange = "" if shell or rc_file else unknown_shell(context.env)
     shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(context.env))
     paths = rc_paths(context, shell, rc_file)
 
     def put_in_front(present: dict[str, str]) -> list[str]:
         # Those that aren't there stay as well: a bin directory is made with the first clone.
-        return [*(line for one, line in present.items() if one != directory), path_line(directory, shell)]
+        line = path_line(directory, shell, home=context.places.user_home)
+        others = {one: there for one, there in present.items() if one != directory}
+        return [*others.values(), present.get(directory, line)]
 
     changed, refused = edit_rc_files(context, "path setup", paths, put_in_front)
     lines = [f"{path} now puts {directory} on PATH" for path in changed]
@@ -9159,17 +9233,25 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
 
 
 def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
-    directory = path_from(bin_dir, context.places) if bin_dir else ""
+    home, directory = context.places.user_home, path_from(bin_dir, context.places) if bin_dir else ""
+    clones = () if bin_dir else registry_or_refusal(context.places)[0].clones
+    own = {directory or context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)}
     shells = [shell] if shell or rc_file else ["bash", "zsh", "fish", "sh"]
     paths = list(dict.fromkeys(path for one in shells for path in rc_paths(context, one, rc_file) if kind_of(path)))
     if directory:
-        paths = [path for path in paths if directory in path_lines(read_or_none(os.path.realpath(path)) or b"")]
+        paths = [path for path in paths if directory in directories_in_rc_file(path, home)]
 
     def leave_others(present: dict[str, str]) -> list[str]:
-        return [line for one, line in present.items() if directory and one != directory]
+        return [line for one, line in present.items() if one not in own]
 
     changed, refused = edit_rc_files(context, "path remove", paths, leave_others)
-    lines = [f"took {directory or 'the block of codex-mirror'} out of {path}" for path in changed]
+    others = {path: directories_in_rc_file(path, home) for path in changed}
+    lines = [
+        f"took {directory or ('our line' if others[path] else 'the block of codex-mirror')} out of {path}"
+        for path in changed
+    ]
+    kept = list(dict.fromkeys(one for path in paths for one in directories_in_rc_file(path, home) if not directory))
+    lines += [f"{one} stays there: codex-mirror path remove --bin-dir {shell_quote(one)}" for one in kept]
     if not changed and not refused:
         lines.append(
             f"no block of codex-mirror names {directory}" if directory else "there was no block of codex-mirror"

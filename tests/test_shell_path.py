@@ -77,7 +77,7 @@ FILES: list[tuple[str, Mapping[str, str], list[str], str, list[str]]] = [
     ("fish", IN_A_CLONE, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
     ("fish", IN_A_SHARED_ONE, [], "Linux", ["/x/fish/conf.d/codex-mirror.fish"]),
     ("sh", {}, [".bashrc"], "Linux", [".profile"]),
-    ("bash", {}, [], "Linux", [".bashrc"]),
+    ("bash", {}, [], "Linux", [".bashrc", ".profile"]),
     ("bash", {}, [], "Darwin", [".bashrc", ".bash_profile"]),
     ("bash", {}, [".profile"], "Linux", [".bashrc", ".profile"]),
     ("bash", {}, [".profile"], "Darwin", [".bashrc", ".profile"]),
@@ -99,6 +99,7 @@ def test_each_shell_has_its_files(
 
 STARTS: list[tuple[str, list[str], list[str]]] = [
     ("bash", [], ["-i"]),
+    ("bash", [], ["-l"]),
     ("bash", [".profile"], ["-l"]),
     ("bash", [".bash_profile"], ["-l"]),
     ("bash", [".bash_login"], ["-l"]),
@@ -169,7 +170,7 @@ def test_a_setup_keeps_what_the_block_puts_on_path_and_puts_its_own_in_front(hom
     odd.mkdir()
 
     def named() -> list[str]:
-        return list(cm.path_lines(file.read_bytes()))
+        return list(cm.path_lines(file.read_bytes(), str(home.home)))
 
     def path(deed: str, *options: Any) -> str:
         result = ask(home, "path", deed, "--shell", shell, *options)
@@ -189,7 +190,9 @@ def test_a_setup_keeps_what_the_block_puts_on_path_and_puts_its_own_in_front(hom
     assert f"no block of codex-mirror names {odd}" in path("remove", "--bin-dir", odd)
     assert named() == [str(home.bin), str(home.base / "new")]
     odd.rmdir()
-    path("remove")
+    told = path("remove")
+    assert named() == [str(home.base / "new")] and f"path remove --bin-dir '{home.base}/new'" in told
+    path("remove", "--bin-dir", home.base / "new")
     assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == set()
 
 
@@ -265,11 +268,14 @@ def test_links_stay_links_and_the_file_at_their_end_is_edited(home: Home) -> Non
     assert sorted(path.name for path in (home.base / "dotfiles").rglob("*")) == ["deep", "link", "profile"]
 
 
-def test_a_link_to_nothing_gets_its_file_and_loses_it_again(home: Home) -> None:
+def test_a_link_to_nothing_is_left_with_the_lines_to_add(home: Home) -> None:
+    """It leads into a repository of dotfiles that isn't there now, or not in this version."""
     (home.home / ".profile").symlink_to("../dotfiles/new/profile")
     before = at_rest(home)
-    assert edit(home, home.home / ".profile") and (home.base / "dotfiles" / "new" / "profile").exists()
-    assert edit(home, home.home / ".profile", [])
+    with pytest.raises(cm.MirrorError, match="which isn't there") as caught:
+        edit(home, home.home / ".profile")
+    assert caught.value.code == cm.REFUSED and list(caught.value.lines) == BLOCK
+    assert not edit(home, home.home / ".profile", [])
     assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
 
 
@@ -379,3 +385,162 @@ def test_a_wrapper_directory_must_be_one_and_fit_for_path(
 def test_without_a_wrapper_directory_by_name_it_is_the_one_of_the_places(home: Home) -> None:
     assert cm.checked_bin_dir("", places_of(home)) == str(home.bin)
     assert cm.checked_bin_dir("~/b", places_of(home)) == f"{home.home}/b"
+
+
+# --- zsh's directory, Debian's .bashrc, other people's homes, GitHub's Actions ---
+
+ZSHENVS = [
+    ('export ZDOTDIR="$HOME/.config/zsh"\n', ".config/zsh/.zshrc"),
+    ("ZDOTDIR=~/.config/zsh\n", ".config/zsh/.zshrc"),
+    ("echo words; : ${ZDOTDIR:=${XDG_CONFIG_HOME:-$HOME/.config}/zsh}\n", ".config/zsh/.zshrc"),
+    ("# export ZDOTDIR=/elsewhere\n", ".zshrc"),
+    ("export ZDOTDIR=relative\n", ".zshrc"),
+    ("exit 1\n", ".zshrc"),
+    ("", ".zshrc"),
+]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.parametrize(("zshenv", "file"), ZSHENVS)
+def test_zsh_s_own_file_is_found_where_its_zshenv_says_and_zsh_reads_it(home: Home, zshenv: str, file: str) -> None:
+    (home.home / ".zshenv").write_text(zshenv)
+    (home.home / ".config" / "zsh").mkdir(parents=True)
+    env = {**home.env, "SHELL": shutil.which("zsh") or ""}
+    assert cm.rc_files("zsh", env, str(home.home), "Linux") == [str(home.home / file)]
+    (home.bin / "work").write_text("#!/bin/sh\necho found\n")
+    (home.bin / "work").chmod(0o755)
+    assert ask(home, "path", "setup", "--shell", "zsh").code == 0
+    if zshenv[:4] != "exit" and "relative" not in zshenv:
+        assert run(["zsh", "-ic", "work"], env=home.env, cwd=home.home, stdin=b"").out.endswith("found\n")
+    assert ask(home, "path", "remove").code == 0 and not (home.home / file).exists()
+
+
+def test_without_zsh_its_file_is_the_usual_one(home: Home) -> None:
+    (home.home / ".zshenv").write_text("export ZDOTDIR=/z\n")
+    assert cm.rc_files("zsh", {"PATH": "/nowhere"}, str(home.home), "Linux") == [str(home.home / ".zshrc")]
+
+
+DEBIAN = """# ~/.bashrc: executed by bash(1) for non-login shells.
+# see /usr/share/doc/bash/examples/startup-files
+
+# If not running interactively, don't do anything
+case $- in
+    *i*) ;;
+      *) return;;
+esac
+
+HISTCONTROL=ignoreboth
+"""
+GUARDED = {
+    "Debian's": (DEBIAN, "# If not running interactively"),
+    "Arch's": ("# ~/.bashrc\n\n[[ $- != *i* ]] && return\nalias a=b\n", "[[ $-"),
+    "an old one": ('x=1\n[ -z "$PS1" ] && return\ny=2\n', "[ -z"),
+    "an if": ("x=1\nif [[ $- != *i* ]] ; then\n\t# Shell is non-interactive\n\treturn\nfi\ny=2\n", "if [["),
+    "a test": ('test -n "$PS1" || return\ny=2\n', "test -n"),
+    "the first line": ("case $- in *i*) ;; *) return ;; esac\n", "case $-"),
+    "a terminal": ("[ -t 0 ] || return\n", "[ -t"),
+}
+UNGUARDED = {
+    "no guard": "x=1\nalias a=b\n",
+    "one that only asks": "case $- in *i*) alias a=b ;; esac\nx=1\n",
+    "one in a function": 'f() {\n  [ -z "$PS1" ] && return\n}\n',
+    "one in a comment": "# case $- in *) return ;; esac\n",
+}
+
+
+@pytest.mark.parametrize("kind", [*GUARDED, *UNGUARDED])
+def test_a_new_block_stands_where_a_bash_without_a_terminal_reads_it_too(home: Home, kind: str) -> None:
+    text, before = GUARDED.get(kind) or (UNGUARDED[kind], "")
+    (home.home / ".bashrc").write_text(text)
+    (home.bin / "work").write_text("#!/bin/sh\necho found\n")
+    (home.bin / "work").chmod(0o755)
+    assert ask(home, "path", "setup", "--shell", "bash").code == 0
+    written = (home.home / ".bashrc").read_text()
+    behind = written.partition(cm.BLOCK_END + "\n")[2]
+    assert behind.startswith(before) if before else behind == ""
+    # As sshd starts it: not interactive, but it reads the file; `source` knows no other $-.
+    for words in (["-c", f". {home.home}/.bashrc; work"], ["-ic", "work"], ["-lc", "work"]):
+        assert run(["bash", *words], env=home.env, cwd=home.home, stdin=b"").out == "found\n", words
+    assert ask(home, "path", "setup", "--shell", "bash").code == 0 and (home.home / ".bashrc").read_text() == written
+    assert ask(home, "path", "remove").code == 0 and (home.home / ".bashrc").read_text() == text
+
+
+def test_a_block_that_is_there_stays_where_it_is_and_as_it_is(home: Home) -> None:
+    """Also one with the whole path, as it was written before."""
+    own = home.home / "bin"
+    text = DEBIAN + "\n".join(cm.path_block([cm.path_line(str(own), "sh")])) + "\n"
+    for name in (".bashrc", ".profile"):
+        (home.home / name).write_text(text)
+    assert "already" in ask(home, "path", "setup", "--shell", "bash", "--bin-dir", own).out
+    assert (home.home / ".bashrc").read_text() == text
+    assert ask(home, "path", "remove", "--bin-dir", own).code == 0 and (home.home / ".bashrc").read_text() == DEBIAN
+
+
+@pytest.mark.parametrize("name", ["bin", ".local/bin", "an $(odd) 'one' \\\"", "a * b", "ü"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
+def test_a_directory_below_home_is_written_so_that_it_is_another_user_s_too(home: Home, shell: str, name: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"needs {shell}")
+    ours, theirs = home.home / name, home.base / "other home" / name
+    for directory in (ours, theirs):
+        directory.mkdir(parents=True)
+        (directory / "work").write_text("#!/bin/sh\necho found\n")
+        (directory / "work").chmod(0o755)
+    rc = home.home / ("it.fish" if shell == "fish" else "it")
+    setup = ["path", "setup", "--bin-dir", ours, "--rc-file", rc]
+    assert ask(home, *setup).code == 0 and str(home.home) not in rc.read_text()
+    assert "already" in ask(home, *setup).out
+    source = f"source '{rc}'" if shell == "fish" else f". '{rc}'"
+    count = "; count $PATH" if shell == "fish" else ""
+    for user in (home.home, home.base / "other home"):
+        env = {**home.env, "HOME": str(user)}
+        once, twice = (
+            run([program, "-c", f"{many} command -v work{count}"], env=env).out
+            for many in (f"{source};", f"{source}; {source};")
+        )
+        assert once == twice and once.startswith(f"{user}/{name}/work"), once
+    assert str(ours) in ask(home, "path", "status", "--bin-dir", ours, "--rc-file", rc).out
+    assert ask(home, "path", "remove", "--bin-dir", ours, "--rc-file", rc).code == 0 and not rc.exists()
+
+
+def test_a_removal_leaves_the_lines_of_others(home: Home) -> None:
+    theirs = cm.path_line("/home/other/.local/bin", "sh")
+    block = "\n".join(cm.path_block([theirs])) + "\n"
+    (home.home / ".profile").write_text(block)
+    assert ask(home, "path", "setup", "--shell", "sh").code == 0
+    told = ask(home, "path", "remove", "--shell", "sh")
+    assert told.code == 0 and "path remove --bin-dir '/home/other/.local/bin'" in told.out
+    assert (home.home / ".profile").read_text() == block
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "sh"])
+def test_what_setup_has_done_is_not_advised_again(home: Home, codex: Path, shell: str) -> None:
+    env = {"SHELL": f"/bin/{shell}"}
+    assert ask(home, "create", "work", env=env).code == 0
+
+    def advice() -> tuple[str, str]:
+        status, doctor = (ask(home, *words, env=env) for words in (["path", "status"], ["doctor", "work"]))
+        return status.err, doctor.out
+
+    assert all(" path setup" in told for told in advice())
+    done = ask(home, "path", "setup", env=env)
+    [reload] = [line.partition(": ")[2] for line in done.out.splitlines() if "in this shell" in line]
+    for told in advice():
+        assert "path setup" not in told and reload in told
+    (home.home / ".bash_login").touch()  # Now bash reads another file at login.
+    if shell == "bash":
+        assert all(" path setup" in told for told in advice())
+
+
+def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> None:
+    file = home.base / "github_path"
+    file.write_text("/before\n")
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_PATH": str(file), "SHELL": "/bin/bash"}
+    before = at_rest(home)
+    for _ in range(2):
+        assert "next step" in ask(home, "path", "setup", env=env).out
+        assert file.read_text() == f"/before\n{home.bin}\n"
+    assert "next step" in ask(home, "path", "status", env=env).out
+    assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == {"github_path"}
+    assert ask(home, "path", "setup", "--shell", "sh", env=env).code == 0 and (home.home / ".profile").exists()
