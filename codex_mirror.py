@@ -1216,9 +1216,12 @@ def refuse_noexec(*paths: str) -> None:
         raise MirrorError(f"nothing can be started in {found}: it is on a noexec file system", hint, REFUSED)
 
 
-def tree_size(path: str) -> int:
-    """The bytes of all files below a path; links are not followed."""
-    return sum(size_of(file) for file in files_below(path))
+def modified_at(path: str) -> float:
+    """When a file was written last (Unix seconds), or 0 when it is gone."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def free_bytes(path: str) -> int:
@@ -5185,9 +5188,21 @@ def new_config(places: Places) -> bytes:
     return (NEW_CONFIG + trust_entry(os.path.realpath(places.user_home))).encode()
 
 
+# What Codex writes into its settings by itself (0.171): answers to its questions, and which hints were shown.
+WRITTEN_BY_CODEX = r"projects\..+\.trust_level|notice\..+|hints?\..+|tui\.[\w-]*(nux|hint)[\w-]*(\..+)?"
+
+
 def is_own_config(config: str) -> bool:
-    """Are these the settings as we write them for a new clone, or none?"""
-    return not config or bool(re.fullmatch(re.escape(NEW_CONFIG) + r'(\n\[projects\."[^\n]*"\]\n[^\n]*\n)?', config))
+    """Are these settings nothing but those that we write for a new clone, and those that Codex adds by itself?"""
+    ours: dict[tuple[str, ...], str] = {(key,): value for key, value in PIN_SETTINGS.items()}
+    ours["features", PIN_FEATURE] = "false"
+    plain = config.replace(PIN_COMMENT, "")
+    with contextlib.suppress(MirrorError):
+        values = [(path, value) for path, value in setting_values(config) if plain_text(ours.get(path, "")) != value]
+        strange = [path for path, _ in values if not re.fullmatch(WRITTEN_BY_CODEX, ".".join(path))]
+        texts = (one.text.strip() for one in config_statements(plain) if not one.key)
+        return not strange and not any(text and text[0] != "[" for text in texts)
+    return False
 
 
 def home_trust(config: str, home: str) -> str:
@@ -5954,7 +5969,24 @@ SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
 HOME_MARKS = ("config.toml", "auth.json", "sessions", *SETTINGS_COPIED)
 NEVER_SHARED = (".codex", ".codex-mirror")
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
-NOT_OWN = (".codex", ".cache", ".npm", "go/pkg", ".cargo/registry")
+# What goes with a clone unasked, since we, Codex (0.171) or a program that fills a cache can make it again: directories
+# of its base, and files of its Codex home. All else is of value, whatever it is.
+REMADE_DIRECTORIES = (
+    *("logs", "home/.cache", "home/.npm", "home/go/pkg", "home/.cargo/registry", "home/Library/Caches"),
+    *(
+        f"home/.codex/{name}"
+        for name in ("packages", "tmp", ".tmp", "log", "cache", "shell_snapshots", "skills/.system")
+    ),
+    *(f"home/.codex/{name}" for name in ("app-server-daemon", "app-server-control", "thread-writer-locks")),
+    *(f"home/.codex/{name}" for name in ("plugins/cache", "vendor_imports")),
+)
+REMADE_FILES = (
+    r"clone\.json|\.gitignore|bin/codex|(.*/)?\.DS_Store|home/\.codex/([a-z_]+_\d+\.sqlite(-shm|-wal|-journal)?"
+    r"|auth\.(json\.)?lock|installation_id|version\.json|models_cache\.json|session_index\.jsonl|daily-usage.*"
+    r"|\.(personality|sandbox)_migration)"
+)
+# These are told by themselves.
+TOLD_FILES = r"home/\.codex/(auth\.json|(sessions|archived_sessions)/(.*/)?rollout-[^/]*\.jsonl(\.zst)?)"
 
 
 def default_shares(system: str) -> tuple[str, ...]:
@@ -6074,15 +6106,18 @@ def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
 
 
 def own_files(clone: Clone) -> list[str]:
-    """The files in a clone's home that neither we nor Codex made, and no cache: work, settings, and logins of other
-    programs."""
-    codex_home = codex_home_of(clone)
-    tails = [*settings_files(codex_home), ".credentials.json", "history.jsonl"]
-    tails += ["config.toml"] if not is_own_config(config_text(codex_home)) else []
-    there = (path for tail in tails if kind_of(path := os.path.join(codex_home, tail)))
-    found = [*files_below(home_of(clone), NOT_OWN), *there, *files_below(os.path.join(codex_home, "memories"))]
+    """The files of a clone that can't be made again: all but those that we or Codex made, and caches; its login and its
+    sessions are told elsewhere."""
+    base, codex_home = base_of(clone), codex_home_of(clone)
+    runtimes = [path for path in paths_in(runtimes_of(clone)) if re.match(RUNTIME_NAME, os.path.basename(path))]
+    runtimes += [runtime.path for runtime in runtimes_kept(clone)]
+    remade = {*REMADE_DIRECTORIES, *(os.path.relpath(path, base) for path in runtimes)}
     ours = {path for path, text in helper_files(clone).items() if read_or_none(path) == text}
-    return [path for path in found if path not in ours and not os.path.islink(path)]
+    config = config_text(codex_home)
+    if is_own_config(config) and (config or not size_of(config_file(codex_home))):
+        ours.add(config_file(codex_home))
+    found = (path for path in files_below(base, remade) if path not in ours and not os.path.islink(path))
+    return [path for path in found if not re.fullmatch(f"{REMADE_FILES}|{TOLD_FILES}", os.path.relpath(path, base))]
 
 
 def checked_shares(wanted: Sequence[str], home: str, context: Context, registry: Registry) -> tuple[str, ...]:
@@ -9054,14 +9089,17 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_registry(context.places), name)
-    name, account, sessions = clone.name, account_of(clone), len(rollouts_of(clone))
+    name, account = clone.name, account_of(clone)
+    sessions = [path for _, path in rollouts_of(clone, (".jsonl", ".jsonl.zst"))]
     has_login = account.kind not in ("none", "keyring")
     losses = [f"its login: {account_text(account)}"] if has_login else []
     if sessions:
-        losses.append(f"{count_text(sessions, 'session')}, {size_text(tree_size(home_of(clone)))} in {home_of(clone)}")
+        size = size_text(sum(map(size_of, sessions)))
+        losses.append(f"{count_text(len(sessions), 'session')}, {size} in {codex_home_of(clone)}")
     if own := own_files(clone):
-        size = size_text(sum(map(size_of, own)))
-        losses.append(f"{count_text(len(own), 'file')} of its own, {size}, such as {own[0]}")
+        losses.append(f"{count_text(len(own), 'file')} of its own, {size_text(sum(map(size_of, own)))}")
+        losses.append(f"the largest is {max(own, key=size_of)}")
+        losses.append(f"the newest is {max(own, key=modified_at)}")
     if not losses:
         return None
     return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if has_login else "")

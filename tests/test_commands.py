@@ -1047,9 +1047,15 @@ def test_removing_a_login_asks_for_the_name(cm: Launched, house: Home) -> None:
 
 
 def test_removing_a_file_that_somebody_put_there_names_it(cm: Launched, house: Home) -> None:
-    (house.clone_home("work") / "thesis.txt").write_text("mine\n")
+    (house.clone_home("work") / "thesis.txt").write_text("mine\n" * 100)
+    (house.clone_home("work") / ".codex" / "agents").mkdir()
+    for name, moment in (("a", 1), ("b", 2_000_000_000), ("c", 3)):
+        (house.clone_home("work") / ".codex" / "agents" / name).write_text("x")
+        os.utime(house.clone_home("work") / ".codex" / "agents" / name, (moment, moment))
     result = cm("remove", "work")
-    assert result.code == 5 and "thesis.txt" in result.err
+    assert result.code == 5 and "4 files of its own, 503 B\n" in result.err
+    assert f"the largest is {house.clone_home('work')}/thesis.txt\n" in result.err
+    assert f"the newest is {house.clone_home('work')}/.codex/agents/b\n" in result.err
     assert (house.clone_home("work") / "thesis.txt").exists()
 
 

@@ -343,7 +343,7 @@ def test_a_link_to_a_directory_is_discarded_without_it(place: Path) -> None:
 def test_a_very_deep_tree_is_discarded(place: Path) -> None:
     """Deeper than Python's recursion, and its path is longer than a path may be."""
     make_deep(place / "deep", 2200)
-    assert cm.tree_size(str(place / "deep")) == 0
+    assert list(cm.files_below(str(place / "deep"))) == []
     cm.discard(str(place / "deep"))
     assert tree(place).keys() == {"."}
 
@@ -519,14 +519,15 @@ def test_an_identity_changes_with_every_change(place: Path) -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_the_size_of_a_tree_counts_no_link(place: Path) -> None:
+def test_the_files_of_a_tree_are_found_through_no_link(place: Path) -> None:
     (place / "dir").mkdir()
     (place / "dir" / "file").write_bytes(b"x" * 1000)
     (place / "big").write_bytes(b"x" * 100_000)
     (place / "dir" / "link").symlink_to(place / "big")
     (place / "dir" / "up").symlink_to(place)
-    size = cm.tree_size(str(place / "dir"))
-    assert 1000 <= size < 2000 and cm.tree_size("nowhere") == 0
+    found = sorted(cm.files_below(str(place / "dir")))
+    assert found == [str(place / "dir" / name) for name in ("file", "link", "up")]
+    assert list(cm.files_below("nowhere")) == [] and cm.size_of("nowhere") == cm.modified_at("nowhere") == 0
     assert cm.free_bytes(str(place)) > 0
 
 

@@ -259,23 +259,68 @@ def test_an_absolute_path_into_the_home_is_meant_relative_to_it(home: Home) -> N
 # --- what a clone holds besides ---
 
 
-def test_work_and_other_programs_logins_in_a_home_are_seen(home: Home, clone: Any) -> None:
+# What Codex 0.171 and caches leave in a home, and what nobody can make again, as paths in the clone's base.
+REMADE = [
+    *("home/.npm/cache", "home/.cache/x", "home/go/pkg/mod/x", "home/.cargo/registry/x", "home/.DS_Store", ".DS_Store"),
+    *("logs/events.log", "bin/codex", ".gitignore", "runtime/0.168.0-0123abcd/bin/codex", "home/Library/Caches/x"),
+    *(f"home/.codex/{tail}" for tail in (
+        "version.json", "skills/.system/x/SKILL.md", "state_5.sqlite", "state_5.sqlite-wal", "thread_history_1.sqlite",
+        "packages/standalone/x", "tmp/arg0/x", ".tmp/.staging.lock", "log/codex-tui.log", "cache/x",
+        "models_cache.json",
+        "installation_id", "auth.lock", "auth.json.lock", "shell_snapshots/x.sh",
+        "thread-writer-locks/.coordination.lock",
+        ".sandbox_migration", "session_index.jsonl", "plugins/cache/x/y", "app-server-control/x",
+        "sessions/.DS_Store", "sessions/2026/11/22/rollout-a.jsonl", "archived_sessions/rollout-b.jsonl.zst",
+        "auth.json",
+    )),
+]  # fmt: skip
+OF_VALUE = [
+    *("home/thesis.txt", "home/.config/gh/hosts.yml", "home/.bash_history", "home/.npmrc", "home/.local/bin/x"),
+    *("env", "notes", "runtime/my-patched/codex", "bin/mine"),
+    *(f"home/.codex/{tail}" for tail in (
+        ".credentials.json", "history.jsonl", "AGENTS.md", "AGENTS.override.md", "agents/x.toml", "fast.config.toml",
+        "hooks.json", "automations/a.toml", "generated_images/x.png", "prompts/a.md", "skills/one/SKILL.md", "rules/x",
+        "memories/m.md", "config.toml", "config.toml.before-1", "auth.json.moved-to-x", "sessions/2026/11/22/notes.txt",
+        "environments.toml", "themes/x.tmTheme", ".env", "from-the-future/x", "my.sqlite", "plugins/data/x",
+    )),
+]  # fmt: skip
+
+
+def test_all_that_nobody_can_make_again_is_of_value_whatever_it_is(home: Home, clone: Any) -> None:
     build(home, clone._replace(shared=(".gitconfig",)))
-    inside = Path(cm.home_of(clone))
+    base = Path(cm.base_of(clone))
     assert cm.own_files(clone) == []
-    for name in (".npm/cache", ".cache/x", "go/pkg/mod/x", ".codex/version.json", ".codex/skills/.system/x"):
-        (inside / name).parent.mkdir(parents=True, exist_ok=True)
-        (inside / name).write_text("x")
-    assert cm.own_files(clone) == []
-    mine = [
-        "thesis.txt",
-        ".config/gh/hosts.yml",
-        ".codex/.credentials.json",
-        ".codex/history.jsonl",
-        ".codex/AGENTS.md",
-    ]
-    mine += [".codex/prompts/a.md", ".codex/skills/one/SKILL.md", ".codex/memories/m.md", ".codex/config.toml"]
-    for name in mine:
-        (inside / name).parent.mkdir(parents=True, exist_ok=True)
-        (inside / name).write_text("x")
-    assert sorted(cm.own_files(clone)) == sorted(str(inside / name) for name in mine)
+    for name in [*REMADE, *OF_VALUE]:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text("x")
+    assert sorted(cm.own_files(clone)) == sorted(str(base / name) for name in OF_VALUE)
+
+
+CONFIGS_OF_NOBODY = [
+    ("as we write it", "", True),
+    ("with trusted projects", '[projects."/a.b"]\ntrust_level = "trusted"\n', True),
+    ("with notices", "[notice]\nhide_full_access_warning = true\n[notice.model_migrations]\na = 'b'\n", True),
+    ("with hints", "[tui.model_availability_nux]\n'gpt-5' = 3\n", True),
+    ("with a comment", "# why\n", False),
+    ("with a model", 'model = "x"\n', False),
+    ("with a theme", "[tui]\ntheme = 'x'\n", False),
+    ("with a server", "[mcp_servers.x]\ncommand = 'x'\n", False),
+    ("with something else of a project", '[projects."/a"]\nname = "x"\n', False),
+    ("with a pin turned off", "[profiles.p]\ncheck_for_update_on_startup = true\n", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "more", "is_ours"), CONFIGS_OF_NOBODY, ids=[row[0] for row in CONFIGS_OF_NOBODY])
+def test_settings_that_only_we_and_codex_wrote_are_nobody_s(
+    home: Home, clone: Any, kind: str, more: str, is_ours: bool
+) -> None:
+    build(home, clone)
+    with open(cm.config_file(cm.codex_home_of(clone)), "a") as file:
+        file.write(more)
+    assert cm.own_files(clone) == ([] if is_ours else [cm.config_file(cm.codex_home_of(clone))])
+
+
+def test_settings_that_are_too_long_to_be_read_are_somebody_s(home: Home, clone: Any) -> None:
+    build(home, clone)
+    Path(cm.config_file(cm.codex_home_of(clone))).write_text("#" * (2 << 20))
+    assert cm.own_files(clone) == [cm.config_file(cm.codex_home_of(clone))]

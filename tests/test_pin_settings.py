@@ -85,6 +85,9 @@ def test_a_new_clone_distrusts_the_real_path_of_the_home_and_has_settings_of_our
     assert cm.own_files(clone) == []
     with open(cm.config_file(cm.codex_home_of(clone)), "a") as file:
         file.write('[projects."/a"]\ntrust_level = "trusted"\n')
+    assert cm.own_files(clone) == []
+    with open(cm.config_file(cm.codex_home_of(clone)), "a") as file:
+        file.write('[projects."/a".x]\nname = "a"\n')
     assert cm.own_files(clone) == [cm.config_file(cm.codex_home_of(clone))]
 
 
