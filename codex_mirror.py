@@ -3385,8 +3385,8 @@ def discard_made(plan: Plan, path: str) -> None:
     """Clears away what an uncommitted change made, and nothing that came in its place."""
     if kind_of(path) and is_plans_own(path, plan):
         discard_ours(plan, path)
-    elif kind_of(name_while_deleting(path, plan)):
-        discard(name_while_deleting(path, plan))
+    elif kind_of(gone := name_while_deleting(path, plan)) and is_plans_own(gone, plan):
+        discard(gone)
 
 
 def discard_ours(plan: Plan, path: str) -> None:
@@ -3403,6 +3403,8 @@ def discard_ours(plan: Plan, path: str) -> None:
             raise MirrorError(f"{path} was changed meanwhile, and was left as it is")
         sync_directory(os.path.dirname(path))
     if kind_of(gone):
+        if not is_plans_own(gone, plan):
+            raise MirrorError(f"{gone} isn't ours, and was left as it is")
         discard(gone)
         sync_directory(os.path.dirname(gone))
 

@@ -259,7 +259,10 @@ OPERATIONS = (
     Operation("doctor --fix: bad row", ("doctor", "--fix"), spoiled_row, mends=True),
     Operation("doctor --fix: torn registry", ("doctor", "--fix"), torn, mends=True),
     Operation(
-        "login", ("login", "work", "--device-auth"), env={"NEW_KEY": "sk-new-0123456789-new"}, loose=("auth.json",)
+        "login",
+        ("login", "--yes", "work", "--device-auth"),
+        env={"NEW_KEY": "sk-new-0123456789-new"},
+        loose=("auth.json",),
     ),
     Operation("logout --local", ("logout", "work", "--local", "--yes")),
     Operation(
@@ -289,7 +292,7 @@ OPERATIONS = (
     ),
     Operation(
         "import",
-        ("import", "~b/h/x.tar.gz", "--name", "new"),
+        ("import", "~b/h/x.tar.gz", "--name", "new", "--yes"),
         plays("export", "work", "-o", "~b/h/x.tar.gz", "--with-login"),
         again=(0, 5),
     ),

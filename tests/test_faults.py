@@ -6,17 +6,22 @@ others (`faults.tries_every_n`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import random
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from faults import KILLED, SEED, Picture, complaints, key_of, sampled, tally, tries_every_n
+from helpers import tree
 from operations import (
     OPERATIONS,
     Judge,
@@ -29,6 +34,7 @@ from operations import (
     rows_of,
     undisturbed,
 )
+from rooms import cm
 
 pytestmark = pytest.mark.faults
 
@@ -258,4 +264,81 @@ def test_a_new_clone_of_a_name_never_finds_an_old_login(theatre: Theatre, name: 
             wrong.append(f"it found {found}")
         for what in (*wrong, *complaints(theatre.home)):
             judge.wrong.setdefault(what, []).append(n)
+    judge.report()
+
+
+# --- a mount, a link, a directory of somebody else ---
+
+
+def bases_in(theatre: Theatre, left: Picture) -> list[Path]:
+    """The clone directories that are there, being made or being deleted, but for the bystander's."""
+    name = re.compile(r"(.*/)?\.codex-mirror(\.(new|gone)-[0-9a-f]{8})?")
+    found = [path for path, thing in left.items() if thing.kind == "dir" and name.fullmatch(path)]
+    return [theatre.home.base / path for path in found if not path.startswith("m/clones/other/")]
+
+
+def strange_directory(theatre: Theatre) -> Path:
+    """Somebody's directory with files that have the names of ours."""
+    theirs = theatre.home.base / "theirs"
+    theirs.mkdir()
+    for name in ("auth.json", "config.toml", "thesis.txt", "x.gone-20251128", "events.log"):
+        (theirs / name).write_text("a stranger's\n")
+    return theirs
+
+
+@contextlib.contextmanager
+def mounted_inside(theatre: Theatre, base: Path) -> Iterator[Path]:
+    theirs, place = strange_directory(theatre), (base / "home" if (base / "home").is_dir() else base) / "mount"
+    place.mkdir()
+    if subprocess.run(["mount", "--bind", theirs, place], check=False, capture_output=True).returncode:
+        pytest.skip("no bind mounts here")
+    try:
+        yield theirs
+    finally:
+        for point in cm.mounts_in(str(theatre.home.base)):
+            subprocess.run(["umount", "-l", point], check=True)
+
+
+@contextlib.contextmanager
+def linked_inside(theatre: Theatre, base: Path) -> Iterator[Path]:
+    theirs = strange_directory(theatre)
+    parts = [base / tail for tail in ("home/.codex", "home", "runtime", "logs") if (base / tail).is_dir()]
+    if parts:
+        parts[0].rename(theatre.home.base / "moved-away")
+        parts[0].symlink_to(theirs)
+    yield theirs
+
+
+@contextlib.contextmanager
+def replaced_by_a_stranger(theatre: Theatre, base: Path) -> Iterator[Path]:
+    own = (base / "clone.json").read_bytes() if (base / "clone.json").exists() else b"{}"
+    base.rename(theatre.home.base / "moved-away")
+    strange_directory(theatre).rename(base)
+    (base / "clone.json").write_bytes(own)
+    for path in (*base.iterdir(), base):
+        os.chown(path, 54321, 54321)
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base)  # A picture knows of no owners.
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount, and be two users")
+@pytest.mark.parametrize("come", [mounted_inside, linked_inside, replaced_by_a_stranger])
+def test_a_mount_a_link_and_a_foreign_directory_outlive_every_kill(
+    theatre: Theatre, run: Run, come: Callable[[Theatre, Path], contextlib.AbstractContextManager[Path]]
+) -> None:
+    judge = Judge(theatre, run)
+    for n in run.chosen(come.__name__, list(killed_states(theatre, run)), 0.15):
+        left = killed_states(theatre, run)[n]
+        for base in bases_in(theatre, left):
+            theatre.put_back(left)
+            with come(theatre, base) as theirs:
+                before = tree(theirs)
+                wrong = next_commands(theatre)
+                if tree(theirs) != before:
+                    wrong.append(f"what came to {base.relative_to(theatre.home.base)} was changed")
+            for what in wrong:
+                judge.wrong.setdefault(what, []).append(n)
+    theatre.put_back(run.before)
     judge.report()
