@@ -2267,6 +2267,44 @@ def member_count_text(count: int) -> str:
 
 
 @contextlib.contextmanager
+def read_ahead(read: Callable[[int], bytes]) -> Iterator[Any]:
+    """What reads the same bytes, which a thread has read before they are asked for: unpacking and writing then go side
+    by side. What goes wrong there is raised here."""
+    import queue
+
+    parts: queue.Queue[bytes | BaseException | None] = queue.Queue(16)
+    is_over = False
+
+    def fill() -> None:
+        try:
+            while not is_over and (part := read(1 << 18)):
+                parts.put(part)
+            parts.put(b"")
+        except BaseException as trouble:
+            parts.put(trouble)
+        parts.put(None)
+
+    class Reader:
+        def read(self, count: int = -1) -> bytes:
+            """The next bytes, whatever their number; none at the end."""
+            nonlocal is_over
+            part = None if is_over else parts.get()
+            is_over = not isinstance(part, bytes) or not part
+            if isinstance(part, BaseException):
+                raise part
+            return part or b""
+
+    start_in_background(fill)
+    try:
+        yield Reader()
+    finally:
+        is_over = True
+        with contextlib.suppress(queue.Empty):  # Not for ever: it may read from a pipe.
+            while parts.get(timeout=1) is not None:
+                pass
+
+
+@contextlib.contextmanager
 def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple[Any, Iterator[Any]]]:
     """A .tar.gz and its members, which are read once, in their order, to the very end. Raises MirrorError."""
     import gzip
@@ -2285,7 +2323,11 @@ def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple
 
     header = limited_members(size.error)
     try:
-        with gzip.GzipFile(fileobj=archive) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=header) as tar:
+        with (
+            gzip.GzipFile(fileobj=archive) as packed,
+            read_ahead(packed.read) as plain,
+            tarfile.open(fileobj=plain, mode="r|", tarinfo=header) as tar,
+        ):
             yield tar, limited(tar)
             while part := plain.read(1 << 20):
                 left -= len(part)
@@ -4476,17 +4518,25 @@ def request_for(address: str, source: Source, trusted: bool = True) -> Any:
     return request
 
 
+@lru_cache
+def tls_context(cafile: str) -> Any:
+    """What certificates are checked with: those of the system, and those in a file of the user's network."""
+    import ssl
+
+    context = ssl.create_default_context()
+    with contextlib.suppress(OSError):  # Of which ssl.SSLError is one: what can't be read vouches for nobody.
+        if cafile:
+            context.load_verify_locations(cafile)
+    return context
+
+
 def opener_for(source: Source) -> Any:
     """What opens addresses: through the proxies of urllib or of the user's npm, with certificates checked, and a limit
     for connecting and one for standing still. A redirect to another origin loses the token for good."""
     import http.client
-    import ssl
     import urllib.request
 
-    settings, trust = source.settings, ssl.create_default_context()
-    with contextlib.suppress(OSError):  # Of which ssl.SSLError is one: what can't be read vouches for nobody.
-        if settings.get("cafile"):
-            trust.load_verify_locations(settings["cafile"])
+    settings = source.settings
     proxies = urllib.request.getproxies() | {kind: settings[key] for kind, key in NPM_PROXIES if settings.get(key)}
     bypass: Any = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
     if bypass(source.host, {"no": settings.get("noproxy", "")}):
@@ -4506,6 +4556,7 @@ def opener_for(source: Source) -> Any:
 
     class Secure(urllib.request.HTTPSHandler):
         def https_open(self, req: Any) -> Any:
+            trust = tls_context(settings.get("cafile", ""))
             return self.do_open(patient(http.client.HTTPSConnection), req, context=trust)
 
     class Redirects(urllib.request.HTTPRedirectHandler):

@@ -34,6 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from depot import open_depot
 from rollouts import Shape, an_id, write
 
 from helpers import REPO, Home, chatgpt_login, discard, fake_codex, make_home, npm_install
@@ -66,6 +67,24 @@ for _, path in sorted(files(sys.argv[1]), reverse=True)[:30]:
         session.read(262144)
 """
 )
+# What a Codex from the network costs at least.
+FETCH = """
+import argparse, hashlib, json, os, subprocess, sys, typing, urllib.request
+address, directory = sys.argv[1:]
+os.mkdir(directory)
+path, digest = os.path.join(directory, "x.tgz"), hashlib.sha512()
+with urllib.request.urlopen(address) as answer, open(path, "wb") as file:
+    while part := answer.read(1 << 20):
+        file.write(part)
+        digest.update(part)
+subprocess.run(["tar", "-xzf", path, "-C", directory], check=True)
+os.unlink(path)
+for top, _, names in os.walk(directory):
+    for path in (top, *(os.path.join(top, name) for name in names)):
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.close(file)
+"""
 CURSES = "import argparse, json, typing, curses; w = curses.initscr(); w.addstr('complete'); w.refresh(); w.getch()"
 # Starts the program as install.sh does, and leaves a note of how it went in the file that BENCH_NOTE names.
 NOTED = """
@@ -430,6 +449,29 @@ def sync_directory(path: str | Path) -> None:
     os.close(file)
 
 
+def row_fetch(bench: Bench) -> list[Line]:
+    template, copy = bench.home_with("work"), bench.base / "fetched"
+    with open_depot() as depot:
+        depot.fill("npm", pinned(template))
+        [tarball] = [path for path in depot.answers if path.startswith("/files/")]
+
+        def fetched() -> float:
+            seconds = timed((*PYTHON, "-c", FETCH, depot.url + tarball, str(copy)), template.env)
+            discard(copy)
+            return seconds
+
+        def created() -> float:
+            home = bench.home()
+            home.env.update(CODEX_MIRROR_CODEX_URL=depot.url, CODEX_MIRROR_OFFLINE="0")
+            seconds = bench.do(home, "create", "work", "--codex", "latest")
+            discard(home.base)
+            return seconds
+
+        floor, ours = medians(bench.rounds(7), fetched, created)
+    line = at_most("fetch", "`create` of a fetched Codex", "download with SHA-512, tar -x, fsync", floor, ours, 1.15)
+    return [judged_with_the_real_one(bench, line)]
+
+
 def row_next(bench: Bench) -> list[Line]:
     home = bench.home_with("work")
     floor, deeds, ours = next_ones(bench, home, bench.rounds(25))
@@ -660,6 +702,7 @@ ROWS: dict[str, Callable[[Bench], list[Line]]] = {
     "directory": row_directory,
     "crowd": row_crowd,
     "first": row_first,
+    "fetch": row_fetch,
     "next": row_next,
     "update": row_update,
     "doctor": row_doctor,

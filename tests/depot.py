@@ -112,9 +112,9 @@ def archive_of(package: Path, layout: str) -> bytes:
         if layout == "npm":
             version = json.loads((package / "codex-package.json").read_text())["version"]
             add_bytes(tar, "package/package.json", json.dumps({"version": f"{version}-{PLATFORM}"}).encode())
-        for path in sorted(path for path in package.rglob("*") if path.is_file()):
+        for path in sorted(path for path in package.rglob("[!.]*") if path.is_file()):
             add_bytes(tar, top + str(path.relative_to(package)), path.read_bytes(), os.stat(path).st_mode & 0o777)
-    return gzip.compress(content.getvalue(), mtime=0)
+    return gzip.compress(content.getvalue(), compresslevel=6, mtime=0)
 
 
 def add_bytes(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:

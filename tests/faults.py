@@ -250,7 +250,10 @@ def loaded(program: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    for name in "base64 concurrent.futures.thread difflib gzip tarfile unicodedata uuid".split():
+    for name in (
+        "base64 concurrent.futures.thread difflib encodings.idna gzip hashlib http.client ssl tarfile unicodedata "
+        "urllib.request uuid"
+    ).split():
         importlib.import_module(name)
     return module
 
@@ -634,7 +637,8 @@ SINCE = re.compile(rb'("since": )[0-9.]+')
 def timeless(name: str, thing: Thing) -> bytes:
     """The content without what depends on the moment."""
     if name.endswith("/.manifest.json"):
-        return re.sub(rb"\b\d{15,}\b", b"TIME", thing.content)
+        # A fetched file was nowhere else before: its source is the inode that it has.
+        return re.sub(rb"\[\d+, \d+, (?=\d+, TIME)", b"[INODE, ", re.sub(rb"\b\d{15,}\b", b"TIME", thing.content))
     if PLANS.fullmatch(name.removesuffix(".new")):
         return thing.content.partition(b'"marks"')[0]
     if b'"since": ' in thing.content:

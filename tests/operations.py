@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
+from depot import open_depot
 from rollouts import A, Shape, an_id, write
 
 from faults import (
@@ -38,6 +39,9 @@ from faults import (
     tries_every_n,
 )
 from helpers import Home
+
+# The variables of those that fetch; `opened_theatre` adds where from.
+FETCHING: dict[str, str] = {}
 
 
 class Theatre(NamedTuple):
@@ -61,8 +65,9 @@ class Theatre(NamedTuple):
 @contextmanager
 def opened_theatre(place: Path | None = None) -> Iterator[Theatre]:
     """A theatre for the tests of a module, on the quickest disk or in this directory."""
-    with furnished(place) as (home, stage):
-        small_codex(home, "0.170.0")
+    with furnished(place) as (home, stage), open_depot() as depot:
+        depot.fill("npm", small_codex(home, "0.170.0"))
+        FETCHING.update(CODEX_MIRROR_CODEX_URL=depot.url, CODEX_MIRROR_OFFLINE="0")
         yield Theatre(home, stage, picture(home.base))
 
 
@@ -230,7 +235,9 @@ OPERATIONS = (
         again=(0, 5),
         variant=True,
     ),
+    Operation("create --codex", ("create", "new", "--codex", "0.170.0"), again=(0, 5), env=FETCHING),
     Operation("update", ("update", "work")),
+    Operation("update --codex", ("update", "work", "--codex", "0.170.0"), env=FETCHING, variant=True),
     Operation(
         "update all by copying", ("update", "--all", "--from", "~b/packages/0.170.0"), package("0.170.0"), variant=True
     ),

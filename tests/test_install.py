@@ -328,6 +328,7 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     result = machine.install(shell=shell, check=True)
     version = machine.codex_mirror("--version", check=True).out
     assert f"Installed {version.replace(' ', ' ', 1).strip()}: {machine.command}" in result.out
+    assert result.out.splitlines()[-1] == "next: codex-mirror create work"
     [bytecode] = (machine.library / "__pycache__").iterdir()
     assert {path for path, (kind, _, _) in tree(machine.home).items() if kind != "dir"} == {
         ".local/bin/codex-mirror",
