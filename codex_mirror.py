@@ -5870,6 +5870,7 @@ LONGEST_FIGURES = 1 << 20
 SEARCHED_IN_FILE = 64 << 20
 SEARCHED_IN_ALL = 128 << 20
 SEARCHED_FILES = 200
+ASKED_FILES = 2000
 REACHED = {
     "rate_limit_reached": "limit reached",
     "workspace_owner_credits_depleted": "credits used up",
@@ -5892,16 +5893,16 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
     opens nothing else, and stops as early as it can. What is unknown has its `why`."""
     if account.kind != "chatgpt":
         return Usage(why=NO_FIGURES.get(account.kind, "no ChatGPT login"))
-    best, searched, since = Usage(), 0, account_since(clone, account)
-    for written, path in rollouts[:SEARCHED_FILES]:
-        if written < best.as_of or searched > SEARCHED_IN_ALL:
+    best, searched, files, since = Usage(), 0, 0, account_since(clone, account)
+    for written, path in rollouts[:ASKED_FILES]:
+        if written < best.as_of or searched > SEARCHED_IN_ALL or files == SEARCHED_FILES:
             break
         with contextlib.suppress(OSError):
             made = is_made_by(meta_in(read_head(path, META_HEAD)), account)
             if made is False or (made is None and written < since):
                 continue
             found, count = newest_limits_in(path, min(SEARCHED_IN_FILE, SEARCHED_IN_ALL + BLOCK - searched))
-            searched += count
+            searched, files = searched + count, files + 1
             if made or found.as_of >= since:
                 best = max(best, found, key=lambda usage: usage.as_of)
     if best.windows:
@@ -7027,6 +7028,8 @@ def refuse_unmovable_login(home: str) -> None:
 # --- Handover -------------------------------------------------------------------------------------
 
 NOBODY = ("", "")
+TIMESTAMP = rb'\A\{"timestamp":"[^"]*"'
+ORDINAL = rb'\A(\{"timestamp":"[^"]*"),"ordinal":(\d{1,9})'
 
 
 class Handover(NamedTuple):
@@ -7126,6 +7129,13 @@ def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tu
     return json.dumps({**record, "payload": payload}, separators=(",", ":")).encode() + b"\n", ""
 
 
+def comparable_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """What of a session anybody may have, without what differs between copies, and each line's number from 1."""
+    for number, line in enumerate(lines, 1):
+        if carried := carried_line(line, NOBODY)[0]:
+            yield number, re.sub(ORDINAL, rb"\1", carried, count=1)
+
+
 def is_conversation(line: bytes) -> bool:
     """Is this a line that the model is sent, or that stands for such? Codex also notes when it is opened and closed."""
     return text_in(parse_json_object(line), "type") in ("response_item", "compacted")
@@ -7134,8 +7144,7 @@ def is_conversation(line: bytes) -> bool:
 def compare_copies(source: Iterable[bytes], target: Iterable[bytes]) -> tuple[str, int, int]:
     """Is the target `same`, a beginning of the source (`behind`), `ahead` of it or `apart`? And how many lines of
     source and target are common, seen without what can't be carried, which stays where it is the target's."""
-    ours = ((number, carried) for number, line in enumerate(source, 1) if (carried := carried_line(line, NOBODY)[0]))
-    theirs = ((number, carried) for number, line in enumerate(target, 1) if (carried := carried_line(line, NOBODY)[0]))
+    ours, theirs = comparable_lines(source), comparable_lines(target)
     common = 0
     while True:
         own, other = next(ours, None), next(theirs, None)
@@ -7163,10 +7172,23 @@ def new_session_id() -> str:
     return str(uuid.UUID(int=moment & ~(0xF << 76) & ~(3 << 62) | 7 << 76 | 2 << 62))
 
 
-def pieces_of_copy(plan: CopyPlan, left_out: dict[str, int]) -> Iterator[bytes]:
-    """The lines of the copy: the target's own as far as they are common, and what the source has beyond those; whoever
-    made it gets them as they are. Counts what is left out."""
-    copy_id, is_makers = plan.copy_id, maker_of(plan.source) == plan.creator != NOBODY
+def with_ordinals(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines with the numbers that an older Codex leaves out: without one in the last line Codex 0.171 opens none of
+    its own sessions."""
+    last = None
+    for line in lines:
+        if found := re.match(ORDINAL, line):
+            last = int(found[2])
+            yield line
+            continue
+        last = None if last is None else last + 1
+        yield line if last is None else re.sub(TIMESTAMP, rb'\g<0>,"ordinal":%d' % last, line, count=1)
+
+
+def lines_of_copy(plan: CopyPlan, is_makers: bool, left_out: dict[str, int]) -> Iterator[bytes]:
+    """The lines of the copy, some of them empty: the target's own as far as they are common, and what the source has
+    beyond those; whoever made it gets them as they are. Counts what is left out."""
+    copy_id = plan.copy_id
     for number, line in enumerate(complete_lines(plan.path) if plan.kept else ()):
         if number < plan.kept:
             yield line
@@ -7179,6 +7201,13 @@ def pieces_of_copy(plan: CopyPlan, left_out: dict[str, int]) -> Iterator[bytes]:
             yield carried
 
 
+def pieces_of_copy(plan: CopyPlan, left_out: dict[str, int]) -> Iterator[bytes]:
+    """What the copy consists of, piece by piece; counts what is left out."""
+    is_makers = maker_of(plan.source) == plan.creator != NOBODY
+    lines = filter(None, lines_of_copy(plan, is_makers, left_out))
+    return lines if is_makers else with_ordinals(lines)
+
+
 def hand_over_session(
     context: Context, start: str, name: str, *, fork: bool = False, force: bool = False, own: bool = False
 ) -> Handover:
@@ -7186,7 +7215,7 @@ def hand_over_session(
     as it is. With `fork` under a new id; with `own` the clone's own, which another account made. Raises MirrorError."""
     with begin_clone_change(context, f"hand over session {start} to", name) as (change, target):
         copies = sessions_with_id(change.registry.clones, start)
-        others = [one for one in copies if (one.clone.id == target.id) == own]
+        others = [one for one in copies if (one.clone.id == target.id) == own] or (copies if fork else [])
         if not others:
             return Handover(copies[0], copies[0], False, notes=(f"'{name}' has that session already",))
         plan = copy_plan(with_meta(others[0]), target, copies, fork)
@@ -7239,7 +7268,7 @@ def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
 def is_done(plan: CopyPlan) -> bool:
     """Has the copy that is there every line that this one would have?"""
     there = complete_lines(plan.path)
-    return all(next(there, None) == piece for piece in pieces_of_copy(plan, {}) if piece) and not next(there, None)
+    return all(next(there, None) == piece for piece in pieces_of_copy(plan, {})) and not next(there, None)
 
 
 def refuse_unreadable(session: Session) -> None:

@@ -362,6 +362,22 @@ def test_an_imported_session_is_carried_to_whoever_logs_in_there(two: Two) -> No
     assert two.lines("other") == wanted and "has all" in two.hand_over("other").err
 
 
+def test_what_an_older_codex_wrote_gets_the_numbers_that_a_newer_one_demands(two: Two) -> None:
+    """Codex 0.171 opens no session of its own whose last line has no ordinal, as Codex 0.120 writes them."""
+    two.write("work", session())
+    two.hand_over("personal")
+    old = [Shape("0.120.0").prompt("more"), *Shape("0.120.0").turn(None)]
+    two.goes_on("personal", old, NOW + 5)
+    two.hand_over("work")
+    added = [json.loads(line) for line in two.lines("work")[-len(b"".join(old).splitlines()) :]]
+    assert [record["ordinal"] for record in added] == list(range(8, 8 + len(added)))
+    assert two.lines("work")[: len(added)] == b"".join(session()).splitlines(keepends=True)[: len(added)]
+    assert "has all" in two.hand_over("work").err
+    two.goes_on("work", [NEW.prompt("and more")], NOW + 9)
+    two.hand_over("personal")
+    assert b"and more" in two.path("personal").read_bytes()
+
+
 def test_what_the_target_can_read_alone_stays_where_it_is(two: Two) -> None:
     """A turn that was cut off behind a thought: the thought is the account's own."""
     mine = [*session(), NEW.thought("A:cut off")]

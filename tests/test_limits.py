@@ -375,6 +375,18 @@ def test_limits_belong_to_the_account_that_made_the_session(
     assert bool(found.windows) is known and bool(found.why) is not known
 
 
+def test_hundreds_of_another_accounts_sessions_hide_nothing(home: Home, codex_home: Path) -> None:
+    mine = write_rollout(codex_home, [limits(window(7), at=NOW - 900)], name="mine", at=NOW - 900)
+    mine.write_bytes(made_by("acc-A", "user-A") + mine.read_bytes()[len(META) :])
+    os.utime(mine, (NOW - 900, NOW - 900))
+    first = write_rollout(codex_home, [limits(window(99))], name="0")
+    first.write_bytes(made_by("acc-B", "user-B") + first.read_bytes()[len(META) :])
+    os.utime(first, (NOW, NOW))
+    for number in range(1, 300):
+        os.link(first, first.with_name(f"rollout-{number}.jsonl"))
+    assert usage(home).windows[0].used == 7.0
+
+
 def test_list_usage_and_the_menu_say_the_same_of_a_new_login(home: Home, codex: Path) -> None:
     """58 % of A's were shown for B once, and an API key showed 0 %."""
     make_clone(home, "work")

@@ -341,6 +341,9 @@ def test_a_session_of_another_account_goes_on_in_a_copy(home: Home, clones: dict
     copy = source.with_name(source.name.replace(an_id(1), new_id))
     assert b"A:secret" not in copy.read_bytes()
     assert (cm.meta_in(copy.read_bytes()).workspace, cm.meta_in(copy.read_bytes()).id) == ("acc-B", new_id)
+    assert "has that session already" in ask(home, "handover", an_id(1), "work").err
+    forked = ask(home, "handover", an_id(1), "work", "--fork", "--json").json()
+    assert forked["id"] not in (an_id(1), new_id) and b"A:secret" not in Path(forked["path"]).read_bytes()
 
 
 def test_a_handlers_functions_serve_others_too(home: Home, clones: dict[str, Path]) -> None:
