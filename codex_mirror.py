@@ -510,6 +510,7 @@ def escape_invisible(text: str) -> str:
 
 
 def escaped_character(match: re.Match[str]) -> str:
+    """The character as an escape: a stray byte as \\xNN, others by their number."""
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -614,7 +615,7 @@ def short_list(items: Sequence[str], most: int = 3) -> str:
 
 
 def error_line(error: MirrorError | OSError) -> str:
-    """An error in one line; of a file that was to get another's name, that one is named."""
+    """An error in one line; it names the user's file, not our temporary one."""
     if isinstance(error, MirrorError):
         return error.message
     if not isinstance(error.filename, (str, bytes)):
@@ -1876,7 +1877,7 @@ def capture(
     while_running: Callable[[], None] = lambda: None,
 ) -> CapturedOutput:
     """Runs a program to its end without a terminal; the time limit holds also when a grandchild keeps the pipe open.
-    `meanwhile` is done here while it runs, and the time counts from its end."""
+    What `while_running` does is done here meanwhile, and the time counts from its end."""
     import subprocess
 
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -1904,7 +1905,7 @@ def capture(
 
 @contextlib.contextmanager
 def hold_signals() -> Iterator[None]:
-    """Lets no signal unwind us in between, as long as a child is there that nobody could end; it comes afterwards."""
+    """Holds signals back while a child is running that nobody else could end; they come afterwards."""
     came: list[int] = []
     before: dict[int, Any] = {}
     with contextlib.suppress(ValueError):  # Only the main thread is unwound by signals.
@@ -1980,7 +1981,7 @@ def converse(
 
 
 def replace_process(program: Program) -> NoReturn:
-    """Replaces this process; signals that Python ignores, but nobody asked it to, are put back first."""
+    """Replaces this process by a program, which gets back the signals that only Python ignores."""
     for name in ("SIGPIPE", "SIGXFSZ"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_DFL)
@@ -2022,8 +2023,9 @@ def find_on_path(name: str, path: str) -> Iterator[str]:
 def run_parallel(
     work: Callable[[Any], Any], items: Sequence[Any], while_running: Callable[[], None] = lambda: None
 ) -> list[Any]:
-    """The results in the items' order, worked out as many at once as there are cores, and two; `meanwhile` is done
-    here while they are. The first trouble is raised when those that were begun have ended, and no others are begun.
+    """The results in the items' order, worked out as many at once as there are cores, and two; what `while_running`
+    does is done here meanwhile. The first trouble is raised when those that were begun have ended, and no others are
+    begun.
 
     A pool of `concurrent.futures` would load `logging` and what it needs: 5 ms and 1 MB."""
     import threading
@@ -2479,6 +2481,7 @@ def registry_from(content: bytes, places: Places, path: str) -> Registry:
 
 
 def refuse_constant(text: str) -> NoReturn:
+    """Refuses NaN and its like, which Python's json would read. Raises ValueError."""
     raise ValueError(f"{text} is no JSON")
 
 
@@ -2650,11 +2653,13 @@ def with_clone(registry: Registry, clone: Clone) -> Registry:
 
 
 def without_clone(registry: Registry, clone: Clone) -> Registry:
+    """The registry without the clone of this id."""
     kept = tuple(entry for entry in registry.entries if not (isinstance(entry, Clone) and entry.id == clone.id))
     return registry._replace(entries=kept)
 
 
 def find_clone(registry: Registry, name: str) -> Clone | None:
+    """The clone of exactly that name, if there is one."""
     return next((clone for clone in registry.clones if clone.name == name), None)
 
 
@@ -2936,6 +2941,7 @@ def wrapper_owners(clone: Clone) -> tuple[str, ...]:
 
 
 def is_wrapper_of(clone: Clone, path: str) -> bool:
+    """Is what lies there this clone's own wrapper, as we wrote it?"""
     return os.path.basename(path) == clone.name and wrapper_owner(path) in wrapper_owners(clone)
 
 
@@ -3276,7 +3282,7 @@ def keep_plan(places: Places, plan: Plan, path: str, verb: str) -> None:
 
 
 def unreadable_journal_name(places: Places) -> str:
-    """The name of a journal that can't be settled any more, and that doctor shows."""
+    """The name under which a journal is kept that can't be finished or cleared any more; doctor shows it."""
     return os.path.join(places.mirror_home, f"unreadable-{new_id()}.journal")
 
 
@@ -3482,7 +3488,7 @@ TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
 
 
 class Change:
-    """A change under way: its plan is on the disk before its first deed, and `commit` is the one point of no return."""
+    """A change under way: its plan is on the disk before it does anything, and `commit` is the point of no return."""
 
     def __init__(self, context: Context, what: str) -> None:
         self.places, self.plan, self.note = context.places, Plan(new_id(), what), context.note_change
@@ -3557,7 +3563,7 @@ class Change:
 
 @contextlib.contextmanager
 def begin_change(context: Context, what: str, frees_space: bool = False) -> Iterator[Change]:
-    """The lock, with what a dead writer left settled first, and this change settled on the way out, however we leave.
+    """Holds the lock for a change; finishes or clears what a dead writer left first, and this change however it ends.
 
     A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
     places = context.places
@@ -3989,7 +3995,7 @@ def manifest_in(content: bytes | None) -> tuple[PinnedFile, ...] | None:
 
 
 def is_valid_manifest_row(file: PinnedFile) -> bool:
-    """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers? Mending will give
+    """Is this a row that we can have written: a plain path inside the runtime, a digest and numbers? A repair will give
     a file this mode and time."""
     numbers = (file.mode, file.size, file.mtime_ns, *file.source)
     if {*map(type, numbers)} != {int} or {type(file.path), type(file.sha256)} != {str}:
@@ -4093,6 +4099,7 @@ def package_files(package: str, tail: str = "", above: tuple[str, ...] = ()) -> 
 
 
 def refuse_full_disk(directory: str, needed: int) -> None:
+    """Refuses to begin what would not fit on the disk. Raises MirrorError."""
     free = free_bytes(directory)
     if free < needed:
         raise MirrorError(
@@ -6296,7 +6303,7 @@ class NewClone(NamedTuple):
     shares: tuple[str, ...] = ()
     keep_env: tuple[str, ...] = ()
     settings_from: str = ""
-    luggage: ImportedHome | None = None
+    brought: ImportedHome | None = None
     share_settings: tuple[str, ...] = ()
 
 
@@ -6304,38 +6311,38 @@ def current_timestamp() -> str:
     return timestamp_text(time.time())
 
 
-def create_clone(context: Context, wish: NewClone) -> tuple[Clone, list[str]]:
+def create_clone(context: Context, request: NewClone) -> tuple[Clone, list[str]]:
     """Makes a clone; and what could not be finished after the commit, in words. Raises MirrorError."""
-    return make_clone(context, f"create {wish.name}", lambda change: wish)
+    return make_clone(context, f"create {request.name}", lambda change: request)
 
 
-def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]) -> tuple[Clone, list[str]]:
-    """Makes a clone as it is wished once the change has begun, and furnishes its home, before anyone can see it."""
+def make_clone(context: Context, what: str, requested: Callable[[Change], NewClone]) -> tuple[Clone, list[str]]:
+    """Makes a clone as it is asked for once the change has begun, and fills its home before anyone can see it."""
     places = context.places
     with begin_change(context, what) as change:
-        wish = wished(change)
-        given = wish.settings_from
-        luggage = ImportedHome(settings_source(given, change.registry, places)) if given else wish.luggage
-        refuse_taken_name(change.registry, wish.name)
-        refuse_taken_command(wish.name, places, context.env.get("PATH", os.defpath))
+        request = requested(change)
+        given = request.settings_from
+        brought = ImportedHome(settings_source(given, change.registry, places)) if given else request.brought
+        refuse_taken_name(change.registry, request.name)
+        refuse_taken_command(request.name, places, context.env.get("PATH", os.defpath))
         clone_id = new_uuid()
-        root = root_for(wish, clone_id, change.registry, places)
-        source = wanted_package(change, context, wish.codex, root)
+        root = root_for(request, clone_id, change.registry, places)
+        source = wanted_package(change, context, request.codex, root)
         runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
-        wrapper = os.path.join(checked_bin_dir("", places), wish.name)
+        wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_noexec(root, wrapper)
-        keep_env = tuple(dict.fromkeys(map(checked_variable, wish.keep_env)))
-        shared, now = shares_for(wish, context, change.registry), current_timestamp()
-        clone = Clone(clone_id, wish.name, root, runtime, None, wrapper, now, now, wish.home, shared, keep_env)
+        keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
+        shared, now = shares_for(request, context, change.registry), current_timestamp()
+        clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
         clone = clone._replace(made_root=not kind_of(root))
         create_clone_directory(change, clone)
         build_home(clone, places)
         keep_home = partial(sync_tree, home_of(clone))
         clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
-        if luggage:
-            fill_home(change, clone, context, luggage)
-        clone = link_settings(clone._replace(shared_settings=wish.share_settings), places)
-        if luggage or clone.settings_links:
+        if brought:
+            fill_home(change, clone, context, brought)
+        clone = link_settings(clone._replace(shared_settings=request.share_settings), places)
+        if brought or clone.settings_links:
             keep_home()
         write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
         stage_wrapper(change, clone, replaces=False)
@@ -6343,29 +6350,29 @@ def make_clone(context: Context, what: str, wished: Callable[[Change], NewClone]
     return clone, change.unfinished
 
 
-def fill_home(change: Change, clone: Clone, context: Context, luggage: ImportedHome) -> None:
+def fill_home(change: Change, clone: Clone, context: Context, brought: ImportedHome) -> None:
     """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
-    source, target = luggage.home, codex_home_of(clone)
+    source, target = brought.home, codex_home_of(clone)
     copy_tree(source, target, settings_files(source))
     config = read_config(source)
     if config is not None:
         write_whole(config_file(target), pinned_config(change, clone, context, config))
-    if luggage.sessions:
+    if brought.sessions:
         copy_tree(source, target, session_files(source))
     login = login_file(source)
-    if luggage.login and os.path.isfile(login):
+    if brought.login and os.path.isfile(login):
         content, place = read_whole(login, LOGIN_LIMIT), login_file(target)
-        if luggage.aside:
-            moved = MovedLogin(login, luggage.aside, digest_of_bytes(content), staged_name(place, change.id))
+        if brought.aside:
+            moved = MovedLogin(login, brought.aside, digest_of_bytes(content), staged_name(place, change.id))
             change.extend_plan(moved=[moved])
         change.stage(place, content, 0o600, replaces=False)
 
 
-def shares_for(wish: NewClone, context: Context, registry: Registry) -> tuple[str, ...]:
+def shares_for(request: NewClone, context: Context, registry: Registry) -> tuple[str, ...]:
     """The entries of the real home that the new one shares."""
-    if wish.shares:
-        return checked_shares(wish.shares, wish.home, context, registry)
-    defaults = default_shares(os.uname().sysname) if wish.home == "isolated" else ()
+    if request.shares:
+        return checked_shares(request.shares, request.home, context, registry)
+    defaults = default_shares(os.uname().sysname) if request.home == "isolated" else ()
     return tuple(share for share in defaults if os.path.lexists(os.path.join(context.places.user_home, share)))
 
 
@@ -6379,22 +6386,22 @@ def refuse_taken_name(registry: Registry, name: str) -> None:
             raise MirrorError(f"'{name}' differs from the clone '{taken}' only by case", "choose another name", REFUSED)
 
 
-def root_for(wish: NewClone, clone_id: str, registry: Registry, places: Places) -> str:
+def root_for(request: NewClone, clone_id: str, registry: Registry, places: Places) -> str:
     """Where the clone will live; a free place. Raises MirrorError."""
-    if not wish.root:
-        root = os.path.join(clones_directory(places), wish.name)
+    if not request.root:
+        root = os.path.join(clones_directory(places), request.name)
         return f"{root}-{clone_id[:8]}" if kind_of(root) and entries_of(root) else root
-    root = os.path.realpath(path_from(wish.root, places))
+    root = os.path.realpath(path_from(request.root, places))
     complaint = complaint_about_root(root, places._replace(mirror_home=os.path.realpath(places.mirror_home)))
     if complaint:
         raise MirrorError(
-            f"--root {wish.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
+            f"--root {request.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
         )
     roots = {clone.root: clone.name for clone in registry.clones}
     for above in directories_above(os.path.dirname(root)):
         if above in roots:
             raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
-    refuse_hazards(path_from(wish.root, places), places)
+    refuse_hazards(path_from(request.root, places), places)
     if kind_of(base_in_root(root)):
         raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
     if kind_of(root):
@@ -6529,11 +6536,13 @@ def servers_of(clone: Clone) -> list[str]:
     return [f"{background[pid]} {f'{version} ' if version else ''}(pid {pid})" for pid, version in versions]
 
 
-def refuse_running(clone: Clone, deed: str) -> None:
+def refuse_running(clone: Clone, action: str) -> None:
     """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
     pids, background = running_codex(clone)
     if who := user_of_home(codex_home_of(clone), pids, background):
-        raise MirrorError(f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {deed} with --force", BUSY)
+        raise MirrorError(
+            f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {action} with --force", BUSY
+        )
 
 
 def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = ()) -> str:
@@ -6544,11 +6553,11 @@ def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = (
     return "in another container" if is_codex_elsewhere(codex_home, others) else ""
 
 
-def stop_codex(clone: Clone, deed: str, force: bool) -> list[str]:
+def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
     """Ends the clone's server and updater, with `force` every Codex in it; whom, in words. Raises MirrorError BUSY when
     someone works with another one, and FAILED when one can't be ended."""
     if not force:
-        refuse_running(clone, deed)
+        refuse_running(clone, action)
     told: list[str] = []
     for _ in range(4):  # Until it is ended itself, the updater may start another server.
         servers, (used, background) = servers_of(clone), running_codex(clone)
@@ -6560,9 +6569,9 @@ def stop_codex(clone: Clone, deed: str, force: bool) -> list[str]:
     raise MirrorError(f"Codex in '{clone.name}' can't be ended (pid {', '.join(map(str, left))})", "end it yourself")
 
 
-def stop_server(clone: Clone, deed: str, force: bool) -> list[str]:
+def stop_server(clone: Clone, action: str, force: bool) -> list[str]:
     """The same where there is a server: without one, a Codex that someone works with may go on."""
-    return stop_codex(clone, deed, force) if servers_of(clone) else []
+    return stop_codex(clone, action, force) if servers_of(clone) else []
 
 
 def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str], list[str]]:
@@ -6639,7 +6648,7 @@ def is_provably_pinned(path: str) -> bool:
 
 
 def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
-    """Commits another runtime for the clone, and dooms those that nothing needs any more."""
+    """Commits another runtime for the clone, and plans to delete those that nothing needs any more."""
     changed = clone._replace(runtime=runtime, previous=previous, updated=current_timestamp())
     change.extend_plan(to_delete=unused_runtimes(changed), clones=[changed])
     stage_wrapper(change, changed)
@@ -6764,22 +6773,22 @@ class CloneChanges(NamedTuple):
     accept_account: bool = False
 
 
-def change_clone(context: Context, name: str, wish: CloneChanges) -> tuple[bool, list[str], list[str]]:
+def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bool, list[str], list[str]]:
     """Changes how a clone lives, as one change; whether anything had to change, the files that the clone has of its own
     and keeps, and what could not be finished, in words."""
     with begin_clone_change(context, "set", name) as (change, clone):
-        changed, own = clone._replace(home=wish.home or clone.home), []
+        changed, own = clone._replace(home=request.home or clone.home), []
         for change_aspect in (change_variables, change_shares, change_shared_settings):
-            changed, kept = change_aspect(change, changed, wish, context)
+            changed, kept = change_aspect(change, changed, request, context)
             own += kept
-        if wish.accept_account:
+        if request.accept_account:
             changed = changed._replace(account=accepted_account(clone))
-        has_new_variables = change_own_variables(change, clone, wish)
-        if changed == clone and not wish.settings_from and not has_new_variables:
+        has_new_variables = change_own_variables(change, clone, request)
+        if changed == clone and not request.settings_from and not has_new_variables:
             return False, own, []
         changed = changed._replace(updated=current_timestamp())
-        if wish.settings_from:
-            source = settings_source(wish.settings_from, change.registry, context.places)
+        if request.settings_from:
+            source = settings_source(request.settings_from, change.registry, context.places)
             own += stage_settings(change, changed, context, source)
         stage_wrapper(change, changed)
         change.commit(with_clone(change.registry, changed))
@@ -6796,22 +6805,22 @@ def accepted_account(clone: Clone) -> Account:
     return account
 
 
-def change_variables(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
+def change_variables(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the hidden variables that it may see."""
-    if unknown := [variable for variable in wish.no_keep_env if variable not in clone.keep_env]:
+    if unknown := [variable for variable in request.no_keep_env if variable not in clone.keep_env]:
         hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
         raise MirrorError(f"'{clone.name}' doesn't see {unknown[0]}", hint)
-    kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, wish.keep_env)))
-    return clone._replace(keep_env=tuple(variable for variable in kept if variable not in wish.no_keep_env)), []
+    kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, request.keep_env)))
+    return clone._replace(keep_env=tuple(variable for variable in kept if variable not in request.no_keep_env)), []
 
 
-def change_own_variables(change: Change, clone: Clone, wish: CloneChanges) -> bool:
+def change_own_variables(change: Change, clone: Clone, request: CloneChanges) -> bool:
     """Stages the clone's own variables; whether any changed. Raises MirrorError."""
     before = clone_variables(clone)
-    if unknown := [name for name in wish.no_env if name not in before]:
+    if unknown := [name for name in request.no_env if name not in before]:
         raise MirrorError(f"'{clone.name}' has no variable {unknown[0]}", f"it has: {', '.join(before) or 'none'}")
-    after = {name: value for name, value in before.items() if name not in wish.no_env}
-    for text in wish.env:
+    after = {name: value for name, value in before.items() if name not in request.no_env}
+    for text in request.env:
         name, equals, value = text.partition("=")
         refuse_variable(name)
         if not equals or "\0" in value:
@@ -6825,9 +6834,9 @@ def change_own_variables(change: Change, clone: Clone, wish: CloneChanges) -> bo
     return after != before
 
 
-def change_shares(change: Change, clone: Clone, wish: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
+def change_shares(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the entries of the real home that it shares, their links staged; and what it has of its own."""
-    dropped, new = changed_shares(clone, wish, context, change.registry)
+    dropped, new = changed_shares(clone, request, context, change.registry)
     own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
     added = [share for share in new if share not in own]
     links = [link_of_share(clone, share, context.places) for share in dropped]
@@ -6839,14 +6848,14 @@ def change_shares(change: Change, clone: Clone, wish: CloneChanges, context: Con
 
 
 def change_shared_settings(
-    change: Change, clone: Clone, wish: CloneChanges, context: Context
+    change: Change, clone: Clone, request: CloneChanges, context: Context
 ) -> tuple[Clone, list[str]]:
     """The clone with the settings that it shares, their links staged; and what it has of its own."""
-    if unknown := [entry for entry in wish.unshare_settings if entry not in clone.shared_settings]:
+    if unknown := [entry for entry in request.unshare_settings if entry not in clone.shared_settings]:
         hint = f"it shares: {', '.join(clone.shared_settings) or 'none'}"
         raise MirrorError(f"'{clone.name}' doesn't share the settings {unknown[0]}", hint)
-    wanted = dict.fromkeys((*clone.shared_settings, *map(checked_setting, wish.share_settings)))
-    entries = [entry for entry in wanted if entry not in wish.unshare_settings or entry in wish.share_settings]
+    wanted = dict.fromkeys((*clone.shared_settings, *map(checked_setting, request.share_settings)))
+    entries = [entry for entry in wanted if entry not in request.unshare_settings or entry in request.share_settings]
     if not entries and not clone.shared_settings:
         return clone, []
     changed, own = stage_settings_links(change, clone, entries)
@@ -6854,14 +6863,14 @@ def change_shared_settings(
 
 
 def changed_shares(
-    clone: Clone, wish: CloneChanges, context: Context, registry: Registry
+    clone: Clone, request: CloneChanges, context: Context, registry: Registry
 ) -> tuple[list[str], list[str]]:
     """The shared entries that go, and those that come; what is said to come doesn't go. Raises MirrorError."""
-    if unknown := [share for share in wish.unshare if share not in clone.shared]:
+    if unknown := [share for share in request.unshare if share not in clone.shared]:
         hint = f"it shares: {', '.join(clone.shared) or 'nothing'}"
         raise MirrorError(f"'{clone.name}' doesn't share {unknown[0]}", hint)
-    wanted = checked_shares(wish.share, wish.home or clone.home, context, registry)
-    dropped = [one for one in clone.shared if one not in wanted and (one in wish.unshare or "none" in wish.share)]
+    wanted = checked_shares(request.share, request.home or clone.home, context, registry)
+    dropped = [one for one in clone.shared if one not in wanted and (one in request.unshare or "none" in request.share)]
     kept = [share for share in clone.shared if share not in dropped]
     new = [share for share in wanted if share not in kept and not any(is_below(share, one) for one in kept)]
     for share, above in ((share, above) for share in new for above in dropped if is_below(share, above)):
@@ -6978,24 +6987,24 @@ def import_export(
 ) -> tuple[Clone, list[str]]:
     """Makes a clone from an export that brings nothing but what was agreed to. Raises MirrorError."""
 
-    def wished(change: Change) -> NewClone:
+    def requested(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
         inside = [os.path.relpath(path, home) for path in files_below(home)]
         if dangers_in(judged_files(home, inside)) != agreed:
             raise MirrorError("the export was changed while it was looked at", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        luggage = ImportedHome(home, sessions=True, login=True)
-        return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, luggage=luggage)
+        brought = ImportedHome(home, sessions=True, login=True)
+        return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, brought=brought)
 
-    return make_clone(context, f"import {name}".rstrip(), wished)
+    return make_clone(context, f"import {name}".rstrip(), requested)
 
 
-def import_home(context: Context, name: str, codex: Wanted, luggage: ImportedHome) -> tuple[Clone, list[str]]:
+def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHome) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
-    path, home = luggage.home, os.path.realpath(luggage.home)
+    path, home = brought.home, os.path.realpath(brought.home)
     if who := user_of_home(home, codex_pids_in(os.path.join(home, "packages"), home)):
         raise MirrorError(f"Codex is running with {home} ({who})", "quit it first", BUSY)
-    if luggage.login:
+    if brought.login:
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
     if not is_codex_home(home):
@@ -7004,8 +7013,8 @@ def import_home(context: Context, name: str, codex: Wanted, luggage: ImportedHom
     if base and os.path.realpath(base_in_root(root_in_base(base))) == base:
         raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
     aside = os.path.join(home, f"auth.json.moved-to-{name}-{new_id()}")
-    wish = NewClone(checked, codex=codex, luggage=luggage._replace(home=home, aside=aside))
-    return make_clone(context, f"import {path}", lambda change: wish)
+    request = NewClone(checked, codex=codex, brought=brought._replace(home=home, aside=aside))
+    return make_clone(context, f"import {path}", lambda change: request)
 
 
 def refuse_unmovable_login(home: str) -> None:
@@ -7411,8 +7420,8 @@ def in_file_words(value: Any) -> Any:
 
 
 def unregistered_bases(bases: Sequence[str], registry: Registry, places: Places) -> dict[str, str]:
-    """The clone directories that the registry doesn't know by any of their names, each with why it can't be taken back
-    into it, or nothing."""
+    """The clone directories that the registry doesn't know under any name: for each, why it can't be taken back, or
+    nothing."""
     known, ids = {base_in_root(root) for root in claimed_values(registry, "rootPath")}, claimed_values(registry, "id")
     strange = [base for base in bases if base not in known]
     taken = set(map(os.path.realpath, known)) if strange else set()
@@ -7472,7 +7481,7 @@ def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
 
 
 def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str], places: Places) -> dict[str, str]:
-    """Of these wrappers of ours, those of clones that aren't there any more, each with why it stays, or nothing."""
+    """Those of our wrappers whose clones aren't there any more: for each, why it stays, or nothing."""
     found = ((path, base, wrapper_at(path)) for path, base in bases.items() if not kind_of(base))
     return {
         path: complaint_about_orphan(path, wrapper, base, places)
@@ -7538,7 +7547,7 @@ class Facts:
 
 
 class InspectionContext(NamedTuple):
-    """What the examination of one clone needs to know of the others and of the machine, read once for all."""
+    """What the inspection of one clone needs to know of the others and of the machine, read once for all."""
 
     clones: tuple[Clone, ...]
     accounts: Mapping[str, Account]
@@ -7547,13 +7556,14 @@ class InspectionContext(NamedTuple):
 
 
 def inspection_context(registry: Registry, installed: CodexPackage | None, deep: bool = False) -> InspectionContext:
+    """What to know of all clones before each is inspected."""
     accounts = {clone.id: account_of(clone) for clone in registry.clones}
     return InspectionContext(registry.clones, accounts, installed, deep)
 
 
 def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
-    """Collects the facts about clones, and changes nothing: what is at hand here, while all those are waited for side
-    by side that Codex tells, started once in each clone, or the bytes of its files."""
+    """Collects the facts about clones, and changes nothing. Those that take long, what each clone's Codex says and the
+    bytes of its files, are collected side by side, and the others meanwhile."""
     found = [Facts("clone", context, clone=clone, inspection=inspection) for clone in clones]
 
     def look_up_all(names: Iterable[str]) -> None:
@@ -7605,6 +7615,7 @@ def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
 
 
 def row_complaint(bad: BadRow) -> str:
+    """A broken row of the registry and what is wrong with it, in words."""
     return f"the registry's row '{text_in(bad.row, 'name')}' is broken: {bad.why}"
 
 
@@ -7683,7 +7694,7 @@ def registry_or_refusal(places: Places) -> tuple[Registry, MirrorError | None]:
 
 
 def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
-    """Where new commands go and where those are that the shell doesn't find, unless it would look there."""
+    """The directories that aren't on PATH: the one for new commands, and those of commands that no shell finds."""
     unfound = [clone for clone in clones if not any(find_on_path(clone.name, context.env.get("PATH", "")))]
     directories = [context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
@@ -7863,6 +7874,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
 
 
 def repair_directories(context: Context, facts: Facts) -> list[str]:
+    """Makes missing directories of a clone's home again, and all of them private and writable."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
         for directory in home_directories(clone):
             make_directories(directory)
@@ -7874,6 +7886,7 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
 
 
 def repair_pin(context: Context, facts: Facts) -> list[str]:
+    """Puts the settings back that hold a clone's pin; what else is in its config.toml stays."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         config = read_config(codex_home_of(clone))
         if not complaints_about_pin(clone) and trust_of_home(clone, context.places) == "untrusted":
@@ -7887,6 +7900,7 @@ def repair_pin(context: Context, facts: Facts) -> list[str]:
 
 
 def repair_wrapper(context: Context, facts: Facts) -> list[str]:
+    """Writes a clone's command again, where what lies there is its own or nothing."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         stage_wrapper(change, clone)
         change.commit(change.registry)
@@ -7921,6 +7935,7 @@ def end_server(context: Context, facts: Facts) -> list[str]:
 
 
 def remove_unused_runtimes(context: Context, facts: Facts) -> list[str]:
+    """Removes the runtimes of a clone that nothing needs any more and no Codex uses."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         unused = unused_runtimes(clone)
         change.extend_plan(to_delete=unused)
@@ -8037,7 +8052,8 @@ def repair_registry(context: Context, facts: Facts) -> list[str]:
 def rebuild_registry(context: Context, facts: Facts) -> list[str]:
     """Makes a broken registry again from the one before, the clones' rows and their wrappers; keeps the broken one.
 
-    Where it doesn't show which change was the last, a journal can't be settled: it is set aside, what it made stays."""
+    Where it doesn't show which change was the last, a journal can be neither finished nor cleared: it is set aside, and
+    what it made stays."""
     places, path = context.places, registry_file(context.places)
     with mirror_home_lock(context, "doctor --fix"):
         aside = f"{path}.broken-{new_id()}"
@@ -8249,6 +8265,7 @@ def in_words(text: str, facts: Facts, items: Mapping[str, Any], is_needed: bool 
 
 
 def health_of(facts: Facts) -> Health:
+    """What doctor says of a clone with these facts."""
     clone = facts.clone
     return Health(
         clone.name,
@@ -8262,7 +8279,7 @@ def health_of(facts: Facts) -> Health:
 
 
 def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
-    """Puts right what was found and can be, each on its own: what was done, or why it wasn't, with the exit code."""
+    """Makes each repair that the findings name, on its own: what was done, or why it wasn't, each with an exit code."""
     facts.force = force
     if facts.kind == "clone" and facts.claimed:
         return []
@@ -8277,7 +8294,7 @@ def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tu
 
 
 def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
-    """The facts of the clones as they are in the registry; those that were changed meanwhile are examined again."""
+    """The facts of the clones as they are in the registry; those that changed meanwhile are inspected again."""
     facts: list[Facts] = []
     for _ in range(3 if clones else 0):
         around = inspection_context(registry, installed_without_starting(context.env), deep)
@@ -8386,6 +8403,7 @@ def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) ->
 
 
 def update_text(updated: UpdateResult) -> str:
+    """What an update did, in one line."""
     before, after = updated.before.runtime, updated.after.runtime
     if not updated.changed:
         return f"{updated.after.name}: already at {after.version}"
@@ -8446,7 +8464,7 @@ def needs_action(problem: Problem) -> bool:
 
 
 def problem_lines(problems: Sequence[Problem], everything: bool = True) -> list[str]:
-    """The problems for people; what needs no deed is only told when everything is asked."""
+    """The problems for people; what needs no action is only shown when everything is asked for."""
     signs = {"error": "✗", "warning": "!", "info": "·"}
     lines = []
     for problem in problems:
@@ -8602,6 +8620,7 @@ NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 
 def run(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
+    """Becomes the clone's Codex."""
     clone = startable_clone(context, name)
     return Outcome(
         program=launch_program(clone, context.places, context.env, arguments), notes=hiding_notice(clone, context)
@@ -8609,6 +8628,7 @@ def run(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> O
 
 
 def exec_program(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
+    """Becomes a program, or the user's shell, in the clone's environment."""
     clone = startable_clone(context, name)
     words = tuple(arguments) or (context.env.get("SHELL") or "/bin/sh",)
     program = Program(words, shell_environment(clone, context.places, context.env))
@@ -8692,6 +8712,7 @@ def write_text(file: BinaryIO, text: str) -> None:
 
 
 def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Outcome:
+    """Runs the clone's `codex login` and remembers who is logged in then; one login in the browser at a time."""
     clone = startable_clone(context, name)
     refuse_strange_clone(clone, context.places)
     program = launch_program(clone, context.places, context.env, ("login", *arguments))
@@ -8761,6 +8782,7 @@ def login_turn(context: Context, clone: Clone) -> Iterator[None]:
 
 
 def log_out(context: Context, *, name: str, local: bool = False, force: bool = False) -> Outcome:
+    """Has Codex log the clone out, which revokes a login at the server; with `local` the login is only dropped here."""
     clone = clone_named(read_registry(context.places), name) if local else startable_clone(context, name)
     refuse_strange_clone(clone, context.places)
     if not force:
@@ -8797,6 +8819,7 @@ LOGOUT = {
 
 
 def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
+    """What a logout would lose; None when nobody is logged in."""
     clone = clone_named(read_registry(context.places), name)
     account = account_of(clone)
     if account.kind == "none" or (local and account.kind == "keyring"):
@@ -9059,6 +9082,9 @@ def report_handover(context: Context, done: Handover) -> Session:
 
 # --- Commands -------------------------------------------------------------------------------------
 
+# A handler takes the arguments of its row in the command table, whose summary says what it is for. A docstring here
+# adds what the row doesn't promise.
+
 VERSIONS_SHOWN = 15
 
 
@@ -9077,14 +9103,15 @@ def create(
     allow_incomplete: bool = False,
     codex: str = "",
 ) -> Outcome:
+    """Makes a clone and says what to do next."""
     if name and name_option and name != name_option:
         raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
     if not (name or name_option):
         raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
     checked, wanted = new_clone_name(name or name_option), wanted_from(source, codex, allow_incomplete)
-    wish = NewClone(checked, root, wanted, home, tuple(share), tuple(keep_env), settings_from)
-    wish = wish._replace(share_settings=tuple(dict.fromkeys(map(checked_setting, share_settings))))
-    clone, left = create_clone(context, wish)
+    request = NewClone(checked, root, wanted, home, tuple(share), tuple(keep_env), settings_from)
+    request = request._replace(share_settings=tuple(dict.fromkeys(map(checked_setting, share_settings))))
+    clone, left = create_clone(context, request)
     return Outcome(
         code=FAILED if left else DONE,
         data=clone_row(clone),
@@ -9148,18 +9175,20 @@ def set_clone(
     no_env: Sequence[str] = (),
     accept_account: bool = False,
 ) -> Outcome:
-    wish = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
-    wish = wish._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
-    wish = wish._replace(env=tuple(env), no_env=tuple(no_env), accept_account=accept_account)
-    if not any(wish):
+    """Changes what is given and nothing else; what the clone has of its own stays."""
+    request = CloneChanges(home, tuple(share), tuple(unshare), tuple(keep_env), tuple(no_keep_env), settings_from)
+    request = request._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
+    request = request._replace(env=tuple(env), no_env=tuple(no_env), accept_account=accept_account)
+    if not any(request):
         raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
-    has_changed, own, left = change_clone(context, name, wish)
+    has_changed, own, left = change_clone(context, name, request)
     line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
     notes = (*own_notices(own), *brought_notice(settings_from, context), *left)
     return Outcome(FAILED if left else DONE, lines=(line,), notes=notes)
 
 
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
+    """Removes a clone with all that is in it, and says what of it is left."""
     clone = clone_named(read_registry(context.places), name)
     notes = [*keyring_notice(clone), *filter(None, [complaint_about_wrapper(clone)])]
     if not kind_of(base_of(clone)):
@@ -9197,13 +9226,13 @@ def update(
     force: bool = False,
     codex: str = "",
 ) -> Outcome:
+    """Pins a Codex in clones; where one fails, it goes on with the next."""
     wanted = wanted_from(source, codex, allow_incomplete)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
     names, registry = list(dict.fromkeys(names)), read_registry(context.places)
-    lines: list[str] = []
+    lines, data = list[str](), list[dict[str, object]]()
     notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
-    data: list[dict[str, object]] = []
     for name in names or [clone.name for clone in registry.clones]:
         try:
             updated = update_clone(context, name, wanted, force)
@@ -9260,7 +9289,7 @@ def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
 
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:
-    """Examines all clones, or one, and the mirror home; with `fix` repairs what it can and looks again."""
+    """Inspects all clones, or one, and the mirror home; with `fix` repairs what it can and looks again."""
     home = inspect_mirror_home(context)
     done: list[tuple[str, int]] = []
     if fix and not name:
@@ -9325,6 +9354,7 @@ def lines_of(path: str) -> list[str]:
 
 
 def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    """Puts a directory in front of PATH in the rc files; those that the block names already stay."""
     directory = checked_bin_dir(bin_dir, context.places)
     if file := github_path(context.env, shell, rc_file):
         if directory not in lines_of(file):
@@ -9353,6 +9383,7 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
 
 
 def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
+    """Takes the block, or one directory of it, out of the rc files again."""
     home, directory = context.places.user_home, path_from(bin_dir, context.places) if bin_dir else ""
     clones = () if bin_dir else registry_or_refusal(context.places)[0].clones
     own = {directory or context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)}
@@ -9383,6 +9414,7 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
 
 
 def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
+    """Writes an export into a new file, or to stdout, and never over a file."""
     clone = clone_named(read_registry(context.places), name)
     if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
         what = f"the login of '{name}' can't be exported: {account_text(account)}"
@@ -9409,6 +9441,7 @@ def import_clone(
     with_sessions: bool = False,
     codex: str = "",
 ) -> Outcome:
+    """Makes a clone from an export, or from a Codex home, whose login moves only when that is asked for."""
     wanted = wanted_from(source, codex)
     where = import_source(context, path, move_login or with_sessions)
     if not os.path.isdir(where):

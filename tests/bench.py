@@ -320,7 +320,7 @@ def registry(home: Home) -> dict[str, Any]:
 
 
 def crowd(home: Home, count: int) -> None:
-    """Fills the registry up to so many clones, most of which are there in the book only."""
+    """Fills the registry up to so many clones, most of which are there in the registry only."""
     document = registry(home)
     first = document["clones"][0]
     for number in range(len(document["clones"]), count):

@@ -1,6 +1,6 @@
 """Every command as its user sees it: real processes, real terminals, real shells, and a fake Codex.
 
-Most tests start from the same household, put back before each of them: the clones `work` and `two` of an installed
+Most tests start from the same home, put back before each of them: the clones `work` and `two` of an installed
 Codex 0.169.0, the wrapper directory on PATH, and the program as its installer leaves it, as the command `codex-mirror`.
 """
 
@@ -60,7 +60,7 @@ from helpers import (
     wait_until,
 )
 
-# --- the program as it is installed, and the household ---
+# --- the program as it is installed, and a home with clones ---
 
 LAUNCHER = """#!/bin/sh
 exec {python} -I -S -c '{start}' {library} "$0" "$@"
@@ -91,7 +91,7 @@ def launcher() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def mould(launcher: Path) -> Iterator[tuple[Home, Path]]:
-    """The household, and a copy of its bytes from which each test gets it back in the same place."""
+    """A home with clones, and a copy of its bytes from which each test gets it back in the same place."""
     base = new_base()
     state, kept = make_home(base), base.with_name(f"{base.name}k")
     command = npm_install(base / "npm", fake_codex(base / "package"))
@@ -106,7 +106,7 @@ def mould(launcher: Path) -> Iterator[tuple[Home, Path]]:
 
 @pytest.fixture
 def house(mould: tuple[Home, Path]) -> Home:
-    """The household as it was made, with an environment that the test may change."""
+    """The home as it was made, with an environment that the test may change."""
     state, kept = mould
     discard(state.base)
     run(["cp", "-a", kept, state.base], env=state.env, check=True)
@@ -115,7 +115,7 @@ def house(mould: tuple[Home, Path]) -> Home:
 
 @pytest.fixture
 def cm(house: Home, launcher: Path) -> Launched:
-    """`codex-mirror` in the household."""
+    """`codex-mirror` in that home."""
     return Launched(house, launcher)
 
 
@@ -1850,7 +1850,7 @@ SHELLS = [
 
 @pytest.fixture
 def bare(house: Home) -> Home:
-    """The household, with the wrapper directory not on PATH."""
+    """The home, with the wrapper directory not on PATH."""
     off_path(house, Path())
     return house
 

@@ -29,7 +29,7 @@ ALWAYS = {"--json", "-y", "--yes", "-q", "--quiet", "--redact", "--debug", "-h",
 
 
 def row(home: Home, name: str, root: str = "", version: str = "0.169.0") -> dict[str, Any]:
-    """A row of the registry, for a clone that is there in the book only."""
+    """A row of the registry, for a clone that is there in the registry only."""
     root = root or f"{home.mirror}/clones/{name}"
     runtime = f"{root}/.codex-mirror/runtime/0.169.0-00000000"
     return {

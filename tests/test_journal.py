@@ -87,7 +87,7 @@ def test_a_directory_whose_id_is_another_is_nobody_s_to_discard(home: Home, clon
     assert not cm.is_plans_own(cm.base_of(clone), plan_of(clone))
 
 
-# --- settling ---
+# --- recovery ---
 
 
 def write_journal(home: Home, plan: Any, name: str = "journal.json") -> None:
