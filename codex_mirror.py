@@ -4859,10 +4859,11 @@ def reload_line(shell: str, path: str, is_own: bool) -> str:
 
 def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
     """The files in which this shell finds PATH; bash reads one when it is interactive and another at login."""
+    outside = outside_environment(env)
     if shell == "zsh":
-        return [os.path.join(env.get("ZDOTDIR") or zsh_directory(env, home) or home, ".zshrc")]
+        return [os.path.join(outside.get("ZDOTDIR") or zsh_directory(outside, home) or home, ".zshrc")]
     if shell == "fish":
-        config = outside_environment(env).get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+        config = outside.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         return [os.path.join(config, "fish", "conf.d", "codex-mirror.fish")]
     if shell == "sh":
         return [os.path.join(home, ".profile")]

@@ -415,6 +415,15 @@ def test_zsh_s_own_file_is_found_where_its_zshenv_says_and_zsh_reads_it(home: Ho
     assert ask(home, "path", "remove").code == 0 and not (home.home / file).exists()
 
 
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_inside_a_clone_zsh_s_own_file_is_still_the_user_s(home: Home) -> None:
+    (home.home / ".zshenv").write_text('ZDOTDIR="${XDG_CONFIG_HOME:-$HOME/.config}/zsh"\n')
+    own = str(home.base / "clone")
+    env = {**home.env, "HOME": own, "XDG_CONFIG_HOME": f"{own}/.config", "CODEX_MIRROR_USER_HOME": str(home.home)}
+    wanted = str(home.home / ".config/zsh/.zshrc")
+    assert cm.rc_files("zsh", {**env, "CODEX_MIRROR_CLONE": "work"}, str(home.home), "Linux") == [wanted]
+
+
 def test_without_zsh_its_file_is_the_usual_one(home: Home) -> None:
     (home.home / ".zshenv").write_text("export ZDOTDIR=/z\n")
     assert cm.rc_files("zsh", {"PATH": "/nowhere"}, str(home.home), "Linux") == [str(home.home / ".zshrc")]

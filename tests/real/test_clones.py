@@ -280,6 +280,24 @@ def test_remove_stops_the_background_server_and_its_updater(house: House, third:
     assert not any(map(is_running, pids)) and not (house.home.mirror / "clones" / "third").exists()
 
 
+@pytest.mark.parametrize("words", [["doctor", "third", "--fix"], ["update", "third"]], ids=lambda words: words[0])
+def test_a_background_server_is_told_with_its_version_and_ended(house: House, third: str, words: list[str]) -> None:
+    settings = house.codex_home("third") / "app-server-daemon" / "settings.json"
+    settings.write_text('{"updater":{"autoUpdateEnabled":true}}')
+    version = house.rows()["third"]["codexVersionPinned"]
+    assert house.codex("third", "app-server", "daemon", "start", timeout=120).code == 0
+    wait_until(lambda: len(house.running("third")) == 2, "both servers")
+    [told] = [
+        one["what"] for one in house.mirror("doctor", "third", "--json").json()[0]["problems"] if "server" in one["id"]
+    ]
+    for pid, line in house.running("third").items():
+        assert f"{'updater' if 'pid-update-loop' in line else 'server'} {version} (pid {pid})" in told
+    with house.installed() as env:
+        result = house.mirror(*words, env=env, timeout=300)
+    assert (result.code, result.err.count("third: ended its ")) == (0, 2), result
+    assert house.running("third") == {}
+
+
 def test_remove_deletes_a_module_cache_and_follows_no_link(house: House, third: str) -> None:
     cache = house.home.clone_home("third") / "go" / "pkg" / "mod" / "example.org@v1.0.0" / "deep"
     cache.mkdir(parents=True)

@@ -316,6 +316,8 @@ def test_a_clone_starts_no_server_and_shows_no_update(house: House, words: list[
     assert os.listdir(house.codex_home("work") / "app-server-daemon") == ["settings.json"]
     assert not (house.codex_home("work") / "packages").exists()
     assert not any("9.9.9" in frame for frame in screen.frames)
+    unknown = [one for one in os.listdir(house.codex_home("work")) if not re.fullmatch(LEFT_BY_SESSIONS, one)]
+    assert sorted(unknown) == ["app-server-daemon", "auth.json"]
 
 
 @needs_tmux
