@@ -1444,10 +1444,9 @@ def mounts_in(path: str) -> list[str]:
 
 
 def refuse_mounts(path: str) -> None:
-    """Refuses to have a tree deleted in which something is mounted, which would be emptied. Raises MirrorError."""
-    for point in mounts_in(path):
-        what = f"something is mounted at {point}, and would be emptied"
-        raise MirrorError(what, f"umount {shell_quote(point)}", REFUSED)
+    """Refuses to have something replaced or deleted where, or in which, something is mounted. Raises MirrorError."""
+    for point in mounts_in(path) if path else ():
+        raise MirrorError(f"something is mounted at {point}", f"umount {shell_quote(point)}", REFUSED)
 
 
 def mount_of(directory: int, name: str) -> tuple[int, bytes]:
@@ -3516,6 +3515,7 @@ class Change:
             refuse_mounts(path)
         for staged in lists.get("staged", ()):
             refuse_strange_way(staged.target)
+            refuse_mounts(staged.target if kind_of(staged.target) else "")
         lists["marks"] = [deletion_mark(path) for path in lists.get("to_delete", ()) if kind_of(path)]
         lists["owners"] = [owner for clone in clones for owner in wrapper_owners(clone)]
         added: Any = {key: (*getattr(self.plan, key), *values) for key, values in lists.items()}

@@ -355,6 +355,31 @@ def test_a_clone_in_which_something_is_mounted_is_not_removed_and_the_mount_name
     assert (home.base / "projects" / "thesis" / "one.txt").read_text() == "ten years of work"
 
 
+FILES = [
+    ("auth.json", ["remove", "work", "--yes", "--force"]),
+    ("auth.json", ["logout", "work", "--local", "--yes"]),
+    ("config.toml", ["set", "work", "--settings-from", "play"]),
+    ("config.toml", ["doctor", "work", "--fix"]),
+    ("app-server-daemon/settings.json", ["doctor", "work", "--fix"]),
+]
+
+
+@pytest.mark.parametrize(("tail", "words"), FILES, ids=[f"{tail} {words[0]}" for tail, words in FILES])
+def test_a_file_that_is_mounted_into_a_clone_stays_as_it_is(
+    home: Home, codex: Path, tail: str, words: list[str]
+) -> None:
+    make_clone(home, "work")
+    make_clone(home, "play")
+    (home.base / "real").write_text('{"OPENAI_API_KEY": "the real one"}')
+    target = clone_base(home) / "home" / ".codex" / tail
+    target.touch()
+    with mounted(home.base / "real", target):
+        result = ask(home, *words)
+        assert result.code != 0 or words[0] == "doctor", result
+        assert (home.base / "real").read_text() == '{"OPENAI_API_KEY": "the real one"}'
+        assert not [path for path in home.mirror.iterdir() if path.name.startswith(("finish", "clear", "journal"))]
+
+
 @pytest.mark.parametrize("where", ["m", "m/clones", "m/clones/work"])
 def test_a_mount_at_the_mirror_home_its_clones_or_a_root_is_fine(home: Home, codex: Path, where: str) -> None:
     place = home.base / where
@@ -949,12 +974,13 @@ def test_a_plan_deletes_nothing_of_another_user_s(home: Home, codex: Path) -> No
         os.chown(path, 0, 0, follow_symlinks=False)
 
 
+@needs_root
 def test_inside_a_container_root_is_who_is_in_no_map(owner: Home) -> None:
     """As in `codex sandbox`, toolbox and rootless containers, where `/` belongs to the overflow uid."""
     inside = ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups", "unshare", "-U", "-r"]
     python = shutil.which("python3", path="/usr/bin:/bin") or "/missing"
     recent = "import sys; sys.exit(sys.version_info < (3, 10))"
-    if not ROOT or subprocess.run([*inside, python, "-c", recent], check=False, capture_output=True).returncode:
+    if subprocess.run([*inside, python, "-c", recent], check=False, capture_output=True).returncode:
         pytest.skip("no user namespaces here, or no Python that everybody may start")
     script = (
         "import os, sys; sys.path.insert(0, os.environ['ROOM']); import codex_mirror as cm\n"
