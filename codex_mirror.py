@@ -1245,6 +1245,7 @@ HOME_MARK = ".codex-mirror-home"
 IGNORE_ALL = b"# Made by codex-mirror: nothing in here belongs in a repository.\n*\n"
 LEFT_BY_FIRST_TRY = r"lock|login\.lock|reserve|clones|journal\.json|scratch-[0-9a-f]{8}|registry\.json.*"
 CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin")
+CLONE_WAYS = ("home/.codex/app-server-daemon", "runtime", "logs", "bin")  # On which all of these are passed.
 
 
 class DirectoryFacts(NamedTuple):
@@ -6444,7 +6445,7 @@ def complaint_about_base(clone: Clone) -> str:
 
 def complaint_about_place(base: str, places: Places) -> str:
     """Why a clone's directory can't be taken for ours where it lies, or nothing."""
-    hazards = (one for tail in CLONE_PARTS for one in hazards_on_way(os.path.join(base, tail), places.trusted))
+    hazards = (one for tail in CLONE_WAYS for one in hazards_on_way(os.path.join(base, tail), places.trusted))
     hazard = next(hazards, None)
     return f"{hazard.path} {hazard.why}" if hazard else strange_part(base)
 
@@ -6453,7 +6454,7 @@ def refuse_strange_clone(clone: Clone, places: Places) -> None:
     """Refuses to change a clone whose directory isn't provably its own and ours. Raises MirrorError."""
     base = base_of(clone)
     refuse_copy(clone, places)
-    for tail in CLONE_PARTS if kind_of(base) else ():
+    for tail in CLONE_WAYS if kind_of(base) else ():
         refuse_hazards(os.path.join(base, tail), places)
     if complaint := complaint_about_base(clone):
         raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
@@ -7710,7 +7711,7 @@ def told_hazards(hazards: Iterable[Hazard], by_group: bool | None = None) -> lis
 def hazards_of_clone(clone: Clone, places: Places) -> list[Hazard]:
     """How somebody else could change the clone, but for what is so of the mirror home as a whole."""
     common = {hazard.path for hazard in hazards_on_way(places.mirror_home, places.trusted)}
-    parts = [os.path.join(base_of(clone), tail) for tail in CLONE_PARTS] if kind_of(base_of(clone)) else []
+    parts = [os.path.join(base_of(clone), tail) for tail in CLONE_WAYS] if kind_of(base_of(clone)) else []
     return [one for path in parts for one in hazards_on_way(path, places.trusted) if one.path not in common]
 
 
