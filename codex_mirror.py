@@ -383,6 +383,11 @@ def path_from(text: str, places: Places) -> str:
     return os.path.abspath(places.user_home + text[1:] if text == "~" or text.startswith("~/") else text)
 
 
+def is_offline(env: Mapping[str, str]) -> bool:
+    """Has the user forbidden every request of ours?"""
+    return env.get("CODEX_MIRROR_OFFLINE", "0") not in ("", "0")
+
+
 def registry_file(places: Places) -> str:
     return os.path.join(places.mirror_home, "registry.json")
 
@@ -4411,7 +4416,7 @@ def codex_sources(context: Context) -> Iterator[Source]:
 
 def ask_sources(context: Context, question: Callable[[Source], Any]) -> Any:
     """The answer of the first source that has one; one that can't be reached is tried twice. Raises FetchError."""
-    if context.env.get("CODEX_MIRROR_OFFLINE", "0") not in ("", "0"):
+    if is_offline(context.env):
         hint = "unset it, or name a Codex that is here with --from"
         raise FetchError("offline", "CODEX_MIRROR_OFFLINE forbids every request", hint)
     failures: list[FetchError] = []
@@ -7378,7 +7383,7 @@ def fresh_usage(context: Context, seconds: float, clone: Clone) -> FreshAnswer:
 
 def reason_not_to_ask(context: Context, clone: Clone) -> str:
     """Why this clone's Codex is not to be asked now, or nothing."""
-    if context.env.get("CODEX_MIRROR_OFFLINE") not in (None, "", "0"):
+    if is_offline(context.env):
         return "not asked: CODEX_MIRROR_OFFLINE is set"
     account = account_of(clone)
     if account.kind != "chatgpt":

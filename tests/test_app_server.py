@@ -48,6 +48,7 @@ def fails(message: str) -> str:
 @pytest.fixture
 def clones(home: Home, codex: Path) -> dict[str, Path]:
     """The Codex homes of two clones, each logged in for a day to come, each with an app server that answers."""
+    del home.env["CODEX_MIRROR_OFFLINE"]
     homes = {name: home.clone_home(name) / ".codex" for name in ("work", "personal")}
     for (name, codex_home), account in zip(homes.items(), (A, B), strict=True):
         make_clone(home, name)

@@ -34,6 +34,7 @@ class Accounts:
 
     def __init__(self, house: House, model: MockModel) -> None:
         self.house, self.model = house, model
+        del house.home.env["CODEX_MIRROR_OFFLINE"]
         self.place = house.home.base / "project"
         self.place.mkdir()
         for name in ACCOUNTS:
@@ -162,7 +163,8 @@ def test_a_fork_is_a_session_of_its_own(accounts: Accounts) -> None:
 def test_resume_opens_it_as_the_other_account_and_it_is_known_to_be_open(accounts: Accounts) -> None:
     """With an API key: for a ChatGPT login its screen wants to know a server that speaks HTTPS."""
     accounts.says("work", "word one")
-    accounts.house.log_in("personal", API_KEYS[1])
+    key = json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[1]})
+    (accounts.house.codex_home("personal") / "auth.json").write_text(key)
     accounts.model.organization = ""
     session = accounts.session()
     command = f"codex-mirror resume {session[:18]} --in personal"
