@@ -294,6 +294,7 @@ class Context(NamedTuple):
     report: Callable[[str, int, int], None] = lambda what, done, total: None
     note_change: Callable[[str], None] = lambda what: None
     choose: Callable[[Sequence[str], str], int] = lambda lines, prompt: -1
+    dry_run: bool = False
 
 
 # --- Names and places -----------------------------------------------------------------------------
@@ -3492,12 +3493,20 @@ WRITTEN_WHOLE = ("registry.json", "registry.json.previous", "journal.json", "res
 TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
 
 
+class DryRun(Exception):
+    """A change that was only to be planned has come to its commit: this is its plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.what)
+        self.plan = plan
+
+
 class Change:
     """A change under way: its plan is on the disk before it does anything, and `commit` is the point of no return."""
 
     def __init__(self, context: Context, what: str) -> None:
         self.places, self.plan, self.note = context.places, Plan(new_id(), what), context.note_change
-        self.is_done = False
+        self.is_done, self.is_dry = False, context.dry_run
         self.unfinished: list[str] = []
         self.known: Registry | None = None
         self.committed: Registry | None = None
@@ -3526,22 +3535,31 @@ class Change:
         lists["owners"] = [owner for clone in clones for owner in wrapper_owners(clone)]
         added: Any = {key: (*getattr(self.plan, key), *values) for key, values in lists.items()}
         self.plan = self.plan._replace(**added)
+        if self.is_dry:
+            return
         write_whole(journal_file(self.places), json.dumps(self.plan._asdict()).encode())
 
     def make_room(self, directory: str, mode: int = 0o755) -> None:
         """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
         self.extend_plan(parents=missing_directories(directory))
-        make_directories(directory, mode)
+        if not self.is_dry:
+            make_directories(directory, mode)
 
     def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
         """Writes a file beside its target, to be put in place after the commit."""
         staged = StagedFile(staged_name(target, self.id), target, replaces, seen)
         self.extend_plan(staged=[staged])
-        write_new(staged.temporary, content, mode)
+        if not self.is_dry:
+            write_new(staged.temporary, content, mode)
+
+    def stage_link(self, leads_to: str, half: str) -> None:
+        """Makes the staged half of a link."""
+        if not self.is_dry:
+            os.symlink(leads_to, half)
 
     @property
     def scratch_name(self) -> str:
-        return os.path.join(self.places.mirror_home, f"scratch-{self.id}")
+        return os.path.join("/var/tmp" if self.is_dry else self.places.mirror_home, f"scratch-{self.id}")
 
     def scratch(self) -> str:
         """A new, empty, private directory that is gone when the change ends."""
@@ -3553,6 +3571,8 @@ class Change:
 
     def commit(self, registry: Registry) -> None:
         """Writes the registry with this change's id: from here on it is finished, never taken back."""
+        if self.is_dry:
+            raise DryRun(self.plan)
         for staged in self.plan.staged:
             sync_directory(os.path.dirname(staged.temporary))
         self.known = registry._replace(last_change=self.id)
@@ -3574,6 +3594,9 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
     A change that frees space gives back the reserve first, so that its journal and registry fit on a full disk."""
     places = context.places
     check_mirror_home(places, strict=True)
+    if context.dry_run:
+        yield from rehearsed_change(context, what)
+        return
     make_directories(places.mirror_home)
     make_private(places.mirror_home)
     complaint, fix = complaint_about_writing(places)
@@ -3600,6 +3623,32 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
         if has_registry_of(change):
             change.note_done()
         raise KeyboardInterrupt("" if change.is_done else f"'{what}' was not done") from None
+
+
+def rehearsed_change(context: Context, what: str) -> Iterator[Change]:
+    """A change that is planned, and that writes nothing but its scratch, elsewhere; nor is anything settled for it."""
+    complaint, fix = complaint_about_writing(context.places)
+    if complaint:
+        raise MirrorError(complaint, fix)
+    change = Change(context, what)
+    try:
+        yield change
+    finally:
+        discard(change.scratch_name)
+
+
+def rehearse_each(deeds: Iterable[Callable[[], object]]) -> None:
+    """Raises DryRun with what all these changes would do, if they would do anything."""
+    plans: list[Plan] = []
+    for deed in deeds:
+        try:
+            deed()
+        except DryRun as rehearsed:
+            plans.append(rehearsed.plan)
+    lists = ("made", "parents", "moved", "staged", "to_delete")
+    joined: Any = {key: tuple(one for plan in plans for one in getattr(plan, key)) for key in lists}
+    if plans:
+        raise DryRun(plans[0]._replace(**joined))
 
 
 def complete_mark(home: str) -> None:
@@ -4784,6 +4833,9 @@ def package_of_version(
     installed = installed_without_starting(outside_environment(context.env))
     if installed and (installed.version, installed.kind, installed.missing) == (version, "binary", ()):
         return installed
+    if change.is_dry:
+        context.report(f"would fetch Codex {version}", 0, 0)
+        return CodexPackage("", "", KINDS[0], version)
     return fetch_package(change, context, version, root)
 
 
@@ -4959,6 +5011,8 @@ def edit_rc_files(
                     change.note_done()
             except MirrorError as error:
                 refused += [error.message, error.hint, *error.lines]
+        if change.is_dry and changed:
+            raise DryRun(change.plan)
         for directory in {os.path.dirname(os.path.realpath(path)) for path in changed}:
             if kind_of(directory):
                 sync_directory(directory)
@@ -4987,23 +5041,34 @@ def edit_rc_file(
         return False
     if (before or os.path.islink(path)) and (why := why_not_replaced(real)):
         raise refusal(f"{path} was left as it is: {why}")
-    if wanted is None:
+    if change.is_dry:
+        change.extend_plan(staged=[StagedFile("", real, True)])
+    elif wanted is None:
         remove_rc_file(change, real, before, directories_made_for_block(content or b""))
-        return True
-    change.make_room(os.path.dirname(real))
-    temporary = staged_name(real, change.id)
+    else:
+        try:
+            replace_rc_file(change, real, before, wanted)
+        except PermissionError as error:
+            raise refusal(f"{path} was left as it is: its owner can't be kept ({error.strerror})") from None
+    return True
+
+
+def replace_rc_file(change: Change, path: str, before: Identity | None, wanted: bytes) -> None:
+    """Gives an rc file these bytes at one stroke, with the mode and the owner that it had. Raises PermissionError when
+    the owner can't be kept."""
+    change.make_room(os.path.dirname(path))
+    temporary = staged_name(path, change.id)
     change.extend_plan(made=[temporary])
     write_new(temporary, wanted, 0o600 if before else 0o644)
     if not before:
-        put_in_place(temporary, real)
-        return True
+        put_in_place(temporary, path)
+        return
     try:
-        copy_metadata(real, temporary)
+        copy_metadata(path, temporary)
     except OSError as error:
-        raise refusal(f"{path} was left as it is: its owner can't be kept ({error.strerror})") from None
+        raise PermissionError(error.errno, error.strerror, path) from None
     refuse_changed_file(path, before)
-    os.replace(temporary, real)
-    return True
+    os.replace(temporary, path)
 
 
 def why_not_replaced(path: str) -> str:
@@ -6425,6 +6490,9 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     base, fresh = base_of(clone), f"{base_of(clone)}.new-{change.id}"
     made = [fresh, base, change.scratch_name]
     change.extend_plan(parents=missing_directories(clone.root), made=made, clones=[clone])
+    if change.is_dry:
+        stage_wrapper(change, clone, replaces=False)
+        change.commit(change.registry)
     make_directories(clone.root)
     os.mkdir(fresh, 0o700)
     refuse_hazards(fresh, change.places)
@@ -6465,7 +6533,7 @@ def refuse_strange_clone(clone: Clone, places: Places) -> None:
         raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
 
 
-def verify_clone_directory(clone: Clone, places: Places) -> None:
+def verify_clone_directory(clone: Clone, places: Places, only_looks: bool = False) -> None:
     """Makes sure that the clone's directory is ours and bears its id; an earlier program's, known by its shape, gets it
     now, and is made private and writable.
 
@@ -6476,6 +6544,8 @@ def verify_clone_directory(clone: Clone, places: Places) -> None:
     if not kind_of(base):
         hint = f"mount its disk, restore it from a backup, or codex-mirror remove {clone.name}"
         raise MirrorError(f"{base} is gone, with the clone's login and sessions", hint, REFUSED)
+    if only_looks:
+        return
     for directory in (base, home_of(clone), codex_home_of(clone), runtimes_of(clone)):
         if kind_of(directory) == "directory":
             make_private(directory, 0o700)
@@ -6512,7 +6582,7 @@ def begin_clone_change(context: Context, what: str, name: str, removes: bool = F
         clone = clone_named(change.registry, name)
         refuse_copy(clone, context.places)
         if kind_of(base_of(clone)) or not removes:
-            verify_clone_directory(clone, context.places)
+            verify_clone_directory(clone, context.places, change.is_dry)
         change.extend_plan(clones=[clone])
         yield change, clone
 
@@ -6585,7 +6655,7 @@ def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clon
     """Removes a clone with its login, sessions and wrapper; whom it ended first, since a running Codex would make
     files again, and what could not be finished, both in words. Raises MirrorError."""
     with begin_clone_change(context, "remove", name, removes=True) as (change, clone):
-        ended = stop_codex(clone, "remove", force)
+        ended = [] if change.is_dry else stop_codex(clone, "remove", force)
         to_delete = [base_of(clone), *own_wrapper(clone)]
         change.extend_plan(to_delete=to_delete, parents=[clone.root] if clone.made_root else [])
         change.commit(without_clone(change.registry, clone))
@@ -6685,18 +6755,22 @@ def update_clone(context: Context, name: str, wanted: Wanted, force: bool = Fals
         manifest, is_said = manifest_of(clone.runtime.path), bool(wanted.source or wanted.codex)
         lost = not is_said and bool(complaints_about_runtime(clone.runtime, manifest))
         if lost:
-            verify_clone_directory(clone, context.places)
+            verify_clone_directory(clone, context.places, change.is_dry)
             source = package_of_version(change, context, clone.runtime.version, clone.root, doubted=True)
         else:
             source = wanted_package(change, context, wanted, clone.root)
-        verify_clone_directory(clone, context.places)
-        ended = tuple(stop_server(clone, "update", force))
+        verify_clone_directory(clone, context.places, change.is_dry)
+        ended = () if change.is_dry else tuple(stop_server(clone, "update", force))
         same = (clone.runtime.version, clone.runtime.kind) == (source.version, source.kind) and manifest is not None
         complaints = damaged_files if is_said else complaints_about_runtime
         damaged = same and bool(complaints(clone.runtime, manifest))
         if same and not damaged and not (is_said and is_another_build(source, clone.runtime, manifest or ())):
             return UpdateResult(clone, clone, ended=ended)
         change.extend_plan(clones=[clone])
+        if change.is_dry:
+            change.extend_plan(made=[os.path.join(runtimes_of(clone), source.version)])
+            stage_wrapper(change, clone)
+            change.commit(change.registry)
         runtime = pin_runtime(change, source, clone, context, doubted=damaged or lost)
         changed = change_runtime(change, clone, runtime, clone.previous if damaged or lost else clone.runtime)
     return UpdateResult(clone, changed, tuple(change.unfinished), ended)
@@ -6722,6 +6796,9 @@ def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]
     """Writes every clone's wrapper in this directory, instead of elsewhere; each clone with what hindered it."""
     refuse_noexec(directory)
     results = []
+    if context.dry_run:
+        clones = read_registry(context.places).clones
+        rehearse_each(partial(move_wrapper, context, clone.name, directory) for clone in clones)
     for clone in read_registry(context.places).clones:
         try:
             results.append(move_wrapper(context, clone.name, directory))
@@ -6757,7 +6834,7 @@ def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone |
         if not changed:
             return clone, []
         for one in changed if clone else []:
-            verify_clone_directory(one, context.places)
+            verify_clone_directory(one, context.places, change.is_dry)
             renew_wrapper(change, one)
         change.extend_plan(clones=changed)
         change.commit(wanted)
@@ -6850,7 +6927,7 @@ def change_shares(change: Change, clone: Clone, request: CloneChanges, context: 
     change.extend_plan(to_delete=list(filter(None, links)))
     halves = stage_files(change, [os.path.join(home_of(clone), share) for share in added])
     for share, half in zip(added, halves, strict=True):
-        os.symlink(os.path.join(context.places.user_home, share), half)
+        change.stage_link(os.path.join(context.places.user_home, share), half)
     return clone._replace(shared=(*(share for share in clone.shared if share not in dropped), *added)), own
 
 
@@ -6904,7 +6981,7 @@ def stage_settings_links(change: Change, clone: Clone, entries: Sequence[str]) -
     change.extend_plan(to_delete=ours)
     halves = stage_files(change, [os.path.join(codex_home_of(clone), tail) for tail in links.missing])
     for tail, half in zip(links.missing, halves, strict=True):
-        os.symlink(setting_target(tail, places), half)
+        change.stage_link(setting_target(tail, places), half)
     kept = [tail for tail in clone.settings_links if tail not in dropped]
     return wanted._replace(settings_links=(*kept, *(tail for tail in links.missing if tail not in kept))), links.own
 
@@ -6916,6 +6993,9 @@ def stage_settings(change: Change, clone: Clone, context: Context, source: str) 
     own = [tail for tail in settings_files(source) if kind_of(os.path.join(target, tail))]
     missing = [tail for tail in settings_files(source) if tail not in own]
     halves = stage_files(change, [os.path.join(target, tail) for tail in missing])
+    if change.is_dry:
+        change.stage(config_file(target), b"", 0o600, replaces=True)
+        return own
     for tail, half in zip(missing, halves, strict=True):
         copy_file(os.path.join(source, tail), half, 0o600)
     config = read_config(source)
@@ -7248,6 +7328,8 @@ def hand_over_session(
         staged = StagedFile(staged_name(plan.path, change.id), plan.path, bool(plan.seen), plan.seen)
         change.extend_plan(staged=[staged])
         mtime = os.stat(plan.source.path).st_mtime_ns
+        if change.is_dry:
+            raise DryRun(change.plan)
         write_pieces(staged.temporary, pieces_of_copy(plan, left_out), 0o600, mtime)
         change.commit(change.registry)
     notes = handover_notes(plan.source, target, left_out)
@@ -8617,6 +8699,15 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
     return Outcome(table=Table(("VERSION", "PINNED BY", ""), rows), data=data)
 
 
+def report_of_plan(plan: Plan) -> Outcome:
+    """What a change would do, that was only planned."""
+    made = [path for path in dict.fromkeys((*plan.parents, *plan.made)) if plan.id not in os.path.basename(path)]
+    staged = list(dict.fromkeys(one.target for one in plan.staged))
+    deeds = {"make": made, "write": staged, "move": [one.source for one in plan.moved], "delete": list(plan.to_delete)}
+    lines = [f"would {deed:<6} {path}" for deed, paths in deeds.items() for path in paths]
+    return Outcome(lines=(*lines, f"nothing was changed: this was a dry run of '{plan.what}'"), data={"dryRun": deeds})
+
+
 # --- Run and login --------------------------------------------------------------------------------
 
 WITH_KEY = "--with-api-key"
@@ -9237,14 +9328,18 @@ def update(
     wanted = wanted_from(source, codex, allow_incomplete)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
-    names, registry = list(dict.fromkeys(names)), read_registry(context.places)
-    lines, data = list[str](), list[dict[str, object]]()
+    registry = read_registry(context.places)
+    targets = list(dict.fromkeys(names)) or [clone.name for clone in registry.clones]
+    if context.dry_run:
+        rehearse_each(partial(update_clone, context, name, wanted, force) for name in targets)
+    lines: list[str] = []
     notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
-    for name in names or [clone.name for clone in registry.clones]:
+    data: list[dict[str, object]] = []
+    for name in targets:
         try:
             updated = update_clone(context, name, wanted, force)
         except (MirrorError, OSError) as error:
-            if len(names) == 1:
+            if names and len(targets) == 1:
                 raise
             if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
                 continue  # Somebody removed it meanwhile.
@@ -9252,17 +9347,21 @@ def update(
             data.append({"name": name, "ok": False, "error": error_line(error)})
             continue
         lines.append(update_text(updated))
-        before, after = updated.before.runtime.version, updated.after.runtime.version
-        data.append({"name": name, "ok": not updated.left, "before": before, "after": after})
+        data.append(update_row(updated))
         notes += [*updated.left, *old_processes_text(updated)]
         if wanted.codex == LATEST:
-            wanted = wanted._replace(codex=after)
+            wanted = wanted._replace(codex=updated.after.runtime.version)
         elif updated.changed and not any(wanted) and not installed_without_starting(context.env):
             wanted = wanted._replace(source=updated.after.name)
     if not data:
         lines.append("there are no clones to update")
     whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
     return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
+
+
+def update_row(updated: UpdateResult) -> dict[str, object]:
+    before, after = (clone.runtime.version for clone in (updated.before, updated.after))
+    return {"name": updated.after.name, "ok": not updated.left, "before": before, "after": after}
 
 
 def list_versions(context: Context, *, everything: bool = False) -> Outcome:
@@ -9730,6 +9829,12 @@ SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead 
 RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
 HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
 SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
+DRY_RUN = flag_argument("--dry-run", help="only say what would be made, written and deleted")
+CAN_BE_DRY = frozenset("create import update remove rename set use handover doctor".split()) | {
+    "path setup",
+    "path remove",
+    "wrapper install",
+}
 SHARE_SETTINGS = repeated_argument(
     "--share-settings", value="SETTING", help=f"settings that stay those of ~/.codex: {', '.join(SHARABLE_SETTINGS)}"
 )
@@ -9854,6 +9959,11 @@ COMMANDS: tuple[Command, ...] = (
             (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
             ('eval "$(codex-mirror completion bash)"', "codex-mirror completion fish | source"), passes_on="--"),
 )  # fmt: skip
+
+
+COMMANDS = tuple(
+    row._replace(arguments=(*row.arguments, DRY_RUN)) if " ".join(row.words) in CAN_BE_DRY else row for row in COMMANDS
+)
 
 
 # --- Command line ---------------------------------------------------------------------------------
@@ -9993,6 +10103,7 @@ def parse_arguments(command: Command, words: Sequence[str], program: str) -> tup
     refuse_empty_words(command, ours, program)
     values = parse_plain_words(command, ours) or vars(parser_of(command, program).parse_args(ours))
     common = {argument.flags[-1][2:]: values.pop(argument.flags[-1][2:]) for argument in COMMON}
+    common["dry-run"] = values.pop("dry_run", False)
     return {**values, "arguments": rest} if command.passes_on else values, common
 
 
@@ -12160,12 +12271,17 @@ def run_command(
     command: Command, values: Mapping[str, Any], common: Mapping[str, Any], context: Context, console: Console
 ) -> int:
     """Runs one command to its exit code; does not return when the process becomes another program."""
-    if command.handler not in (run, exec_program, completion, doctor):
+    if command.handler not in (run, exec_program, completion, doctor) and not context.dry_run:
         recover_first(context)
-    if command.confirm and not confirm_losses(partial(command.confirm, context, **values), common["yes"], console):
+    if context.dry_run:
+        values = {**values, "fix": False} if command.handler is doctor else values
+    elif command.confirm and not confirm_losses(partial(command.confirm, context, **values), common["yes"], console):
         console.say("nothing was changed", to_stderr=True)
         return REFUSED
-    outcome = command.handler(context, **values)
+    try:
+        outcome = command.handler(context, **values)
+    except DryRun as rehearsed:
+        outcome = report_of_plan(rehearsed.plan)
     if outcome.program and not (sys.stderr and sys.stderr.isatty()):
         outcome = outcome._replace(notes=())
     console.quiet &= not command.asks
@@ -12253,7 +12369,8 @@ def dispatch(argv: list[str], console: Console) -> int:
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
     places, env = places_from(os.environ), dict(os.environ)
     context = Context(
-        places, env, console.program, terminal, width, console.report, console.changes.append, console.choose
+        *(places, env, console.program, terminal, width, console.report, console.changes.append, console.choose),
+        dry_run=common["dry-run"],
     )
     return run_command(command, values, common, context, console)
 
