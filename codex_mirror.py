@@ -9332,9 +9332,8 @@ def update(
     targets = list(dict.fromkeys(names)) or [clone.name for clone in registry.clones]
     if context.dry_run:
         rehearse_each(partial(update_clone, context, name, wanted, force) for name in targets)
-    lines: list[str] = []
+    lines, data = list[str](), list[dict[str, object]]()
     notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
-    data: list[dict[str, object]] = []
     for name in targets:
         try:
             updated = update_clone(context, name, wanted, force)
@@ -9353,8 +9352,7 @@ def update(
             wanted = wanted._replace(codex=updated.after.runtime.version)
         elif updated.changed and not any(wanted) and not installed_without_starting(context.env):
             wanted = wanted._replace(source=updated.after.name)
-    if not data:
-        lines.append("there are no clones to update")
+    lines += [] if data else ["there are no clones to update"]
     whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
     return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
 
@@ -10530,6 +10528,7 @@ def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer
     items = tuple(
         Item("", argument.flags[0].removeprefix("--"), partial(ask, argument=argument), argument.help)
         for argument in command.arguments[1:]
+        if argument is not DRY_RUN
     )
     return opened(screen, Picker(f"{command.label} of {clone.name}", items, intro)), None
 
