@@ -9328,11 +9328,10 @@ def update(
     wanted = wanted_from(source, codex, allow_incomplete)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
-    registry = read_registry(context.places)
+    registry, lines, data = read_registry(context.places), list[str](), list[dict[str, object]]()
     targets = list(dict.fromkeys(names)) or [clone.name for clone in registry.clones]
     if context.dry_run:
         rehearse_each(partial(update_clone, context, name, wanted, force) for name in targets)
-    lines, data = list[str](), list[dict[str, object]]()
     notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
     for name in targets:
         try:
