@@ -3277,6 +3277,8 @@ def keep_plan(places: Places, plan: Plan, path: str, verb: str) -> None:
     kept, new = os.path.join(places.mirror_home, f"{verb}-{plan.id}.json"), journal_file(places) + ".new"
     left = [one for one in plan.to_delete if any(map(kind_of, {one, name_while_deleting(one, plan)}))]
     left = [one for one in left if kind_of(name_while_deleting(one, plan)) or is_as_marked(one, plan)]
+    if path == kept and tuple(left) == plan.to_delete:
+        return
     try:
         remove_file(new)
         write_new(new, json.dumps(plan._replace(to_delete=tuple(left))._asdict()).encode())
