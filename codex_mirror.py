@@ -4448,7 +4448,7 @@ def registry_of_npm(env: Mapping[str, str], *options: str) -> str:
 
 def codex_sources(context: Context) -> Iterator[Source]:
     """Where Codex can be fetched: first where the user's own npm would, and nowhere else when he chose that registry;
-    then OpenAI's own releases. Each is found out when the one before has failed."""
+    then OpenAI's own releases. Each is found out only when the one before has failed."""
     env = outside_environment(context.env)
     settings = npm_settings(env, context.places.user_home)
     if mirror := env.get("CODEX_MIRROR_CODEX_URL"):
@@ -4457,7 +4457,7 @@ def codex_sources(context: Context) -> Iterator[Source]:
         return
     chosen = settings.get("@openai:registry") or settings.get("registry")
     if registry := chosen or registry_of_npm(env):
-        yield Source("npm", registry.rstrip("/"), settings, () if chosen else ("unreachable",))
+        yield Source("npm", registry.rstrip("/"), settings, ("unreachable",))
         bare = ("--userconfig=/dev/null", "--globalconfig=/dev/null/none")  # npm refuses one file as both.
         if chosen or registry_of_npm(env, *bare) != registry:
             return

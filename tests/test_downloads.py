@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from depot import CODEX, PLATFORM, TAGS, Answer, Depot, answer_with, archive_of, open_depot
@@ -336,6 +336,7 @@ def test_whatever_goes_wrong_is_one_clear_line_and_nothing_is_left(
     home: Home, registry: Depot, monkeypatch: pytest.MonkeyPatch, name: str, spoil: Any, says: str, helps: str
 ) -> None:
     monkeypatch.setattr(cm, "STALL_SECONDS", 0.2 if name == "standing still" else 20)
+    monkeypatch.setattr(cm, "CONNECT_SECONDS", 300)  # Whoever is connected has the other limit.
     if name == "too large":
         monkeypatch.setattr(cm, "ARCHIVE_LIMIT", 100_000)
     spoil(registry)
@@ -426,7 +427,58 @@ def test_offline_nothing_is_asked_and_the_way_out_is_said(home: Home, registry: 
     assert registry.asked == []
 
 
+def test_what_only_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Drip(io.BytesIO):
+        headers: ClassVar[dict[str, str]] = {"Content-Length": "1000000"}
+
+        def read1(self, size: int | None = -1) -> bytes:
+            return b"x"
+
+    clock = iter(range(10_000))
+    monkeypatch.setattr(cm.time, "monotonic", lambda: next(clock))
+    with pytest.raises(cm.FetchError, match="stood still after 31 B"):
+        list(cm.read_parts(Drip(), 1 << 20, "codex.example"))
+
+
 # --- whom to ask, and whom to trust ---
+
+
+ASKED: list[tuple[list[str], tuple[str, ...], str, list[int]]] = [
+    (["unreachable", ""], ("unreachable",), "2", [0, 0, 1]),
+    (["absent", ""], ("unreachable",), "absent", [0]),
+    (["refused", ""], ("unreachable", "absent"), "refused", [0]),
+    (["absent", ""], ("absent",), "2", [0, 1]),
+    (["unreachable", "unreachable"], ("unreachable",), "unreachable", [0, 0, 1, 1]),
+    (["unreachable"], (), "unreachable", [0, 0]),
+]
+
+
+@pytest.mark.parametrize(("failures", "passes_on", "wanted", "asked"), ASKED)
+def test_the_next_source_is_asked_only_when_the_one_before_may_be_passed(
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: list[str],
+    passes_on: tuple[str, ...],
+    wanted: str,
+    asked: list[int],
+) -> None:
+    sources = [cm.Source("npm", f"https://r{number}", {}, passes_on) for number in range(len(failures))]
+    monkeypatch.setattr(cm, "codex_sources", lambda context: iter(sources))
+    seen: list[int] = []
+
+    def question(source: Any) -> str:
+        seen.append(sources.index(source))
+        if failures[seen[-1]]:
+            raise cm.FetchError(failures[seen[-1]], f"{source.host} fails")
+        return str(seen[-1] + 1)
+
+    context = caller_in(home, {"CODEX_MIRROR_OFFLINE": "0"})
+    try:
+        answer = cm.ask_sources(context, question)
+    except cm.FetchError as error:
+        answer = error.kind
+        assert error.message == "; ".join(f"r{number} fails" for number in dict.fromkeys(asked))
+    assert (answer, seen) == (wanted, asked)
 
 
 SETTINGS: list[tuple[str, dict[str, str], str, dict[str, str]]] = [
