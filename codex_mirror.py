@@ -2205,8 +2205,9 @@ def checked_member_name(name: str) -> str:
     return plain
 
 
-def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
-    """Writes a .tar.gz whose bytes depend on its members alone: names, and files or bytes; all private."""
+def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]], times: Mapping[str, float] = {}) -> None:
+    """Writes a .tar.gz whose bytes depend on these alone: members by name, files or bytes, all private; and when some
+    of them were written (Unix seconds)."""
     import tarfile
     import zlib
 
@@ -2221,7 +2222,7 @@ def pack(file: BinaryIO, members: Sequence[tuple[str, str | bytes]]) -> None:
     with tarfile.open(fileobj=Packed(), mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
-            info.mode = 0o600
+            info.mode, info.mtime = 0o600, times.get(name, 0)
             if isinstance(content, bytes):
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
@@ -2395,6 +2396,8 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
             while part := content.read(1 << 20):
                 file.write(part)
+        if member.mtime > 0:
+            os.utime(path, (member.mtime, member.mtime))
         return made + 1
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
@@ -5307,6 +5310,7 @@ NEW_CONFIG = (
 )
 UPDATER_SETTINGS = b'{"updater":{"autoUpdateEnabled":false}}\n'
 FOREIGN_PLACES = ("sqlite_home", "log_dir")
+FORCED_INLINE = rf"([\"']?)\bforced_\w+\1\s*=\s*(?:{TOML_TEXT}|\[[^\]]*\]|[^,}}\s]+)\s*,?"
 
 
 def trust_entry(home: str) -> str:
@@ -5387,21 +5391,93 @@ def trust_of_home(clone: Clone, places: Places) -> str:
     return home_trust(config_text(codex_home_of(clone)), os.path.realpath(places.user_home))
 
 
-def with_pin_settings(config: str, foreign: bool) -> str:
-    """A config.toml with our top-level settings; in a clone's own, another choice of where logins are kept stays.
+class SettingsMove(NamedTuple):
+    """Settings on their way to another Codex home: where they are, the names of that home that stand in them, how an
+    error names it, and the files that come along."""
 
-    From a foreign one go `forced_` keys, since one that forces another workspace makes Codex delete the login, and
-    those that name the places of databases and logs, which two homes must not share."""
-    dropped = {*PIN_SETTINGS, *FOREIGN_PLACES} if foreign else {UPDATE_PROMPT}
-    statements = config_statements(config.removeprefix("\ufeff").replace(PIN_COMMENT, ""))
+    source: str
+    names: tuple[str, ...]
+    shown: str
+    tails: tuple[str, ...]
+
+
+def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
+    """A TOML text in which the paths of what comes along lead into `target`, and all others where they led."""
+    there = {"", *(above for tail in tails for above in (tail, *directories_above(tail)))}
+
+    def moved(token: re.Match[str]) -> str:
+        text = plain_text(token[0])
+        for name in names if text != token[0] else ():
+            if text == name or is_below(text, name):
+                tail = text[len(name) :].strip("/")
+                return (
+                    json.dumps(os.path.join(target, tail).rstrip("/"), ensure_ascii=False)
+                    if tail in there
+                    else token[0]
+                )
+        return token[0]
+
+    return re.sub(TOML_OPAQUE, moved, config, flags=re.DOTALL)
+
+
+def left_out_name(one: ConfigStatement) -> str:
+    """The name of a setting that never comes along, or nothing. One that forces another workspace makes Codex delete
+    the login (and is dead in a profile since 0.134); the places of databases and logs two homes must not share."""
+    path = (*one.table, *one.key) if one.key else ()
+    if len(path) == 1 or (len(path) == 3 and path[0] == "profiles"):
+        known = (
+            path[-1] in FOREIGN_PLACES or path[-1].startswith("forced_") or (len(path) == 1 and path[0] in PIN_SETTINGS)
+        )
+        return ".".join(path) if known else ""
+    return ""
+
+
+def left_out_of(config: str) -> list[str]:
+    """What of these settings doesn't come along, in words."""
+    names = [name for one in config_statements(config) if (name := left_out_name(one)) and name not in PIN_SETTINGS]
+    with contextlib.suppress(MirrorError):
+        on = {path[1] for path, value in setting_values(config) if path[0] == "plugins" and path[2:] == ("enabled",)}
+        names += [f"the files of plugin {name}" for name in sorted(on)]
+    return names
+
+
+def without_left_out(config: str, blank: str = "") -> str:
+    """A TOML text without what never comes along, each line of which is replaced by `blank`."""
+    texts = []
+    for one in config_statements(config.removeprefix("\ufeff").replace(PIN_COMMENT, blank * PIN_COMMENT.count("\n"))):
+        if left_out_name(one):
+            texts.append(blank * one.text.count("\n"))
+        elif (*one.table, *one.key)[:1] == ("profiles",) and "{" in one.value:
+            texts.append(re.sub(r",\s*\}", " }", re.sub(FORCED_INLINE, "", one.text, flags=re.DOTALL)))
+        else:
+            texts.append(one.text)
+    return "".join(texts)
+
+
+def with_pin_settings(config: str, foreign: bool) -> str:
+    """A config.toml with our top-level settings; in a clone's own, another choice of where logins are kept stays, and
+    from a foreign one goes what never comes along."""
+    text = without_left_out(config) if foreign else config.removeprefix("\ufeff").replace(PIN_COMMENT, "")
     kept, there = [], set()
-    for one in statements:
+    for one in config_statements(text):
         name = one.key[0] if len(one.key) == 1 and not one.table else ""
-        if name not in dropped and not (foreign and name.startswith("forced_")):
+        if name != UPDATE_PROMPT:
             kept.append(one.text)
             there.add(name)
     settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items() if key not in there)
     return PIN_COMMENT + settings + "".join(kept)
+
+
+def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
+    """A profile's or an agent's settings as they come along. Raises OSError."""
+    text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
+    text = with_moved_paths(without_left_out(text), move.names, target, move.tails)
+    return "".join(map(statement_with_feature_off, config_statements(text))).encode("utf-8", "surrogateescape")
+
+
+def is_carried_settings(tail: str) -> bool:
+    """Is this file of a Codex home of the kind of a config.toml?"""
+    return tail.endswith(".toml") and tail.partition("/")[0] not in ("skills", "prompts")
 
 
 def with_feature_off(config: bytes) -> bytes:
@@ -5433,39 +5509,71 @@ def statement_with_feature_off(one: ConfigStatement) -> str:
     return one.text
 
 
-def pinned_config(change: Change, clone: Clone, context: Context, config: bytes, foreign: bool = True) -> bytes:
+def pinned_config(
+    change: Change,
+    clone: Clone,
+    context: Context,
+    config: bytes,
+    *,
+    foreign: bool = True,
+    move: SettingsMove | None = None,
+) -> bytes:
     """These settings made to hold the pin; the clone's own Codex edits them and tries the result in a scratch home.
 
     Raises MirrorError when Codex can't read them."""
-    home = change.scratch()
-    path = config_file(home)
-    real_home = os.path.realpath(context.places.user_home)
-    held = with_pin_settings(config.decode("utf-8", "surrogateescape"), foreign)
-    if home_trust(held, real_home) == "trusted":
-        context.report(
-            f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would stand above its own", 0, 0
-        )
-    held = with_home_distrusted(held, real_home)
+    home, target = change.scratch(), codex_home_of(clone)
+    move = move or SettingsMove(target, (), target, ())
+    text = with_moved_paths(config.decode("utf-8", "surrogateescape"), move.names, home, move.tails)
+    held = distrusting_config(clone, context, with_pin_settings(text, foreign))
+    if foreign and (names := left_out_of(text)):
+        context.report(f"left out: {short_list(names, 10)}", 0, 0)
     forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:
         what = f"these settings have {forced[0]}, which can log a clone out"
         raise MirrorError(what, "take it out of them", REFUSED)
-    write_new(path, held.encode("utf-8", "surrogateescape"))
-    check_settings_start(clone, context, home, "features", "disable", PIN_FEATURE)
-    write_whole(path, with_feature_off(read_whole(path, CONFIG_LIMIT)))
-    check_settings_start(clone, context, home, "login", "status")
-    return read_whole(path, CONFIG_LIMIT)
-
-
-def check_settings_start(clone: Clone, context: Context, home: str, *arguments: str) -> None:
-    """Starts the clone's Codex once on the settings in this CODEX_HOME. Raises MirrorError when it can't read them."""
-    program = launch_program(clone, context.places, context.env, arguments)
-    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
-    if answer.code in (None, 126) or b"rror loading config" in answer.err:
-        words = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), "").split()
-        said = " ".join(words)[:300] or "it does not answer"
+    put_settings(move, home, held)
+    said = complaint_of_codex(clone, context, home, move.shown, "features", "disable", PIN_FEATURE)
+    if not said:
+        write_whole(config_file(home), with_feature_off(read_whole(config_file(home), CONFIG_LIMIT)))
+        said = complaint_of_codex(clone, context, home, move.shown, "login", "status")
+    if said:
+        # Told of the settings as they were written, whose lines are not those of ours.
+        own = change.scratch()
+        put_settings(move, own, without_left_out(text, "\n") if foreign else text)
+        said = complaint_of_codex(clone, context, own, move.shown, "login", "status") or said
         what = f"Codex {clone.runtime.version} can't read these settings: {said}"
         raise MirrorError(what, "mend that config.toml", REFUSED)
+    tried = read_whole(config_file(home), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
+    return with_moved_paths(tried, (home,), target, move.tails).encode("utf-8", "surrogateescape")
+
+
+def distrusting_config(clone: Clone, context: Context, config: str) -> str:
+    """The settings with the real home distrusted, which is said where it was trusted."""
+    real_home = os.path.realpath(context.places.user_home)
+    if home_trust(config, real_home) == "trusted":
+        context.report(
+            f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would stand above its own", 0, 0
+        )
+    return with_home_distrusted(config, real_home)
+
+
+def put_settings(move: SettingsMove, home: str, config: str) -> None:
+    """Lays settings into a scratch home, with links to the files that they may name."""
+    write_new(config_file(home), config.encode("utf-8", "surrogateescape"))
+    for tail in move.tails:
+        if tail.partition("/")[0] not in ("skills", "prompts", "rules"):
+            make_directories(os.path.dirname(os.path.join(home, tail)), synced=False)
+            os.symlink(os.path.join(move.source, tail), os.path.join(home, tail))
+
+
+def complaint_of_codex(clone: Clone, context: Context, home: str, shown: str, *arguments: str) -> str:
+    """What the clone's Codex says against the settings in this CODEX_HOME, which is told as `shown`, or nothing."""
+    program = launch_program(clone, context.places, context.env, arguments)
+    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
+    if answer.code not in (None, 126) and b"rror loading config" not in answer.err:
+        return ""
+    said = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), os.path.join(shown, ""))
+    return " ".join(said.split())[:300] or "it does not answer"
 
 
 def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: bytes) -> None:
@@ -6099,9 +6207,17 @@ def left_percent(usage: Usage, now: float) -> float | None:
 
 # --- Home directory -------------------------------------------------------------------------------
 
-SETTINGS_COPIED = ("AGENTS.md", "prompts", "rules", "skills")
+SETTINGS_COPIED = (
+    *("AGENTS.md", "AGENTS.override.md", "agents", "environments.toml", "hooks.json", "keybindings.json"),
+    *("prompts", "rules", "skills", "themes"),
+)
 SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
-HOME_MARKS = ("config.toml", "auth.json", "sessions", *SETTINGS_COPIED)
+HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
+# What a config.toml may name, and what is no setting all the same.
+NEVER_NAMED = (
+    r"(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
+    r"|config\.toml|history\.jsonl|version\.json"
+)
 NEVER_SHARED = (".codex", ".codex-mirror")
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
 # What goes with a clone unasked, since we, Codex (0.171) or a program that fills a cache can make it again: directories
@@ -6190,9 +6306,50 @@ def is_codex_home(path: str) -> bool:
     return any(kind_of(os.path.join(path, mark)) for mark in HOME_MARKS)
 
 
-def settings_files(source: str) -> list[str]:
-    """The files below a Codex home that are settings and no secret, besides config.toml; relative paths."""
-    return [tail for name in SETTINGS_COPIED for tail in plain_files(source, name, skipped=(".system",))]
+def settings_files(source: str, names: Sequence[str] = ("~/.codex",)) -> list[str]:
+    """The files below a Codex home, which may stand in them by one of these names, that are settings and no secret,
+    besides config.toml; relative paths."""
+    profiles = [name for name in entries_of(source) if name.endswith(".config.toml")]
+    tails = [tail for name in (*SETTINGS_COPIED, *profiles) for tail in plain_files(source, name, skipped=(".system",))]
+    named = named_files(source, ["config.toml", *filter(is_carried_settings, tails)], names)
+    return list(dict.fromkeys([*tails, *named]))
+
+
+def named_files(source: str, files: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The files of a Codex home that these settings of it name, relative to themselves or by their whole path."""
+    top, found = os.path.realpath(source), []
+    for file in files:
+        text = (read_or_none(os.path.join(source, file), CONFIG_LIMIT) or b"").decode("utf-8", "surrogateescape")
+        for path, value in setting_values(text):
+            name = next((name for name in names if is_below(value, name)), "")
+            own = os.path.join(source, value[len(name) + 1 :]) if name else value
+            there = os.path.join(source, os.path.dirname(file), own)
+            if not value or len(value) > NAME_LIMIT or "\0" in value or not os.path.isfile(there):
+                continue
+            tail = os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(there)), os.path.basename(there)), top)
+            is_odd_agent = path[-1] == "config_file" and not tail.endswith(".toml")
+            if not tail.startswith("../") and not re.fullmatch(NEVER_NAMED, tail) and not is_odd_agent:
+                found += plain_files(source, tail)
+    return found
+
+
+def settings_move(source: str, places: Places, exported_from: str | None = None) -> SettingsMove:
+    """The settings of a Codex home on their way into a clone; of one that was exported, its own name is recorded."""
+    real = os.path.join(places.user_home, ".codex")
+    names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
+    if exported_from is not None:
+        names = [exported_from] if os.path.isabs(exported_from) else []
+    names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
+    shown = source if exported_from is None else ""
+    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tuple(settings_files(source, names)))
+
+
+def copy_setting(move: SettingsMove, tail: str, path: str, target: str) -> None:
+    """Copies a file of settings to where it is to be laid ready for `target`; nothing may be there yet."""
+    if is_carried_settings(tail):
+        write_new(path, carried_settings(move, tail, target))
+    else:
+        copy_file(os.path.join(move.source, tail), path, 0o600)
 
 
 def session_files(source: str) -> list[str]:
@@ -6233,11 +6390,14 @@ def plain_files(top: str, name: str, skipped: Sequence[str] = ()) -> list[str]:
 
 
 def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
-    """Copies files into a new home, private ones; nothing may be there yet."""
+    """Copies files with their times into a new home, private ones; nothing may be there yet. Codex sorts sessions by
+    the time of their file (0.171)."""
     for tail in tails:
         path = os.path.join(target, tail)
         make_directories(os.path.dirname(path), synced=False)
         copy_file(os.path.join(source, tail), path, 0o600)
+        facts = os.stat(os.path.join(source, tail))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def own_files(clone: Clone) -> list[str]:
@@ -6365,6 +6525,7 @@ class ImportedHome(NamedTuple):
     sessions: bool = False
     login: bool = False
     aside: str = ""
+    exported_from: str | None = None
 
 
 class NewClone(NamedTuple):
@@ -6427,10 +6588,13 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
 def fill_home(change: Change, clone: Clone, context: Context, brought: ImportedHome) -> None:
     """Gives a new clone the settings, the sessions and, moved and never doubled, the login of another Codex home."""
     source, target = brought.home, codex_home_of(clone)
-    copy_tree(source, target, settings_files(source))
+    move = settings_move(source, context.places, brought.exported_from)
+    for tail in move.tails:
+        make_directories(os.path.dirname(os.path.join(target, tail)), synced=False)
+        copy_setting(move, tail, os.path.join(target, tail), target)
     config = read_config(source)
     if config is not None:
-        write_whole(config_file(target), pinned_config(change, clone, context, config))
+        write_whole(config_file(target), pinned_config(change, clone, context, config, move=move))
     if brought.sessions:
         copy_tree(source, target, session_files(source))
     login = login_file(source)
@@ -6992,22 +7156,25 @@ def stage_settings(change: Change, clone: Clone, context: Context, source: str) 
     """Stages the settings of another Codex home; which the clone has of its own and keeps. The config.toml of before
     is kept beside the new one."""
     target = codex_home_of(clone)
-    own = [tail for tail in settings_files(source) if kind_of(os.path.join(target, tail))]
-    missing = [tail for tail in settings_files(source) if tail not in own]
+    move = settings_move(source, context.places)
+    own = [tail for tail in move.tails if kind_of(os.path.join(target, tail))]
+    missing = [tail for tail in move.tails if tail not in own]
     halves = stage_files(change, [os.path.join(target, tail) for tail in missing])
     if change.is_dry:
         change.stage(config_file(target), b"", 0o600, replaces=True)
         return own
     for tail, half in zip(missing, halves, strict=True):
-        copy_file(os.path.join(source, tail), half, 0o600)
+        copy_setting(move, tail, half, target)
     config = read_config(source)
     if config is not None:
         if kind_of(config_file(target)) == "link":
             raise MirrorError(f"{config_file(target)} is a link", "change the file that it leads to", REFUSED)
         before = read_config(target)
         if before is not None:
-            change.stage(f"{config_file(target)}.before-{change.id}", before, 0o600, replaces=False)
-        stage_config(change, clone, before, pinned_config(change, clone, context, config))
+            kept = f"{config_file(target)}.before-{change.id}"
+            change.stage(kept, before, 0o600, replaces=False)
+            context.report(f"the config.toml of before is kept as {kept}", 0, 0)
+        stage_config(change, clone, before, pinned_config(change, clone, context, config, move=move))
     return own
 
 
@@ -7020,11 +7187,23 @@ def exported_members(clone: Clone, with_login: bool) -> list[tuple[str, str | by
     """What an export holds, in its order: names in the archive, and files or bytes."""
     codex_home = codex_home_of(clone)
     about = {"version": 1, "name": clone.name, "codex": clone.runtime.version, "home": clone.home}
+    about["codexHome"] = codex_home
     tails = [*settings_files(codex_home), *session_files(codex_home)]
     single = ("config.toml", "auth.json") if with_login else ("config.toml",)
     tails += [name for name in single if os.path.isfile(os.path.join(codex_home, name))]
     files: list[tuple[str, str | bytes]] = [(f"codex/{tail}", os.path.join(codex_home, tail)) for tail in sorted(tails)]
     return [("codex-mirror.json", json.dumps(about, indent=2).encode() + b"\n"), *files]
+
+
+def session_times(members: Sequence[tuple[str, str | bytes]]) -> dict[str, float]:
+    """When the sessions in an export were written last, by their names in it."""
+    found = {name: path for name, path in members if isinstance(path, str) and re.match(r"codex/\w*sessions/", name)}
+    return {name: modified_at(path) for name, path in found.items()}
+
+
+def pack_export(file: BinaryIO, clone: Clone, with_login: bool) -> None:
+    members = exported_members(clone, with_login)
+    pack(file, members, session_times(members))
 
 
 def usual_export(name: str) -> str:
@@ -7041,7 +7220,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
         temporary = staged_name(path, change.id)
         change.extend_plan(made=[temporary])
         with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
-            pack(file, exported_members(clone, with_login))
+            pack_export(file, clone, with_login)
             file.flush()
             sync_file(file.fileno())
         put_in_place(temporary, path)
@@ -7082,7 +7261,7 @@ def import_export(
         if dangers_in(judged_files(home, inside)) != agreed:
             raise MirrorError("the export was changed while it was looked at", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        brought = ImportedHome(home, sessions=True, login=True)
+        brought = ImportedHome(home, sessions=True, login=True, exported_from=text_in(about, "codexHome"))
         return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, brought=brought)
 
     return make_clone(context, f"import {name}".rstrip(), requested)
@@ -9530,7 +9709,7 @@ def export_clone(context: Context, *, name: str, output: str = "", with_login: b
         if context.terminal or sys.stdout is None:
             hint = f"codex-mirror export {name} -o FILE, or a pipe"
             raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
-        return Outcome(stream=lambda file: pack(file, exported_members(clone, with_login)), notes=warning)
+        return Outcome(stream=lambda file: pack_export(file, clone, with_login), notes=warning)
     path = path_from(output or usual_export(name), context.places)
     export_to_file(context, name, path, with_login)
     return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)

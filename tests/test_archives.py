@@ -256,3 +256,12 @@ def test_where_the_disk_has_less_room_than_is_reasonable_the_disk_is_to_blame(
     with pytest.raises(cm.MirrorError, match="unpacks to more than 900 B") as caught:
         unpacked(archive_of(member("a", b"x" * 950)), tmp_path)
     assert caught.value.code == cm.FAILED and "make room" in caught.value.hint
+
+
+def test_what_has_a_time_keeps_it_and_nothing_else_tells_one(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x")
+    file = io.BytesIO()
+    cm.pack(file, [("a", str(tmp_path / "source")), ("b", b"y")], {"a": 1_700_000_000.25})
+    unpacked(file.getvalue(), tmp_path)
+    assert (tmp_path / "target" / "a").stat().st_mtime == 1_700_000_000.25
+    assert abs((tmp_path / "target" / "b").stat().st_mtime - (tmp_path / "target").stat().st_mtime) < 60

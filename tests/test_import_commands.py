@@ -179,3 +179,141 @@ def test_one_s_own_settings_say_in_one_line_which_secrets_came_along(mirror: Hom
     assert result.code == 0
     [line] = [line for line in result.err.splitlines() if "secret" in line]
     assert "mcp_servers.x.env.TOKEN" in line and ACCESS_TOKEN not in result.out + result.err
+
+
+# --- all of the settings, and the times of sessions ---
+
+CONFIG = """\
+model = "x"
+model_instructions_file = "texts/i.md"
+model_catalog_json = "{home}/catalog.json"
+sqlite_home = "/elsewhere"
+forced_login_method = "api"
+[agents.a]
+config_file = "agents/a.toml"
+[[skills.config]]
+path = "{home}/skills/s/SKILL.md"
+enabled = false
+[plugins."p@m"]
+enabled = true
+"""
+WHOLE = {
+    **{name: "x" for name in ("AGENTS.md", "AGENTS.override.md", "keybindings.json", "themes/t.tmTheme", "rules/r")},
+    **{name: "x" for name in ("skills/s/SKILL.md", "prompts/p.md", "texts/i.md", "catalog.json")},
+    "agents/a.toml": 'experimental_instructions_file = "b.md"\nsandbox_mode = "read-only"\n',
+    "agents/b.md": "x",
+    "hooks.json": "{}",
+    "environments.toml": "",
+    "fast.config.toml": 'model = "fast"\nforced_x = 1\nmodel_catalog_json = "{home}/catalog.json"\n',
+    "sessions/2026/11/22/rollout-a.jsonl": "a",
+    "sessions/2026/11/23/rollout-b.jsonl": "b",
+    "archived_sessions/rollout-c.jsonl": "c",
+    "history.jsonl": "{}",
+}
+NO_SETTINGS = {"auth.json": "{}", "version.json": "{}", ".env": "x", "unnamed": "x", "state_5.sqlite": "x"}
+
+
+def whole_home(home: Home) -> Path:
+    """A Codex home with everything that comes along, and what doesn't."""
+    own = home.home / ".codex"
+    for name, text in {"config.toml": CONFIG, **WHOLE, **NO_SETTINGS}.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text.replace("{home}", str(own)))
+    for number, path in enumerate(sorted(own.glob("*sessions/**/*.jsonl"))):
+        os.utime(path, (1_700_000_000 - number, 1_700_000_000 - number))
+    return own
+
+
+def brought_to(home: Home, name: str) -> dict[str, Any]:
+    return {path: what for path, what in tree(home.clone_home(name) / ".codex").items() if what[0] != "dir"}
+
+
+def assert_settings_are_whole(home: Home, name: str, sessions: bool) -> None:
+    new, found = home.clone_home(name) / ".codex", brought_to(home, name)
+    expected = {tail for tail in WHOLE if sessions or ("sessions/" not in tail and tail != "history.jsonl")}
+    ours = {"config.toml", "app-server-daemon/settings.json"}
+    assert found.keys() - {path for path in found if ".before-" in path} == expected | ours
+    assert {what[:2] for what in found.values()} == {("file", "0o600")}
+    assert {what[1] for path, what in tree(new).items() if what[0] == "dir"} == {"0o700"}
+    config = (new / "config.toml").read_text()
+    for line in (f'model_catalog_json = "{new}/catalog.json"', f'path = "{new}/skills/s/SKILL.md"',
+                 'model_instructions_file = "texts/i.md"', 'config_file = "agents/a.toml"'):  # fmt: skip
+        assert line in config
+    assert "sqlite_home" not in config and "forced_" not in config
+    assert (new / "fast.config.toml").read_text() == f'model = "fast"\nmodel_catalog_json = "{new}/catalog.json"\n'
+    for path in new.glob("*sessions/**/*.jsonl") if sessions else ():
+        assert path.stat().st_mtime == (home.home / ".codex" / path.relative_to(new)).stat().st_mtime
+
+
+LEFT_OUT = "left out: sqlite_home, forced_login_method, the files of plugin p@m"
+
+
+def test_settings_come_along_whole_with_create_set_and_import(mirror: Home) -> None:
+    own = whole_home(mirror)
+    before = tree(own)
+    for name, words in {
+        "made": ["create", "made", "--settings-from", str(own)],
+        "first": ["set", "first", "--settings-from", str(own)],
+        "brought": ["import", str(own), "--name", "brought", "--with-sessions"],
+    }.items():
+        result = ask(mirror, *words)
+        assert result.code == 0 and LEFT_OUT in result.err, result
+        kept = [line for line in result.err.splitlines() if "config.toml of before is kept as" in line]
+        assert bool(kept) == (name == "first")
+        assert all(Path(line.split(" kept as ")[1]).is_file() for line in kept)
+        assert_settings_are_whole(mirror, name, sessions=name == "brought")
+    assert tree(own) == before
+
+
+def test_settings_and_the_times_of_sessions_go_through_an_export(mirror: Home) -> None:
+    own = whole_home(mirror)
+    assert ask(mirror, "import", str(own), "--name", "brought", "--with-sessions").code == 0
+    made = raw(mirror, "export", "brought", "-o", "-").out
+    assert ask(mirror, "remove", "brought", "--yes").code == 0
+    result = ask(mirror, "import", "-", "--name", "again", "--yes", stdin=os.fsencode(made))
+    assert result.code == 0
+    assert_settings_are_whole(mirror, "again", sessions=True)
+
+
+BAD_SETTINGS = [
+    ("a key twice", "# mine\nx = 1\n\nx = 2\n", "4:1"),
+    ("behind what is left out", "sqlite_home = [\n  1,\n]\nforced_x = 1\nx = 1\nx = 2\n", "6:1"),
+    ("behind our own lines", None, ":1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "line"), BAD_SETTINGS, ids=[row[0] for row in BAD_SETTINGS])
+def test_an_error_in_settings_is_told_of_the_user_s_own_file_and_line(
+    mirror: Home, kind: str, config: str | None, line: str
+) -> None:
+    own = mirror.home / ".codex"
+    own.mkdir()
+    if config is None:
+        config = cm.NEW_CONFIG + "y\n"
+        line = f"{config.count(chr(10))}:1"
+    (own / "config.toml").write_text(config)
+    for words in (["create", "new", "--settings-from", str(own)], ["set", "first", "--settings-from", str(own)]):
+        result = ask(mirror, *words)
+        assert result.code == 5 and f"{own}/config.toml:{line}" in result.err, result.err
+    result = ask(mirror, "import", "-", "--yes", stdin=export_of(**{"config.toml": config.encode()}))
+    assert result.code == 5 and f" config.toml:{line}" in result.err
+
+
+NO_LOGINS = {
+    "another program's": '{"openai": {"type": "oauth", "refresh": "x"}}',
+    "a list": "[]",
+    "torn": '{"auth_mode": "apikey", "OPENAI',
+    "empty": "{}",
+    "text": '"x"',
+    "of no mode": '{"auth_mode": "new", "new_token": "x"}',
+}
+
+
+@pytest.mark.parametrize("kind", NO_LOGINS)
+def test_a_file_that_is_no_login_of_codex_is_not_moved(mirror: Home, kind: str) -> None:
+    own = mirror.home / ".codex"
+    own.mkdir()
+    (own / "auth.json").write_text(NO_LOGINS[kind])
+    before = settled(mirror)
+    result = ask(mirror, "import", str(own), "--name", "new", "--move-login")
+    assert result.code == 5 and f"{own}/auth.json is no login of Codex" in result.err and settled(mirror) == before

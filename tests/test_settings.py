@@ -343,7 +343,48 @@ def test_settings_that_codex_can_t_read_are_refused_with_its_words(
         assert caught.value.code == cm.REFUSED and "\n" not in caught.value.message
 
 
+FORCED = [
+    'forced_login_method = "api"',
+    '[profiles.p]\nforced_login_method = "api"',
+    'profiles.p.forced_chatgpt_workspace_id = ["a", "b"]',
+    'profiles = { p = { forced_login_method = "api", model = "m" }, q = { model = "m", forced_x = "a,}" } }',
+    '[profiles]\np = { "forced_login_method" = "api" }',
+]
+
+
+@pytest.mark.parametrize("config", FORCED)
+def test_what_forces_a_login_doesn_t_come_along_and_refuses_nothing(home: Home, codex: Path, config: str) -> None:
+    clone = make_clone(home, "work")
+    with cm.begin_change(caller_in(home), "test") as change:
+        held = cm.pinned_config(change, clone, caller_in(home), f'model = "x"\n{config}\n'.encode()).decode()
+    assert "forced_" not in held and cm.config_values(held)["model"] == '"x"'
+    assert ('"m"' in held) == ('"m"' in config)
+
+
 def test_settings_that_still_force_something_are_refused(home: Home, codex: Path) -> None:
     clone = make_clone(home, "work")
     with cm.begin_change(caller_in(home), "test") as change, pytest.raises(cm.MirrorError, match="forced_login_method"):
-        cm.pinned_config(change, clone, caller_in(home), b'[profiles.p]\nforced_login_method = "api"\n')
+        cm.pinned_config(change, clone, caller_in(home), b'[strange.p]\nforced_login_method = "api"\n')
+
+
+# --- paths that move with their files ---
+
+TAILS = ("i.md", "skills/x/SKILL.md", "agents/a.toml")
+PATHS = [
+    ('a = "/old/i.md"', 'a = "/new/i.md"'),
+    ("a = '/old/i.md' # why", 'a = "/new/i.md" # why'),
+    ('a = """/old/i.md"""', 'a = "/new/i.md"'),
+    ('[[skills.config]]\npath = "/old/skills/x/SKILL.md"\n', '[[skills.config]]\npath = "/new/skills/x/SKILL.md"\n'),
+    ('a = ["/old/skills", "/old", "/older/i.md"]', 'a = ["/new/skills", "/new", "/older/i.md"]'),
+    ('a = { b = "~/.codex/agents/a.toml" }', 'a = { b = "/new/agents/a.toml" }'),
+    ('a = "/old/elsewhere"', 'a = "/old/elsewhere"'),
+    ('a = "see /old/i.md"', 'a = "see /old/i.md"'),
+    ('a = "i.md"', 'a = "i.md"'),
+    ('# "/old/i.md"', '# "/old/i.md"'),
+    ('a = "/old/skills/../i.md"', 'a = "/old/skills/../i.md"'),
+]
+
+
+@pytest.mark.parametrize(("config", "moved"), PATHS)
+def test_a_path_into_the_old_home_leads_into_the_new_one_where_its_file_came_along(config: str, moved: str) -> None:
+    assert cm.with_moved_paths(config, ("/old", "~/.codex"), "/new", TAILS) == moved
