@@ -1576,7 +1576,7 @@ def set_mode(file: int, mode: int, path: str) -> None:
         os.fchmod(file, mode)
     except OSError as error:
         if stat.S_IMODE(os.fstat(file).st_mode) != mode:
-            raise OSError(error.errno, f"can't get the mode {mode:o}: {error.strerror}", path) from None
+            raise OSError(errno.ENOTSUP, f"can't get the mode {mode:o}: {error.strerror}", path) from None
 
 
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -12511,8 +12511,7 @@ def menu_or_help(console: Console) -> int:
         console.say_lines(help_text(console.program), to_stderr=True)
         console.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
         return USAGE
-    places, env = places_from(os.environ), dict(os.environ)
-    context = Context(places, env, console.program, True, report=console.report, note_change=console.changes.append)
+    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal=True, report=console.report)
     recover_first(context)
     outcome = show_menu(context, open_in_browser, console.redact)
     console.render(outcome, False, True, context.width)
