@@ -255,6 +255,24 @@ def test_remove_names_a_running_codex_and_refuses(house: House, third: str) -> N
     assert not (house.home.mirror / "clones" / "third").exists() and not (house.home.bin / "third").exists()
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare, and root")
+def test_a_codex_in_another_container_is_seen_by_its_lock(house: House, third: str) -> None:
+    """What runs in one PID namespace has no process in another; a volume that both have is all that they share."""
+    process = started(house, "third", "app-server")
+    elsewhere = ["unshare", "--pid", "--fork", "--mount-proc", *map(os.fspath, house.mirror.argv())]
+    for words in (["remove", "third", "--yes"], ["logout", "third", "--local", "--yes"]):
+        result = run([*elsewhere, *words], env=house.home.env, cwd=house.home.home)
+        if "unshare failed" in result.err:
+            pytest.skip("no PID namespaces here")
+        assert result.code == 6 and "running in 'third' (in another container)" in result.err
+    assert "third" in house.rows() and (house.home.clone_home("third") / ".codex/auth.json").exists()
+    process.stdin.close()  # type: ignore[union-attr]
+    assert process.wait(30) == 0
+    process.stdin = None
+    process.communicate()
+    assert run([*elsewhere, "remove", "third", "--yes"], env=house.home.env, cwd=house.home.home).code == 0
+
+
 def test_a_codex_on_somebodys_screen_is_running_too(house: House, third: str) -> None:
     with on_screen(house.home, "third", house.home.home):
         wait_until(lambda: house.running("third"), "Codex on the screen")
