@@ -9245,7 +9245,8 @@ def show_usage(
         notes += usage_notes(clone, one._replace(why=said or one.why), now)
         data.append({**usage_row(clone, account, one, now), "fresh": bool(answer.usage), "error": answer.error or None})
     if best:
-        return best_of([(clone, left_percent(one, now)) for clone, one in usages], notes if fresh else [])
+        failed = [f"{row['name']}: {row['error']}" for row in data if row["error"]]
+        return best_of([(clone, left_percent(one, now)) for clone, one in usages], failed)
     code = FAILED if any(answer.error for answer in answers) else DONE
     return Outcome(code, table=usage_table(usages, now), data=data, notes=tuple(notes))
 

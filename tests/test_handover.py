@@ -16,7 +16,7 @@ import pytest
 from rollouts import NOBODY, NOW, SHAPES, A, B, Shape, an_id, write
 
 from helpers import Home, chatgpt_login, overheard, tree
-from rooms import ROOT, ask, at_rest, changes, cm, make_clone
+from rooms import ROOT, ask, at_rest, caller_in, changes, cm, make_clone
 
 NEW = Shape()
 ID = an_id(1)
@@ -314,6 +314,23 @@ def test_an_open_source_is_copied_and_an_open_target_is_not_replaced(two: Two) -
         assert at_rest(two.home) == before
         two.hand_over("personal", "--force")
     assert b'"more"' in two.path("personal").read_bytes()
+
+
+def test_a_target_that_is_written_meanwhile_is_left_as_it_is(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    two.write("work", session())
+    two.hand_over("personal")
+    two.goes_on("work", [NEW.prompt("more")], NOW + 1)
+    write_pieces = cm.write_pieces
+
+    def interrupted(*words: Any) -> None:
+        two.goes_on("personal", [NEW.prompt("meanwhile")], NOW + 2)
+        write_pieces(*words)
+
+    monkeypatch.setattr(cm, "write_pieces", interrupted)
+    done = cm.hand_over_session(caller_in(two.home), ID, "personal")
+    assert len(done.unfinished) == 1 and "was changed meanwhile" in done.unfinished[0]
+    assert b"meanwhile" in two.path("personal").read_bytes() and b'"more"' not in two.path("personal").read_bytes()
+    assert [path.name for path in two.path("personal").parent.iterdir()] == [two.path("personal").name]
 
 
 def test_what_is_not_copied_or_may_not_fit_is_said(two: Two) -> None:
