@@ -158,6 +158,16 @@ def test_how_a_copy_stands_to_its_source(
     assert cm.compare_copies(source, target) == relation
 
 
+def test_what_is_written_while_it_is_read_is_left_for_the_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "rollout"
+    path.write_bytes(b"one\ntwo\nhal")
+    lines = cm.complete_lines(str(path))
+    assert next(lines) == b"one\n"
+    with path.open("ab") as file:
+        file.write(b"f\nfour\n")
+    assert list(lines) == [b"two\n"]
+
+
 # --- whole sessions ---
 
 

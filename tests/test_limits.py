@@ -6,6 +6,7 @@ import json
 import os
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -430,6 +431,23 @@ def test_figures_are_found_behind_lines_of_forty_megabytes(home: Home, codex_hom
     os.utime(path, (NOW - 1, NOW - 1))
     write_rollout(codex_home, [other()], name="begun", at=NOW)
     assert usage(home).windows[0].used == 7.0
+
+
+def test_nothing_is_kept_of_a_line_that_is_too_long_for_figures(codex_home: Path) -> None:
+    path = write_rollout(codex_home, [limits(window(7)), other(40_000_000)])
+    tracemalloc.start()
+    found, _ = cm.newest_limits_in(str(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.windows[0].used == 7.0 and peak < 8 << 20
+
+
+def test_a_file_that_cant_be_the_accounts_is_not_read(
+    home: Home, codex_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rollout(codex_home, [limits(window(7))])
+    monkeypatch.setattr(cm, "newest_limits_in", lambda *words: pytest.fail("it was read"))
+    assert usage(home, ACCOUNT._replace(since=NOW + 1)).windows == ()
 
 
 MONEY: list[tuple[str, dict[str, Any], str, str, float | None]] = [
