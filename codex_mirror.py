@@ -3157,6 +3157,13 @@ def write_shim(places: Places, registry: Registry) -> None:
         write_whole(path, text, 0o755)
 
 
+def codex_before_shim(places: Places, env: Mapping[str, str]) -> str:
+    """What a shell starts as codex instead of the installed shim, or nothing; inside a clone that is the clone's."""
+    first = next(find_on_path("codex", env.get("PATH", "")), "")
+    is_fine = is_shim(first) or env.get("CODEX_MIRROR_CLONE")
+    return "" if is_fine or not kind_of(os.path.join(shim_directory(places), "codex")) else first or "not found"
+
+
 def is_shim(path: str) -> bool:
     """Is this a shim of ours, of whatever mirror home?"""
     with contextlib.suppress(OSError), open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
@@ -8125,6 +8132,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "bases": lambda f: sorted(base for base in candidate_bases(f) if kind_of(base) == "directory"),
         **FACTS_OF_WRITERS,
         "legacy_leftovers": lambda f: find_legacy_leftovers(f.context.places, f.bases),
+        "codex_before_shim": lambda f: codex_before_shim(f.context.places, f.context.env),
         "open_to_others": lambda f: [f.home] if is_open_to_others(f.home) else [],
         "copy": lambda f: copy_found(f.registry.clones, f.context.places),
         "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
@@ -8503,6 +8511,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
+        Finding("shim-shadowed", "warning", "codex itself is {codex_before_shim} here, and not the shim",
+                "open a new shell, or codex-mirror shim install"),
         Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",
                 "remove them by hand when it isn't running"),
         Finding("path", "info", "{each_off_path[0]}", "{each_off_path[1]}"),
@@ -9214,13 +9224,9 @@ def shim_remove(context: Context) -> Outcome:
 
 def shim_shadow(context: Context) -> tuple[str, ...]:
     """The notice that another codex comes before the installed shim on PATH."""
-    shim = os.path.join(shim_directory(context.places), "codex")
-    first = next(find_on_path("codex", context.env.get("PATH", "")), "")
-    if not kind_of(shim) or is_shim(first) or context.env.get("CODEX_MIRROR_CLONE"):
-        return ()
-    return (
-        f"codex itself is {first or 'not found'} here, not the shim; open a new shell, or codex-mirror shim install",
-    )
+    first = codex_before_shim(context.places, context.env)
+    hint = "open a new shell, or codex-mirror shim install"
+    return (f"codex itself is {first} here, not the shim; {hint}",) if first else ()
 
 
 # --- Session commands -----------------------------------------------------------------------------

@@ -331,6 +331,7 @@ def test_shim_install_puts_codex_before_what_came_later_and_before(two: Home, de
     assert ask(two, "which", "~/a", env={"PATH": path[0]}).err == ""
     shadowed = ask(two, "which", "~/a", env={"PATH": f"{other.parent}:{two.mirror}/shim"})
     assert f"codex itself is {other} here" in shadowed.err
+    assert "codex itself is" in ask(two, "doctor", env={"PATH": f"{other.parent}:{two.mirror}/shim"}).out
     taken = ask(two, "shim", "remove", env=env)
     assert taken.code == 0 and not (two.mirror / "shim").exists()
     assert (two.home / rc).read_text() == f"{before}\n\n{prepend}\n"

@@ -228,6 +228,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
     ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "a repository has files of it: /m/registry.json"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
+    ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex itself is /usr/bin/codex here"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
     ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
 ]
