@@ -291,6 +291,19 @@ def test_a_trusted_directory_s_owner_is_trusted_below_it_and_nowhere_else(owner:
 
 
 @needs_root
+def test_a_mirror_home_of_another_user_s_is_used_only_by_whom_it_is_trusted(owner: Home) -> None:
+    """As root in a container that has the home of a user outside it."""
+    assert as_user(OWNER, owner, "create", "work").code == 0
+    mine = owner.base / "mine"
+    for words in (["list"], ["run", "work", "exit", "0"]):
+        refused = ask(owner, *words)
+        assert refused.code == 5 and f"{mine} belongs to another user" in refused.err, (words, refused)
+        assert "run it as that user" in refused.err and f"CODEX_MIRROR_TRUST_DIRECTORY='{mine}'" in refused.err
+        trusted = ask(owner, *words, env={"CODEX_MIRROR_TRUST_DIRECTORY": str(mine)})
+        assert trusted.code == 0, (words, trusted)
+
+
+@needs_root
 def test_a_directory_that_a_stranger_makes_meanwhile_is_not_taken_for_one_s_own(
     home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +473,7 @@ def left_over_removal(home: Home) -> Path:
 
 def test_a_plan_left_over_deletes_what_was_meant_and_nothing_that_came_after_it(home: Home, codex: Path) -> None:
     plan = left_over_removal(home)
+    assert json.loads(plan.read_text())["to_delete"] == [str(clone_base(home))]
     shutil.copytree(home.base / "backup", clone_base(home), symlinks=True)
     shutil.copy2(home.base / "backup-wrapper", home.bin / "work")
     restored, wrapper = tree(clone_base(home)), (home.bin / "work").read_bytes()
