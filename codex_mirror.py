@@ -5393,9 +5393,36 @@ def complaints_about_pin(clone: Clone) -> list[str]:
     return loose
 
 
+def profile_files(codex_home: str) -> list[str]:
+    """The settings of a Codex home that `--profile NAME` lays over its config.toml (since 0.134)."""
+    return [path for path in paths_in(codex_home) if path.endswith(".config.toml")]
+
+
+def trusting_profiles(clone: Clone, places: Places) -> dict[str, bytes]:
+    """The profiles of a clone that trust the real home, with their content; each counts more than its config.toml."""
+    real_home, found = os.path.realpath(places.user_home), {}
+    for path in profile_files(codex_home_of(clone)):
+        with contextlib.suppress(OSError):
+            content = read_or_none(path, CONFIG_LIMIT) or b""
+            if home_trust(content.decode("utf-8", "replace"), real_home) == "trusted":
+                found[path] = content
+    return found
+
+
 def trust_of_home(clone: Clone, places: Places) -> str:
     """What a clone's settings say of the real home."""
-    return home_trust(config_text(codex_home_of(clone)), os.path.realpath(places.user_home))
+    said = home_trust(config_text(codex_home_of(clone)), os.path.realpath(places.user_home))
+    return "trusted" if trusting_profiles(clone, places) else said
+
+
+def stage_distrusting_profiles(change: Change, clone: Clone) -> None:
+    """Stages the profiles that trust the real home, so that they don't. Raises MirrorError for one that is a link."""
+    for path, content in trusting_profiles(clone, change.places).items():
+        if kind_of(path) == "link":
+            raise MirrorError(f"{path} is a link", "take the trust out of the file that it leads to", REFUSED)
+        text = content.decode("utf-8", "surrogateescape")
+        held = with_home_distrusted(text, os.path.realpath(change.places.user_home)).encode("utf-8", "surrogateescape")
+        change.stage(path, held, 0o600, replaces=True, seen=digest_of_bytes(content))
 
 
 class SettingsMove(NamedTuple):
@@ -8170,6 +8197,7 @@ def repair_pin(context: Context, facts: Facts) -> list[str]:
         if not complaints_about_pin(clone) and trust_of_home(clone, context.places) == "untrusted":
             return []
         wanted = pinned_config(change, clone, context, config or new_config(context.places), foreign=False)
+        stage_distrusting_profiles(change, clone)
         stage_config(change, clone, config, wanted)
         change.make_room(os.path.dirname(updater_file(clone)), 0o700)
         change.stage(updater_file(clone), UPDATER_SETTINGS, 0o600, replaces=True)

@@ -147,3 +147,31 @@ def test_doctor_finds_a_trusted_home_and_mends_it(home: Home, codex: Path, entry
     config = path.read_text()
     assert cm.home_trust(config, str(home.home)) == "untrusted" and "x.y = 1" in config
     assert [row["name"] for row in rows_of(home)] == ["work"]
+
+
+def test_a_profile_that_trusts_the_home_counts_more_and_is_mended_too(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    home.put_on_path(home.bin)
+    profile = home.clone_home("work") / ".codex/fast.config.toml"
+    profile.write_text(TRUSTED.format(home=home.home))
+    (profile.parent / "other.config.toml").write_text(f'[projects."{home.home}"]\ntrust_level = "untrusted"\n')
+    before = (profile.parent / "other.config.toml").read_bytes(), (profile.parent / "config.toml").read_text()
+    mirror = Mirror(home)
+    found = mirror("doctor", "work", "--json").json()[0]
+    assert [problem["id"] for problem in found["problems"]] == ["home-trusted"] and not found["ok"]
+    assert mirror("doctor", "work", "--fix").code == 0
+    text = profile.read_text()
+    assert cm.home_trust(text, str(home.home)) == "untrusted" and cm.config_values(text)["model"] == '"x"'
+    assert cm.config_values(text)["projects./a.trust_level"] == '"trusted"'
+    assert (profile.parent / "other.config.toml").read_bytes() == before[0]
+    assert cm.config_values((profile.parent / "config.toml").read_text()) == cm.config_values(before[1])
+
+
+def test_a_profile_that_is_a_link_is_left_and_said(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    (home.home / "mine.toml").write_text(TRUSTED.format(home=home.home))
+    profile = home.clone_home("work") / ".codex/fast.config.toml"
+    profile.symlink_to(home.home / "mine.toml")
+    result = Mirror(home)("doctor", "work", "--fix")
+    assert result.code == 1 and f"{profile} is a link" in result.err
+    assert (home.home / "mine.toml").read_text() == TRUSTED.format(home=home.home)

@@ -105,6 +105,7 @@ def test_settings_cost_what_they_are_long(kind: str) -> None:
     cm.config_values(config)
     cm.with_pin_settings(config, True)
     cm.with_feature_off(config.encode())
+    cm.with_home_distrusted(config, "/h")
     with contextlib.suppress(cm.MirrorError):
         cm.setting_values(config)
     assert time.process_time() - began < 10

@@ -467,9 +467,14 @@ def test_a_new_block_stands_where_a_bash_without_a_terminal_reads_it_too(home: H
     written = (home.home / ".bashrc").read_text()
     behind = written.partition(cm.BLOCK_END + "\n")[2]
     assert behind.startswith(before) if before else behind == ""
-    # As sshd starts it: not interactive, but it reads the file; `source` knows no other $-.
     for words in (["-c", f". {home.home}/.bashrc; work"], ["-ic", "work"], ["-lc", "work"]):
         assert run(["bash", *words], env=home.env, cwd=home.home, stdin=b"").out == "found\n", words
+    # As sshd starts it: not interactive, and where bash was built so, as Debian's is, it reads the file.
+    by_sshd = {**home.env, "SSH_CLIENT": "192.0.2.1 1 22"}
+    (home.home / ".bashrc").write_text("echo read\n")
+    reads = run(["bash", "-c", ":"], env=by_sshd, cwd=home.home, stdin=b"").out == "read\n"
+    (home.home / ".bashrc").write_text(written)
+    assert not reads or run(["bash", "-c", "work"], env=by_sshd, cwd=home.home, stdin=b"").out == "found\n"
     assert ask(home, "path", "setup", "--shell", "bash").code == 0 and (home.home / ".bashrc").read_text() == written
     assert ask(home, "path", "remove").code == 0 and (home.home / ".bashrc").read_text() == text
 

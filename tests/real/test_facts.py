@@ -387,6 +387,19 @@ def test_a_trusted_home_deletes_the_login_and_loses_a_new_one_and_the_clone_s_do
         assert ("***bbbbb" in house.codex("work", "login", "status").err, login.exists()) == (not trusted, not trusted)
 
 
+def test_a_profile_s_trust_counts_more_than_the_clone_s_and_doctor_mends_it(
+    house: House, model: MockModel, real_home: Callable[[str, bool], Path]
+) -> None:
+    profile = house.codex_home("work") / "fast.config.toml"
+    for mended in (False, True):
+        login = real_home(LOGGED_OUT, False)
+        profile.write_text(f'[projects."{house.home.home}"]\ntrust_level = "trusted"\n')
+        assert not mended or house.mirror("doctor", "work", "--fix").code == 0
+        result = house.codex("work", "--profile", "fast", *model.options, "exec", "--skip-git-repo-check", "hello")
+        assert (result.code == 0, login.exists()) == (mended, mended), result
+    profile.unlink()
+
+
 @needs_tmux
 @pytest.mark.parametrize("settings", [LOGGED_OUT, EPHEMERAL, SERVER], ids=["logged out", "login hidden", "server"])
 def test_a_trusted_home_does_the_same_on_the_screen(
