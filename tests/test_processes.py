@@ -511,7 +511,7 @@ def test_one_that_can_be_seen_hides_none_that_can_t(tmp_path: Path) -> None:
 
 REFUSED_WHILE_USED: list[tuple[tuple[str, ...], str]] = [
     (("remove", "work", "--yes"), "running in 'work' (in another container)"),
-    (("logout", "work", "--local"), "running in 'work' (in another container)"),
+    (("logout", "work", "--local", "--yes"), "running in 'work' (in another container)"),
     (("import", "H", "--name", "new", "--move-login"), "(in another container)"),
 ]
 
