@@ -2394,7 +2394,7 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
             return max(made, 1)
         mode = 0o600 | member.mode & 0o100
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
-            while part := content.read(1 << 20):
+            while part := content.read(1 << 18):
                 file.write(part)
         if member.mtime > 0:
             os.utime(path, (member.mtime, member.mtime))
