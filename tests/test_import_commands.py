@@ -23,14 +23,11 @@ EVIL += b'name = "x"\n[mcp_servers.x]\ncommand = "curl"\nargs = ["evil"]\n'
 LOGIN = json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}).encode()
 
 
-def export_of(**files: bytes) -> bytes:
+def export_of(about: bytes = ABOUT, **files: bytes) -> bytes:
     """An export as somebody makes it by hand."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, content in {
-            "codex-mirror.json": ABOUT,
-            **{f"codex/{tail}": text for tail, text in files.items()},
-        }.items():
+        for name, content in {"codex-mirror.json": about, **{f"codex/{tail}": files[tail] for tail in files}}.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -317,3 +314,68 @@ def test_a_file_that_is_no_login_of_codex_is_not_moved(mirror: Home, kind: str) 
     before = settled(mirror)
     result = ask(mirror, "import", str(own), "--name", "new", "--move-login")
     assert result.code == 5 and f"{own}/auth.json is no login of Codex" in result.err and settled(mirror) == before
+
+
+# --- what an export holds, and what import refuses ---
+
+
+@pytest.mark.parametrize("options", [[], ["--with-login"]], ids=["plain", "with the login"])
+def test_an_export_is_private_and_holds_the_login_only_when_that_is_asked_for(mirror: Home, options: list[str]) -> None:
+    codex_home = mirror.clone_home("first") / ".codex"
+    (codex_home / "auth.json").write_bytes(LOGIN)
+    result = ask(mirror, "export", "first", "-o", "e", *options)
+    assert result.code == 0 and ("holds the login" in result.err) == bool(options)
+    assert (mirror.home / "e").stat().st_mode & 0o777 == 0o600
+    with tarfile.open(mirror.home / "e") as tar:
+        assert {member.mode for member in tar} == {0o600}
+        assert ("codex/auth.json" in tar.getnames()) == bool(options)
+    agreed = ask(mirror, "import", "e", "--name", "new", "--yes")
+    login = mirror.clone_home("new") / ".codex" / "auth.json"
+    assert agreed.code == 0 and login.exists() == ("a login: API key" in agreed.err) == bool(options)
+    if options:
+        assert login.read_bytes() == LOGIN and login.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["isolated", "shared"])
+def test_an_import_has_the_kind_of_home_that_was_exported(mirror: Home, kind: str) -> None:
+    assert ask(mirror, "create", "one", "--home", kind).code == 0
+    assert ask(mirror, "export", "one", "-o", "e").code == 0
+    assert ask(mirror, "import", "e", "--name", "two").code == 0
+    rows = {row["name"]: row for row in json.loads((mirror.mirror / "registry.json").read_text())["clones"]}
+    assert rows["two"].get("home", "isolated") == rows["one"].get("home", "isolated") == kind
+
+
+REFUSALS: list[tuple[str, list[str], int, str]] = [
+    ("nothing there", ["nowhere"], 1, "nowhere is not there"),
+    ("a device", ["/dev/null"], 1, "is neither a file nor a directory"),
+    ("no archive", ["text"], 1, "this is not a whole .tar.gz archive"),
+    ("an archive of something else", ["other"], 5, "this is not an export of codex-mirror"),
+    ("of another version", ["later"], 5, "this is not an export of codex-mirror"),
+    ("with what goes with a home", ["export", "--move-login"], 2, "an export brings what is in it"),
+    ("with sessions of a home", ["export", "--with-sessions"], 2, "an export brings what is in it"),
+    ("a home without a name", ["home"], 2, "the new clone needs a name"),
+    ("no home", ["empty", "--name", "x"], 5, "is no Codex home"),
+    ("a clone's", ["CLONE", "--name", "x"], 5, "is a clone already"),
+    ("a taken name", ["export", "--name", "first"], 5, "clone 'first' exists already"),
+    ("a bad name", ["export", "--name", "a/b"], 2, ""),
+    ("a login that isn't there", ["home", "--name", "x", "--move-login"], 5, "is not there"),
+    ("a login that is a link", ["linked", "--name", "x", "--move-login"], 5, "is a link to a login"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words", "code", "says"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_what_can_t_be_imported_is_refused_with_a_way_out_and_changes_nothing(
+    mirror: Home, kind: str, words: list[str], code: int, says: str
+) -> None:
+    (mirror.home / "text").write_text("text")
+    (mirror.home / "export").write_bytes(export_of(**{"config.toml": b"x = 1\n"}))
+    for name, about in (("other", b"{}"), ("later", ABOUT.replace(b'"version": 1', b'"version": 2'))):
+        (mirror.home / name).write_bytes(export_of(about))
+    for name in ("empty", "home/sessions", "linked"):
+        (mirror.home / name).mkdir(parents=True)
+    (mirror.home / "linked" / "auth.json").symlink_to(mirror.home / "text")
+    clone = str(mirror.clone_home("first") / ".codex")
+    before = settled(mirror)
+    result = ask(mirror, "import", *(word.replace("CLONE", clone) for word in words), "--yes")
+    assert result.code == code and says in result.err and settled(mirror) == before
+    assert result.code == 2 or "hint: " in result.err
