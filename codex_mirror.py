@@ -7448,8 +7448,12 @@ def comparable_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def is_conversation(line: bytes) -> bool:
-    """Is this a line that the model is sent, or that stands for such? Codex also notes when it is opened and closed."""
-    return text_in(parse_json_object(line), "type") in ("response_item", "compacted")
+    """Did somebody go on with this line? Codex also notes when it opens a session, what is around it, and an abort."""
+    record = parse_json_object(line)
+    payload = record.get("payload")
+    if text_in(record, "type") not in ("response_item", "compacted") or text_in(payload, "role") == "developer":
+        return False
+    return text_in(payload, "role") != "user" or not re.match(INJECTED, joined_texts(payload))
 
 
 def compare_copies(source: Iterable[bytes], target: Iterable[bytes]) -> tuple[str, int, int]:

@@ -135,6 +135,7 @@ def test_the_old_accounts_limits_are_emptied() -> None:
 
 FIRST, SAID, MORE, NOTE = NEW.meta(ID, creator=A), NEW.says("user", "x"), NEW.says("user", "y"), NEW.limits()
 MINE, THEIRS, NOTED = NEW.thought("A:x"), NEW.thought("B:x"), NEW.line("turn_context", {"cwd": "/"})
+ABORTED, AROUND = NEW.says("user", "<turn_aborted>\nby the user\n</turn_aborted>"), NEW.says("developer", "be kind")
 FIRST_OF_B, ALL = NEW.meta(ID, creator=B), sys.maxsize
 RELATIONS: list[tuple[str, list[bytes], list[bytes], tuple[str, int, int]]] = [
     ("equal", [FIRST, SAID], [FIRST, SAID], ("same", 2, ALL)),
@@ -144,6 +145,9 @@ RELATIONS: list[tuple[str, list[bytes], list[bytes], tuple[str, int, int]]] = [
     ("a beginning, and a note", [FIRST, SAID, MORE], [FIRST, SAID, THEIRS, NOTED], ("behind", 2, 3)),
     ("went on", [FIRST, SAID], [FIRST, SAID, MORE], ("ahead", 2, 2)),
     ("only a note more", [FIRST, SAID], [FIRST, SAID, NOTED], ("same", 2, 2)),
+    ("only an abort more", [FIRST, SAID], [FIRST, SAID, ABORTED, AROUND], ("same", 2, 2)),
+    ("an answer more", [FIRST, SAID], [FIRST, SAID, NEW.says("assistant", "<x>")], ("ahead", 2, 2)),
+    ("a compaction more", [FIRST, SAID], [FIRST, SAID, NEW.compacted()], ("ahead", 2, 2)),
     ("a note, then went on", [FIRST, SAID], [FIRST, SAID, NOTED, MORE], ("ahead", 2, 2)),
     ("both went on", [FIRST, SAID, NEW.says("user", "z")], [FIRST, SAID, MORE], ("apart", 2, 2)),
     ("another session", [FIRST, SAID], [NEW.meta(an_id(2), creator=A), SAID], ("apart", 0, 0)),
