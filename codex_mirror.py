@@ -779,7 +779,7 @@ BLOCK_NOTES = {
 }
 HOME_WORD = '"$HOME"/'
 # What ends a bash that nobody types into, as Debian's .bashrc does in its first lines: it reads nothing behind that.
-BASH_GUARD = re.compile(
+BASH_GUARD = (
     rb"(?m)^(?:case\b|if\b|\[|test\b|tty\b)[^\n]*(?:\$-|\$\{-\}|\bPS1\b|-t [012]\b|\btty -s)"
     rb"(?:[^\n]*\n){0,3}?[^\n]*\b(?:return|exit)\b"
 )
@@ -963,7 +963,7 @@ def replace_block(
 def place_of_block(text: bytes, marks: tuple[str, str]) -> int:
     """The line of an rc file before which a new block stands: the end, or above what ends a bash that isn't interactive
     and the comment on that, so that `ssh HOST COMMAND` reads it, too."""
-    guard = BASH_GUARD.search(text) if marks == PATH_MARKS else None
+    guard = re.search(BASH_GUARD, text) if marks == PATH_MARKS else None
     lines = re.findall(rb"[^\n]*\n|[^\n]+", text[: guard.start()] if guard else text)
     while guard and lines and lines[-1].startswith(b"#") and not lines[-1].startswith(b"#!"):
         lines.pop()
