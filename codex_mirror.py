@@ -32,6 +32,8 @@ III Clones
     Dangerous settings   what settings from elsewhere run, send or unlock, and which secrets are in them
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
     Limits               what is left of an account's rate limits, from the session files that it made
+    Git configuration    a git configuration, read and rewritten so that it means the same below another HOME
+    Git copies           what a clone has of the user's git configuration, and derives anew where that has changed
     Home directory       the private home of a clone: its directories, what it shares, what is copied into it
     Shared settings      the settings that a clone has in common with the real home, as links that stay live
     Clones               create, rename, remove
@@ -196,6 +198,7 @@ class Clone(NamedTuple):
     is_default: bool = False
     shared_settings: tuple[str, ...] = ()
     settings_links: tuple[str, ...] = ()
+    named_shares: bool = False
     row: Mapping[str, Any] = {}
 
 
@@ -463,6 +466,16 @@ def browser_script(clone: Clone) -> str:
     return os.path.join(base_of(clone), "browser")
 
 
+def git_directory(clone: Clone) -> str:
+    """What the clone's copies of the user's git configuration are made with."""
+    return os.path.join(base_of(clone), "git")
+
+
+def git_state_file(clone: Clone) -> str:
+    """Lines for sh that set `cm_stale` where those copies are no longer fresh; only where there are any."""
+    return os.path.join(base_of(clone), "git", "state")
+
+
 def variables_file(clone: Clone) -> str:
     """Where the clone's own variables are, as lines for sh; only where some are set."""
     return os.path.join(base_of(clone), "env")
@@ -711,6 +724,14 @@ case "${PATH:-}:" in
   "$cm_front:"*) export CODEX_MIRROR_PATH="$PATH" ;; # for the clone's login files, after /etc/profile
   *) export CODEX_MIRROR_PATH="$cm_front${PATH:+:$PATH}" ;;
 esac
+if [ -n "$cm_home" ] && [ -O "$cm_git" ]; then
+  . "$cm_git"
+  if [ -n "$cm_stale" ] && command -v codex-mirror >/dev/null; then
+    codex-mirror env "$cm_clone" --shell sh </dev/null >/dev/null 2>&1 # derives it anew
+  elif [ -n "$cm_stale" ] && [ -t 2 ]; then
+    echo "$cm_clone: your git configuration has changed; the clone gets it by: codex-mirror env $cm_clone" >&2
+  fi
+fi
 cm_agents=
 for cm_word in "$@"; do
   case $cm_word in
@@ -2553,6 +2574,7 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         is_default=row.get("default") is True,
         shared_settings=text_list(row.get("sharedSettings")),
         settings_links=text_list(row.get("settingsLinks")),
+        named_shares=row.get("sharesNamed") is True,
         made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_directory(places), row["name"]),
         row=row,
     )
@@ -2622,6 +2644,7 @@ def clone_row(clone: Clone) -> dict[str, Any]:
         "default": clone.is_default,
         "sharedSettings": list(clone.shared_settings),
         "settingsLinks": list(clone.settings_links),
+        "sharesNamed": clone.named_shares,
     }
     return {**clone.row, **row, **{key: value for key, value in rare.items() if value or key in clone.row}}
 
@@ -2878,6 +2901,7 @@ def wrapper_content(clone: Clone, places: Places) -> bytes:
         "user_home": places.user_home,
         "no_daemon": NO_DAEMON if is_at_least(clone.runtime.version, NO_DAEMON_SINCE) else "",
         "env": variables_file(clone),
+        "git": git_state_file(clone),
         "hidden": " ".join(hidden_variables(clone)),
         "logins": " ".join(name for name in LOGIN_VARIABLES if name not in clone.keep_env),
     }
@@ -6239,6 +6263,360 @@ def left_percent(usage: Usage, now: float) -> float | None:
     return min((100 - used_percent(window, now) for window in usage.windows), default=None)
 
 
+# --- Git configuration ----------------------------------------------------------------------------
+
+# What git reads below HOME, by the entry of the real home that is shared, in the order in which git reads it; and what
+# lies beside the second one and may be a link, since nothing in it names HOME.
+GIT_COPIES = {".config/git": ".config/git/config", ".gitconfig": ".gitconfig"}
+GIT_LINKS = ("ignore", "attributes")
+GIT_LIMIT, GIT_DEPTH = 1 << 20, 10
+GIT_SECTION = r'\[[ \t]*([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?[ \t]*\]'
+GIT_RAW = r'(?:"(?:[^"\\\n]|\\\r?\n|\\.)*"|\\\r?\n|\\.|[^"\\\n#;])*'
+GIT_TOKEN = (
+    rf"[ \t\r\n\ufeff]+|[#;][^\n]*|(?P<section>{GIT_SECTION})"
+    r"|(?P<key>[A-Za-z][A-Za-z0-9-]*)[ \t]*(?P<is>=[ \t]*)?"
+)
+GIT_ESCAPES = {"n": "\n", "t": "\t", "b": "\b", '"': '"', "\\": "\\"}
+# HOME at the beginning of a word, as git and the shells that it starts read it.
+GIT_HOME = r"(^|[\s\"'=:!(;,`])(?:~(?=/)|\$HOME(?!\w)|\$\{HOME\})|(\s)~(?=[\s;&|)]|$)"
+# Whose values are a shell's, and those that mean no path at all; of the latter what begins with `!` is a shell's again.
+GIT_COMMANDS = r"(core\.(editor|pager|sshcommand)|pager\..*|sequence\.editor|.*\.(cmd|textconv|command|clean|smudge))"
+GIT_PLAIN = r"(credential|url|pretty|alias|log)\..*|http\.(.*\.)?cookiefile|format\.pretty|user\.(name|email)"
+GIT_PROGRAMS = {"gpg.program": "gpg", "gpg.openpgp.program": "gpg", "gpg.x509.program": "gpgsm"}
+GIT_SIGNER = """\
+#!/bin/sh
+# Written by codex-mirror: signs with the keys of the real home.
+export HOME={home}
+exec {program} "$@"
+"""
+
+
+class GitEntry(NamedTuple):
+    """A section's heading (without a `key`) or a variable of a git configuration, and where its text or its value is;
+    `name` is `section.subsection.key` with only the subsection's case kept."""
+
+    name: str
+    subsection: str
+    key: str
+    value: str
+    start: int
+    end: int
+
+
+class GitFile(NamedTuple):
+    """A file of the user's git configuration: the time of its last change (None where it is absent), what the clone has
+    in its place (nothing where it is included as it is), and the text of that."""
+
+    source: str
+    time: int | None
+    target: str = ""
+    text: bytes = b""
+
+
+class GitScope(NamedTuple):
+    """What the rewriting of one file goes by."""
+
+    home: str
+    path: str
+    signer: Callable[[str], str]
+    included: Callable[[str], str]
+
+
+def git_entries(text: str) -> list[GitEntry]:
+    """What stands in a git configuration, up to the first thing that git wouldn't read."""
+    found: list[GitEntry] = []
+    section, subsection, at = "", "", 0
+    token, raw = re.compile(GIT_TOKEN), re.compile(GIT_RAW, re.DOTALL)
+    while match := token.match(text, at):
+        at = match.end()
+        if match["section"]:
+            section, _, inner = match[2].lower().partition(".")
+            subsection = re.sub(r"\\(.)", r"\1", match[3]) if match[3] is not None else inner
+            found.append(GitEntry(section, subsection, "", "", match.start(), at))
+        elif match["key"] and match["is"]:
+            value = raw.match(text, at)
+            start, at = at, value.end() if value else at
+            end = start + len(text[start:at].rstrip(" \t\r"))
+            key = match["key"].lower()
+            name = ".".join(filter(None, (section, subsection, key)))
+            found.append(GitEntry(name, subsection, key, git_value(text[start:end]), start, end))
+    return found
+
+
+def git_value(raw: str) -> str:
+    """The value that git reads there."""
+    text = re.sub(r"\\\r?\n", "", raw)
+    return re.sub(r'\\(.)|"', lambda match: GIT_ESCAPES.get(match[1], match[1]) if match[1] else "", text)
+
+
+def git_quote(value: str) -> str:
+    escapes = {char: f"\\{letter}" for letter, char in GIT_ESCAPES.items()}
+    return '"' + re.sub(r'[\n\t\b"\\]', lambda match: escapes[match[0]], value) + '"'
+
+
+def git_value_outside(entry: GitEntry, scope: GitScope) -> str:
+    """The value that means in the clone what this one means outside."""
+    if re.fullmatch(r"include\.path|includeif\..*\.path", entry.name, re.DOTALL):
+        path = os.path.join(scope.home, entry.value[2:]) if entry.value.startswith("~/") else entry.value
+        is_odd = path.startswith(("~", "%(")) or not path
+        return path if is_odd else scope.included(os.path.join(os.path.dirname(scope.path), path))
+    is_shell = entry.value.startswith("!")
+    if re.fullmatch(GIT_PLAIN, entry.name, re.DOTALL) and not is_shell:
+        return entry.value
+    is_shell = is_shell or bool(re.fullmatch(GIT_COMMANDS, entry.name, re.DOTALL))
+    home = re.sub(r"([^\w@%+=:,./-])", r"\\\1", scope.home) if is_shell else scope.home
+    value = re.sub(GIT_HOME, lambda match: (match[2] or match[1]) + home, entry.value)
+    return scope.signer(value) if entry.name in GIT_PROGRAMS and value else value
+
+
+def git_heading_outside(entry: GitEntry, scope: GitScope) -> str:
+    """The heading that holds in the clone where this one holds outside; only a condition may be about HOME."""
+    condition = re.fullmatch(r"(gitdir(?:/i)?:)(~|\.)(/.*)", entry.subsection, re.DOTALL)
+    if entry.name != "includeif" or not condition:
+        return ""
+    beside = re.sub(r"([*?\[\\])", r"\\\1", os.path.dirname(os.path.realpath(scope.path)))
+    start = os.path.realpath(scope.home) if condition[2] == "~" else beside
+    meant = re.sub(r'(["\\])', r"\\\1", f"{condition[1]}{start.rstrip('/')}{condition[3]}")
+    return f'[includeIf "{meant}"]'
+
+
+def rewrite_git(text: str, scope: GitScope) -> tuple[str, bool]:
+    """A git configuration for the clone, and whether a live one wouldn't do in its place: what is only relative to the
+    file is so there, too."""
+    pieces, at, needed = [], 0, False
+    for entry in git_entries(text):
+        written = git_value_outside(entry, scope) if entry.key else git_heading_outside(entry, scope)
+        if written == entry.value:
+            continue
+        is_relative = not os.path.isabs(entry.value) and written == os.path.join(
+            os.path.dirname(scope.path), entry.value
+        )
+        needed = needed or not (is_relative or (entry.subsection.partition(":")[2].startswith("./") and not entry.key))
+        pieces += [text[at : entry.start], git_quote(written) if entry.key else written]
+        at = entry.end
+    return "".join([*pieces, text[at:]]).removeprefix("\ufeff"), needed
+
+
+def short_digest(path: str) -> str:
+    """Tells the few files of one configuration apart; hashlib would make every `run` slower."""
+    import binascii
+
+    return f"{binascii.crc32(os.fsencode(path)):08x}"
+
+
+# --- Git copies -----------------------------------------------------------------------------------
+
+
+class GitReader:
+    """Reads the user's git configuration with all that it includes, and says what a clone has in its place."""
+
+    def __init__(self, clone: Clone, places: Places, outer: Mapping[str, str]) -> None:
+        self.clone, self.home, self.directory = clone, places.user_home, git_directory(clone)
+        self.config = os.path.join(outer.get("XDG_CONFIG_HOME") or os.path.join(self.home, ".config"), "git")
+        self.files: dict[str, GitFile] = {}
+        self.programs: dict[str, str] = {}
+        self.names: set[tuple[str, str]] = set()
+
+    def read(self) -> list[GitFile]:
+        """The copies that the clone has, what they are made of, and what isn't there yet."""
+        sources = {".config/git": os.path.join(self.config, "config"), ".gitconfig": f"{self.home}/.gitconfig"}
+        for share in (share for share in GIT_COPIES if share in self.clone.shared):
+            self.visit(sources[share], os.path.join(home_of(self.clone), GIT_COPIES[share]), 0)
+        tops = [one for one in self.files.values() if one.target and is_below(one.target, home_of(self.clone))]
+        is_set = any(name in ("gpg.program", "gpg.openpgp.program") for name, _ in self.names)
+        if tops and not is_set and os.path.isdir(os.path.join(self.home, ".gnupg")):
+            line = f"[gpg]\n\tprogram = {git_quote(self.signer('gpg'))}\n"
+            self.files[tops[0].source] = tops[0]._replace(text=os.fsencode(line) + tops[0].text)
+        return list(self.files.values())
+
+    def signer(self, program: str) -> str:
+        """A program that starts this one, which has its keys below HOME, with the real one."""
+        path = os.path.join(self.directory, f"sign-{short_digest(program)}")
+        self.programs[path] = GIT_SIGNER.format(home=shell_quote(self.home), program=shell_quote(program))
+        return path
+
+    def visit(self, source: str, target: str, depth: int) -> str:
+        """What to include for a file: a copy where something in it has to change, else the file itself."""
+        if source in self.files or depth > GIT_DEPTH:
+            return self.files[source].target or source if source in self.files else source
+        self.files[source] = GitFile(source, None)
+        try:
+            time_of_change = os.stat(source).st_mtime_ns
+            text = os.fsdecode(read_whole(source, GIT_LIMIT))
+        except OSError:
+            return source
+        self.names |= {(entry.name, entry.value) for entry in git_entries(text)}
+        scope = GitScope(self.home, source, self.signer, lambda path: self.visit(path, "", depth + 1))
+        written, needed = rewrite_git(text, scope)
+        target = target or (os.path.join(self.directory, f"include-{short_digest(source)}") if needed else "")
+        self.files[source] = GitFile(source, time_of_change, target, os.fsencode(written) if target else b"")
+        return target or source
+
+
+def has_git_copies(clone: Clone) -> bool:
+    """Has this clone copies of the user's git configuration?"""
+    return clone.home == "isolated" and any(share in clone.shared for share in GIT_COPIES)
+
+
+def git_reference(clone: Clone, source: str) -> str:
+    """The text that was last derived from a file, with that file's time: what later changes are told from."""
+    return os.path.join(git_directory(clone), f"reference-{short_digest(source)}")
+
+
+def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
+    """Derives the clone's git configuration anew where the user's has changed; needs no lock, since each file gets its
+    place by a rename, and may be done again at any time. Raises OSError."""
+    if not has_git_copies(clone):
+        return drop_git_copies(clone, GIT_COPIES)
+    outer = outside_environment(env)
+    reader = GitReader(clone, places, outer)
+    files = reader.read()
+    make_directories(git_directory(clone))
+    for path, text in reader.programs.items():
+        replace_changed(path, os.fsencode(text), 0o700)
+    is_exact = True
+    for one in files:
+        if one.time is not None and (not one.target or is_own_place(clone, one.target)):
+            write_git_copy(clone, one)
+            is_exact = mend_time(git_reference(clone, one.source), one.time) and is_exact
+    for name in GIT_LINKS if ".config/git" in clone.shared else ():
+        link = os.path.join(home_of(clone), ".config/git", name)
+        if not os.path.exists(source := os.path.join(reader.config, name)):
+            files.append(GitFile(source, None))
+        elif not kind_of(link) and is_own_place(clone, link):
+            make_directories(os.path.dirname(link))
+            os.symlink(source, link)
+    drop_git_copies(clone, [share for share in GIT_COPIES if share not in clone.shared])
+    replace_changed(git_state_file(clone), git_freshness(clone, files, reader, outer, is_exact), 0o600)
+
+
+def git_freshness(
+    clone: Clone, files: Sequence[GitFile], reader: GitReader, outer: Mapping[str, str], is_exact: bool
+) -> bytes:
+    """Lines for sh that say whether anything has changed since: a file that is newer or older than its reference, or
+    that has come. Where times are cut off only newer ones are told."""
+    tests = [f'[ "${{{USERS}XDG_CONFIG_HOME:-}}" = {shell_quote(outer.get("XDG_CONFIG_HOME", ""))} ]']
+    absent = [one.source for one in files if one.time is None]
+    absent += [path for path in [os.path.join(reader.home, ".gnupg")] if not os.path.isdir(path)]
+    for one in (one for one in files if one.time is not None):
+        path, reference = shell_quote(one.source), shell_quote(git_reference(clone, one.source))
+        tests += [f"[ -e {path} ] && [ ! {path} -nt {reference} ]"]
+        tests += [f"[ ! {path} -ot {reference} ]"] if is_exact else []
+    tests += [f"[ ! -e {shell_quote(path)} ]" for path in absent]
+    return os.fsencode("# Written by codex-mirror.\ncm_stale=\n" + " &&\n".join(tests) + " || cm_stale=yes\n")
+
+
+def is_own_place(clone: Clone, path: str) -> bool:
+    """Leads no link out of the clone on the way to this place below its home or its base?"""
+    return os.path.realpath(os.path.dirname(path)) == os.path.join(
+        os.path.realpath(base_of(clone)), os.path.relpath(os.path.dirname(path), base_of(clone))
+    ) and kind_of(path) in ("", "file")
+
+
+def write_git_copy(clone: Clone, one: GitFile) -> None:
+    """Writes what is derived from a file, with what was edited in the clone since; what both have edited stays as it is
+    in the clone, and is remembered for doctor."""
+    reference = git_reference(clone, one.source)
+    before, now = read_or_none(reference), read_or_none(one.target) if one.target else None
+    text = one.text
+    if one.target and now not in (None, before, text):
+        text, is_kept = merged_git(clone, now or b"", before, text) if before is not None else (now or b"", True)
+        if is_kept:
+            replace_changed(f"{reference}.kept", os.fsencode(one.target), 0o600)
+    elif now is None or now == one.text:
+        remove_file(f"{reference}.kept")
+    if one.target:
+        make_directories(os.path.dirname(one.target))
+        replace_changed(one.target, text, 0o600)
+    replace_changed(reference, one.text, 0o600)
+
+
+def merged_git(clone: Clone, ours: bytes, before: bytes, theirs: bytes) -> tuple[bytes, bool]:
+    """The clone's text with what has changed in the user's since; and whether anything of the clone's stood against
+    that, which it does where git isn't there to merge them."""
+    if before == theirs:
+        return ours, False
+    names = [os.path.join(git_directory(clone), f"{name}-{os.getpid()}") for name in ("ours", "before", "theirs")]
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    try:
+        for option in ((), ("--ours",)):
+            for name, text in zip(names, (ours, before, theirs), strict=True):
+                remove_file(name)
+                write_new(name, text)
+            if capture(["git", "merge-file", "-q", *option, *names], env, "/", 10).code == 0:
+                return read_whole(names[0]), bool(option)
+    finally:
+        for name in names:
+            remove_file(name)
+    return ours, True
+
+
+def replace_changed(path: str, content: bytes, mode: int) -> None:
+    """Replaces a file by a rename where it has other bytes; two may do this at once."""
+    if read_or_none(path, GIT_LIMIT * 2) != content:
+        temporary = f"{path}.new-{os.getpid()}"
+        remove_file(temporary)
+        write_new(temporary, content, mode)
+        os.replace(temporary, path)
+
+
+def mend_time(path: str, wanted: int) -> bool:
+    """Gives a reference its source's time; where the file system can't, a later one, and then False."""
+    if os.stat(path).st_mtime_ns != wanted:
+        os.utime(path, ns=(wanted, wanted))
+    if os.stat(path).st_mtime_ns == wanted:
+        return True
+    os.utime(path, ns=(later := (wanted // 10**9 + 1) * 10**9, later))
+    return False
+
+
+def drop_git_copies(clone: Clone, shares: Iterable[str]) -> None:
+    """Takes away the copies of what is no longer shared, where nothing was edited in them."""
+    unedited = git_copies(clone)
+    for path in (os.path.join(home_of(clone), GIT_COPIES[share]) for share in shares):
+        if path in unedited:
+            remove_file(path)
+    if not has_git_copies(clone):
+        for path in paths_in(git_directory(clone)):
+            remove_file(path)
+
+
+def git_copies(clone: Clone) -> set[str]:
+    """The copies in which nothing was edited."""
+    known = {read_or_none(path) for path in paths_in(git_directory(clone)) if "/reference-" in path}
+    places = (os.path.join(home_of(clone), tail) for tail in GIT_COPIES.values())
+    return {
+        path for path in places if kind_of(path) == "file" and is_own_place(clone, path) and read_or_none(path) in known
+    }
+
+
+def git_not_copied(clone: Clone) -> list[str]:
+    """The parts of the user's git configuration of which the clone should have a copy, and has a link or nothing."""
+    shared = [share for share in GIT_COPIES if share in clone.shared and clone.home == "isolated"]
+    is_derived = kind_of(git_state_file(clone)) == "file"
+    return [share for share in shared if not is_derived or kind_of(os.path.join(home_of(clone), share)) == "link"]
+
+
+def git_kept(clone: Clone) -> list[str]:
+    """The copies in which something of the clone's own stands against what has changed in the user's."""
+    found = (read_or_none(path) for path in paths_in(git_directory(clone)) if path.endswith(".kept"))
+    return sorted(os.fsdecode(path) for path in found if path)
+
+
+def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list[str]:
+    """That git's logins stay outside, where the user's git has any."""
+    if not has_git_copies(clone):
+        return []
+    reader = GitReader(clone, places, outside_environment(env))
+    reader.read()
+    helper = next((value for name, value in reader.names if name.endswith(".helper") and "credential" in name), "")
+    stored = os.path.exists(os.path.join(places.user_home, ".git-credentials"))
+    if not helper and not stored:
+        return []
+    what = f"the logins of your git ({helper or '.git-credentials'})"
+    return [f"{what} aren't shared: https pushes need --share of what holds them, or --home shared"]
+
+
 # --- Home directory -------------------------------------------------------------------------------
 
 SETTINGS_COPIED = (
@@ -6253,11 +6631,20 @@ NEVER_NAMED = (
     r"|config\.toml|history\.jsonl|version\.json"
 )
 NEVER_SHARED = (".codex", ".codex-mirror")
+# Programs and data of toolchains whose commands look for them through HOME or the XDG directories; nothing in which
+# there are settings or logins as well, as in `.cargo`, `.julia` and `.local/share/uv`.
+TOOLCHAINS = (
+    *(".rustup", ".cargo/bin", ".cargo/registry", ".cargo/git", ".pyenv", ".rbenv", ".nvm", ".volta", ".asdf"),
+    *(".sdkman", ".ghcup", ".opam", ".julia/juliaup", ".local/share/mise", ".local/share/fnm", ".local/share/pnpm"),
+    *(".local/share/uv/python", ".local/share/uv/tools"),
+)
+SHARE_WORDS = ("none", "default")
+LOGIN_NAMES = r"(?i)credentials.*|auth(?!ors?\b).*|.*token.*"
 NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
 # What goes with a clone unasked, since we, Codex (0.171) or a program that fills a cache can make it again: directories
 # of its base, and files of its Codex home. All else is of value, whatever it is.
 REMADE_DIRECTORIES = (
-    *("logs", "home/.cache", "home/.npm", "home/go/pkg", "home/.cargo/registry", "home/Library/Caches"),
+    *("logs", "git", "home/.cache", "home/.npm", "home/go/pkg", "home/.cargo/registry", "home/Library/Caches"),
     *(
         f"home/.codex/{name}"
         for name in ("packages", "tmp", ".tmp", "log", "cache", "shell_snapshots", "skills/.system")
@@ -6274,9 +6661,35 @@ REMADE_FILES = (
 TOLD_FILES = r"home/\.codex/(auth\.json|(sessions|archived_sessions)/(.*/)?rollout-[^/]*\.jsonl(\.zst)?)"
 
 
-def default_shares(system: str) -> tuple[str, ...]:
-    """What a new isolated home has in common with the real one, where it is there."""
-    return (".gitconfig", ".config/git", *(("Library/Keychains",) if system == "Darwin" else ()))
+def default_shares(context: Context, registry: Registry) -> tuple[str, ...]:
+    """What a new isolated home has in common with the real one: git's configuration, also one that is still to come,
+    and the toolchains that are there, but none that may hold a login."""
+    places, found = context.places, []
+    tools = [one for one in TOOLCHAINS if not may_hold_login(os.path.join(places.user_home, one))]
+    for entry in (*(("Library/Keychains",) if os.uname().sysname == "Darwin" else ()), *tools):
+        with contextlib.suppress(MirrorError):  # It isn't there, or leads to where logins are.
+            found.append(checked_share(entry, places, registry, context.env.get("CODEX_HOME", "")))
+    return (*reversed(GIT_COPIES), *found)
+
+
+def may_hold_login(directory: str) -> bool:
+    """Is there anything within two levels that is named as logins are?"""
+    names = entries_of(directory)
+    below = (name for one in names for name in entries_of(os.path.join(directory, one)))
+    return any(re.fullmatch(LOGIN_NAMES, name) for name in (*names, *below))
+
+
+def new_shares(clone: Clone, context: Context, registry: Registry) -> list[str]:
+    """What a clone made now would share, and this one doesn't, though nobody has named what it should share."""
+    if clone.home != "isolated" or clone.named_shares:
+        return []
+    places = {share: os.path.join(home_of(clone), share) for share in default_shares(context, registry)}
+    return [share for share, path in places.items() if share not in clone.shared and is_vacant(path)]
+
+
+def is_vacant(path: str) -> bool:
+    """Is nothing there, or no more than directories, as a failed attempt leaves them?"""
+    return not kind_of(path) or (kind_of(path) == "directory" and not any(True for _ in files_below(path)))
 
 
 def home_directories(clone: Clone) -> list[str]:
@@ -6290,7 +6703,7 @@ def home_directories(clone: Clone) -> list[str]:
 
 def build_home(clone: Clone, places: Places) -> None:
     """Fills a new clone's private home: the shared entries, the directories, the settings that hold the pin."""
-    for share in clone.shared:
+    for share in (share for share in clone.shared if share not in GIT_COPIES):
         link = os.path.join(home_of(clone), share)
         make_directories(os.path.dirname(link), synced=False)
         os.symlink(os.path.join(places.user_home, share), link)
@@ -6441,7 +6854,7 @@ def own_files(clone: Clone) -> list[str]:
     runtimes = [path for path in paths_in(runtimes_of(clone)) if re.match(RUNTIME_NAME, os.path.basename(path))]
     runtimes += [runtime.path for runtime in runtimes_kept(clone)]
     remade = {*REMADE_DIRECTORIES, *(os.path.relpath(path, base) for path in runtimes)}
-    ours = {path for path, text in helper_files(clone).items() if read_or_none(path) == text}
+    ours = {path for path, text in helper_files(clone).items() if read_or_none(path) == text} | git_copies(clone)
     config = config_text(codex_home)
     if is_own_config(config) and (config or not size_of(config_file(codex_home))):
         ours.add(config_file(codex_home))
@@ -6451,9 +6864,10 @@ def own_files(clone: Clone) -> list[str]:
 
 def checked_shares(wanted: Sequence[str], home: str, context: Context, registry: Registry) -> tuple[str, ...]:
     """The entries of the real home that are meant for a clone with this kind of HOME, none inside another; `none` is no
-    entry. Raises MirrorError."""
+    entry, and `default` those of a new clone. Raises MirrorError."""
     codex_home = context.env.get("CODEX_HOME", "")
-    shares = [checked_share(text, context.places, registry, codex_home) for text in wanted if text != "none"]
+    shares = [checked_share(text, context.places, registry, codex_home) for text in wanted if text not in SHARE_WORDS]
+    shares += default_shares(context, registry) if "default" in wanted else ()
     if shares and home != "isolated":
         raise MirrorError(
             f"{shares[0]} is there already in the real HOME", "--share goes with --home isolated", REFUSED
@@ -6603,9 +7017,10 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
         shared, now = shares_for(request, context, change.registry), current_timestamp()
         clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
-        clone = clone._replace(made_root=not kind_of(root))
+        clone = clone._replace(made_root=not kind_of(root), named_shares=is_naming_shares(request.shares, False))
         create_clone_directory(change, clone)
         build_home(clone, places)
+        refresh_git(clone, places, context.env)
         keep_home = partial(sync_tree, home_of(clone))
         clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
         if brought:
@@ -6644,8 +7059,12 @@ def shares_for(request: NewClone, context: Context, registry: Registry) -> tuple
     """The entries of the real home that the new one shares."""
     if request.shares:
         return checked_shares(request.shares, request.home, context, registry)
-    defaults = default_shares(os.uname().sysname) if request.home == "isolated" else ()
-    return tuple(share for share in defaults if os.path.lexists(os.path.join(context.places.user_home, share)))
+    return default_shares(context, registry) if request.home == "isolated" else ()
+
+
+def is_naming_shares(words: Sequence[str], before: bool) -> bool:
+    """Has someone named what a clone shares, so that it isn't told of more?"""
+    return (bool(words) or before) and "default" not in words
 
 
 def refuse_taken_name(registry: Registry, name: str) -> None:
@@ -6757,7 +7176,7 @@ def verify_clone_directory(clone: Clone, places: Places, only_looks: bool = Fals
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     """Stages the clone's wrapper where it is ours to write, else it is left, and said; and its copy in the clone."""
     change.make_room(os.path.dirname(wrapper_copy(clone)), 0o700)
-    change.stage(wrapper_copy(clone), wrapper_content(clone, change.places), 0o755, replaces=True)
+    change.stage(wrapper_copy(clone), wrapper_content(clone, change.places), 0o700, replaces=True)
     if complaint := complaint_about_wrapper(clone):
         change.unfinished.append(complaint)
         return
@@ -7076,6 +7495,7 @@ def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bo
             own += stage_settings(change, changed, context, source)
         stage_wrapper(change, changed)
         change.commit(with_clone(change.registry, changed))
+        refresh_git(changed, context.places, context.env)
     for directory in home_directories(changed):
         make_directories(directory)
     return True, own, change.unfinished
@@ -7121,14 +7541,17 @@ def change_own_variables(change: Change, clone: Clone, request: CloneChanges) ->
 def change_shares(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the entries of the real home that it shares, their links staged; and what it has of its own."""
     dropped, new = changed_shares(clone, request, context, change.registry)
-    own = [share for share in new if kind_of(os.path.join(home_of(clone), share))]
+    own = [share for share in new if not make_way(os.path.join(home_of(clone), share))]
     added = [share for share in new if share not in own]
     links = [link_of_share(clone, share, context.places) for share in dropped]
     change.extend_plan(to_delete=list(filter(None, links)))
-    halves = stage_files(change, [os.path.join(home_of(clone), share) for share in added])
-    for share, half in zip(added, halves, strict=True):
+    linked = [share for share in added if share not in GIT_COPIES]
+    halves = stage_files(change, [os.path.join(home_of(clone), share) for share in linked])
+    for share, half in zip(linked, halves, strict=True):
         change.stage_link(os.path.join(context.places.user_home, share), half)
-    return clone._replace(shared=(*(share for share in clone.shared if share not in dropped), *added)), own
+    named = is_naming_shares([word for word in request.share if word in SHARE_WORDS], clone.named_shares)
+    shared = (*(share for share in clone.shared if share not in dropped), *added)
+    return clone._replace(shared=shared, named_shares=named), own
 
 
 def change_shared_settings(
@@ -7162,6 +7585,14 @@ def changed_shares(
         hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, and then share the other"
         raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
     return dropped, new
+
+
+def make_way(path: str) -> bool:
+    """Is the place free for a link? Directories in which there is nothing, as a failed attempt leaves them, go."""
+    if kind_of(path) == "directory" and is_vacant(path):
+        for directory, _, _ in os.walk(path, topdown=False):
+            remove_empty(directory)
+    return not kind_of(path)
 
 
 def link_of_share(clone: Clone, share: str, places: Places) -> str:
@@ -7937,8 +8368,7 @@ def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
 
 
 def runtimes_sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> list[tuple[Clone, str]]:
-    """The clones with the very same file in a runtime, each with its path there; that path itself also when it is
-    gone."""
+    """The clones with the very same file in a runtime, each with its path there; also that path where it is gone."""
     places = [(clone, os.path.join(one.path, file.path)) for clone in clones for one in runtimes_kept(clone)]
     return [(clone, place) for clone, place in places if place == path or is_same_file(place, path)]
 
@@ -8102,6 +8532,9 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
     "missing_helpers": lambda f: missing_helpers(f.clone),
+    "git_not_copied": lambda f: git_not_copied(f.clone),
+    "git_kept": lambda f: git_kept(f.clone),
+    "new_shares": lambda f: new_shares(f.clone, f.context, Registry(entries=f.inspection.clones)),
     "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
     "settings_links": lambda f: settings_links_of(f.clone, f.context.places),
     "unlinked_settings": lambda f: list(f.settings_links.missing),
@@ -8227,6 +8660,18 @@ def write_helpers(context: Context, facts: Facts) -> list[str]:
             write_whole(path, text, 0o700 if text.startswith(b"#!") else 0o600)
         change.note_done()
     return [f"{clone.name}: wrote {short_list(missing)}"]
+
+
+def derive_git(context: Context, facts: Facts) -> list[str]:
+    """Replaces the links to the user's git configuration, where they are still ours, by copies of the clone's own."""
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+        links = [link_of_share(clone, share, context.places) for share in GIT_COPIES if share in clone.shared]
+        for link in filter(None, links):
+            remove_file(link)
+        refresh_git(clone, context.places, context.env)
+        change.note_done()
+    left = [f"{clone.name}: {share} is a link of the clone's own, and was left" for share in git_not_copied(clone)]
+    return left or [f"{clone.name}: its git configuration is now a copy, which follows yours"]
 
 
 def link_new_settings(context: Context, facts: Facts) -> list[str]:
@@ -8498,6 +8943,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror set {name} --accept-account, or if that is wrong codex-mirror login {name}"),
         Finding("login-files", "warning", "its shells don't find your programs, for want of: {missing_helpers}",
                 FIX, write_helpers),
+        Finding("git-config", "warning", "git isn't as outside there, for want of copies of: {git_not_copied}",
+                FIX, derive_git),
         Finding("settings-unlinked", "warning", "settings that it shares aren't linked yet: {unlinked_settings}",
                 FIX, link_new_settings),
         Finding("settings-replaced", "warning",
@@ -8505,6 +8952,10 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "move them away, then " + FIX + "; or codex-mirror set {name} --unshare-settings ENTRY"),
         Finding("settings-gone", "warning", "settings that it shares are gone from ~/.codex: {dangling_settings}",
                 "put them back, or codex-mirror set {name} --unshare-settings ENTRY"),
+        Finding("shares-new", "info", "a new clone would also share: {new_shares}",
+                "codex-mirror set {name} --share default"),
+        Finding("git-kept", "info", "edited in the clone, and by you otherwise, which doesn't count there: {git_kept}",
+                "remove that file to have yours; it comes again at the next start"),
         Finding("directory-gone", "info", "it is set for directories that are gone: {gone_directories}",
                 "codex-mirror use --unset DIR"),
         Finding("home-undecided", "info", "one Enter in {undecided_home} would let settings in its .codex count here",
@@ -8640,7 +9091,13 @@ def is_command(program: str, env: Mapping[str, str]) -> bool:
 def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
     """A new clone, and where it is."""
     made = f"{how} '{clone.name}' with Codex {clone.runtime.version}"
-    return (made, f"  clone    {clone.root}", f"  command  {clone.wrapper}")
+    shared = ", ".join(clone.shared) if clone.home == "isolated" else "your HOME"
+    return (made, f"  clone    {clone.root}", f"  command  {clone.wrapper}", f"  shares   {shared or 'nothing'}")
+
+
+def home_notices(clone: Clone, context: Context) -> list[str]:
+    """What a new clone can't do, and how it could."""
+    return [*git_login_note(clone, context.places, context.env), *node_notice(clone)]
 
 
 def node_notice(clone: Clone) -> list[str]:
@@ -8971,6 +9428,9 @@ def startable_clone(context: Context, name: str) -> Clone:
     """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
+    if kind_of(git_state_file(clone)) == "file":
+        with contextlib.suppress(OSError, MirrorError):  # What is there will do, where nothing can be written.
+            refresh_git(clone, context.places, context.env)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)
     refuse_copy(clone, context.places)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
@@ -9438,7 +9898,7 @@ def create(
             *left,
             *own_notices(settings_links_of(clone, context.places).own),
             *brought_notice(settings_from, context),
-            *node_notice(clone),
+            *home_notices(clone, context),
             *path_notice(context),
         ),
     )

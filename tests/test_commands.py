@@ -621,6 +621,7 @@ def test_env_sets_all_that_the_clone_sets_also_where_some_of_it_is_set_already(c
     outside = cm("env", "work", "--json", check=True).json()
     inside = cm("exec", "work", cm.program, "env", "work", "--json", check=True).json()
     own = {"HOME", *codex_mirror.XDG_DIRECTORIES, "CODEX_HOME", "CODEX_MIRROR_CLONE", "CODEX_MIRROR_USER_HOME"}
+    own |= {"PATH", "CODEX_MIRROR_PATH"} | ({"BROWSER"} if sys.platform == "linux" else set())
     assert outside["set"].keys() == {*own, "CODEX_MIRROR_HOME", "CODEX_MIRROR_BIN_DIR"}
     assert inside == outside
     cm("set", "work", "--home", "shared", check=True)
@@ -750,7 +751,7 @@ def test_a_second_login_in_the_browser_is_refused_while_one_is_pending(cm: Launc
     first = pending_login(cm, "work", until)
     second = cm("login", OTHER_CLONE)
     assert (second.code, second.out) == (6, "")
-    assert "work" in second.err.splitlines()[0] and f"login {OTHER_CLONE} --device-auth" in second.err
+    assert "work" in second.err.splitlines()[1] and f"login {OTHER_CLONE} --device-auth" in second.err
     assert cm("login", OTHER_CLONE, "--device-auth").code == 0
     log_in(cm, OTHER_CLONE)
     assert cm("login", OTHER_CLONE, "status").code == 0
@@ -839,7 +840,12 @@ def test_a_key_from_a_pipe_is_asked_for_on_the_terminal_itself(
 def test_a_login_ends_as_codexs_login_does(cm: Launched, house: Home, code: int) -> None:
     install_codex(house, "0.170.0", f'#!/bin/sh\n[ "$1" = login ] && exit {code}\necho codex-cli 0.170.0\n')
     cm("update", "work", check=True)
-    assert cm("login", "work") == Result(code, "", "")
+    result = cm("login", "work")
+    before, after = result.err.splitlines()
+    assert result[:2] == (code, "") and before.startswith(
+        "logging in 'work'; without a browser: codex-mirror login work"
+    )
+    assert after == f"the login of 'work' ended with exit code {code}; nobody is logged in"
 
 
 def test_ctrl_c_during_a_login_is_codexs(cm: Launched, house: Home) -> None:
@@ -938,6 +944,7 @@ def test_a_login_that_the_keyring_may_have_is_not_moved_and_a_linked_config_not_
 def test_set_shares_what_create_would_share(cm: Launched, house: Home) -> None:
     (house.home / ".npmrc").touch()
     (house.home / ".a" / "b").mkdir(parents=True)
+    cm("set", "work", "--share", "none", check=True)
     for entries in ([".npmrc"], ["none", ".npmrc"], ["none", ".a", ".a/b"], ["none"]):
         result = cm("set", "work", *(word for entry in entries for word in ("--share", entry)))
         said = "nothing had to change in" if entries == ["none", ".npmrc"] else "changed"

@@ -194,7 +194,7 @@ def test_the_first_update_takes_the_runtime_over_and_rollback_goes_back_to_it(
     assert moved <= {
         *NEW_MIRROR_HOME,
         *(f"{base}/.gitignore", base, f"{base}/home", f"{base}/home/.codex", f"{base}/clone.json", "bin/work"),
-        *(f"{base}/logs/events.log", f"{base}/logs", f"{base}/runtime"),
+        *(f"{base}/logs/events.log", f"{base}/logs", f"{base}/runtime", f"{base}/bin", f"{base}/bin/codex"),
     }, moved
     modes = {after[path][1] for path in ("m", base, f"{base}/home", f"{base}/home/.codex")}
     assert modes == {"0o700"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import API_KEYS, Home, tree
-from rooms import clone_like, cm, places_of
+from rooms import caller_in, clone_like, cm, places_of
 
 
 @pytest.fixture
@@ -57,13 +57,34 @@ def test_shared_entries_are_links_to_the_real_ones_and_nothing_is_made_below_the
     shares = (".gitconfig", ".config/git", ".local", "a/b c", ".cache")
     found = build(home, clone._replace(shared=shares))
     links = {path.removeprefix("home/"): what[2] for path, what in found.items() if what[0] == "link"}
-    assert links == {share: str(home.home / share) for share in shares}
+    assert links == {share: str(home.home / share) for share in shares if share not in cm.GIT_COPIES}
     assert sorted(path.name for path in home.home.rglob("*")) == [".config", "git"]
 
 
-def test_what_is_shared_by_default_is_what_git_needs(home: Home) -> None:
-    assert cm.default_shares("Linux") == (".gitconfig", ".config/git")
-    assert cm.default_shares("Darwin") == (".gitconfig", ".config/git", "Library/Keychains")
+def test_what_is_shared_by_default_is_git_s_configuration_and_toolchains_without_logins(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = (".gitconfig", ".config/git")
+    assert cm.default_shares(caller_in(home), cm.Registry()) == git
+    plain = (".rustup", ".cargo/bin", ".nvm", ".local/share/uv/python")
+    harmless = (
+        ".rustup/AUTHORS",
+        ".nvm/versions/node/token",
+        ".cargo/credentials.toml",
+        ".local/share/uv/credentials/x",
+    )
+    suspicious = (".pyenv/credentials", ".rbenv/x/Auth.json", ".volta/my_token_file", ".local/share/pnpm/auth.ini")
+    for entry in plain:
+        (home.home / entry).mkdir(parents=True)
+    for file in (*harmless, *suspicious):
+        (home.home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home.home / file).touch()
+    (home.mirror / "x").mkdir(parents=True)
+    (home.home / ".asdf").symlink_to(home.mirror / "x")
+    assert set(cm.default_shares(caller_in(home), cm.Registry())) == {*git, *plain}
+    (home.home / "Library" / "Keychains").mkdir(parents=True)
+    monkeypatch.setattr(cm.os, "uname", lambda: type("Mac", (), {"sysname": "Darwin"}))
+    assert "Library/Keychains" in cm.default_shares(caller_in(home), cm.Registry())
 
 
 # --- settings from elsewhere ---

@@ -1,0 +1,399 @@
+"""Git configuration: git in an isolated clone does what it does outside, also after either side was edited."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import Home, run, tree
+from rooms import ask, clone_in, clone_like, cm, make_clone, places_of
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+# --- reading ---
+
+READ: list[tuple[str, list[tuple[str, str]]]] = [
+    ("[user]\n\tname = A B  ; c\n", [("user.name", "A B")]),
+    ('[user] name = "A # B" # c\n', [("user.name", "A # B")]),
+    ("[a]\nx = 1 \\\n 2\n\ty=\nz\n", [("a.x", "1  2"), ("a.y", "")]),
+    ('[a "B.\\"c"]\n\tX-y = a\\tb\\\\c"  d "\n', [('a.B."c.x-y', "a\tb\\c  d ")]),
+    ("\ufeff[A.bC]\nd = e\r\nf = g\r\n", [("a.bc.d", "e"), ("a.bc.f", "g")]),
+    ("# [no]\n;no=1\n[a]b=c\n[d]\n", [("a.b", "c")]),
+    ("[a]\nb = c\n<<<<<<<\n[d]\ne = f\n", [("a.b", "c")]),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), READ)
+def test_a_configuration_is_read_as_git_reads_it(text: str, wanted: list[tuple[str, str]]) -> None:
+    assert [(entry.name, entry.value) for entry in cm.git_entries(text) if entry.key] == wanted
+
+
+HOME_IN_VALUES = [
+    ("core.excludesfile", "~/.ignore", "/h/.ignore"),
+    ("core.excludesfile", "/a/~/b", "/a/~/b"),
+    ("core.sshcommand", "ssh -i ~/k -F $HOME/c -o X=${HOME}/y", "ssh -i /h/k -F /h/c -o X=/h/y"),
+    ("alias.x", "!~/bin/x; cd ~ && echo $HOMER HEAD~", "!/h/bin/x; cd /h && echo $HOMER HEAD~"),
+    ("alias.x", "![[ a =~ b ]]", "![[ a =~ b ]]"),
+    ("alias.x", "log ~/x", "log ~/x"),
+    ("credential.helper", "store --file ~/x", "store --file ~/x"),
+    ("credential.https://x.helper", "!~/prog", "!/h/prog"),
+    ("http.cookiefile", "~/c", "~/c"),
+    ("http.https://x/.cookiefile", "~/c", "~/c"),
+    ("url.~/x.insteadof", "~/y", "~/y"),
+    ("pretty.mine", "~/%h", "~/%h"),
+    ("safe.directory", "~/p", "/h/p"),
+    ("safe.directory", "~other/p", "~other/p"),
+    ("filter.x.clean", "'$HOME/f' %f", "'/h/f' %f"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), HOME_IN_VALUES)
+def test_home_at_the_beginning_of_a_word_is_the_real_one(name: str, value: str, wanted: str) -> None:
+    entry = cm.GitEntry(name, "", name.rpartition(".")[2], value, 0, 0)
+    assert cm.git_value_outside(entry, cm.GitScope("/h", "/h/.gitconfig", str, str)) == wanted
+
+
+def test_a_home_with_spaces_is_one_word_for_a_shell_and_itself_elsewhere() -> None:
+    scope = cm.GitScope("/a b", "/a b/.gitconfig", str, str)
+    shell, plain = (cm.GitEntry(name, "", "x", "~/x", 0, 0) for name in ("core.editor", "core.excludesfile"))
+    assert [cm.git_value_outside(one, scope) for one in (shell, plain)] == ["/a\\ b/x", "/a b/x"]
+
+
+# --- with git ---
+
+
+def git(home: Home, *words: Any, cwd: Path | None = None, clone: str = "", **env: str) -> str:
+    """What git says, outside or in a clone."""
+    start = ["git", *words]
+    if clone:
+        return ask(home, "exec", clone, "--", *start, cwd=cwd or home.home, env=env).out
+    return run(start, env={**home.env, **env}, cwd=cwd or home.home).out
+
+
+CONFIG = """\
+[user]
+\tname = Ada
+\temail = ada@home.example
+[core]
+\texcludesFile = ~/.ignored
+\thooksPath = ~/hooks
+[init]
+\ttemplateDir = ~/template
+[include]
+\tpath = .gitconfig.d/plain
+\tpath = ~/.gitconfig.d/rewritten
+\tpath = nowhere
+[includeIf "gitdir:~/proj/"]
+\tpath = company
+[includeIf "gitdir/i:~/PROJ/app/"]
+\tpath = ~/caseless
+[includeIf "gitdir:./beside/"]
+\tpath = beside.inc
+[includeIf "onbranch:topic"]
+\tpath = topic
+[includeIf "hasconfig:remote.*.url:https://remote.example/**"]
+\tpath = remote
+[alias]
+\thome = !ls ~/.ignored
+[safe]
+\tdirectory = ~/proj/app
+"""
+FILES = {
+    ".gitconfig": CONFIG,
+    ".gitconfig.d/plain": "[a]\n\tplain = ~tilde stays\n[include]\n\tpath = nested\n",
+    ".gitconfig.d/nested": "[a]\n\tnested = 1\n",
+    ".gitconfig.d/rewritten": "[commit]\n\ttemplate = ~/message\n[include]\n\tpath = deeper\n",
+    ".gitconfig.d/deeper": "[a]\n\tdeeper = 1\n",
+    "company": "[user]\n\temail = ada@company.example\n",
+    "caseless": "[a]\n\tcaseless = 1\n",
+    "beside.inc": "[a]\n\tbeside = 1\n",
+    "topic": "[a]\n\ttopic = 1\n",
+    "remote": "[a]\n\tremote = 1\n",
+    ".ignored": "secret.env\n",
+    "message": "Message\n",
+    "hooks/pre-commit": "#!/bin/sh\necho hooked >&2\nexit 1\n",
+    "template/description": "from the template\n",
+    ".config/git/config": "[a]\n\txdg = 1\n",
+    ".config/git/ignore": "xdg.ignored\n",
+    ".config/git/credentials": "https://ada:planted@x.example\n",
+}
+
+
+def write_files(top: Path, files: dict[str, str]) -> None:
+    for tail, text in files.items():
+        (top / tail).parent.mkdir(parents=True, exist_ok=True)
+        (top / tail).write_text(text)
+        (top / tail).chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+@pytest.fixture
+def app(home: Home, codex: Path) -> Path:
+    """A repository below the directory that the user's configuration has a condition for, and a clone `work`."""
+    write_files(home.home, FILES)
+    app = home.home / "proj" / "app"
+    app.mkdir(parents=True)
+    git(home, "init", "-q", "-b", "topic", cwd=app)
+    git(home, "remote", "add", "origin", "https://remote.example/app", cwd=app)
+    write_files(app, {"secret.env": "x", "xdg.ignored": "x", "seen": "x"})
+    make_clone(home, "work")
+    return app
+
+
+ASKED = (
+    ["config", "user.email"],
+    ["config", "--path", "--get-regexp", "^(a|commit|core|init|safe)\\."],
+    ["status", "--porcelain"],
+    ["home"],
+    ["var", "GIT_AUTHOR_IDENT"],
+    ["rev-parse", "--git-path", "hooks"],
+)
+WHERE = {"a company's repository": "proj/app", "beside the configuration": "beside", "the home": "."}
+
+
+@needs_git
+@pytest.mark.parametrize("where", WHERE)
+def test_git_says_in_a_clone_what_it_says_outside(home: Home, app: Path, where: str) -> None:
+    directory = home.home / WHERE[where]
+    if not directory.exists():
+        directory.mkdir()
+        git(home, "init", "-q", cwd=directory)
+    for words in ASKED:
+        outside, inside = (
+            git(home, *words, cwd=directory, clone=clone, GIT_AUTHOR_DATE="1 +0") for clone in ("", "work")
+        )
+        assert inside == outside, words
+    assert (git(home, "config", "user.email", cwd=app, clone="work")) == "ada@company.example\n"
+    assert "secret.env" not in git(home, "status", "--porcelain", cwd=app, clone="work")
+    own = Path(cm.home_of(clone_in(home, "work")))
+    assert sorted(os.listdir(own / ".config" / "git")) == ["config", "ignore"]
+
+
+@needs_git
+def test_a_configuration_behind_links_and_in_another_xdg_directory_counts_as_outside(home: Home, codex: Path) -> None:
+    dots = home.home / "dots"
+    write_files(dots, {"gitconfig": '[includeIf "gitdir:./app/"]\n\tpath = dots/inc\n', "inc": "[a]\n\tb = 1\n"})
+    (home.home / ".gitconfig").symlink_to("dots/gitconfig")
+    write_files(home.home / "x", {"git/config": "[include]\n\tpath = ../more\n", "more": "[a]\n\tmore = ~/m\n"})
+    xdg = {"XDG_CONFIG_HOME": str(home.home / "x")}
+    (dots / "app").mkdir()
+    git(home, "init", "-q", cwd=dots / "app")
+    make_clone(home, "work")
+    for words in (["config", "a.b"], ["config", "--path", "a.more"]):
+        outside = git(home, *words, cwd=dots / "app", **xdg)
+        assert outside and git(home, *words, cwd=dots / "app", clone="work", **xdg) == outside
+
+
+# --- edits ---
+
+
+def derived(home: Home) -> Path:
+    return Path(cm.home_of(clone_in(home, "work"))) / ".gitconfig"
+
+
+def start(home: Home, **env: str) -> None:
+    ask(home, "exec", "work", "--", "true", env=env)
+
+
+@needs_git
+def test_later_edits_of_the_user_are_there_at_the_next_start(home: Home, app: Path) -> None:
+    edits = {
+        ".gitconfig": CONFIG.replace("Ada", "Eve"),
+        "company": "[user]\n\temail = ~/odd\n",
+        "nowhere": "[a]\nn=~/n\n",
+    }
+    write_files(home.home, edits)
+    for words in (["config", "user.name"], ["config", "user.email"], ["config", "--path", "a.n"]):
+        assert git(home, *words, cwd=app, clone="work") == git(home, *words, cwd=app) != ""
+    (home.home / ".gitconfig").unlink()
+    assert git(home, "config", "a.xdg", clone="work") == "1\n"
+
+
+@needs_git
+def test_an_edit_in_the_clone_stays_there_and_takes_later_ones_of_the_user(home: Home, app: Path) -> None:
+    real = (home.home / ".gitconfig").read_bytes()
+    git(home, "config", "--global", "--add", "safe.directory", "/elsewhere", clone="work")
+    git(home, "config", "--global", "user.name", "Clone", clone="work")
+    assert (home.home / ".gitconfig").read_bytes() == real
+    assert git(home, "config", "--global", "user.email", clone="work") == "ada@home.example\n"
+    write_files(home.home, {".gitconfig": CONFIG.replace(".ignored\n", ".other\n", 1)})
+    assert git(home, "config", "core.excludesfile", clone="work") == f"{home.home}/.other\n"
+    assert git(home, "config", "user.name", clone="work") == "Clone\n"
+    assert "/elsewhere" in git(home, "config", "--get-all", "safe.directory", clone="work")
+    assert cm.git_kept(clone_in(home, "work")) == []
+    write_files(home.home, {".gitconfig": CONFIG.replace("Ada", "Eve").replace("ada@home", "eve@home")})
+    assert git(home, "config", "user.name", clone="work") == "Clone\n"
+    assert "git-kept" in ask(home, "doctor", "work", "--json").out
+    derived(home).unlink()
+    assert git(home, "config", "user.name", clone="work") == "Eve\n"
+    assert cm.git_kept(clone_in(home, "work")) == []
+
+
+# --- when it is derived ---
+
+SHELLS = {
+    "dash": ["dash"],
+    "bash": ["bash", "--posix"],
+    "busybox": ["busybox", "sh"],
+    "zsh": ["zsh", "--emulate", "sh"],
+}
+
+
+def set_time(path: Path, seconds: float) -> None:
+    os.utime(path, (seconds, seconds))
+
+
+MADE_STALE = {
+    "nothing": (lambda top: None, ""),
+    "a newer file": (lambda top: set_time(top / ".gitconfig", 2e9), "yes"),
+    "an older file": (lambda top: set_time(top / ".gitconfig", 1e9), "yes"),
+    "a newer include": (lambda top: set_time(top / ".gitconfig.d" / "nested", 2e9), "yes"),
+    "a file that came": (lambda top: (top / "nowhere").touch(), "yes"),
+    "a file that went": (lambda top: (top / "company").unlink(), "yes"),
+    "a keyring that came": (lambda top: (top / ".gnupg").mkdir(), "yes"),
+}
+
+
+@pytest.mark.parametrize("what", MADE_STALE)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_sees_whether_the_copies_are_fresh(home: Home, app: Path, shell: str, what: str) -> None:
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    change, wanted = MADE_STALE[what]
+    change(home.home)
+    state = cm.git_state_file(clone_in(home, "work"))
+    assert run([*SHELLS[shell], "-c", f'. "{state}"; echo "$cm_stale"'], env=home.env).out.strip() == wanted
+
+
+def test_the_wrapper_starts_nothing_where_the_copies_are_fresh_and_derives_them_where_not(
+    home: Home, app: Path
+) -> None:
+    noted = home.base / "noted"
+    write_files(home.base / "c", {"codex-mirror": f'#!/bin/sh\necho "$@" >>{noted}\n'})
+    home.put_on_path(home.base / "c")
+    wrapper = clone_in(home, "work").wrapper
+    run([wrapper, "--version"], env=home.env, check=True)
+    assert not noted.exists()
+    (home.home / "nowhere").touch()
+    assert run([wrapper, "--version"], env=home.env, check=True).out == "codex-cli 0.169.0\n"
+    assert noted.read_text() == "env work --shell sh\n"
+    start(home)
+    run([wrapper, "--version"], env=home.env, check=True)
+    assert noted.read_text() == "env work --shell sh\n"
+
+
+def test_where_times_are_cut_off_a_newer_file_is_still_seen(
+    home: Home, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.utime
+
+    def cut(path: str, *, ns: tuple[int, int]) -> None:
+        real(path, ns=(ns[0] // 10**9 * 10**9,) * 2)
+
+    os.utime(home.home / ".gitconfig", ns=(5, 1_500_000_000_123_456_789))
+    monkeypatch.setattr(cm.os, "utime", cut)
+    clone = clone_in(home, "work")
+    cm.refresh_git(clone, places_of(home), home.env)
+    said = f'. "{cm.git_state_file(clone)}"; echo "$cm_stale"'
+    assert run(["sh", "-c", said], env=home.env).out == "\n", Path(cm.git_state_file(clone)).read_text()
+    monkeypatch.undo()
+    set_time(home.home / ".gitconfig", 2e9)
+    assert run(["sh", "-c", said], env=home.env).out == "yes\n"
+
+
+# --- what stays out, and older clones ---
+
+
+def test_without_shares_there_is_no_git_configuration_and_unsharing_takes_it_away(home: Home, app: Path) -> None:
+    ask(home, "create", "none", "--share", "none")
+    bare = clone_in(home, "none")
+    assert not Path(cm.home_of(bare), ".gitconfig").exists() and not os.path.exists(cm.git_directory(bare))
+    assert derived(home).exists()
+    ask(home, "set", "work", "--unshare", ".gitconfig", "--unshare", ".config/git")
+    assert not derived(home).exists() and not os.path.exists(cm.git_state_file(clone_in(home, "work")))
+    ask(home, "set", "work", "--share", ".gitconfig")
+    assert "ada@home.example" in derived(home).read_text()
+
+
+def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_ours(home: Home, app: Path) -> None:
+    clone = clone_in(home, "work")
+    own = Path(cm.home_of(clone))
+    shutil.rmtree(cm.git_directory(clone))
+    shutil.rmtree(own / ".config" / "git")
+    (own / ".gitconfig").unlink()
+    (own / ".gitconfig").symlink_to(home.home / ".gitconfig")
+    (own / ".config" / "git").symlink_to(home.home / ".config" / "git")
+    before = tree(home.home)
+    assert "git-config" in ask(home, "doctor", "work", "--json").out
+    assert git(home, "config", "user.email", cwd=app, clone="work") == "ada@home.example\n"
+    assert "git-config" not in ask(home, "doctor", "work", "--fix", "--json").out
+    assert git(home, "config", "user.email", cwd=app, clone="work") == "ada@company.example\n"
+    assert (own / ".config" / "git").is_dir() and not (own / ".config" / "git").is_symlink()
+    (own / ".gitconfig").unlink()
+    (own / ".gitconfig").symlink_to("/dev/null")
+    ask(home, "doctor", "work", "--fix")
+    assert os.readlink(own / ".gitconfig") == "/dev/null" and tree(home.home) == before
+
+
+@pytest.mark.parametrize("helper", ["[credential]\n\thelper = store\n", ""])
+def test_create_says_where_git_s_logins_stay_outside(home: Home, codex: Path, helper: str) -> None:
+    (home.home / ".gitconfig").write_text(helper)
+    assert ("--home shared" in ask(home, "create", "work").err) == bool(helper)
+
+
+def test_a_copy_that_nobody_edited_is_nothing_to_lose(home: Home, app: Path) -> None:
+    clone = clone_in(home, "work")
+    assert cm.own_files(clone) == []
+    derived(home).write_text("[a]\nb = 1\n")
+    assert cm.own_files(clone) == [str(derived(home))]
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg")
+def test_commits_are_signed_with_the_keys_of_the_real_home(home: Home, codex: Path) -> None:
+    gnupg = home.home / ".gnupg"
+    gnupg.mkdir(mode=0o700)
+    made = ["gpg", "--batch", "--pinentry-mode", "loopback", "--passphrase", "", "--quick-gen-key", "ada@x.example"]
+    try:
+        run(made, env=home.env, check=True)
+        config = (
+            "[user]\n\tname = Ada\n\temail = ada@x.example\n\tsigningKey = ada@x.example\n[commit]\n\tgpgSign = true\n"
+        )
+        (home.home / ".gitconfig").write_text(config)
+        make_clone(home, "work")
+        app = home.home / "app"
+        app.mkdir()
+        git(home, "init", "-q", cwd=app, clone="work")
+        said = ask(home, "exec", "work", "--", "git", "commit", "-q", "--allow-empty", "-m", "x", cwd=app)
+        assert said.code == 0, said.err
+        for clone in ("", "work"):
+            assert git(home, "log", "--format=%G?", cwd=app, clone=clone) == "G\n"
+        assert not (Path(cm.home_of(clone_in(home, "work"))) / ".gnupg").exists()
+    finally:
+        run(["gpgconf", "--kill", "all"], env=home.env)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+def test_commits_are_signed_with_ssh_keys_of_the_real_home(home: Home, codex: Path) -> None:
+    key = home.home / ".ssh" / "id"
+    key.parent.mkdir(mode=0o700)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], env=home.env, check=True)
+    allowed = "ada@x.example " + key.with_suffix(".pub").read_text()
+    config = (
+        "[user]\n\tname = Ada\n\temail = ada@x.example\n\tsigningKey = ~/.ssh/id.pub\n[commit]\n\tgpgSign = true\n"
+        '[gpg]\n\tformat = ssh\n[gpg "ssh"]\n\tallowedSignersFile = ~/allowed\n'
+    )
+    write_files(home.home, {"allowed": allowed, ".gitconfig": config})
+    make_clone(home, "work")
+    app = home.home / "app"
+    app.mkdir()
+    git(home, "init", "-q", cwd=app, clone="work")
+    git(home, "commit", "-q", "--allow-empty", "-m", "x", cwd=app, clone="work")
+    assert [git(home, "log", "--format=%G?", cwd=app, clone=clone) for clone in ("", "work")] == ["G\n", "G\n"]
+
+
+def test_a_clone_that_shares_the_home_has_no_copies(home: Home) -> None:
+    clone = clone_like(home, home="shared", shared=())
+    assert not cm.has_git_copies(clone)
