@@ -6493,17 +6493,39 @@ def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
 def git_freshness(
     clone: Clone, files: Sequence[GitFile], reader: GitReader, outer: Mapping[str, str], is_exact: bool
 ) -> bytes:
-    """Lines for sh that say whether anything has changed since: a file that is newer or older than its reference, or
-    that has come. Where times are cut off only newer ones are told."""
-    tests = [f'[ "${{{USERS}XDG_CONFIG_HOME:-}}" = {shell_quote(outer.get("XDG_CONFIG_HOME", ""))} ]']
-    absent = [one.source for one in files if one.time is None]
-    absent += [path for path in [os.path.join(reader.home, ".gnupg")] if not os.path.isdir(path)]
-    for one in (one for one in files if one.time is not None):
-        path, reference = shell_quote(one.source), shell_quote(git_reference(clone, one.source))
-        tests += [f"[ -e {path} ] && [ ! {path} -nt {reference} ]"]
-        tests += [f"[ ! {path} -ot {reference} ]"] if is_exact else []
-    tests += [f"[ ! -e {shell_quote(path)} ]" for path in absent]
-    return os.fsencode("# Written by codex-mirror.\ncm_stale=\n" + " &&\n".join(tests) + " || cm_stale=yes\n")
+    """Lines for sh that say whether anything has changed since: a file that is newer or older than its reference, that
+    has come or is gone. Where times are cut off only newer ones are told. The first line says the same for us."""
+    xdg, keys = outer.get("XDG_CONFIG_HOME", ""), os.path.join(reader.home, ".gnupg")
+    times = {one.source: one.time for one in files} | ({} if os.path.isdir(keys) else {keys: None})
+    copies = [one.target for one in files if one.target]
+    tests = [f'[ "${{{USERS}XDG_CONFIG_HOME:-}}" = {shell_quote(xdg)} ]']
+    tests += [f"[ -e {shell_quote(path)} ]" for path in copies]
+    for source, time_of_change in times.items():
+        path, reference = shell_quote(source), shell_quote(git_reference(clone, source))
+        there = f"[ -e {path} ] && [ ! {path} -nt {reference} ]" + (
+            f" && [ ! {path} -ot {reference} ]" if is_exact else ""
+        )
+        tests += [there if time_of_change is not None else f"[ ! -e {path} ]"]
+    head = "# " + json.dumps([xdg, times, copies])
+    return os.fsencode(f"{head}\n# Written by codex-mirror.\ncm_stale=\n" + " &&\n".join(tests) + " || cm_stale=yes\n")
+
+
+def is_git_fresh(clone: Clone, env: Mapping[str, str]) -> bool:
+    """Is there nothing to derive anew? The wrapper asks the same of the same file."""
+    try:
+        xdg, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
+    except ValueError:
+        return False
+    is_same = xdg == outside_environment(env).get("XDG_CONFIG_HOME", "") and all(map(os.path.exists, copies))
+    return is_same and all(changed_at(path) == time_of_change for path, time_of_change in times.items())
+
+
+def changed_at(path: str) -> int | None:
+    """When a file was changed last (ns), behind links; None where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
 
 
 def is_own_place(clone: Clone, path: str) -> bool:
@@ -9428,7 +9450,7 @@ def startable_clone(context: Context, name: str) -> Clone:
     """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
-    if kind_of(git_state_file(clone)) == "file":
+    if kind_of(git_state_file(clone)) == "file" and not is_git_fresh(clone, context.env):
         with contextlib.suppress(OSError, MirrorError):  # What is there will do, where nothing can be written.
             refresh_git(clone, context.places, context.env)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)

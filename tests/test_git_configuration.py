@@ -254,6 +254,7 @@ MADE_STALE = {
     "a file that came": (lambda top: (top / "nowhere").touch(), "yes"),
     "a file that went": (lambda top: (top / "company").unlink(), "yes"),
     "a keyring that came": (lambda top: (top / ".gnupg").mkdir(), "yes"),
+    "a copy that went": (lambda top: next(top.parent.glob("m/clones/work/.*/home/.gitconfig")).unlink(), "yes"),
 }
 
 
@@ -265,6 +266,8 @@ def test_a_shell_sees_whether_the_copies_are_fresh(home: Home, app: Path, shell:
     change, wanted = MADE_STALE[what]
     change(home.home)
     state = cm.git_state_file(clone_in(home, "work"))
+    assert cm.is_git_fresh(clone_in(home, "work"), home.env) == (not wanted)
+    assert not cm.is_git_fresh(clone_in(home, "work"), {**home.env, "XDG_CONFIG_HOME": "/x"})
     assert run([*SHELLS[shell], "-c", f'. "{state}"; echo "$cm_stale"'], env=home.env).out.strip() == wanted
 
 
