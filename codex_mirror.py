@@ -6453,9 +6453,9 @@ class GitReader:
         return target or source
 
 
-def has_git_copies(clone: Clone) -> bool:
-    """Has this clone copies of the user's git configuration?"""
-    return clone.home == "isolated" and any(share in clone.shared for share in GIT_COPIES)
+def shared_git(clone: Clone) -> list[str]:
+    """The entries of the user's git configuration of which this clone has copies."""
+    return [share for share in GIT_COPIES if share in clone.shared and clone.home == "isolated"]
 
 
 def git_reference(clone: Clone, source: str) -> str:
@@ -6466,8 +6466,11 @@ def git_reference(clone: Clone, source: str) -> str:
 def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
     """Derives the clone's git configuration anew where the user's has changed; needs no lock, since each file gets its
     place by a rename, and may be done again at any time. Raises OSError."""
-    if not has_git_copies(clone):
-        return drop_git_copies(clone, GIT_COPIES)
+    if clone.home != "isolated":
+        return
+    drop_git_copies(clone)
+    if not shared_git(clone):
+        return
     outer = outside_environment(env)
     reader = GitReader(clone, places, outer)
     files = reader.read()
@@ -6486,7 +6489,6 @@ def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
         elif not kind_of(link) and is_own_place(clone, link):
             make_directories(os.path.dirname(link))
             os.symlink(source, link)
-    drop_git_copies(clone, [share for share in GIT_COPIES if share not in clone.shared])
     replace_changed(git_state_file(clone), git_freshness(clone, files, reader, outer, is_exact), 0o600)
 
 
@@ -6592,15 +6594,14 @@ def mend_time(path: str, wanted: int) -> bool:
     return False
 
 
-def drop_git_copies(clone: Clone, shares: Iterable[str]) -> None:
-    """Takes away the copies of what is no longer shared, where nothing was edited in them."""
-    unedited = git_copies(clone)
-    for path in (os.path.join(home_of(clone), GIT_COPIES[share]) for share in shares):
-        if path in unedited:
-            remove_file(path)
-    if not has_git_copies(clone):
+def drop_git_copies(clone: Clone) -> None:
+    """Takes away the unedited copies of what is no longer shared, and at last what made them."""
+    for path in git_copies(clone) - {os.path.join(home_of(clone), GIT_COPIES[one]) for one in shared_git(clone)}:
+        remove_file(path)
+    if not shared_git(clone):
         for path in paths_in(git_directory(clone)):
             remove_file(path)
+        remove_empty(git_directory(clone))
 
 
 def git_copies(clone: Clone) -> set[str]:
@@ -6614,9 +6615,10 @@ def git_copies(clone: Clone) -> set[str]:
 
 def git_not_copied(clone: Clone) -> list[str]:
     """The parts of the user's git configuration of which the clone should have a copy, and has a link or nothing."""
-    shared = [share for share in GIT_COPIES if share in clone.shared and clone.home == "isolated"]
     is_derived = kind_of(git_state_file(clone)) == "file"
-    return [share for share in shared if not is_derived or kind_of(os.path.join(home_of(clone), share)) == "link"]
+    return [
+        share for share in shared_git(clone) if not is_derived or kind_of(os.path.join(home_of(clone), share)) == "link"
+    ]
 
 
 def git_kept(clone: Clone) -> list[str]:
@@ -6627,7 +6629,7 @@ def git_kept(clone: Clone) -> list[str]:
 
 def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list[str]:
     """That git's logins stay outside, where the user's git has any."""
-    if not has_git_copies(clone):
+    if not shared_git(clone):
         return []
     reader = GitReader(clone, places, outside_environment(env))
     reader.read()
@@ -8687,7 +8689,7 @@ def write_helpers(context: Context, facts: Facts) -> list[str]:
 def derive_git(context: Context, facts: Facts) -> list[str]:
     """Replaces the links to the user's git configuration, where they are still ours, by copies of the clone's own."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
-        links = [link_of_share(clone, share, context.places) for share in GIT_COPIES if share in clone.shared]
+        links = [link_of_share(clone, share, context.places) for share in shared_git(clone)]
         for link in filter(None, links):
             remove_file(link)
         refresh_git(clone, context.places, context.env)
@@ -9450,7 +9452,7 @@ def startable_clone(context: Context, name: str) -> Clone:
     """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
-    if kind_of(git_state_file(clone)) == "file" and not is_git_fresh(clone, context.env):
+    if (shared_git(clone) or kind_of(git_directory(clone))) and not is_git_fresh(clone, context.env):
         with contextlib.suppress(OSError, MirrorError):  # What is there will do, where nothing can be written.
             refresh_git(clone, context.places, context.env)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)

@@ -319,6 +319,13 @@ def test_without_shares_there_is_no_git_configuration_and_unsharing_takes_it_awa
     assert not derived(home).exists() and not os.path.exists(cm.git_state_file(clone_in(home, "work")))
     ask(home, "set", "work", "--share", ".gitconfig")
     assert "ada@home.example" in derived(home).read_text()
+    before = derived(home).read_bytes()
+    ask(home, "set", "work", "--home", "shared")
+    start(home)
+    ask(home, "set", "work", "--home", "isolated")
+    assert derived(home).read_bytes() == before
+    ask(home, "set", "work", "--unshare", ".gitconfig")
+    assert not derived(home).exists() and not os.path.exists(cm.git_directory(clone_in(home, "work")))
 
 
 def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_ours(home: Home, app: Path) -> None:
@@ -399,4 +406,4 @@ def test_commits_are_signed_with_ssh_keys_of_the_real_home(home: Home, codex: Pa
 
 def test_a_clone_that_shares_the_home_has_no_copies(home: Home) -> None:
     clone = clone_like(home, home="shared", shared=())
-    assert not cm.has_git_copies(clone)
+    assert not cm.shared_git(clone)
