@@ -8325,8 +8325,7 @@ def inspection_context(registry: Registry, installed: CodexPackage | None, deep:
 
 
 def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
-    """Collects the facts about clones, and changes nothing. Those that take long, what each clone's Codex says and the
-    bytes of its files, are collected side by side, and the others meanwhile."""
+    """Collects the facts about clones, and changes nothing; those that take long side by side, the others meanwhile."""
     found = [Facts("clone", context, clone=clone, inspection=inspection) for clone in clones]
 
     def look_up_all(names: Iterable[str]) -> None:
@@ -8556,8 +8555,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
     "missing_helpers": lambda f: missing_helpers(f.clone),
-    "git_not_copied": lambda f: git_not_copied(f.clone),
-    "git_kept": lambda f: git_kept(f.clone),
+    **{"git_not_copied": lambda f: git_not_copied(f.clone), "git_kept": lambda f: git_kept(f.clone)},
     "new_shares": lambda f: new_shares(f.clone, f.context, Registry(entries=f.inspection.clones)),
     "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
     "settings_links": lambda f: settings_links_of(f.clone, f.context.places),
