@@ -728,7 +728,7 @@ LEFT = re.compile(r".*\.(new|gone|part)(-[0-9a-f]{8})?|\..*\.codex-mirror-[0-9a-
 OF_MIRROR = re.compile(
     r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim|\.codex-mirror-home|\.gitignore"
 )
-OF_BASE = {"bin", "browser", "env", "clone.json", "runtime", "home", "logs", ".gitignore"}
+OF_BASE = {"bin", "browser", "env", "git", "clone.json", "runtime", "home", "logs", ".gitignore"}
 
 
 def complaints(home: Home, strangers: Collection[str] = ()) -> list[str]:
