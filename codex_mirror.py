@@ -5451,12 +5451,13 @@ def stage_distrusting_profiles(change: Change, clone: Clone) -> None:
 
 class SettingsMove(NamedTuple):
     """Settings on their way to another Codex home: where they are, the names of that home that stand in them, how an
-    error names it, and the files that come along."""
+    error names it, the files that come along, and the real home's real path, which they may not trust."""
 
     source: str
     names: tuple[str, ...]
     shown: str
     tails: tuple[str, ...]
+    user_home: str = ""
 
 
 def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
@@ -5530,6 +5531,7 @@ def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
     """A profile's or an agent's settings as they come along. Raises OSError."""
     text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
     text = with_moved_paths(without_left_out(text), move.names, target, move.tails)
+    text = with_home_distrusted(text, move.user_home) if home_trust(text, move.user_home) == "trusted" else text
     return "".join(map(statement_with_feature_off, config_statements(text))).encode("utf-8", "surrogateescape")
 
 
@@ -5582,7 +5584,7 @@ def pinned_config(
     home, target = change.scratch(), codex_home_of(clone)
     move = move or SettingsMove(target, (), target, ())
     text = with_moved_paths(config.decode("utf-8", "surrogateescape"), move.names, home, move.tails)
-    held = distrusting_config(clone, context, with_pin_settings(text, foreign))
+    held = distrusting_config(clone, context, with_pin_settings(text, foreign), move)
     if foreign and (names := left_out_of(text)):
         context.report(f"left out: {short_list(names, 10)}", 0, 0)
     forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
@@ -5605,10 +5607,12 @@ def pinned_config(
     return with_moved_paths(tried, (home,), target, move.tails).encode("utf-8", "surrogateescape")
 
 
-def distrusting_config(clone: Clone, context: Context, config: str) -> str:
-    """The settings with the real home distrusted, which is said where it was trusted."""
+def distrusting_config(clone: Clone, context: Context, config: str, move: SettingsMove) -> str:
+    """The settings with the real home distrusted, which is said where it was trusted, in a profile of them, too."""
     real_home = os.path.realpath(context.places.user_home)
-    if home_trust(config, real_home) == "trusted":
+    profiles = [os.path.join(move.source, tail) for tail in move.tails if tail.endswith(".config.toml")]
+    texts = [os.fsdecode(read_or_none(path, CONFIG_LIMIT) or b"") for path in profiles]
+    if "trusted" in [home_trust(text, real_home) for text in (config, *texts)]:
         context.report(
             f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would stand above its own", 0, 0
         )
@@ -6812,7 +6816,8 @@ def settings_move(source: str, places: Places, exported_from: str | None = None)
         names = [exported_from] if os.path.isabs(exported_from) else []
     names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
     shown = source if exported_from is None else ""
-    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tuple(settings_files(source, names)))
+    tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
+    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home)
 
 
 def copy_setting(move: SettingsMove, tail: str, path: str, target: str) -> None:

@@ -110,7 +110,8 @@ def import_home(mirror: Mirror, home: Home) -> Any:
 def import_export(mirror: Mirror, home: Home) -> Any:
     """An export of a clone that trusts it."""
     mirror("create", "old", check=True)
-    (home.clone_home("old") / ".codex/config.toml").write_text((home.home / ".codex/config.toml").read_text())
+    for path in (home.home / ".codex").iterdir():
+        (home.clone_home("old") / ".codex" / path.name).write_text(path.read_text())
     mirror("export", "old", "-o", home.base / "old.tar.gz", check=True)
     return mirror("import", home.base / "old.tar.gz", "--name", "new", "--yes")
 
@@ -119,15 +120,17 @@ WAYS: list[Callable[[Mirror, Home], Any]] = [create_from, set_from, import_home,
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("file", ["config.toml", "fast.config.toml"])
 def test_settings_that_come_along_trust_the_home_no_more_and_that_is_said(
-    home: Home, codex: Path, way: Callable[[Mirror, Home], Any]
+    home: Home, codex: Path, file: str, way: Callable[[Mirror, Home], Any]
 ) -> None:
     (home.home / ".codex").mkdir()
-    (home.home / ".codex/config.toml").write_text(TRUSTED.format(home=home.home))
+    (home.home / ".codex/config.toml").write_text("x = 1\n")
+    (home.home / ".codex" / file).write_text(TRUSTED.format(home=home.home))
     result = way(Mirror(home), home)
     assert (result.code, f"doesn't trust {home.home}" in result.err) == (0, True), result
-    config = (home.clone_home("new") / ".codex/config.toml").read_text()
-    assert cm.home_trust(config, str(home.home)) == "untrusted"
+    assert cm.trust_of_home(clone_in(home, "new"), places_of(home)) == "untrusted"
+    config = (home.clone_home("new") / ".codex" / file).read_text()
     assert cm.config_values(config)["projects./a.trust_level"] == '"trusted"'
     assert cm.config_values(config)["model"] == '"x"'
 
