@@ -5599,6 +5599,7 @@ def pinned_config(
     if said:
         # Told of the settings as they were written, whose lines are not those of ours.
         own = change.scratch()
+        text = with_moved_paths(text, (home,), own, move.tails)
         put_settings(move, own, without_left_out(text, "\n") if foreign else text)
         said = complaint_of_codex(clone, context, own, move.shown, "login", "status") or said
         what = f"Codex {clone.runtime.version} can't read these settings: {said}"
