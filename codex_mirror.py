@@ -9247,7 +9247,7 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
         own = [problem for problem in health.problems if problem not in general]
         lines += problem_lines(own, everything=len(healths) == 1)
     lines += ["codex-mirror:", *problem_lines(general)] if general else []
-    if not lines:
+    if not healths and not any(map(needs_action, general)):
         lines.append("there are no clones yet; next: codex-mirror create work")
     data = [health_row(health) for health in healths]
     if any(needs_action(problem) for problem in general):

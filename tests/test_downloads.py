@@ -83,6 +83,11 @@ def test_without_any_codex_the_newest_is_fetched_and_that_is_said(
     assert {oct(facts.st_mode & 0o777) for facts in pins.values()} <= {"0o444", "0o555", "0o600"}
 
 
+def test_on_a_bare_machine_doctor_and_list_say_what_comes_next(home: Home) -> None:
+    for shown in (ask(home, "doctor").out, on_terminal(home, "list").out):
+        assert shown.splitlines()[-1].startswith("there are no clones yet; next: ") and " create work" in shown
+
+
 def test_any_version_can_be_had_by_its_number_and_gone_back_from(home: Home, registry: Depot) -> None:
     assert ask(home, "create", "old", "--codex", "0.168.0").code == 0 and version_of(home, "old") == "0.168.0"
     assert "0.168.0 → 0.171.0" in ask(home, "update", "old", "--codex", "latest").out
