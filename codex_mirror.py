@@ -5017,8 +5017,11 @@ def github_path(env: Mapping[str, str], shell: str, rc_file: str) -> str:
 
 
 def directories_in_rc_file(path: str, home: str) -> list[str]:
-    """The directories that our block in an rc file puts on PATH."""
-    return list(path_lines(read_or_none(os.path.realpath(path)) or b"", home))
+    """The directories that our block in an rc file puts on PATH; none where it can't be read."""
+    try:
+        return list(path_lines(read_or_none(os.path.realpath(path)) or b"", home))
+    except OSError:
+        return []
 
 
 def path_advice(directory: str, context: Context) -> str:
@@ -6905,6 +6908,34 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
+def is_inside_other(one: str, other: str) -> bool:
+    """Is one of two paths the other, or below it, by any of their names?"""
+    pairs = ((a, b) for a in (one, os.path.realpath(one)) for b in (other, os.path.realpath(other)))
+    return any(a == b or is_below(a, b) or is_below(b, a) for a, b in pairs)
+
+
+LOGIN_KEYS = {"auth_mode", "tokens", "OPENAI_API_KEY"}
+
+
+def login_at_top_of(directory: str) -> str:
+    """A login of Codex in the first three levels of a directory, or nothing."""
+    level = [directory]
+    for _ in range(3):
+        level = [path for above in level for path in paths_in(above)][:5000]
+        for path in level:
+            if os.path.basename(path) == "auth.json" and LOGIN_KEYS & {*read_json_object(path)}:
+                return path
+        level = [path for path in level if kind_of(path) == "directory"]
+    return ""
+
+
+def sharing_clone(base: str, clones: Sequence[Clone], places: Places) -> str:
+    """The clone that shares an entry of the real home in which this clone's directory lies, or which lies in that; or
+    nothing."""
+    shares = ((one, os.path.join(places.user_home, share)) for one in clones for share in one.shared)
+    return next((one.name for one, path in shares if is_inside_other(path, base)), "")
+
+
 def checked_share(text: str, places: Places, registry: Registry, codex_home: str = "") -> str:
     """An entry of the real home that a clone may share, relative to it; it neither holds nor leads to any login, also
     not to that of the `codex_home` in use.
@@ -6920,10 +6951,9 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
         *map(base_of, registry.clones),
         *([os.path.abspath(codex_home)] if codex_home else []),
     ]
-    for guarded in (name for one in secret for name in (one, os.path.realpath(one))):
-        for one in (path, os.path.realpath(path)):
-            if one == guarded or is_below(one, guarded) or is_below(guarded, one):
-                raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
+    guarded = next((one for one in secret if is_inside_other(path, one)), "") or login_at_top_of(path)
+    if guarded:
+        raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
     if not os.path.lexists(path):
         raise MirrorError(f"{path} is not there", "--share takes something that exists in your home", FAILED)
     return os.path.relpath(path, places.user_home)
@@ -7042,6 +7072,8 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         root = root_for(request, clone_id, change.registry, places)
         source = wanted_package(change, context, request.codex, root)
         runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
+        if sharer := sharing_clone(base_in_root(root), change.registry.clones, places):
+            raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_noexec(root, wrapper)
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
@@ -8560,6 +8592,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: servers_of(f.clone),
+    "sharer": lambda f: sharing_clone(base_of(f.clone), f.inspection.clones, f.context.places),
     "missing_helpers": lambda f: missing_helpers(f.clone),
     **{"git_not_copied": lambda f: git_not_copied(f.clone), "git_kept": lambda f: git_kept(f.clone)},
     "new_shares": lambda f: new_shares(f.clone, f.context, Registry(entries=f.inspection.clones)),
@@ -8959,6 +8992,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("foreign-files", "warning", "other users' files are in it, as sudo leaves them: {of_others}",
                 "{give_back}"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("login-shared", "error", "its login lies in a directory that '{sharer}' shares",
+                "codex-mirror set {sharer} --unshare ENTRY"),
         Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
         Finding("pin-loose", "warning", "its Codex may update itself, going by: {loose}", FIX, repair_pin),
         Finding("server-running", "warning",
@@ -9526,10 +9561,10 @@ def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Out
     refuse_strange_clone(clone, context.places)
     program = launch_program(clone, context.places, context.env, ("login", *arguments))
     without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
-    if not without_browser:
-        ways = f"codex-mirror login {name} --device-auth, or printenv KEY | codex-mirror login {name} {WITH_KEY}"
-        context.report(f"logging in '{name}'; without a browser: {ways}", 0, 0)
     with contextlib.nullcontext() if without_browser else login_turn(context, clone):
+        if not without_browser:
+            ways = f"codex-mirror login {name} --device-auth, or printenv KEY | codex-mirror login {name} {WITH_KEY}"
+            context.report(f"logging in '{name}'; without a browser: {ways}", 0, 0)
         code = run_child(program, "/")
     account = account_of(clone)
     is_new = code == DONE and is_known(account) and account != clone.account

@@ -1924,7 +1924,7 @@ def test_the_printed_command_reloads_the_shell(cm: Launched, bare: Home, shell: 
     options = ["--rc-file", bare.home / file] if file == "my rc" else []
     if file == ".profile":
         cm("path", "setup", "--shell", shell, check=True)
-        (bare.home / file).touch()
+        (bare.home / file).write_text("")
     setup = cm("path", "setup", "--shell", shell, *options, check=True)
     [command] = re.findall(r"to use it in this shell: (.*)", setup.out)
     if file == ".profile":
@@ -2369,7 +2369,8 @@ def row_values(command: codex_mirror.Command) -> dict[str, Any]:
     """The handler's keyword arguments that the row leads to, each with what it is when it isn't given."""
     parser = codex_mirror.parser_of(command, "codex-mirror")
     common = {argument.flags[-1].lstrip("-") for argument in codex_mirror.COMMON}
-    values = {action.dest: action.default for action in parser._actions if action.dest not in {*common, "help"}}
+    ours = {*common, "help", "dry_run"}
+    values = {action.dest: action.default for action in parser._actions if action.dest not in ours}
     return {**values, "arguments": ()} if command.passes_on else values
 
 

@@ -211,9 +211,9 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("exec work ", "files", set()),
     ("exec work -- git --", "files", set()),
     ("login work --", "files", set()),
-    ("remove work ", "", ALWAYS | {"--force"}),
-    ("remove work --force ", "", ALWAYS),
-    ("remove work -y ", "", {"--force", *ALWAYS} - {"-y", "--yes"}),
+    ("remove work ", "", ALWAYS | {"--force", "--dry-run"}),
+    ("remove work --force ", "", ALWAYS | {"--dry-run"}),
+    ("remove work -y ", "", {"--force", "--dry-run", *ALWAYS} - {"-y", "--yes"}),
     ("remove work -- ", "", set()),
     ("remove -- ", "", CLONES),
     ("remove -- -", "", CLONES),
@@ -221,7 +221,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("update work ", "", CLONES - {"work"}),
     ("update work c ", "", {"wide"}),
     ("rename ", "", CLONES),
-    ("rename work ", "", ALWAYS),
+    ("rename work ", "", ALWAYS | {"--dry-run"}),
     ("doctor ", "", CLONES),
     ("list ", "", ALWAYS | {"--full"}),
     ("create --root ", "directories", set()),
@@ -238,7 +238,7 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("path setup --rc-file ", "files", set()),
     ("path setup --bin-dir ", "directories", set()),
     ("path setup --shell ", "", {"bash", "zsh", "fish", "sh"}),
-    ("path setup --shell=zsh ", "", ALWAYS | {"--bin-dir", "--rc-file"}),
+    ("path setup --shell=zsh ", "", ALWAYS | {"--bin-dir", "--rc-file", "--dry-run"}),
     ("env work --shell ", "", {"bash", "zsh", "fish", "sh", "json"}),
     ("completion ", "", {*SHELLS}),
 ]
@@ -270,7 +270,18 @@ def test_every_row_of_the_table_is_offered_with_each_of_its_options_once(home: H
     assert sorted(offered(home, [*command.words, "-"])[1]) == sorted([*flags, *ALWAYS])
 
 
-KNOWN_PLACEHOLDERS = {*cm.VALUES_ON_DISK, *cm.KNOWN_VALUES, "NEW", "SHELL", "ID", "TEXT", "N", "SECONDS", "-"}
+KNOWN_PLACEHOLDERS = {
+    *cm.VALUES_ON_DISK,
+    *cm.KNOWN_VALUES,
+    "NEW",
+    "SHELL",
+    "ID",
+    "TEXT",
+    "N",
+    "SECONDS",
+    "VAR=VALUE",
+    "-",
+}
 
 
 @pytest.mark.parametrize("command", cm.COMMANDS, ids=lambda command: " ".join(command.words))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import API_KEYS, Home, tree
-from rooms import caller_in, clone_like, cm, places_of
+from rooms import ask, caller_in, clone_like, cm, places_of, rows_of, write_registry
 
 
 @pytest.fixture
@@ -345,3 +345,33 @@ def test_settings_that_are_too_long_to_be_read_are_somebody_s(home: Home, clone:
     build(home, clone)
     Path(cm.config_file(cm.codex_home_of(clone))).write_text("#" * (2 << 20))
     assert cm.own_files(clone) == [cm.config_file(cm.codex_home_of(clone))]
+
+
+# --- what is shared holds no login, whichever came first ---
+
+
+def test_a_clone_inside_what_another_shares_is_refused_in_either_order(home: Home, codex: Path) -> None:
+    (home.home / "projects" / "deep").mkdir(parents=True)
+    (home.home / "linked").symlink_to("projects")
+    ask(home, "create", "a", "--share", "projects")
+    for root in ("projects/b", "projects/deep/b", "projects", "linked/b"):
+        refused = ask(home, "create", "b", "--root", home.home / root)
+        assert refused.code == 5 and "'a' shares" in refused.err, root
+    ask(home, "create", "c", "--share", "none", "--root", home.home / "other" / "c")
+    for share in ("other", "other/c", "other/c/.codex-mirror"):
+        assert ask(home, "set", "a", "--share", share).code == 5
+    rows = rows_of(home)
+    rows[0]["shared"].append("other")
+    write_registry(home, rows)
+    [found] = [one for one in ask(home, "doctor", "c", "--json").json()[0]["problems"] if one["id"] == "login-shared"]
+    assert "'a'" in found["what"] and found["severity"] == "error"
+
+
+@pytest.mark.parametrize("where", ["auth.json", "codex/auth.json", "a/b/auth.json"])
+def test_a_directory_with_a_login_of_codex_at_its_top_is_not_shared(home: Home, codex: Path, where: str) -> None:
+    path = home.home / "dotfiles" / where
+    path.parent.mkdir(parents=True)
+    path.write_text('{"openai": {}}')
+    assert ask(home, "create", "a", "--share", "dotfiles").code == 0, "another tool's"
+    path.write_text('{"auth_mode": "apikey", "OPENAI_API_KEY": "x"}')
+    assert ask(home, "create", "b", "--share", "dotfiles").code == 5

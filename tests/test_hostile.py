@@ -1152,6 +1152,9 @@ def test_an_rc_file_gets_the_block_once_and_gives_it_back_to_the_byte(
         file.write_bytes(content)
         file.chmod(0o640)
     before = at_rest(home)
+    if linked and content is None:
+        assert ask(home, "path", "setup", "--shell", "zsh").code == 5, "a link to nothing is not filled in"
+        return
     assert ask(home, "path", "setup", "--shell", "zsh").code == 0
     after = changes(before, at_rest(home))
     assert {path for path in after if not path.startswith("m")} == {str(file.relative_to(home.base))}
@@ -1164,6 +1167,7 @@ def test_an_rc_file_gets_the_block_once_and_gives_it_back_to_the_byte(
     assert other.code == 0 and file.read_bytes().count(b"codex-mirror PATH >>>") == written.count(
         b"codex-mirror PATH >>>"
     )
+    assert ask(home, "path", "remove", "--shell", "zsh", "--bin-dir", home.base / "other").code == 0
     assert ask(home, "path", "remove", "--shell", "zsh").code == 0
     assert {path for path in changes(before, at_rest(home)) if not path.startswith("m")} == set()
 
