@@ -5698,6 +5698,10 @@ def account_from_login(login: Any, written: float) -> Account:
     mode = login.get("auth_mode")
     there = (one for one, (_, field, _) in LOGIN_KINDS.items() if has_login_in(login.get(field)))
     kind, field, _ = LOGIN_KINDS.get(mode if isinstance(mode, str) and mode else next(there, ""), ("", "", ""))
+    if has_login_in(login.get(field)) and not isinstance(
+        login[field], {"chatgpt": dict, "api-key": str}.get(kind, object)
+    ):
+        return Account("unknown")
     if not has_login_in(login.get(field)) and kind != "api-key":
         strange = any(map(has_login_in, (value for name, value in login.items() if name not in NO_LOGIN)))
         return Account("unknown") if strange else Account("none")
