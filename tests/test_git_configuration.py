@@ -63,6 +63,19 @@ def test_a_home_with_spaces_is_one_word_for_a_shell_and_itself_elsewhere() -> No
     assert [cm.git_value_outside(one, scope) for one in (shell, plain)] == ["/a\\ b/x", "/a b/x"]
 
 
+def test_a_condition_about_home_is_about_its_real_path(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    scope = cm.GitScope(str(tmp_path / "link"), str(tmp_path / "x" / "config"), str, str)
+    for kind, subsection, wanted in (
+        ("includeif", "gitdir:~/a/", f'[includeIf "gitdir:{tmp_path}/real/a/"]'),
+        ("includeif", "gitdir/i:./a", f'[includeIf "gitdir/i:{tmp_path}/x/a"]'),
+        ("includeif", "gitdir:a/", ""),
+        ("url", "gitdir:~/a/", ""),
+    ):
+        assert cm.git_heading_outside(cm.GitEntry(kind, subsection, "", "", 0, 0), scope) == wanted
+
+
 # --- with git ---
 
 
@@ -177,12 +190,14 @@ def test_a_configuration_behind_links_and_in_another_xdg_directory_counts_as_out
     dots = home.home / "dots"
     write_files(dots, {"gitconfig": '[includeIf "gitdir:./app/"]\n\tpath = dots/inc\n', "inc": "[a]\n\tb = 1\n"})
     (home.home / ".gitconfig").symlink_to("dots/gitconfig")
-    write_files(home.home / "x", {"git/config": "[include]\n\tpath = ../more\n", "more": "[a]\n\tmore = ~/m\n"})
+    config = '[include]\n\tpath = ../more\n[includeIf "gitdir:~/dots/"]\n\tpath = ../tilde\n'
+    files = {"git/config": config, "more": "[a]\n\tmore = ~/m\n", "tilde": "[a]\n\ttilde = 1\n"}
+    write_files(home.home / "x", files)
     xdg = {"XDG_CONFIG_HOME": str(home.home / "x")}
     (dots / "app").mkdir()
     git(home, "init", "-q", cwd=dots / "app")
     make_clone(home, "work")
-    for words in (["config", "a.b"], ["config", "--path", "a.more"]):
+    for words in (["config", "a.b"], ["config", "a.tilde"], ["config", "--path", "a.more"]):
         outside = git(home, *words, cwd=dots / "app", **xdg)
         assert outside and git(home, *words, cwd=dots / "app", clone="work", **xdg) == outside
 
