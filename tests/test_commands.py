@@ -751,7 +751,7 @@ def test_a_second_login_in_the_browser_is_refused_while_one_is_pending(cm: Launc
     first = pending_login(cm, "work", until)
     second = cm("login", OTHER_CLONE)
     assert (second.code, second.out) == (6, "")
-    assert "work" in second.err.splitlines()[1] and f"login {OTHER_CLONE} --device-auth" in second.err
+    assert "work" in second.err.splitlines()[0] and f"login {OTHER_CLONE} --device-auth" in second.err
     assert cm("login", OTHER_CLONE, "--device-auth").code == 0
     log_in(cm, OTHER_CLONE)
     assert cm("login", OTHER_CLONE, "status").code == 0
