@@ -204,7 +204,7 @@ def test_a_wrapper_gives_way_to_the_command_that_is_to_replace_it(home: Home) ->
 
 def test_a_wrapper_is_text_that_can_be_read_in_one_screen(home: Home) -> None:
     text = write_wrapper(home, "a").read_text()
-    assert len(text.splitlines()) <= 50 and max(map(len, text.splitlines())) < 200
+    assert len(text.splitlines()) <= 100 and max(map(len, text.splitlines())) < 200
     lines = text.splitlines()
     assert lines[0] == "#!/bin/sh" and lines[1].startswith(cm.WRAPPER_MARK + "11111111-2222-4333-8444-555555555555 ")
 
