@@ -1271,8 +1271,8 @@ RESERVE = 256 << 10
 HOME_MARK = ".codex-mirror-home"
 IGNORE_ALL = b"# Made by codex-mirror: nothing in here belongs in a repository.\n*\n"
 LEFT_BY_FIRST_TRY = r"lock|login\.lock|reserve|clones|journal\.json|scratch-[0-9a-f]{8}|registry\.json.*"
-CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin")
-CLONE_WAYS = ("home/.codex/app-server-daemon", "runtime", "logs", "bin")  # On which all of these are passed.
+CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin", "git")
+CLONE_WAYS = ("home/.codex/app-server-daemon", "runtime", "logs", "bin", "git")  # On which all of these are passed.
 
 
 class DirectoryFacts(NamedTuple):
@@ -2353,11 +2353,8 @@ def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple
 
     header = limited_members(size.error)
     try:
-        with (
-            gzip.GzipFile(fileobj=archive) as packed,
-            read_ahead(packed.read) as plain,
-            tarfile.open(fileobj=plain, mode="r|", tarinfo=header) as tar,
-        ):
+        opened = partial(tarfile.open, mode="r|", tarinfo=header)
+        with gzip.GzipFile(fileobj=archive) as packed, read_ahead(packed.read) as plain, opened(fileobj=plain) as tar:
             yield tar, limited(tar)
             while part := plain.read(1 << 20):
                 left -= len(part)
@@ -6478,7 +6475,7 @@ def git_reference(clone: Clone, source: str) -> str:
 def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
     """Derives the clone's git configuration anew where the user's has changed; needs no lock, since each file gets its
     place by a rename, and may be done again at any time. Raises OSError."""
-    if clone.home != "isolated":
+    if clone.home != "isolated" or not kind_of(base_of(clone)) or strange_part(base_of(clone)):
         return
     drop_git_copies(clone)
     if not shared_git(clone):
@@ -7087,6 +7084,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         create_clone_directory(change, clone)
         build_home(clone, places)
         refresh_git(clone, places, context.env)
+        sync_tree(git_directory(clone))
         keep_home = partial(sync_tree, home_of(clone))
         clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
         if brought:
@@ -9495,13 +9493,13 @@ def startable_clone(context: Context, name: str) -> Clone:
     """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
     registry = read_registry(context.places)
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
-    if (shared_git(clone) or kind_of(git_directory(clone))) and not is_git_fresh(clone, context.env):
-        with contextlib.suppress(OSError, MirrorError):  # What is there will do, where nothing can be written.
-            refresh_git(clone, context.places, context.env)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)
     refuse_copy(clone, context.places)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
+    if (shared_git(clone) or kind_of(git_directory(clone))) and not is_git_fresh(clone, context.env):
+        with contextlib.suppress(OSError, MirrorError):  # What is there will do, where nothing can be written.
+            refresh_git(clone, context.places, context.env)
     return clone
 
 
