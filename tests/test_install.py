@@ -796,7 +796,7 @@ def steps(machine: Machine) -> list[int]:
     """How many KiB to try: the program just doesn't fit, just fits, and each page more that the rest of it needs."""
     page, size = 4, (machine.checkout / "codex_mirror.py").stat().st_size // 1024
     fitting = size // page * page
-    return [page, size // 2, *range(fitting, fitting + 14 * page, page)]
+    return [page, size // 2, *range(fitting, fitting + 24 * page, page)]
 
 
 @pytest.mark.faults
@@ -805,7 +805,7 @@ def test_a_full_disk_leaves_all_of_it_or_nothing(telltale: Machine) -> None:
     ends = set()
     limits: list[dict[str, str | int]] = [
         *({"size": f"{kib}k"} for kib in steps(telltale)),
-        *({"nr_inodes": n} for n in range(2, 23, 2)),
+        *({"nr_inodes": n} for n in range(2, 31, 2)),
     ]
     for limit in limits:
         with small_disk(telltale.home, **limit):
@@ -1306,7 +1306,7 @@ def test_ctrl_c_later_is_told(alone: Machine) -> None:
     process = start([alone.command, "create", "work", "--from", package], env=alone.env)
     wait_until(asked.exists, "Codex is asked for its version")
     process.send_signal(signal.SIGINT)
-    assert finish(process) == Result(130, "", "interrupted\n")
+    assert finish(process) == Result(130, "", "interrupted: 'create work' was not done\n")
 
 
 def test_nothing_from_outside_gets_into_the_program(telltale: Machine) -> None:
@@ -1441,7 +1441,7 @@ def test_the_file_speaks_under_the_name_it_was_called_by(alone: Machine, lying: 
 def test_the_command_on_another_machine_has_its_plain_name(alone: Machine) -> None:
     file = lay(alone, alone.base / "dotfiles/cm")
     shown = run([file, "export", "--help"], env=alone.env, check=True).out
-    assert f"{file} export work -o - | ssh host codex-mirror import -\n" in shown
+    assert f"{file} export work -o - | ssh host codex-mirror import - --yes\n" in shown
 
 
 @pytest.mark.parametrize("lying", LYINGS)

@@ -150,13 +150,13 @@ def test_how_a_clone_lives_is_changed(opened: Open, mirror: Mirror, home: Home) 
     person.press("m")
     person.expect("not logged in")
     person.press("t")
-    person.expect("Settings of work", "home     isolated", "shares   -", "may see  -", "no-keep-env")
+    person.expect("Settings of work", "home     isolated", "shares   .gitconfig, .config/git", "may see  -", "no-keep-env")
     person.press("down", "enter")
     person.expect("share this entry of the real home")
     person.write(".npmrc")
     person.press("enter")
     person.expect("changed 'work'")
-    assert mirror("list", "--json").json()[0]["shared"] == [".npmrc"]
+    assert mirror("list", "--json").json()[0]["shared"] == [".gitconfig", ".config/git", ".npmrc"]
     person.press("t")
     person.expect("shares   .npmrc")
     person.press("enter")
@@ -430,6 +430,7 @@ def test_about_and_the_keys_of_every_screen(opened: Open, mirror: Mirror) -> Non
 
 def test_a_broken_registry_is_told_and_not_touched(opened: Open, home: Home) -> None:
     home.mirror.mkdir(mode=0o700)
+    (home.mirror / ".codex-mirror-home").touch()
     (home.mirror / "registry.json").write_text("{")
     before = tree(home.mirror)
     person = opened()
