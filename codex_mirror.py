@@ -2738,7 +2738,11 @@ XDG_DIRECTORIES = {
     "XDG_STATE_HOME": ".local/state",
     "XDG_CACHE_HOME": ".cache",
 }
-OWN_VARIABLES = ("HOME", "PATH", "PWD", "OLDPWD", "IFS", "ENV", *XDG_DIRECTORIES)
+# Ours to set, or such as a shell keeps for itself: some can't be written, and others break it.
+OWN_VARIABLES = frozenset(
+    "HOME PATH PWD OLDPWD IFS ENV BROWSER ZDOTDIR SHELL OPTIND OPTARG UID EUID GID EGID PPID SHELLOPTS BASHOPTS LINENO "
+    "RANDOM SECONDS path cdpath fpath manpath argv status pipestatus history version fish_pid signals".split()
+) | {*XDG_DIRECTORIES}
 
 
 OUTER_VARIABLES = (*XDG_DIRECTORIES, "BROWSER", "ZDOTDIR")  # An isolated clone has its own; kept below names with this:
@@ -2763,8 +2767,8 @@ def refuse_variable(name: str) -> None:
     """Refuses a variable that is ours to set, or that decides who is logged in. Raises MirrorError."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise MirrorError(f"{name!r} can't be the name of a variable", "--env VAR=VALUE", USAGE)
-    if name in OWN_VARIABLES or name in HIDDEN_VARIABLES or name.startswith(("CODEX_", "cm_")):
-        raise MirrorError(f"{name} can't be set for a clone: it decides where or as whom it runs", "", REFUSED)
+    if name in OWN_VARIABLES or name in HIDDEN_VARIABLES or name.startswith(("CODEX_", "cm_", "BASH_", "fish_")):
+        raise MirrorError(f"{name} can't be set for a clone: it is a shell's, or decides how a clone runs", "", REFUSED)
 
 
 def clone_variables(clone: Clone) -> dict[str, str]:
@@ -3047,9 +3051,12 @@ def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
 SHIM_MARK = "# codex-mirror shim: starts the clone of the current directory (see codex-mirror use); not to be edited"
 SHIM_CODE = r"""
 # Below this line every shim is the same.
-rule() { # depth and path of a directory above; depth, path, command and name of a clone's directory
+rule() { # depth and path of a directory above; depth, path, command, name and shown path of a clone's directory
   [ -z "$cm_command" ] && [ "$1" = "$3" ] && { [ "$2" = "$4" ] || [ "$2" -ef "$4" ]; } || return 0
-  cm_command=$5 cm_name=$6 cm_why="set for $4"
+  cm_command=$5 cm_name=$6 cm_why="set for $7"
+}
+clone() { # name and command of a clone, for those who are inside it
+  [ "$1" != "${CODEX_MIRROR_CLONE-}" ] || cm_command=$2
 }
 find_clone() { # walks up from the current directory, so that the longest match comes first
   cm_path=$1 cm_depth=0 cm_rest=${1#/}
@@ -3064,14 +3071,14 @@ find_clone() { # walks up from the current directory, so that the longest match 
   done
 }
 run_other() { # the first codex on PATH that is no shim, a copy of this one or another mirror home's included
-  CODEX_MIRROR_SHIMS="${CODEX_MIRROR_SHIMS-}:$cm_shim:"
+  CODEX_MIRROR_SHIMS="${CODEX_MIRROR_SHIMS-}:$cm_shim:${0%/*}:"
   export CODEX_MIRROR_SHIMS
   set -f
   cm_ifs=$IFS IFS=:
   for cm_entry in ${PATH-}; do
     case $CODEX_MIRROR_SHIMS in *":$cm_entry:"*) continue ;; esac
     if [ -f "$cm_entry/codex" ] && [ -x "$cm_entry/codex" ] && ! [ "$cm_entry" -ef "$cm_shim" ] &&
-      ! [ "$cm_entry/codex" -ef "$cm_shim/codex" ]; then
+      ! [ "$cm_entry/codex" -ef "$cm_shim/codex" ] && ! [ "$cm_entry/codex" -ef "$0" ]; then
       IFS=$cm_ifs
       exec "$cm_entry/codex" "$@"
     fi
@@ -3083,6 +3090,10 @@ run_other() { # the first codex on PATH that is no shim, a copy of this one or a
 cm_command= cm_name= cm_why=
 if [ -n "${CODEX_MIRROR_CLONE-}" ] && [ -x "${CODEX_HOME%/home/.codex}/bin/codex" ]; then
   exec "${CODEX_HOME%/home/.codex}/bin/codex" "$@"
+fi
+if [ -n "${CODEX_MIRROR_CLONE-}" ]; then
+  clones
+  [ -z "$cm_command" ] || exec "$cm_command" "$@"
 fi
 cm_logical=${PWD-} cm_before=${OLDPWD-} cm_has_before=${OLDPWD+yes}
 if cd -P . 2>/dev/null && [ . -ef "$PWD" ]; then find_clone "$PWD"; fi
@@ -3113,9 +3124,10 @@ def binding_of(registry: Registry, directory: str, env: Mapping[str, str]) -> Di
 
     Inside a clone one stays in it. A directory matches by its name, or where a file system takes several spellings for
     one name, by its inode at the same depth, as the shim does."""
-    inside = env.get("CODEX_HOME", "") if env.get("CODEX_MIRROR_CLONE") else ""
-    if clone := next((clone for clone in registry.clones if inside == codex_home_of(clone)), None):
-        return DirectoryBinding(clone, "inside", clone.root)
+    if name := env.get("CODEX_MIRROR_CLONE", ""):
+        inside = {codex_home_of(clone): clone for clone in registry.clones}.get(env.get("CODEX_HOME", ""))
+        if clone := inside or find_clone(registry, name):
+            return DirectoryBinding(clone, "inside", clone.root)
     bound = [(path_depth(path), path, clone) for clone in registry.clones for path in clone.directories]
     depths = {depth for depth, _, _ in bound}
     for above in directories_above(directory) if directory else ():
@@ -3158,7 +3170,8 @@ def shim_text(registry: Registry, places: Places) -> bytes:
     """The shim: the rules of all bound directories as inert words, and the code that is the same for all."""
     bound = [(path, clone) for clone in registry.clones for path in clone.directories]
     rules = [
-        f'  rule "$@" {path_depth(path)} ' + " ".join(map(shell_quote, (path, shim_target(clone), clone.name)))
+        f'  rule "$@" {path_depth(path)} '
+        + " ".join(map(shell_quote, (path, shim_target(clone), clone.name, escape_invisible(path))))
         for path, clone in sorted(bound, key=lambda one: one[0])
     ]
     default = next((clone for clone in registry.clones if clone.is_default), None)
@@ -3168,7 +3181,10 @@ def shim_text(registry: Registry, places: Places) -> bytes:
         "shim": shim_directory(places),
     }
     lines = ["#!/bin/sh", SHIM_MARK, *(f"cm_{key}={shell_quote(value)}" for key, value in data.items())]
-    return os.fsencode("\n".join([*lines, "rules() {", *rules, "  :", "}"]) + SHIM_CODE)
+    clones = [f"  clone {shell_quote(one.name)} {shell_quote(shim_target(one))}" for one in registry.clones]
+    return os.fsencode(
+        "\n".join([*lines, "rules() {", *rules, "  :", "}", "clones() {", *clones, "  :", "}"]) + SHIM_CODE
+    )
 
 
 def write_shim(places: Places, registry: Registry) -> None:
@@ -9446,7 +9462,8 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
 
 def report_of_plan(plan: Plan) -> Outcome:
     """What a change would do, that was only planned."""
-    made = [path for path in dict.fromkeys((*plan.parents, *plan.made)) if plan.id not in os.path.basename(path)]
+    planned = dict.fromkeys((*plan.parents, *plan.made))
+    made = [path for path in planned if plan.id not in os.path.basename(path) and not kind_of(path)]
     staged = list(dict.fromkeys(one.target for one in plan.staged))
     deeds = {"make": made, "write": staged, "move": [one.source for one in plan.moved], "delete": list(plan.to_delete)}
     lines = [f"would {deed:<6} {path}" for deed, paths in deeds.items() for path in paths]
@@ -9601,9 +9618,11 @@ def remember_account(context: Context, clone: Clone, account: Account | None) ->
 def question_of_login(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Question | None:
     """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169). What
     it is fed takes the place of what was there, which costs nothing where that is of the same kind."""
-    account = account_of(clone_named(read_registry(context.places), name))
+    clone = clone_named(read_registry(context.places), name)
+    account, tokens = account_of(clone), read_json_object(login_file(codex_home_of(clone))).get("tokens")
     fed = next((kind for option, kind in FED_KINDS.items() if option in arguments), "")
-    if account.kind in ("none", fed) or NO_NEW_LOGIN & set(arguments):
+    holds_more = account.kind == "api-key" and bool(text_in(tokens, "refresh_token"))  # A key with a ChatGPT login.
+    if NO_NEW_LOGIN & set(arguments) or account.kind == "none" or (account.kind == fed and not holds_more):
         return None
     damaged = f"the login of '{name}' is damaged: its auth.json can't be read"
     before = damaged if account.kind == "unknown" else f"'{name}' is logged in ({account_text(account)})"
@@ -9706,13 +9725,18 @@ def use(
     if unset and not before:
         return Outcome(lines=(f"no clone was set {where}",))
     now = f"'{name}'" if name else "no clone of its own" if path else "no clone"
-    notes = () if kind_of(os.path.join(shim_directory(context.places), "codex")) else (SHIM_HINT,)
-    return Outcome(FAILED if left else DONE, (f"{where}, codex is {now} from now on",), (*left, *notes))
+    has_shim = bool(kind_of(os.path.join(shim_directory(context.places), "codex")))
+    what = "codex" if has_shim else "codex-mirror run"
+    return Outcome(
+        FAILED if left else DONE,
+        (f"{where}, {what} is {now} from now on",),
+        (*left, *(() if has_shim else (SHIM_HINT,))),
+    )
 
 
 SHELLS = ("bash", "zsh", "fish", "sh")
 USE_HELP = "codex-mirror use --help"
-SHIM_HINT = "codex-mirror run goes by it; for codex itself to do so: codex-mirror shim install"
+SHIM_HINT = "for codex itself to go by it: codex-mirror shim install"
 
 
 def list_bindings(context: Context) -> Outcome:
@@ -10264,6 +10288,7 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
 def export_clone(context: Context, *, name: str, output: str = "", with_login: bool = False) -> Outcome:
     """Writes an export into a new file, or to stdout, and never over a file."""
     clone = clone_named(read_registry(context.places), name)
+    refuse_strange_clone(clone, context.places)
     if with_login and (account := account_of(clone)).kind in ("none", "keyring"):
         what = f"the login of '{name}' can't be exported: {account_text(account)}"
         raise MirrorError(what, "leave --with-login out", REFUSED)

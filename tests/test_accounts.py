@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import ACCESS_TOKEN, API_KEYS, REFRESH_TOKEN, SECRETS, Home
-from rooms import caller_in, cm, make_clone, rows_of
+from rooms import ask, caller_in, cm, make_clone, rows_of
 
 WRITTEN = 1_795_334_400.0
 
@@ -215,3 +215,25 @@ def test_the_account_of_a_login_goes_to_the_clone_that_was_logged_in_whatever_it
     outcome = cm.log_in(caller_in(home), name="work", arguments=("--with-api-key",))
     rows = {row["name"]: row["account"] is not None for row in rows_of(home)}
     assert rows == known and ("was removed meanwhile" in str(outcome.notes)) == ("removed" in kind)
+
+
+def test_a_key_asks_before_it_replaces_one_with_a_chatgpt_login_beside_it(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    login = Path(cm.login_file(cm.codex_home_of(clone)))
+    for mode in ({}, {"auth_mode": "apikey"}):
+        both = {**mode, "OPENAI_API_KEY": "sk-1234567890", "tokens": {"refresh_token": "r", "access_token": "a"}}
+        login.write_text(json.dumps(both))
+        refused = ask(home, "login", "work", "--with-api-key", stdin=b"sk-0987654321\n")
+        assert refused.code == 5 and "--yes" in refused.err and json.loads(login.read_text()) == both
+    login.write_text('{"auth_mode": "apikey", "OPENAI_API_KEY": "sk-1234567890"}')
+    assert ask(home, "login", "work", "--with-api-key", stdin=b"sk-0987654321\n").code == 0, "a key for a key"
+
+
+def test_an_export_reads_through_no_link(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    own = Path(cm.codex_home_of(clone))
+    own.rename(own.with_name("moved"))
+    (home.home / ".codex").mkdir()
+    own.symlink_to(home.home / ".codex")
+    assert ask(home, "export", "work", "-o", home.base / "x.tgz").code == 5
+    assert not (home.base / "x.tgz").exists()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers import REPO, Home, Result, run
+from helpers import PROGRAM, REPO, Home, Result, run
 from rooms import (
     ROOT,
     ask,
@@ -35,6 +35,7 @@ SHELLS = {
     "busybox": ["busybox", "sh"],
 }
 ODD_NAME = 'it\'s $(touch pwned) `x` "q" *?[a] -n ~ \\ #'
+RUN = f"python3 {PROGRAM} run"
 ECHO = '#!/bin/sh\nprintf "%s|" "$CM_TEST_NAME" "$PWD" "${OLDPWD-none}" "$@"\n'
 
 
@@ -126,7 +127,9 @@ def test_inside_a_clone_one_stays_in_it(home: Home, deep: Path) -> None:
     own, work = bound(home, "own", root=str(home.base / "own")), bound(home, "work", deep, root=str(home.base / "w"))
     env = {"CODEX_MIRROR_CLONE": "own", "CODEX_HOME": cm.codex_home_of(own)}
     assert cm.binding_of(registry_of(work, own), str(deep), env)[:2] == (own, "inside")
-    assert cm.binding_of(registry_of(work, own), str(deep), {**env, "CODEX_HOME": "/gone"})[:2] == (work, "directory")
+    assert cm.binding_of(registry_of(work, own), str(deep), {**env, "CODEX_HOME": "/gone"})[:2] == (own, "inside")
+    gone = {"CODEX_MIRROR_CLONE": "gone", "CODEX_HOME": "/gone"}
+    assert cm.binding_of(registry_of(work, own), str(deep), gone)[:2] == (work, "directory")
     command(Path(cm.wrapper_copy(own)), "CM_TEST_NAME=own\n")
     shim = home.base / "shim of test"
     shim.write_bytes(cm.shim_text(registry_of(work, own), places_of(home)))
@@ -163,20 +166,20 @@ def two(home: Home, codex: Path, deep: Path) -> Home:
 
 def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     said = ask(two, "use", "work", cwd=deep / "a")
-    assert (said.code, said.out) == (0, "in ~/a and below, codex is 'work' from now on\n")
+    assert (said.code, said.out) == (0, f"in ~/a and below, {RUN} is 'work' from now on\n")
     assert " shim install" in said.err
-    assert ask(two, "use", "own", "~/a/b").out == "in ~/a/b and below, codex is 'own' from now on\n"
-    assert ask(two, "use", "--default", "own").out == "in every other directory, codex is 'own' from now on\n"
+    assert ask(two, "use", "own", "~/a/b").out == f"in ~/a/b and below, {RUN} is 'own' from now on\n"
+    assert ask(two, "use", "--default", "own").out == f"in every other directory, {RUN} is 'own' from now on\n"
     assert ask(two, "use").out == f"{deep}/a\twork\n{deep}/a/b\town\n*\town\n"
     listed = [{"path": f"{deep}/a", "name": "work"}, {"path": f"{deep}/a/b", "name": "own"}]
     assert ask(two, "use", "--json").json() == {"default": "own", "directories": listed}
     shown = on_terminal(two, "use").out
     assert "~/a/b" in shown and "everywhere else" in shown
     assert ask(two, "use", "work", "~/a/b").code == 0, "another clone's directory becomes this one's"
-    assert ask(two, "use", "--unset", "~/a").out == "in ~/a and below, codex is no clone of its own from now on\n"
+    assert ask(two, "use", "--unset", "~/a").out == f"in ~/a and below, {RUN} is no clone of its own from now on\n"
     assert ask(two, "use", "--unset", cwd=deep / "a" / "b").code == 0
     assert ask(two, "use", "--unset", "~/a").out == "no clone was set in ~/a and below\n"
-    assert ask(two, "use", "--default", "--unset").out == "in every other directory, codex is no clone from now on\n"
+    assert ask(two, "use", "--default", "--unset").out == f"in every other directory, {RUN} is no clone from now on\n"
     assert ask(two, "use", "--json").json() == {"default": None, "directories": []}
     assert " use work" in on_terminal(two, "use").out
 
@@ -374,6 +377,27 @@ def test_two_shims_and_no_other_codex_end_with_127_and_a_hint(two: Home) -> None
     path = f"{two.mirror}/shim:{other}:{two.base}/linked:/usr/bin:/bin"
     result = run([two.mirror / "shim" / "codex"], env={**two.env, "PATH": path}, timeout=20)
     assert result.code == 127 and "codex-mirror use NAME" in result.err
+
+
+@pytest.mark.parametrize("how", ["copied", "moved"])
+def test_a_shim_that_was_copied_or_moved_never_starts_itself(two: Home, how: str) -> None:
+    ask(two, "shim", "install", "--shell", "sh")
+    (shutil.copytree if how == "copied" else shutil.move)(two.mirror / "shim", two.base / "elsewhere")
+    other = command(two.base / "other" / "codex", "CM_TEST_NAME=other\n")
+    path = f"{two.base}/elsewhere:{two.mirror}/shim:{other.parent}:/usr/bin:/bin"
+    assert run([two.base / "elsewhere" / "codex"], env={**two.env, "PATH": path}, timeout=20).out.startswith("other|")
+    path = f"{two.base}/elsewhere:{two.mirror}/shim:/usr/bin:/bin"
+    assert run([two.base / "elsewhere" / "codex"], env={**two.env, "PATH": path}, timeout=20).code == 127
+
+
+def test_inside_a_clone_one_stays_in_it_also_without_codexs_variable(two: Home, deep: Path) -> None:
+    ask(two, "use", "work", "~/a")
+    ask(two, "shim", "install", "--shell", "sh")
+    command(Path(cm.wrapper_copy(clone_in(two, "own"))), "CM_TEST_NAME=own\n")
+    for home in ({}, {"CODEX_HOME": "/elsewhere"}):
+        env = {**two.env, "CODEX_MIRROR_CLONE": "own", **home}
+        assert run([two.mirror / "shim" / "codex"], env=env, cwd=deep / "a").out.startswith("own|")
+        assert ask(two, "which", env={"CODEX_MIRROR_CLONE": "own", **home}, cwd=deep / "a").out == "own\n"
 
 
 def test_on_a_terminal_the_shim_says_whose_account_it_is(two: Home, deep: Path) -> None:
