@@ -6500,6 +6500,9 @@ def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
     reader = GitReader(clone, places, outer)
     files = reader.read()
     make_directories(git_directory(clone))
+    there = {one.target for one in files if one.time is not None}
+    for path in git_copies(clone) - there:  # The user's file is gone.
+        remove_file(path)
     for path, text in reader.programs.items():
         replace_changed(path, os.fsencode(text), 0o700)
     is_exact = True

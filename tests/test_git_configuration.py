@@ -225,6 +225,8 @@ def test_later_edits_of_the_user_are_there_at_the_next_start(home: Home, app: Pa
         assert git(home, *words, cwd=app, clone="work") == git(home, *words, cwd=app) != ""
     (home.home / ".gitconfig").unlink()
     assert git(home, "config", "a.xdg", clone="work") == "1\n"
+    assert git(home, "config", "user.name", clone="work") == git(home, "config", "user.name") == ""
+    assert not (home.clone_home("work") / ".gitconfig").exists(), "a copy goes with the file that it was made of"
 
 
 @needs_git
