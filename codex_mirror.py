@@ -6305,7 +6305,9 @@ GIT_ESCAPES = {"n": "\n", "t": "\t", "b": "\b", '"': '"', "\\": "\\"}
 # HOME at the beginning of a word, as git and the shells that it starts read it.
 GIT_HOME = r"(^|[\s\"'=:!(;,`])(?:~(?=/)|\$HOME(?!\w)|\$\{HOME\})|(\s)~(?=[\s;&|)]|$)"
 # Whose values are a shell's, and those that mean no path at all; of the latter what begins with `!` is a shell's again.
-GIT_COMMANDS = r"(core\.(editor|pager|sshcommand)|pager\..*|sequence\.editor|.*\.(cmd|textconv|command|clean|smudge))"
+GIT_COMMANDS = (
+    r"(core\.(editor|pager|sshcommand)|pager\..*|sequence\.editor|.*\.(cmd|textconv|command|clean|smudge|driver))"
+)
 GIT_PLAIN = r"(credential|url|pretty|alias|log)\..*|http\.(.*\.)?cookiefile|format\.pretty|user\.(name|email)"
 GIT_PROGRAMS = {"gpg.program": "gpg", "gpg.openpgp.program": "gpg", "gpg.x509.program": "gpgsm"}
 GIT_SIGNER = """\

@@ -59,8 +59,9 @@ def test_home_at_the_beginning_of_a_word_is_the_real_one(name: str, value: str, 
 
 def test_a_home_with_spaces_is_one_word_for_a_shell_and_itself_elsewhere() -> None:
     scope = cm.GitScope("/a b", "/a b/.gitconfig", str, str)
-    shell, plain = (cm.GitEntry(name, "", "x", "~/x", 0, 0) for name in ("core.editor", "core.excludesfile"))
-    assert [cm.git_value_outside(one, scope) for one in (shell, plain)] == ["/a\\ b/x", "/a b/x"]
+    names = ("core.editor", "merge.mine.driver", "diff.pdf.textconv", "core.excludesfile")
+    values = [cm.git_value_outside(cm.GitEntry(name, "", "x", "~/x", 0, 0), scope) for name in names]
+    assert values == ["/a\\ b/x", "/a\\ b/x", "/a\\ b/x", "/a b/x"]
 
 
 def test_a_condition_about_home_is_about_its_real_path(tmp_path: Path) -> None:
