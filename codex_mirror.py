@@ -6179,7 +6179,8 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
                 best = max(best, found, key=lambda usage: usage.as_of)
     if best.windows:
         return best
-    return best._replace(why=NO_LIMITS if best.as_of else "no session yet; --fresh asks")
+    unknown = "no session of this account yet; --fresh asks" if rollouts else "no session yet; --fresh asks"
+    return best._replace(why=NO_LIMITS if best.as_of else unknown)
 
 
 def account_since(clone: Clone, account: Account) -> float:
@@ -7936,7 +7937,8 @@ def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tu
     """A line of a session as another account may have it; or nothing, and what it was.
 
     Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
-    if not re.search(rb"encrypted_content|rate_limits|session_meta", line):
+    # A key may also be written with escapes: of letters nobody needs any, so such a line is looked at, too.
+    if not re.search(rb"encrypted_content|rate_limits|session_meta|\\u00[2-7]", line):
         return line, ""
     record = parse_json_object(line)
     kind, payload = text_in(record, "type"), record.get("payload")
@@ -9354,7 +9356,8 @@ def usage_table(usages: Sequence[tuple[Clone, Usage]], now: float) -> Table:
 def usage_cells(one: Usage, names: Sequence[str], now: float) -> tuple[str, ...]:
     left = left_percent(one, now)
     if left is None:
-        return ("unknown", "", *("-" for _ in names), "-", "-")
+        has_none = one.why in (NO_FIGURES["none"], NO_FIGURES["api-key"])
+        return ("-" if has_none else "unknown", "", *("-" for _ in names), "-", "-")
     age = now - one.as_of
     return (
         f"{left:.0f} %",

@@ -195,7 +195,6 @@ def test_past_the_limit_it_is_killed_only_where_no_refresh_can_be_due(
     pid = int((clones["work"] / "pid").read_text())
     if killed:
         wait_until(lambda: not cm.is_alive(pid), "it was killed")
-        assert not (clones["work"] / "closed").exists()
         return
     wait_until((clones["work"] / "closed").exists, "its stdin is closed")
     assert cm.is_alive(pid)

@@ -104,6 +104,7 @@ LEFT_OUT: list[tuple[str, bytes, str]] = [
     ),
     ("deep inside", NEW.line("response_item", {"type": "y", "a": [{"b": {"encrypted_content": "A:x"}}]}), "y"),
     ("of a kind to come", NEW.line("agent_mail", {"encrypted_content": "A:secret"}), "agent_mail"),
+    ("its key with escapes", REASONING.replace(b"encrypted_content", b"encrypted\\u005fcontent"), "reasoning"),
     ("torn", REASONING[:-6], "unreadable"),
     ("nested too deeply", b'{"encrypted_content":' + b"[" * 90_000 + b"\n", "unreadable"),
     ("not UTF-8", REASONING.replace(b"summary", b"\xff"), "unreadable"),

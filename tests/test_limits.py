@@ -475,3 +475,9 @@ def test_what_is_used_up_is_said_as_what_it_is(
 def test_credits_that_ran_out_are_told_of_an_account_without_windows() -> None:
     found = cm.limits_from(limits(credits={"has_credits": False, "unlimited": False, "balance": "0"}))
     assert (found.credits, cm.left_percent(found, NOW)) == ("credits used up", None)
+
+
+def test_an_account_without_such_limits_has_none_and_one_without_sessions_is_unknown(home: Home) -> None:
+    for kind, shown in (("none", "-"), ("api-key", "-"), ("unknown", "unknown"), ("chatgpt", "unknown")):
+        one = cm.usage_of(clone_like(home), cm.Account(kind), [])
+        assert cm.usage_cells(one, (), 0.0)[0] == shown, kind
