@@ -6699,7 +6699,7 @@ NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installatio
 # What goes with a clone unasked, since we, Codex (0.171) or a program that fills a cache can make it again: directories
 # of its base, and files of its Codex home. All else is of value, whatever it is.
 REMADE_DIRECTORIES = (
-    *("logs", "git", "home/.cache", "home/.npm", "home/go/pkg", "home/.cargo/registry", "home/Library/Caches"),
+    *("home/.cache", "home/.npm", "home/go/pkg", "home/.cargo/registry", "home/Library/Caches"),
     *(
         f"home/.codex/{name}"
         for name in ("packages", "tmp", ".tmp", "log", "cache", "shell_snapshots", "skills/.system")
@@ -6708,7 +6708,8 @@ REMADE_DIRECTORIES = (
     *(f"home/.codex/{name}" for name in ("plugins/cache", "vendor_imports")),
 )
 REMADE_FILES = (
-    r"clone\.json|\.gitignore|bin/codex|(.*/)?\.DS_Store|home/\.codex/([a-z_]+_\d+\.sqlite(-shm|-wal|-journal)?"
+    r"clone\.json|\.gitignore|bin/codex|logs/events\.log|git/[^/]+|(.*/)?\.DS_Store"
+    r"|home/\.codex/([a-z_]+_\d+\.sqlite(-shm|-wal|-journal)?"
     r"|auth\.(json\.)?lock|installation_id|version\.json|models_cache\.json|session_index\.jsonl|daily-usage.*"
     r"|\.(personality|sandbox)_migration)"
 )

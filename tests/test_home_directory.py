@@ -297,7 +297,7 @@ REMADE = [
 ]  # fmt: skip
 OF_VALUE = [
     *("home/thesis.txt", "home/.config/gh/hosts.yml", "home/.bash_history", "home/.npmrc", "home/.local/bin/x"),
-    *("env", "notes", "runtime/my-patched/codex", "bin/mine"),
+    *("env", "notes", "runtime/my-patched/codex", "bin/mine", "logs/mine/x", "git/mine/x"),
     *(f"home/.codex/{tail}" for tail in (
         ".credentials.json", "history.jsonl", "AGENTS.md", "AGENTS.override.md", "agents/x.toml", "fast.config.toml",
         "hooks.json", "automations/a.toml", "generated_images/x.png", "prompts/a.md", "skills/one/SKILL.md", "rules/x",
