@@ -6591,7 +6591,8 @@ def merged_git(clone: Clone, ours: bytes, before: bytes, theirs: bytes) -> tuple
     that, which it does where git isn't there to merge them."""
     if before == theirs:
         return ours, False
-    names = [os.path.join(git_directory(clone), f"{name}-{os.getpid()}") for name in ("ours", "before", "theirs")]
+    number = new_id()
+    names = [os.path.join(git_directory(clone), f"{name}-{number}") for name in ("ours", "before", "theirs")]
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
         for option in ((), ("--ours",)):
@@ -6609,7 +6610,7 @@ def merged_git(clone: Clone, ours: bytes, before: bytes, theirs: bytes) -> tuple
 def replace_changed(path: str, content: bytes, mode: int) -> None:
     """Replaces a file by a rename where it has other bytes; two may do this at once."""
     if read_or_none(path, GIT_LIMIT * 2) != content:
-        temporary = f"{path}.new-{os.getpid()}"
+        temporary = f"{path}.new-{new_id()}"
         remove_file(temporary)
         write_new(temporary, content, mode)
         os.replace(temporary, path)

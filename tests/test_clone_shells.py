@@ -171,5 +171,5 @@ def test_login_says_before_whose_and_after_how_it_went(home: Home, work: Any) ->
     key = ask(home, "login", "work", "--with-api-key", stdin=b"sk-proj-0123456789abcdef\n", cwd=home.home)
     assert key.code == 0 and "'work' is logged in: API key" in key.err
     assert "without a browser" not in key.err
-    before = on_terminal(home, "--yes", "login", "work", typed="\x03").out
+    before = ask(home, "--yes", "login", "work").err
     assert "logging in 'work'; without a browser:" in before and "--device-auth" in before

@@ -411,7 +411,7 @@ def test_a_bare_binary_is_refused_by_the_name_of_the_helper_it_lacks(
     source = house.source(Layout("npm-prefix", BARE[kind]), installs)
     refused = house("create", "work", source)
     assert (refused.code in (1, 5), refused.out) == (True, "")
-    assert "codex-code-mode-host" in refused.err and "@openai/codex" in refused.err
+    assert "codex-code-mode-host" in refused.err and "--codex latest" in refused.err
     nothing_is_left(house)
 
 
