@@ -1499,14 +1499,17 @@ def refuse_mount(directory: int, name: str, own: tuple[int, bytes]) -> None:
 
 def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
     """What keeps a part of a clone's directory from being a plain one of our own there, in words, or nothing."""
-    paths = [os.path.join(base, tail) if tail else base for tail in tails]
-    there = [path for path in paths if kind_of(path)]
-    if odd := next((path for path in there if kind_of(path) != "directory"), ""):
-        return f"{odd} is {'a link' if kind_of(odd) == 'link' else 'a file'}, and is not a directory of the clone's own"
-    device, points = os.lstat(base).st_dev if there else 0, {*(mount_points() or ())}
-    real = os.path.realpath(base)
-    for path in there:
-        if os.lstat(path).st_dev != device or (points and real + path[len(base) :] in points):
+    there: dict[str, os.stat_result] = {}
+    for path in [base, *(os.path.join(base, tail) for tail in tails if tail)]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # One that is just being removed, too.
+            there[path] = os.lstat(path)
+    for path, facts in there.items():
+        if not stat.S_ISDIR(facts.st_mode):
+            what = "a link" if stat.S_ISLNK(facts.st_mode) else "a file"
+            return f"{path} is {what}, and is not a directory of the clone's own"
+    points, real = {*(mount_points() or ())} if there else set(), os.path.realpath(base)
+    for path, facts in there.items():
+        if (base in there and facts.st_dev != there[base].st_dev) or (points and real + path[len(base) :] in points):
             return f"something else is mounted at {path}"
     return ""
 
