@@ -473,7 +473,7 @@ def git_directory(clone: Clone) -> str:
 
 def git_state_file(clone: Clone) -> str:
     """Lines for sh that set `cm_stale` where those copies are no longer fresh; only where there are any."""
-    return os.path.join(base_of(clone), "git", "state")
+    return os.path.join(git_directory(clone), "state")
 
 
 def variables_file(clone: Clone) -> str:
@@ -6936,22 +6936,20 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
-def is_inside_other(one: str, other: str) -> bool:
-    """Is one of two paths the other, or below it, by any of their names?"""
+def is_nested_with(one: str, other: str) -> bool:
+    """Is either of two paths the other, or below it, by any of their names?"""
     pairs = ((a, b) for a in (one, os.path.realpath(one)) for b in (other, os.path.realpath(other)))
     return any(a == b or is_below(a, b) or is_below(b, a) for a, b in pairs)
 
 
-LOGIN_KEYS = {"auth_mode", "tokens", "OPENAI_API_KEY"}
-
-
 def login_at_top_of(directory: str) -> str:
-    """A login of Codex in the first three levels of a directory, or nothing."""
+    """A login of Codex, of whatever kind, in the first three levels of a directory, or nothing."""
+    keys = {"auth_mode", *(key for _, key, _ in LOGIN_KINDS.values())}
     level = [directory]
     for _ in range(3):
         level = [path for above in level for path in paths_in(above)][:5000]
         for path in level:
-            if os.path.basename(path) == "auth.json" and LOGIN_KEYS & {*read_json_object(path)}:
+            if os.path.basename(path) == "auth.json" and keys & {*read_json_object(path)}:
                 return path
         level = [path for path in level if kind_of(path) == "directory"]
     return ""
@@ -6961,7 +6959,7 @@ def sharing_clone(base: str, clones: Sequence[Clone], places: Places) -> str:
     """The clone that shares an entry of the real home in which this clone's directory lies, or which lies in that; or
     nothing."""
     shares = ((one, os.path.join(places.user_home, share)) for one in clones for share in one.shared)
-    return next((one.name for one, path in shares if is_inside_other(path, base)), "")
+    return next((one.name for one, path in shares if is_nested_with(path, base)), "")
 
 
 def checked_share(text: str, places: Places, registry: Registry, codex_home: str = "") -> str:
@@ -6979,7 +6977,7 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
         *map(base_of, registry.clones),
         *([os.path.abspath(codex_home)] if codex_home else []),
     ]
-    guarded = next((one for one in secret if is_inside_other(path, one)), "") or login_at_top_of(path)
+    guarded = next((one for one in secret if is_nested_with(path, one)), "") or login_at_top_of(path)
     if guarded:
         raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
     if not os.path.lexists(path):
@@ -9632,7 +9630,7 @@ def question_of_login(context: Context, *, name: str, arguments: Sequence[str] =
     """Codex drops the login of before when it begins a new one, and not when that has succeeded (seen with 0.169). What
     it is fed takes the place of what was there, which costs nothing where that is of the same kind."""
     clone = clone_named(read_registry(context.places), name)
-    account, tokens = account_of(clone), read_json_object(login_file(codex_home_of(clone))).get("tokens")
+    account, tokens = account_of(clone), read_json_object(login_of(clone)).get("tokens")
     fed = next((kind for option, kind in FED_KINDS.items() if option in arguments), "")
     holds_more = account.kind == "api-key" and bool(text_in(tokens, "refresh_token"))  # A key with a ChatGPT login.
     if NO_NEW_LOGIN & set(arguments) or account.kind == "none" or (account.kind == fed and not holds_more):

@@ -373,5 +373,6 @@ def test_a_directory_with_a_login_of_codex_at_its_top_is_not_shared(home: Home, 
     path.parent.mkdir(parents=True)
     path.write_text('{"openai": {}}')
     assert ask(home, "create", "a", "--share", "dotfiles").code == 0, "another tool's"
-    path.write_text('{"auth_mode": "apikey", "OPENAI_API_KEY": "x"}')
-    assert ask(home, "create", "b", "--share", "dotfiles").code == 5
+    for login in ('{"auth_mode": "apikey", "OPENAI_API_KEY": "x"}', '{"personal_access_token": "x"}', '{"tokens": {}}'):
+        path.write_text(login)
+        assert ask(home, "create", "b", "--share", "dotfiles").code == 5
