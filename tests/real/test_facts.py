@@ -301,7 +301,6 @@ def test_without_our_doing_it_starts_a_server_that_leaves_its_pid(house: House, 
     assert pid_in(daemon / "daemon.pid") in pids
     package = cm.package_of_binary(cm.program_of(pid_in(daemon / "daemon.pid")))
     assert (package.version, package.missing) == (bare("--version").out.split()[-1], ())
-    assert all(os.path.dirname(os.path.realpath(f"/proc/{pid}/exe")).startswith(str(bare.codex_home)) for pid in pids)
 
 
 @needs_tmux
