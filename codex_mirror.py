@@ -1557,15 +1557,16 @@ def new_uuid() -> str:
     return str(uuid.uuid4())
 
 
-def sync_file(file: int) -> None:
-    """Waits until the bytes are on the disk itself; on macOS fsync alone would leave them in its cache."""
+def flush_drives(directories: Iterable[str]) -> None:
+    """Waits until what was synced below these directories survives a power cut: on macOS fsync leaves it in the cache
+    of the drive, and the call that empties that takes as long for one file as for all."""
     import fcntl
 
-    if full := getattr(fcntl, "F_FULLFSYNC", None):
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(file, full)
-            return
-    os.fsync(file)
+    full: int = getattr(fcntl, "F_FULLFSYNC", 0)
+    there = [path for path in directories if os.path.isdir(path)] if full else []
+    for path in {os.stat(path).st_dev: path for path in there}.values():
+        with contextlib.suppress(OSError), open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY) as file:
+            fcntl.fcntl(file, full)  # Network file systems refuse it: fsync is all that they have.
 
 
 def sync_directory(path: str) -> None:
@@ -1591,7 +1592,7 @@ def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
-        sync_file(file)
+        os.fsync(file)
 
 
 def set_mode(file: int, mode: int, path: str) -> None:
@@ -1801,7 +1802,7 @@ def copy_file(
         writer.flush()
         copied(size - already)
         if synced:
-            sync_file(writer.fileno())
+            os.fsync(writer.fileno())
 
 
 def copy_metadata(source: str, target: str) -> None:
@@ -2654,8 +2655,11 @@ def clone_row_text(clone: Clone) -> bytes:
     return json.dumps(clone_row(clone), indent=2).encode() + b"\n"
 
 
-def write_registry(places: Places, registry: Registry, keep_previous: bool = True) -> None:
-    """Replaces the registry, durably: its new bytes, the old one's second name, then the name, then the directory."""
+def write_registry(
+    places: Places, registry: Registry, keep_previous: bool = True, resting_on: Iterable[str] = ()
+) -> None:
+    """Replaces the registry, durably: its new bytes, the old one's second name, what else it tells of, below the
+    directories that it is `resting_on`; then the name, then the directory."""
     path = registry_file(places)
     head = json.dumps({"version": 1, **registry.extra, "lastChange": registry.last_change})[:-1]
     content = head + ', "clones": [' + ",".join("\n" + json.dumps(row) for row in registry.rows) + "\n]}\n"
@@ -2665,8 +2669,10 @@ def write_registry(places: Places, registry: Registry, keep_previous: bool = Tru
     if kind_of(path) and keep_previous:
         remove_file(previous + ".new")
         keep_previous_registry(path, previous)
+    flush_drives([*resting_on, places.mirror_home])
     os.replace(path + ".new", path)
     sync_directory(places.mirror_home)
+    flush_drives([places.mirror_home])
 
 
 def keep_previous_registry(path: str, previous: str) -> None:
@@ -3610,6 +3616,11 @@ class Change:
             os.symlink(leads_to, half)
 
     @property
+    def directories(self) -> list[str]:
+        """Those in which it made something or will put something."""
+        return [os.path.dirname(path) for path in (*self.plan.made, *(staged.target for staged in self.plan.staged))]
+
+    @property
     def scratch_name(self) -> str:
         return os.path.join("/var/tmp" if self.is_dry else self.places.mirror_home, f"scratch-{self.id}")
 
@@ -3628,7 +3639,7 @@ class Change:
         for staged in self.plan.staged:
             sync_directory(os.path.dirname(staged.temporary))
         self.known = registry._replace(last_change=self.id)
-        write_registry(self.places, self.known)
+        write_registry(self.places, self.known, resting_on=self.directories)
         self.committed = self.known
         self.note_done()
 
@@ -3671,6 +3682,8 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
             finally:
                 change.unfinished += recover(places, change.committed)
                 restore_reserve(places)
+                if change.is_done and not change.committed:
+                    flush_drives([*change.directories, places.mirror_home])
     except KeyboardInterrupt:
         if has_registry_of(change):
             change.note_done()
@@ -4260,7 +4273,7 @@ def digest_copies(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]
     def sync_fresh() -> None:
         for path in fresh:
             with open_descriptor(path, os.O_RDONLY) as file:
-                sync_file(file)
+                os.fsync(file)
 
     done = dict(zip(fresh, run_parallel(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
     return [file if file.sha256 else file._replace(sha256=done[os.path.join(target, file.path)]) for file in pinned]
@@ -7776,7 +7789,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
         with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
             pack_export(file, clone, with_login)
             file.flush()
-            sync_file(file.fileno())
+            os.fsync(file.fileno())
         put_in_place(temporary, path)
         change.note_done()
         sync_directory(os.path.dirname(path))
@@ -7908,7 +7921,7 @@ def write_pieces(path: str, pieces: Iterable[bytes], mode: int, mtime_ns: int) -
         file.writelines(pieces)
         file.flush()
         os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-        sync_file(file.fileno())
+        os.fsync(file.fileno())
 
 
 def complete_lines(path: str) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ No test sees the machine's own home; the shell's rc files there are as before; a
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -47,6 +48,19 @@ def codex(home: Home) -> Path:
     command = npm_install(home.base / "npm", fake_codex(home.base / "package"))
     home.put_on_path(command.parent)
     return command
+
+
+@pytest.fixture
+def elsewhere(home: Home) -> Iterator[Path]:
+    """A directory on another file system."""
+    here = home.base.stat().st_dev
+    others = [place for place in map(Path, ("/dev/shm", "/tmp")) if place.is_dir() and place.stat().st_dev != here]
+    if not others:
+        pytest.skip("needs a second file system")
+    path = others[0] / f"c{secrets.token_hex(3)}"
+    path.mkdir(mode=0o700)
+    yield path
+    discard(path)
 
 
 @pytest.fixture

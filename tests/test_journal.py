@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -440,3 +441,80 @@ def test_a_log_that_is_no_file_hinders_no_change(home: Home, clone: Any, occupy:
 
 def test_a_plan_of_1_0_0_whose_list_has_its_old_name_is_read() -> None:
     assert cm.plan_from(b'{"id": "abcdef12", "what": "x", "doomed": ["/a"]}').to_delete == ("/a",)
+
+
+# --- a drive with a cache of its own, as below macOS ---
+
+
+@pytest.fixture
+def deeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What is done that a power cut could undo: `sync` and `flush` of a path, and `rename` to one, in order."""
+    done: list[tuple[str, str]] = []
+    path_of = lambda file: os.readlink(f"/proc/self/fd/{file}")  # noqa: E731
+    fsync, replace, control = os.fsync, os.replace, fcntl.fcntl
+
+    def note(kind: str, path: str, then: Callable[[], Any] = lambda: None) -> Any:
+        done.append((kind, path))
+        return then()
+
+    def full_or_not(file: int, command: int, *more: Any) -> Any:
+        return note("flush", path_of(file)) if command == FULL else control(file, command, *more)
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", FULL, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full_or_not)
+    monkeypatch.setattr(os, "fsync", lambda file: note("sync", path_of(file), lambda: fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda a, b: note("rename", os.fspath(b), lambda: replace(a, b)))
+    return done
+
+
+FULL = 51  # As macOS numbers it.
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc, to know an open file by its path")
+def test_the_drive_is_flushed_once_before_the_commit_and_once_after(
+    home: Home, codex: Path, elsewhere: Path, deeds: list[tuple[str, str]]
+) -> None:
+    mirror = str(home.mirror)
+    commit = ("rename", f"{mirror}/registry.json")
+    make_clone(home, "work")
+    now = deeds.index(commit)
+    flushes = [number for number, (kind, _) in enumerate(deeds) if kind == "flush"]
+    assert flushes == [now - 1, now + 2]
+    assert deeds[now + 1 : now + 3] == [("sync", mirror), ("flush", mirror)]
+    before = {path for kind, path in deeds[: now - 1] if kind == "sync"}
+    runtime = clone_in(home, "work").runtime.path
+    assert {str(path) for path in Path(runtime).rglob("*") if path.is_file()} <= before
+    assert f"{mirror}/registry.json.new" in before
+
+    deeds.clear()
+    make_clone(home, "other", root=str(elsewhere / "other"))
+    now = deeds.index(commit)
+    drives = [os.stat(path).st_dev for kind, path in deeds[:now] if kind == "flush"]
+    assert sorted(drives) == sorted([elsewhere.stat().st_dev, home.mirror.stat().st_dev])
+    assert [path for kind, path in deeds[now:] if kind == "flush"] == [mirror]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc, to know an open file by its path")
+def test_what_is_done_without_the_registry_is_flushed_at_its_end(
+    home: Home, clone: Any, deeds: list[tuple[str, str]]
+) -> None:
+    caller, export, rc = caller_in(home), home.base / "x.tar.gz", home.base / "rc"
+    changes: list[tuple[Path, Callable[[], object]]] = [
+        (export, lambda: cm.export_to_file(caller, "work", str(export), False)),
+        (rc, lambda: cm.edit_rc_files(caller, "path setup", [str(rc)], lambda _: ["x"])),
+    ]
+    for path, change in changes:
+        deeds.clear()
+        change()
+        assert path.exists()
+        flushes = [number for number, (kind, _) in enumerate(deeds) if kind == "flush"]
+        assert len(flushes) == 1
+        assert ("sync", str(path.parent)) in deeds[: flushes[0]]
+
+
+def test_a_drive_that_knows_no_full_flush_is_no_trouble(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 9999, raising=False)
+    make_clone(home, "work")
+    assert clone_in(home, "work").name == "work"

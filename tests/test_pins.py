@@ -6,10 +6,9 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,19 +161,6 @@ def test_a_pinned_file_that_was_changed_in_place_is_not_linked_into_another_clon
         make_clone(home, "three", source="one")
     assert caught.value.code == cm.REFUSED
     assert [clone.name for clone in cm.read_registry(places_of(home)).clones] == ["one", "two"]
-
-
-@pytest.fixture
-def elsewhere(home: Home) -> Iterator[Path]:
-    """A directory on another file system."""
-    here = home.base.stat().st_dev
-    others = [place for place in map(Path, ("/dev/shm", "/tmp")) if place.is_dir() and place.stat().st_dev != here]
-    if not others:
-        pytest.skip("needs a second file system")
-    path = others[0] / f"c{secrets.token_hex(3)}"
-    path.mkdir(mode=0o700)
-    yield path
-    discard(path)
 
 
 def test_a_clone_on_another_file_system_gets_real_copies_and_shares_them_there(
