@@ -1890,6 +1890,7 @@ def share_lock(path: str) -> Iterator[bool]:
 # --- Processes ------------------------------------------------------------------------------------
 
 OUTPUT_LIMIT = 1 << 16
+SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # Where the system's own programs lie; PATH may have others before.
 
 
 class CapturedOutput(NamedTuple):

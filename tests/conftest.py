@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from darwin import Mac
 from helpers import LEAKS, Home, Mirror, discard, fake_codex, make_home, new_base, npm_install
 
 OWN_HOME = Path.home()
@@ -61,6 +62,12 @@ def elsewhere(home: Home) -> Iterator[Path]:
     path.mkdir(mode=0o700)
     yield path
     discard(path)
+
+
+@pytest.fixture
+def mac(home: Home) -> Mac:
+    """A pretended Mac around `home`."""
+    return Mac(home)
 
 
 @pytest.fixture
