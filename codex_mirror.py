@@ -3811,10 +3811,19 @@ class CodexPackage(NamedTuple):
     origin: str = ""
 
 
-def platform_names() -> tuple[str, str]:
-    """What npm and the release call this machine: `linux-x64` and `x86_64-unknown-linux-musl`."""
+def platforms() -> list[tuple[str, str]]:
+    """What npm and the release call the machines whose programs run here, this one's own first: `linux-x64` and
+    `x86_64-unknown-linux-musl`. A Mac with Apple's processor runs Intel's programs too, and tells them that it is
+    x86_64; the name of its kernel is the true one."""
     facts = os.uname()
-    return MACHINES.get((facts.sysname, facts.machine), (f"{facts.sysname.lower()}-{facts.machine}", facts.machine))
+    is_apple = facts.sysname == "Darwin" and (facts.machine == "arm64" or "_ARM64" in facts.version)
+    machine = "arm64" if is_apple else facts.machine
+    own = MACHINES.get((facts.sysname, machine), (f"{facts.sysname.lower()}-{machine}", machine))
+    return [own, MACHINES["Darwin", "x86_64"]] if is_apple else [own]
+
+
+def platform_names() -> tuple[str, str]:
+    return platforms()[0]
 
 
 def version_in(document: Mapping[str, Any]) -> str:
@@ -3850,14 +3859,14 @@ def package_of_binary(binary: str) -> CodexPackage:
     for entry in LAYOUTS:
         if binary.endswith("/" + entry) and (found := native_package(binary[: -len(entry) - 1])):
             return found
-    return CodexPackage(os.path.dirname(binary), os.path.basename(binary), "binary", "", LAYOUTS["bin/codex"])
+    lacks = tuple(helpers_of("bin/codex", ""))
+    return CodexPackage(os.path.dirname(binary), os.path.basename(binary), "binary", "", lacks)
 
 
 def package_in_directory(directory: str, deeper: bool = True) -> CodexPackage | None:
     """The Codex in a directory that someone named: a native package, an npm package, or one directory with either."""
-    _, triple = platform_names()
-    npm = "node_modules/@openai/codex"
-    for tail in ("", f"vendor/{triple}", "packages/standalone/current", npm, f"lib/{npm}"):
+    npm, native = "node_modules/@openai/codex", [f"vendor/{triple}" for _, triple in platforms()]
+    for tail in ("", *native, "packages/standalone/current", npm, f"lib/{npm}"):
         inside = os.path.realpath(os.path.join(directory, tail))
         if found := native_package(inside):
             return found
@@ -3869,13 +3878,13 @@ def package_in_directory(directory: str, deeper: bool = True) -> CodexPackage | 
 
 def package_of_script(script: str) -> CodexPackage | None:
     """The native package that a `codex.js` would start, found as Node would; else the JavaScript package itself."""
-    names, triple = platform_names()
     package = os.path.dirname(os.path.dirname(script))
     parents = [above for above in directories_above(package) if os.path.basename(above) != "node_modules"]
-    places = [f"{above.rstrip('/')}/node_modules/@openai/codex-{names}" for above in parents]
-    for place in (*places, package):
-        if found := native_package(os.path.realpath(os.path.join(place, "vendor", triple))):
-            return found
+    for names, triple in platforms():
+        places = [f"{above.rstrip('/')}/node_modules/@openai/codex-{names}" for above in parents]
+        for place in (*places, package):
+            if found := native_package(os.path.realpath(os.path.join(place, "vendor", triple))):
+                return found
     described = read_json_object(os.path.join(package, "package.json"))
     if described.get("name") != "@openai/codex":
         return None

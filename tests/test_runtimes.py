@@ -451,3 +451,67 @@ def test_how_a_program_failed_is_told_in_a_line(answer: Any, said: str) -> None:
 
 def test_the_places_of_the_tests_are_their_own(home: Home) -> None:
     assert places_of(home).mirror_home == str(home.mirror)
+
+
+# --- a Mac, which was never here: what `uname` tells there, as others recorded it, and what npm's packages hold ---
+
+KERNEL = "Darwin Kernel Version 25.4.0: Thu Mar 19 19:30:44 PDT 2026; root:xnu-12377.101.15~1/RELEASE_"
+MACS = [
+    ("Apple's processor", "arm64", "ARM64_T6000", ["darwin-arm64", "darwin-x64"]),
+    ("a virtual Mac on it", "arm64", "ARM64_VMAPPLE", ["darwin-arm64", "darwin-x64"]),
+    ("an Intel Python on it", "x86_64", "ARM64_T8101", ["darwin-arm64", "darwin-x64"]),
+    ("Intel's", "x86_64", "X86_64", ["darwin-x64"]),
+]
+
+
+def be_mac(monkeypatch: pytest.MonkeyPatch, machine: str, kernel: str) -> None:
+    facts = os.uname_result(("Darwin", "mac", "25.4.0", KERNEL + kernel, machine))
+    monkeypatch.setattr(os, "uname", lambda: facts)
+
+
+@pytest.mark.parametrize(("kind", "machine", "kernel", "names"), MACS, ids=[row[0] for row in MACS])
+def test_a_mac_takes_its_own_codex_or_one_that_rosetta_runs(
+    home: Home, monkeypatch: pytest.MonkeyPatch, kind: str, machine: str, kernel: str, names: list[str]
+) -> None:
+    be_mac(monkeypatch, machine, kernel)
+    assert [name for name, _ in cm.platforms()] == names
+    assert cm.platform_names() == cm.MACHINES["Darwin", "arm64" if len(names) == 2 else "x86_64"]
+    script = write(home.base / "npm" / "@openai" / "codex" / "bin" / "codex.js", "#!/usr/bin/env node\n")
+    write(script.parents[1] / "package.json", '{"name": "@openai/codex", "version": "0.169.0"}', 0o644)
+    for present in (["darwin-arm64"], ["darwin-x64"], ["darwin-arm64", "darwin-x64"]):
+        for name, triple in cm.MACHINES.values():
+            inside = script.parents[1] / "node_modules" / "@openai" / f"codex-{name}" / "vendor" / triple
+            shutil.rmtree(inside, ignore_errors=True)
+            if name in present:
+                fake_codex(inside)
+                (inside / "codex-resources" / "bwrap").unlink(missing_ok=True)
+        wanted = next((name for name in names if name in present), None)
+        for found in (cm.package_of_command(str(script)), cm.package_in_directory(str(script.parents[1]))):
+            assert (f"/codex-{wanted}/" in found.package) if wanted else (found.kind == "npm-package")
+            assert found.missing == ()
+
+
+# What npm's 0.171.0-darwin-arm64 unpacks to, without `codex-resources/voice/`; no bwrap is in it.
+DARWIN_PACKAGE = """README.md bin/codex bin/codex-code-mode-host codex-path/rg
+    codex-resources/voice/bin/codex-voice-host codex-resources/voice/lib/libffi.8.dylib"""
+
+
+def test_npm_s_package_for_macos_is_whole_without_what_only_linux_has(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_mac(monkeypatch, "arm64", "ARM64_T6000")
+    top = home.base / "package"
+    write(top / "package.json", '{"name": "@openai/codex", "version": "0.171.0-darwin-arm64"}', 0o644)
+    inside = top / "vendor" / "aarch64-apple-darwin"
+    for name in DARWIN_PACKAGE.split():
+        write(inside / name, "\xcf\xfa\xed\xfe")
+    described = {"layoutVersion": 1, "version": "0.171.0", "target": "aarch64-apple-darwin", "entrypoint": "bin/codex"}
+    write(inside / "codex-package.json", json.dumps(described), 0o644)
+    whole = cm.CodexPackage(str(inside), "bin/codex", "binary", "0.171.0")
+    for named in (top, top / "vendor", inside):
+        assert cm.package_in_directory(str(named)) == whole
+    (inside / "codex-package.json").unlink()
+    assert cm.package_of_binary(str(inside / "bin" / "codex")).missing == (
+        "bin/codex-code-mode-host",
+        "codex-path/rg",
+    )

@@ -12,6 +12,7 @@ import pytest
 
 from helpers import Home, Mirror, discard, make_home, run
 from real.installers import nodeless_directory
+from rooms import caller_in, cm
 
 pytestmark = [
     pytest.mark.once,
@@ -71,3 +72,13 @@ def test_the_real_versions_are_listed_with_the_newest(home: Home) -> None:
     listed = Mirror(home)("versions", "--json", check=True).json()
     assert listed["installed"] is None and len(listed["versions"]) >= 15
     assert listed["latest"] in [row["version"] for row in listed["versions"]]
+
+
+def test_what_npm_has_for_a_mac_is_fetched_and_known(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Darwin", "mac", "25.1.0", "", "arm64")))
+    caller = caller_in(home)
+    with cm.begin_change(caller, "test") as change:
+        found = cm.fetch_package(change, caller, "0.171.0")
+        assert (found.entry, found.kind, found.version, found.missing) == ("bin/codex", "binary", "0.171.0", ())
+        with open(os.path.join(found.package, found.entry), "rb") as file:
+            assert file.read(4) == b"\xcf\xfa\xed\xfe"  # A Mach-O file of 64 bits.
