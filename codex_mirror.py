@@ -31,6 +31,7 @@ III Clones
     Accounts             who a clone is logged in as, from its own files
     Dangerous settings   what settings from elsewhere run, send or unlock, and which secrets are in them
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
+    Session lines        what of a session another account may have, line by line
     Limits               what is left of an account's rate limits, from the session files that it made
     Git configuration    a git configuration, read and rewritten so that it means the same below another HOME
     Git copies           what a clone has of the user's git configuration, and derives anew where that has changed
@@ -6112,6 +6113,11 @@ def with_prompt(session: Session) -> Session:
     return session._replace(prompt=prompt)
 
 
+def can_be_resumed(session: Session) -> bool:
+    """Does Codex go on with this file as it lies there?"""
+    return not (session.is_archived or session.is_compressed)
+
+
 def newest_sessions(
     clones: Iterable[Clone], limit: int = 0, *, within: Collection[str] = (), words: str = "", can_go_on: bool = False
 ) -> list[Session]:
@@ -6119,7 +6125,7 @@ def newest_sessions(
     directory, those with these words in prompt or directory, those that Codex resumes as they are."""
     chosen: list[Session] = []
     for one in sessions_of(clones):
-        if can_go_on and (one.is_archived or one.is_compressed):
+        if can_go_on and not can_be_resumed(one):
             continue
         session = with_meta(one)
         cwd = session.meta.cwd
@@ -6156,9 +6162,113 @@ def newest_copy(copies: Sequence[Session]) -> Session:
     if len(newest) > 1:
         names = [one.clone.name for one in newest]
         what = f"session {copies[0].id} was written at the same time in {' and '.join(names)}"
-        lines = [f"codex-mirror resume {copies[0].id} --in {name}" for name in names]
-        raise MirrorError(what, "say in which one to go on, with --in", USAGE, lines)
+        raise MirrorError(what, " or ".join(f"codex-mirror resume {copies[0].id} --in {name}" for name in names), USAGE)
     return newest[0]
+
+
+def last_placed_copy(copies: Sequence[Session]) -> Session:
+    """Of those of the copies that were written last, the one that was put where it is last: a handover keeps times."""
+    newest = [one for one in copies if one.updated == copies[0].updated]
+    return max(newest, key=lambda one: os.lstat(one.path).st_ctime_ns if kind_of(one.path) else 0)
+
+
+# --- Session lines --------------------------------------------------------------------------------
+
+NOBODY = ("", "")
+TIMESTAMP = rb'\A\{"timestamp":"[^"]*"'
+ORDINAL = rb'\A(\{"timestamp":"[^"]*"),"ordinal":(\d{1,9})'
+
+
+def write_pieces(path: str, pieces: Iterable[bytes], mode: int, mtime_ns: int) -> None:
+    """Writes a file where nothing may be yet, piece by piece, with this time; its bytes are on the disk then."""
+    with open(os.open(path, NEW_FILE, mode), "wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+        os.fsync(file.fileno())
+
+
+def complete_lines(path: str) -> Iterator[bytes]:
+    """The whole lines that a file has now; what a Codex is just writing behind them is left out."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        for line in file:
+            left -= len(line)
+            if left < 0 or not line.endswith(b"\n"):
+                return
+            yield line
+
+
+def has_encrypted(value: Any) -> bool:
+    """Is there encrypted content anywhere in it? It can be read by the organization alone that it was made for."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("encrypted_content"):
+                return True
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return False
+
+
+def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tuple[bytes, str]:
+    """A line of a session as another account may have it; or nothing, and what it was.
+
+    Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
+    # A key may also be written with escapes: of letters nobody needs any, so such a line is looked at, too.
+    if not re.search(rb"encrypted_content|rate_limits|session_meta|\\u00[2-7]", line):
+        return line, ""
+    record = parse_json_object(line)
+    kind, payload = text_in(record, "type"), record.get("payload")
+    if not isinstance(payload, dict):
+        return (b"", "unreadable") if b"encrypted_content" in line else (line, "")
+    if kind == "session_meta":
+        named = dict(zip(("creator_account_id", "creator_user_id"), creator, strict=True)) if any(creator) else {}
+        kept = {key: value for key, value in payload.items() if not key.startswith("creator_")}
+        renamed = {key: copy_id for key in ("id", "session_id") if copy_id and kept.get(key) == kept.get("id")}
+        payload = {**named, **kept, **renamed}
+    elif kind != "event_msg" and has_encrypted(payload):
+        return b"", text_in(payload, "type") or kind
+    elif text_in(payload, "type") == "token_count" and payload.get("rate_limits") is not None:
+        payload = {**payload, "rate_limits": None}
+    else:
+        return line, ""
+    return json.dumps({**record, "payload": payload}, separators=(",", ":")).encode() + b"\n", ""
+
+
+def with_ordinals(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines with the numbers that an older Codex leaves out: without one in the last line Codex 0.171 opens none of
+    its own sessions."""
+    last = None
+    for line in lines:
+        if found := re.match(ORDINAL, line):
+            last = int(found[2])
+            yield line
+            continue
+        last = None if last is None else last + 1
+        yield line if last is None else re.sub(TIMESTAMP, rb'\g<0>,"ordinal":%d' % last, line, count=1)
+
+
+def carry_session(source: str, target: str, left_out: dict[str, int]) -> None:
+    """Copies a session file with its time as anybody may have it; counts what is left out. What a Codex that was killed
+    has half written at its end comes along."""
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+
+        def carried() -> Iterator[bytes]:
+            for line in file:
+                kept, what = carried_line(line, NOBODY)
+                left_out.update({what: left_out.get(what, 0) + 1} if what else {})
+                yield kept
+
+        write_pieces(target, with_ordinals(filter(None, carried())), 0o600, os.fstat(file.fileno()).st_mtime_ns)
+
+
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """What of sessions was left out, by its kind."""
+    items = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    return f"left out, since only the account that made it can read it: {items}"
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -6931,6 +7041,24 @@ def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
+def copy_sessions(source: str, target: str, context: Context, whole: bool) -> None:
+    """Copies the sessions of a Codex home into a new one; unless their account comes along, as anybody may have them."""
+    tails, left_out = session_files(source), dict[str, int]()
+    carried = [tail for tail in tails if not whole and tail.endswith(".jsonl") and "/" in tail]
+    copy_tree(source, target, [tail for tail in tails if tail not in {*carried}])
+    for tail in carried:
+        make_directories(os.path.dirname(os.path.join(target, tail)), synced=False)
+        carry_session(os.path.join(source, tail), os.path.join(target, tail), left_out)
+    packed = sum(tail.endswith(".zst") for tail in tails if not whole)
+    for note in (left_out_text(left_out) if left_out else "", packed_text(packed) if packed else ""):
+        if note:
+            context.report(note, 0, 0)
+
+
+def packed_text(count: int) -> str:
+    return f"{count_text(count, 'compressed session')} came whole: only the account that made it can go on with it"
+
+
 def own_files(clone: Clone) -> list[str]:
     """The files of a clone that can't be made again: all but those that we or Codex made, and caches; its login and its
     sessions are told elsewhere."""
@@ -7156,10 +7284,11 @@ def fill_home(change: Change, clone: Clone, context: Context, brought: ImportedH
     config = read_config(source)
     if config is not None:
         write_whole(config_file(target), pinned_config(change, clone, context, config, move=move))
-    if brought.sessions:
-        copy_tree(source, target, session_files(source))
     login = login_file(source)
-    if brought.login and os.path.isfile(login):
+    brings_login = brought.login and os.path.isfile(login)
+    if brought.sessions:
+        copy_sessions(source, target, context, whole=brings_login)
+    if brings_login:
         content, place = read_whole(login, LOGIN_LIMIT), login_file(target)
         if brought.aside:
             moved = MovedLogin(login, brought.aside, digest_of_bytes(content), staged_name(place, change.id))
@@ -7881,10 +8010,6 @@ def refuse_unmovable_login(home: str) -> None:
 
 # --- Handover -------------------------------------------------------------------------------------
 
-NOBODY = ("", "")
-TIMESTAMP = rb'\A\{"timestamp":"[^"]*"'
-ORDINAL = rb'\A(\{"timestamp":"[^"]*"),"ordinal":(\d{1,9})'
-
 
 class Handover(NamedTuple):
     """What came of a handover: the copy, what was left out of it, by its kind, and what to know of it."""
@@ -7923,65 +8048,6 @@ def maker_of(session: Session) -> tuple[str, str]:
     account = account_of(session.clone)
     begun = timestamp_from(session.meta.started)
     return creator_from_account(account) if begun and begun >= account_since(session.clone, account) else NOBODY
-
-
-def write_pieces(path: str, pieces: Iterable[bytes], mode: int, mtime_ns: int) -> None:
-    """Writes a file where nothing may be yet, piece by piece, with this time; its bytes are on the disk then."""
-    with open(os.open(path, NEW_FILE, mode), "wb") as file:
-        file.writelines(pieces)
-        file.flush()
-        os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-        os.fsync(file.fileno())
-
-
-def complete_lines(path: str) -> Iterator[bytes]:
-    """The whole lines that a file has now; what a Codex is just writing behind them is left out."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
-        left = os.fstat(file.fileno()).st_size
-        for line in file:
-            left -= len(line)
-            if left < 0 or not line.endswith(b"\n"):
-                return
-            yield line
-
-
-def has_encrypted(value: Any) -> bool:
-    """Is there encrypted content anywhere in it? It can be read by the organization alone that it was made for."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if one.get("encrypted_content"):
-                return True
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return False
-
-
-def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tuple[bytes, str]:
-    """A line of a session as another account may have it; or nothing, and what it was.
-
-    Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
-    # A key may also be written with escapes: of letters nobody needs any, so such a line is looked at, too.
-    if not re.search(rb"encrypted_content|rate_limits|session_meta|\\u00[2-7]", line):
-        return line, ""
-    record = parse_json_object(line)
-    kind, payload = text_in(record, "type"), record.get("payload")
-    if not isinstance(payload, dict):
-        return (b"", "unreadable") if b"encrypted_content" in line else (line, "")
-    if kind == "session_meta":
-        named = dict(zip(("creator_account_id", "creator_user_id"), creator, strict=True)) if any(creator) else {}
-        kept = {key: value for key, value in payload.items() if not key.startswith("creator_")}
-        renamed = {key: copy_id for key in ("id", "session_id") if copy_id and kept.get(key) == kept.get("id")}
-        payload = {**named, **kept, **renamed}
-    elif kind != "event_msg" and has_encrypted(payload):
-        return b"", text_in(payload, "type") or kind
-    elif text_in(payload, "type") == "token_count" and payload.get("rate_limits") is not None:
-        payload = {**payload, "rate_limits": None}
-    else:
-        return line, ""
-    return json.dumps({**record, "payload": payload}, separators=(",", ":")).encode() + b"\n", ""
 
 
 def comparable_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -8029,19 +8095,6 @@ def new_session_id() -> str:
 
     moment = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
     return str(uuid.UUID(int=moment & ~(0xF << 76) & ~(3 << 62) | 7 << 76 | 2 << 62))
-
-
-def with_ordinals(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines with the numbers that an older Codex leaves out: without one in the last line Codex 0.171 opens none of
-    its own sessions."""
-    last = None
-    for line in lines:
-        if found := re.match(ORDINAL, line):
-            last = int(found[2])
-            yield line
-            continue
-        last = None if last is None else last + 1
-        yield line if last is None else re.sub(TIMESTAMP, rb'\g<0>,"ordinal":%d' % last, line, count=1)
 
 
 def lines_of_copy(plan: CopyPlan, is_makers: bool, left_out: dict[str, int]) -> Iterator[bytes]:
@@ -8102,6 +8155,10 @@ def hand_over_session(
 def copy_plan(source: Session, target: Clone, copies: Sequence[Session], fork: bool) -> CopyPlan:
     """Where the copy will lie: in the same place, or where the clone has that session. Raises MirrorError."""
     refuse_unreadable(source)
+    if source.meta.is_subagent:
+        above = next((one for one in (source.meta.session, source.meta.parent) if one not in ("", source.id)), "ID")
+        hint = f"hand over the session that it belongs to: codex-mirror handover {above} {target.name}"
+        raise MirrorError(f"session {source.id} is the thread of a sub-agent, and is not copied", hint, REFUSED)
     copy_id = new_session_id() if fork else ""
     path = os.path.join(codex_home_of(target), os.path.relpath(source.path, codex_home_of(source.clone)))
     if fork:
@@ -8159,8 +8216,7 @@ def handover_notes(source: Session, target: Clone, left_out: Mapping[str, int]) 
     """What to know of a copy that was made."""
     notes, name = [], source.clone.name
     if left_out:
-        items = ", ".join(f"{count} {what}" for what, count in left_out.items())
-        notes.append(f"left out, since only the account that made it can read it: {items}")
+        notes.append(left_out_text(left_out))
     if pids := pids_with_open(source.path):
         running = ", ".join(map(str, pids))
         notes.append(f"it is open in '{name}' (pid {running}): what is written there from now on isn't in the copy")
@@ -9873,14 +9929,14 @@ def show_usage(
 
 
 def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) -> Outcome:
-    """The name with the most left, the first of those where several have as much."""
+    """The name with the most left, the first of those where several have as much; `notes` say which couldn't be asked."""
     known = [(percent, clone.name) for clone, percent in left if percent is not None]
     if not known:
         return Outcome(
             FAILED, notes=(*notes, "of no clone it is known what is left; --fresh asks"), data={"name": None}
         )
     name = max(known, key=lambda one: one[0])[1]
-    return Outcome(lines=(name,), notes=tuple(notes), data={"name": name})
+    return Outcome(FAILED if notes else DONE, (name,), tuple(notes), data={"name": name})
 
 
 def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
@@ -9932,8 +9988,9 @@ def resume(
     arguments: Sequence[str] = (),
 ) -> Outcome:
     clones = read_registry(context.places).clones
-    copies = sessions_with_id(clones, session_id or chosen_session(context, clones, last, here).id)
-    session = with_meta(session_in_clone(context, copies, into) if into else newest_copy(copies))
+    chosen = None if session_id else chosen_session(context, clones, last, here)
+    copies = sessions_with_id(clones, chosen.id if chosen else session_id)
+    session = with_meta(session_in_clone(context, copies, into) if into else chosen or newest_copy(copies))
     clone = startable_clone(context, session.clone.name)
     if is_of_another_account(session):
         context.report(f"another account made this session: '{clone.name}' goes on with a copy that it can read", 0, 0)
@@ -9949,18 +10006,29 @@ def resume(
 
 
 def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: bool) -> Session:
-    """The newest session, or the one of the newest ten that a person chooses. Raises MirrorError."""
+    """The newest session, in the clone that it came to last, or the one of the newest ten that a person chooses. Raises
+    MirrorError."""
     places = names_of_current_directory(context) if here else ()
     found = newest_sessions(clones, 1 if last or here else 10, within=places, can_go_on=True)
     if not found:
         raise MirrorError(f"there is no session {'of this directory' if here else 'yet'}", "", NOT_FOUND)
     if last or here:
-        return found[0]
+        copies = [one for one in sessions_of(clones) if one.id == found[0].id and can_be_resumed(one)]
+        return told_copy(context, last_placed_copy(copies), copies)
     number = context.choose(align_table(session_table(found, clones, context, time.time()), context.width), "number: ")
     if not 0 <= number < len(found):
         hint = "codex-mirror resume ID, --last or --here; codex-mirror sessions shows them"
         raise MirrorError("no session was chosen", hint, USAGE)
     return found[number]
+
+
+def told_copy(context: Context, chosen: Session, copies: Sequence[Session]) -> Session:
+    """The chosen copy; where others were written at the same time, that is said."""
+    others = [f"'{one.clone.name}'" for one in copies if one is not chosen and one.updated == chosen.updated]
+    if others:
+        names = " and ".join(others)
+        context.report(f"that session is in {names}, too; going on in '{chosen.clone.name}', where it came last", 0, 0)
+    return chosen
 
 
 def session_in_clone(context: Context, copies: Sequence[Session], name: str) -> Session:

@@ -221,7 +221,8 @@ def test_best_prints_one_name_and_nothing_else(home: Home, clones: dict[str, Pat
     assert (ended.code, ended.out, ended.err) == (0, "personal\n", "")
     (clones["personal"] / "app-server").write_text(fails("offline"))
     ended = ask(home, "usage", "--best", "--fresh")
-    assert (ended.code, ended.out) == (0, "work\n") and "personal: offline" in ended.err
+    assert (ended.code, ended.out) == (1, "work\n") and "personal: offline" in ended.err
+    assert ask(home, "usage", "work", "--best", "--fresh").code == 0, "only who was asked counts"
     (clones["work"] / "auth.json").write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
     assert ask(home, "usage", "--best", "--fresh").code == 1
     write(clones["personal"], an_id(), [Shape().meta(an_id(), creator=B), Shape().limits(42.0)], at=NOW)
