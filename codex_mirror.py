@@ -7042,7 +7042,7 @@ def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
 
 
 def copy_sessions(source: str, target: str, context: Context, whole: bool) -> None:
-    """Copies the sessions of a Codex home into a new one; unless their account comes along, as anybody may have them."""
+    """Copies the sessions of a Codex home into a new one; `whole` only where their account comes along, too."""
     tails, left_out = session_files(source), dict[str, int]()
     carried = [tail for tail in tails if not whole and tail.endswith(".jsonl") and "/" in tail]
     copy_tree(source, target, [tail for tail in tails if tail not in {*carried}])
@@ -9929,7 +9929,7 @@ def show_usage(
 
 
 def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) -> Outcome:
-    """The name with the most left, the first of those where several have as much; `notes` say which couldn't be asked."""
+    """The name with the most left, the first where several have as much; `notes` say which couldn't be asked."""
     known = [(percent, clone.name) for clone, percent in left if percent is not None]
     if not known:
         return Outcome(

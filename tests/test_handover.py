@@ -419,7 +419,7 @@ SECRETS_LEFT_OUT = "left out, since only the account that made it can read it: 2
 
 @pytest.mark.parametrize("way", ["export", "export --with-login", "home", "home --move-login"])
 def test_an_import_brings_sessions_whole_only_with_their_login(two: Two, way: str) -> None:
-    """Whoever logs in there goes on with them, also by Codex's own `resume`: the server refuses what another can read."""
+    """Whoever logs in there goes on with them, also by Codex's own `resume`."""
     lines = [*session(), NEW.compacted("A:sum"), NEW.thought("A:two")]
     torn = b'{"type":"event_msg","payload":{"type":"x"'
     two.write("work", [*lines, torn])
