@@ -9253,6 +9253,13 @@ def path_notice(context: Context, directory: str = "") -> list[str]:
     return [off_path_text(directory), f"{how}: {advice}"]
 
 
+def first_path_notice(clone: Clone, context: Context) -> list[str]:
+    """The notice for the first of the clones whose commands are in this directory; the others needn't hear it again."""
+    directory = os.path.dirname(clone.wrapper)
+    with_it = [one for one in read_registry(context.places).clones if os.path.dirname(one.wrapper) == directory]
+    return path_notice(context) if [one.name for one in with_it] == [clone.name] else []
+
+
 def is_command(program: str, env: Mapping[str, str]) -> bool:
     """Does a shell find the program as it calls itself? Not when it came through a pipe and isn't installed."""
     return program != "codex-mirror" or any(find_on_path(program, env.get("PATH", "")))
@@ -9921,6 +9928,8 @@ def show_usage(
         said = answer.why or answer.error
         notes += usage_notes(clone, one._replace(why=said or one.why), now)
         data.append({**usage_row(clone, account, one, now), "fresh": bool(answer.usage), "error": answer.error or None})
+    if not clones and not best:
+        notes.append("there are no clones yet; next: codex-mirror create work")
     if best:
         failed = [f"{row['name']}: {row['error']}" for row in data if row["error"]]
         return best_of([(clone, left_percent(one, now)) for clone, one in usages], failed)
@@ -10090,7 +10099,7 @@ def create(
             *own_notices(settings_links_of(clone, context.places).own),
             *brought_notice(settings_from, context),
             *home_notices(clone, context),
-            *path_notice(context),
+            *first_path_notice(clone, context),
         ),
     )
 
@@ -10108,8 +10117,10 @@ def login_command(clone: Clone, context: Context) -> str:
     )
 
 
-def list_clones(context: Context, *, full: bool = False) -> Outcome:
+def list_clones(context: Context, *, name: str = "", full: bool = False) -> Outcome:
     registry = read_registry(context.places)
+    if name:
+        registry = Registry((clone_named(registry, name),))
     lines: list[str] = []
     table = None
     if full:
@@ -10434,8 +10445,11 @@ def import_clone(
         moved = move_login and not os.path.exists(login_file(where))
         said = (f"the login was moved: {where} is logged out, and its auth.json set aside there",) if moved else ()
         said += secrets_notice(where, "came along")
-    lines = made_lines("imported", clone)
-    return Outcome(FAILED if left else DONE, lines, (*said, *left, *node_notice(clone), *path_notice(context)))
+    is_in = account_of(clone).kind not in ("none", "unknown")
+    following = f"codex-mirror run {clone.name}" if is_in else login_command(clone, context)
+    lines = (*made_lines("imported", clone), f"next: {following}")
+    notes = (*said, *left, *node_notice(clone), *first_path_notice(clone, context))
+    return Outcome(FAILED if left else DONE, lines, notes)
 
 
 def import_source(context: Context, path: str, is_about_home: bool) -> str:
@@ -10541,8 +10555,46 @@ COMMON = (
     flag_argument("--redact", help="hide e-mail addresses"),
     flag_argument("--debug", help="show where an error comes from"),
 )
+TOPICS = {
+    "environment": (
+        "CODEX_MIRROR_HOME          where the clones' registry is (~/.codex-mirror)",
+        "CODEX_MIRROR_BIN_DIR       where the clones' commands are (~/.local/bin)",
+        "CODEX_MIRROR_OFFLINE       1 forbids every request to a network",
+        "CODEX_MIRROR_CODEX_URL     the only registry or release page to fetch Codex from",
+        "CODEX_MIRROR_LOCK_TIMEOUT  how long to wait for another change (30 seconds)",
+        "CODEX_MIRROR_CLI           what the clones' commands hand over to",
+        "CODEX_MIRROR_PYTHON        the Python for the installer, and when the command's own is gone",
+        "NO_COLOR                   no colour in the menu",
+        "",
+        "set inside a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME (your HOME)",
+    ),
+    "exit-codes": (
+        "  0  done",
+        "  1  failed, or problems found",
+        "  2  usage",
+        "  3  no such clone",
+        "  5  refused",
+        "  6  busy",
+        " 70  a bug in codex-mirror",
+        "130  interrupted",
+        "",
+        "run, exec, login and resume end as the program that they start does",
+    ),
+    "files": (
+        "~/.codex-mirror/registry.json          the list of clones",
+        "~/.codex-mirror/clones/NAME            a clone, unless create --root puts it elsewhere",
+        "NAME/.codex-mirror/home/.codex         its login, settings and sessions",
+        "NAME/.codex-mirror/runtime             its pinned Codex",
+        "~/.local/bin/NAME                      its command",
+    ),
+}
 HELP_FLAG = flag_argument("-h", "--help", help="show what it does")
-VERSION_FLAG = flag_argument("-V", "--version", help="show the version")
+VERSION_FLAG = flag_argument("-V", "-v", "--version", help="show the version")
+
+
+def common_arguments(command: Command) -> tuple[Argument, ...]:
+    """The options that a command promises; one that starts another program has no JSON to print."""
+    return COMMON[1:] if command.passes_on == "name" else COMMON
 
 
 def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -10557,7 +10609,7 @@ def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
 # What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
 VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
 KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
-    "NAME": lambda places: [(clone.name, f"Codex {clone.runtime.version}") for clone in read_registry(places).clones],
+    "NAME": lambda places: [(clone.name, account_text(account_of(clone))) for clone in read_registry(places).clones],
     "ENTRY": lambda places: [
         (name, "")
         for name in ("none", *entries_of(places.user_home))
@@ -10586,7 +10638,11 @@ def completions_for(commands: Sequence[Command], words: Sequence[str], places: P
     if not before and word.startswith("-"):
         free = [argument for argument in (HELP_FLAG, VERSION_FLAG, *COMMON) if not {*argument.flags} & {*given}]
         return "", [(flag, argument.help) for argument in free for flag in argument.flags]
-    following: dict[str, str] = {}
+    if before[:1] == ["help"]:
+        before = before[1:]
+        following = {} if before else {topic: f"help on {topic}" for topic in TOPICS}
+    else:
+        following = {} if before else {"help": "show what a command does, or a topic"}
     for command in commands:
         if list(command.words[: len(before)]) == before:
             first, *rest = command.words[len(before) :]
@@ -10598,7 +10654,10 @@ def completions_for(commands: Sequence[Command], words: Sequence[str], places: P
 def completions_of_command(command: Command, before: Sequence[str], word: str, places: Places) -> Offers:
     """What could stand behind a command and these words of it: values where one is due, else options."""
     options = {
-        flag: one for one in (*command.arguments, *COMMON, HELP_FLAG) for flag in one.flags if flag.startswith("-")
+        flag: one
+        for one in (*command.arguments, *common_arguments(command), HELP_FLAG)
+        for flag in one.flags
+        if flag.startswith("-")
     }
     due = [one for one in command.arguments if not one.flags[0].startswith("-")]
     given, values, waiting, ended = words_before_cursor(before, options)
@@ -10718,7 +10777,7 @@ COMMANDS: tuple[Command, ...] = (
              *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE)),
             ("codex-mirror create work", "codex-mirror create client --root ~/client")),
     Command(("list",), "show the clones", list_clones,
-            (flag_argument("--full", help="everything about each clone"),),
+            (ANY_CLONE, flag_argument("--full", help="everything about each clone"),),
             ("codex-mirror list", "codex-mirror list --json"), asks=True),
     Command(("run",), "become a clone's Codex; everything after the name goes to it", run,
             (BOUND_CLONE,),
@@ -10837,26 +10896,12 @@ COMMANDS = tuple(
 
 # --- Command line ---------------------------------------------------------------------------------
 
-EXIT_CODES = (
-    "exit codes: 0 done, 1 failed or problems found, 2 usage, 3 no such clone,\n"
-    "            5 refused, 6 busy, 70 a bug, 130 interrupted;\n"
-    "            run, exec and login end as their program does"
-)
-VARIABLES = (
-    "environment:\n"
-    "  CODEX_MIRROR_HOME (~/.codex-mirror), CODEX_MIRROR_BIN_DIR (~/.local/bin),\n"
-    "  CODEX_MIRROR_LOCK_TIMEOUT (30 seconds), NO_COLOR,\n"
-    "  CODEX_MIRROR_CLI (what the clones' commands hand over to),\n"
-    "  CODEX_MIRROR_PYTHON (for the installer, and when the command's own is gone);\n"
-    "  set in a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME"
-)
 EXAMPLES = (
     "codex-mirror create work",
     "codex-mirror login work",
     'work "explain this repository"',
     "codex-mirror doctor --fix",
 )
-FILES = "files: ~/.codex-mirror/registry.json, its clones/<name>, ~/.local/bin/<name>"
 
 
 def with_program_name(text: str, program: str) -> str:
@@ -10869,23 +10914,52 @@ def parser_of(command: Command, program: str) -> Any:
     """The parser of this one command; its complaints are ours to say."""
     import argparse
 
+    flags = [flag for one in (*command.arguments, *common_arguments(command), HELP_FLAG) for flag in one.flags]
+
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise MirrorError(message, f"{self.prog} --help", USAGE)
+            raise usage_error(message, [flag for flag in flags if flag.startswith("--")], self.prog)
 
-    examples = "examples:\n" + "\n".join(f"  {with_program_name(line, program)}" for line in command.examples)
+    lines = ["examples:", *(f"  {with_program_name(line, program)}" for line in command.examples), ""]
     parser = Parser(
         prog=f"{program} {' '.join(command.words)}",
         usage="%(prog)s [options] NAME [ARGS…]" if command.passes_on == "name" else None,
         description=command.summary[0].upper() + command.summary[1:] + ".",
-        epilog="\n\n".join((examples, EXIT_CODES, VARIABLES, FILES)),
+        epilog="\n".join((*lines, f"see also: {program} help environment, {program} help exit-codes")),
         # With a width of its own it doesn't load `shutil` to ask for the terminal's.
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=28, width=100),
         allow_abbrev=False,
     )
     for argument in (*command.arguments, *COMMON):
-        parser.add_argument(*argument.flags, help=argument.help, **argument.options)
+        is_shown = argument not in COMMON or argument in common_arguments(command)
+        help = argument.help if is_shown else argparse.SUPPRESS
+        parser.add_argument(*argument.flags, help=help, **argument.options)
     return parser
+
+
+# argparse's complaints, of all its versions, and what we say instead.
+ARGPARSE_COMPLAINTS = (
+    (r"the following arguments are required: (.*)", "missing: {0}"),
+    (r"unrecognized arguments: (-\S+).*", "there is no option '{0}'"),
+    (r"unrecognized arguments: (.*)", "too many words: {0}"),
+    (r"argument (\S+): expected (?:one|at least one) argument", "{0} needs a value"),
+    (r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", "{0} can't be '{1}'; it is one of {2}"),
+    (r"argument (\S+): invalid (?:int|float) value: '(.*)'", "{0} needs a number, not '{1}'"),
+    (r"argument (\S+): ignored explicit argument .*", "{0} takes no value"),
+)
+
+
+def usage_error(complaint: str, options: Collection[str], program: str) -> MirrorError:
+    """What argparse complains of in plain words, with the option that was probably meant."""
+    for pattern, text in ARGPARSE_COMPLAINTS:
+        if found := re.fullmatch(pattern, complaint, re.S):
+            what, *rest = found.groups()
+            complaint = text.format(what, *(one.replace("'", "") for one in rest))
+            guess = nearest_word(what.partition("=")[0], options) if what.startswith("--") and not rest else ""
+            if guess and guess not in complaint.split():
+                return MirrorError(complaint, f"did you mean '{guess}'?", USAGE)
+            break
+    return MirrorError(complaint, f"{program} --help", USAGE)
 
 
 def parse_plain_words(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
@@ -10919,28 +10993,94 @@ def help_text(program: str, word: str = "") -> str:
         "Clones of the official Codex CLI, each with its own login, HOME and program.",
         "",
         *lines,
+        "",
+        f"Without a command it opens a menu; `{program} help COMMAND` tells more.",
+        "",
+        "every command takes:",
+        *(f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON),
+        "",
+        "examples:",
+        *(f"  {with_program_name(line, program)}" for line in EXAMPLES),
+        "",
+        f"more: {', '.join(f'{program} help {topic}' for topic in TOPICS)}",
+        f"      {REPOSITORY}",
     ]
-    lines += ["", f"Without a command it opens a menu; `{program} COMMAND --help` tells more."]
-    lines += ["", "every command takes:"]
-    lines += [f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON]
-    lines += ["", "examples:", *(f"  {with_program_name(line, program)}" for line in EXAMPLES)]
-    return "\n".join([*lines, "", EXIT_CODES, VARIABLES, FILES, f"more: {REPOSITORY}"])
+    return "\n".join(lines)
 
 
-def command_named(argv: Sequence[str]) -> tuple[Command, list[str]]:
-    """The command that these words begin with, and the words behind it. Raises MirrorError USAGE."""
+def help_about(words: Sequence[str], program: str) -> str:
+    """The help on a command, on a family of them, or on a topic. Raises MirrorError USAGE."""
+    if not words:
+        return help_text(program)
+    if len(words) == 1 and words[0] in TOPICS:
+        return "\n".join(TOPICS[words[0]])
+    if tuple(words) in {command.words[:-1] for command in COMMANDS if command.words[1:]}:
+        return help_text(program, words[0])
+    return str(parser_of(command_named(words)[0], program).format_help()).rstrip("\n")
+
+
+# What people type who come from other programs, and the command that does it here.
+COMMANDS_ELSEWHERE = {
+    **dict.fromkeys(("new", "add", "clone", "init", "mk"), "create"),
+    **dict.fromkeys(("rm", "delete", "del", "destroy"), "remove"),
+    **dict.fromkeys(("ls", "status", "show", "info", "ps", "whoami"), "list"),
+    **dict.fromkeys(("auth", "signin", "sign-in"), "login"),
+    **dict.fromkeys(("signout", "sign-out"), "logout"),
+    **dict.fromkeys(("limits", "limit", "quota", "left"), "usage"),
+    **dict.fromkeys(("switch", "select", "default"), "use"),
+    **dict.fromkeys(("upgrade", "pin"), "update"),
+    **dict.fromkeys(("start", "open", "launch"), "run"),
+    **dict.fromkeys(("shell", "sh"), "exec"),
+    **dict.fromkeys(("mv", "move"), "rename"),
+    **dict.fromkeys(("config", "configure", "settings", "edit"), "set"),
+    **dict.fromkeys(("check", "fix", "repair", "health"), "doctor"),
+    **dict.fromkeys(("history", "chats"), "sessions"),
+    **dict.fromkeys(("backup", "save"), "export"),
+    **dict.fromkeys(("restore", "load"), "import"),
+    **dict.fromkeys(("completions", "complete"), "completion"),
+}
+INSTALL_LINE = f"curl -fsSL {REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/install.sh | sh"
+ABOUT_ITSELF = {
+    "self-update": ("codex-mirror doesn't update itself", f"to install the newest: {INSTALL_LINE}"),
+    "uninstall": (
+        "'uninstall' is not a command",
+        f"codex-mirror remove NAME removes a clone; to remove the program: {INSTALL_LINE} -s -- --uninstall",
+    ),
+}
+
+
+def unknown_command(word: str, clones: Collection[str]) -> MirrorError:
+    """The error for a word that is no command, with what its writer probably wanted."""
+    if word in clones:
+        hint = f"codex-mirror run {word} starts it"
+        return MirrorError(f"'{word}' is a clone, not a command", hint, USAGE)
+    if word in ABOUT_ITSELF:
+        return MirrorError(*ABOUT_ITSELF[word], USAGE)
+    if word.startswith("-"):
+        flags = [flag for one in (HELP_FLAG, VERSION_FLAG, *COMMON) for flag in one.flags]
+        return usage_error(f"unrecognized arguments: {word}", flags, "codex-mirror")
+    guess = COMMANDS_ELSEWHERE.get(word, "")
+    for known in ([command.words[0] for command in COMMANDS], clones, COMMANDS_ELSEWHERE):
+        guess = guess or nearest_word(word, known)
+    guess = COMMANDS_ELSEWHERE.get(guess, guess)
+    guess = f"run {guess}" if guess in clones else guess
+    hint = f"did you mean 'codex-mirror {guess}'?" if guess else "codex-mirror --help lists the commands"
+    return MirrorError(f"there is no command '{word}'", hint, USAGE)
+
+
+def command_named(argv: Sequence[str], clones: Callable[[], Collection[str]] = tuple) -> tuple[Command, list[str]]:
+    """The command that these words begin with, and the words behind it; `clones` gives the names of those that there
+    are. Raises MirrorError USAGE."""
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words:
             return command, list(argv[len(command.words) :])
-    family = [" ".join(command.words) for command in COMMANDS if argv[0] == command.words[0]]
-    if family:
-        raise MirrorError(f"'{argv[0]}' wants to know what to do", f"one of: {', '.join(family)}", USAGE)
-    guess = nearest_word(argv[0], [command.words[0] for command in COMMANDS])
-    raise MirrorError(
-        f"there is no command '{argv[0]}'",
-        f"did you mean '{guess}'?" if guess else "codex-mirror --help shows them",
-        USAGE,
-    )
+    family = [command.words[1] for command in COMMANDS if argv[0] == command.words[0]]
+    if not family:
+        raise unknown_command(argv[0], clones())
+    guess = nearest_word(argv[1], family) if argv[1:] else ""
+    hint = f"did you mean 'codex-mirror {argv[0]} {guess}'?" if guess else f"codex-mirror {argv[0]} --help"
+    what = f"there is no '{argv[0]} {argv[1]}', only" if argv[1:] else f"'{argv[0]}' needs a subcommand:"
+    raise MirrorError(f"{what} {', '.join(family)}", hint, USAGE)
 
 
 def split_before_the_rest(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -10962,8 +11102,11 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
     for before, word in zip([command.words[-1], *words], words, strict=False):
         value = word.partition("=")[2] if word.startswith("-") and "=" in word else word
         if not value.strip():
-            what = f"what stands behind {word.strip() or before} is empty, as a variable is that isn't set"
-            raise MirrorError(what, f"{program} {' '.join(command.words)} --help", USAGE)
+            what = word.strip() or before
+            what = "the name" if not what.startswith("-") else f"the value of {what.rstrip('=')}"
+            raise MirrorError(
+                f"{what} is empty (is a variable unset?)", f"{program} {' '.join(command.words)} --help", USAGE
+            )
 
 
 def parse_arguments(command: Command, words: Sequence[str], program: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -13223,15 +13366,15 @@ def dispatch(argv: list[str], console: Console) -> int:
         console.debug, console.redact = "--debug" in common_words, "--redact" in common_words
         return menu_or_help(console)
     if argv[0] in ("-h", "--help", "help"):
-        console.say_lines(help_text(console.program))
+        console.say_lines(help_about([word for word in argv[1:] if not word.startswith("-")], console.program))
         return DONE
-    if argv[0] in ("-V", "--version"):
+    if argv[0] in VERSION_FLAG.flags:
         console.say(f"codex-mirror {__version__}")
         return DONE
     if argv[1:] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
         console.say_lines(help_text(console.program, argv[0]))
         return DONE
-    command, words = command_named(argv)
+    command, words = command_named(argv, names_of_clones)
     values, common = parse_arguments(command, [*common_words, *words], console.program)
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
@@ -13242,6 +13385,13 @@ def dispatch(argv: list[str], console: Console) -> int:
         dry_run=common["dry-run"],
     )
     return run_command(command, values, common, context, console)
+
+
+def names_of_clones() -> list[str]:
+    """The names of the clones, as far as they can be read, for a better error."""
+    with contextlib.suppress(MirrorError, OSError):
+        return [clone.name for clone in read_registry(places_from(os.environ)).clones]
+    return []
 
 
 def main(argv: list[str] | None = None) -> int:

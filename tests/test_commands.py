@@ -265,6 +265,14 @@ def test_create_says_where_everything_is_and_what_comes_next(fresh: Launched) ->
     assert str(home.bin) in result.err and "codex-mirror path setup" in result.err
 
 
+def test_the_path_notice_comes_with_the_first_clone_of_a_directory_only(fresh: Launched) -> None:
+    assert "not on PATH" in fresh("create", "work", check=True).err
+    assert "not on PATH" not in fresh("create", "other", check=True).err
+    other_directory = {"CODEX_MIRROR_BIN_DIR": str(fresh.home.base / "b2")}
+    for name, is_said in (("third", True), ("fourth", False)):
+        assert ("not on PATH" in fresh("create", name, env=other_directory, check=True).err) == is_said
+
+
 def test_there_is_no_path_notice_when_the_wrapper_directory_is_on_path(fresh: Launched) -> None:
     fresh.home.put_on_path(fresh.home.bin)
     assert fresh("create", "work", check=True).err == ""
@@ -504,6 +512,30 @@ def test_list_full_tells_everything_about_each_clone(cm: Launched, house: Home) 
         assert row[fact] in text
     assert "0.169.0 → 0.170.0 available" in text and "API key" in text
     assert text.index("work\n") < text.index(f"\n{OTHER_CLONE}\n")
+
+
+def test_one_clone_can_be_listed_alone(cm: Launched, house: Home) -> None:
+    assert cm("list", "work", check=True).out == cm("list", check=True).out.splitlines(keepends=True)[0]
+    assert cm("list", "work", "--json", check=True).json() == [rows(cm)["work"]]
+    text = cm("list", "--full", "work", check=True).out
+    assert cm("list", "--full", check=True).out.startswith(text) and OTHER_CLONE not in text
+    assert "work" in on_terminal(cm.argv("list", "work"), house).err
+    assert cm("list", "wrok") == Result(3, "", "codex-mirror: clone 'wrok' was not found\nhint: did you mean 'work'?\n")
+
+
+def test_usage_without_clones_says_so(fresh: Launched) -> None:
+    assert fresh("usage") == Result(0, "", "there are no clones yet; next: codex-mirror create work\n")
+    assert fresh("usage", "--json").json() == []
+
+
+def test_an_import_says_what_comes_next(cm: Launched, house: Home) -> None:
+    real = house.home / ".codex"
+    real.mkdir(exist_ok=True)
+    (real / "config.toml").write_text("")
+    assert cm("import", real, "--name", "a", "-y", check=True).out.splitlines()[-1] == "next: codex-mirror login a"
+    (real / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": "sk-of-nobody-at-all-0001"}))
+    moved = cm("import", real, "--name", "b", "--move-login", "-y", check=True)
+    assert moved.out.splitlines()[-1] == "next: codex-mirror run b"
 
 
 def test_an_empty_household_is_listed_without_being_made(fresh: Launched) -> None:
@@ -2262,6 +2294,15 @@ def test_no_control_character_reaches_the_terminal(cm: Launched, house: Home) ->
 # --- help ---
 
 
+def test_the_install_line_is_the_readmes(cm: Launched) -> None:
+    assert codex_mirror.INSTALL_LINE in (REPO / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_first_word_of_every_command_elsewhere_is_no_command_here() -> None:
+    words = {command.words[0] for command in codex_mirror.COMMANDS}
+    assert not words & {*codex_mirror.COMMANDS_ELSEWHERE} and {*codex_mirror.COMMANDS_ELSEWHERE.values()} <= words
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -2274,6 +2315,10 @@ def test_the_programs_help_names_every_command_option_exit_code_variable_and_fil
         assert f"{' '.join(command.words)} {command.summary}" in shown
     for argument in codex_mirror.COMMON:
         assert f"{', '.join(argument.flags)} {argument.help}" in shown
+    topics = [cm("help", topic) for topic in codex_mirror.TOPICS]
+    assert all((one.code, one.err) == (0, "") for one in topics)
+    assert all(f"codex-mirror help {topic}" in shown for topic in codex_mirror.TOPICS)
+    shown += flat(" ".join(one.out for one in topics))
     for fact in (
         "0 done",
         "1 failed",
@@ -2300,13 +2345,18 @@ def test_the_help_of_a_command_is_complete_without_the_readme(cm: Launched, comm
     assert (result.code, result.err) == (0, "")
     shown = flat(result.out)
     assert command.summary[1:] in shown and "usage: codex-mirror " + " ".join(command.words) in shown
-    for argument in (*command.arguments, *codex_mirror.COMMON):
+    for argument in (*command.arguments, *codex_mirror.common_arguments(command)):
         assert flat(argument.help) in shown
         assert all(flag in shown for flag in argument.flags if flag.startswith("-"))
     assert command.examples and all(flat(example) in shown for example in command.examples)
-    for fact in ("exit codes:", "environment:", "files:", "CODEX_MIRROR_HOME", "registry.json"):
-        assert fact in shown
-    assert cm(*command.words, "-h") == result
+    assert result.out.endswith("\n\nsee also: codex-mirror help environment, codex-mirror help exit-codes\n")
+    assert cm(*command.words, "-h") == cm("help", *command.words) == result
+
+
+def test_what_starts_another_program_promises_no_json(cm: Launched) -> None:
+    for word in ("run", "exec", "login"):
+        assert "--json" not in cm(word, "--help").out and "--yes" in cm(word, "--help").out
+    assert "--json" in cm("logout", "--help").out
 
 
 @pytest.mark.parametrize("word", ["path", "wrapper"])
@@ -2319,8 +2369,16 @@ def test_the_help_of_a_family_is_its_rows(cm: Launched, word: str) -> None:
     assert cm(word, "-h") == cm("--debug", word, "--help") == result
 
 
+def test_help_on_a_family_or_a_topic_needs_no_home(cm: Launched) -> None:
+    env = {"HOME": None}
+    for words, said in ((["path"], "path setup"), (["environment"], "CODEX_MIRROR_HOME"), (["create"], "--root DIR")):
+        result = cm("help", *words, env=env)
+        assert (result.code, result.err) == (0, "") and said in result.out
+    assert cm("help", "path").out == cm("path", "--help").out
+
+
 def test_the_version_is_one_line(cm: Launched) -> None:
-    for words in (["--version"], ["-V"], ["--debug", "--version"]):
+    for words in (["--version"], ["-V"], ["-v"], ["--debug", "--version"]):
         assert cm(*words) == Result(0, f"codex-mirror {codex_mirror.__version__}\n", "")
 
 
@@ -2331,31 +2389,63 @@ def test_without_a_command_and_without_a_terminal_the_help_is_an_error(cm: Launc
 
 
 USAGE_ERRORS = [
-    (["lits"], "did you mean 'list'?"),
-    (["wrapper"], "wrapper install"),
-    (["path"], "path status, path setup, path remove"),
-    (["list", "--fill"], "--fill"),
+    (["lits"], "there is no command 'lits'\nhint: did you mean 'codex-mirror list'?"),
+    (["New"], "did you mean 'codex-mirror create'?"),
+    *(
+        ([word], f"did you mean 'codex-mirror {command}'?")
+        for command, words in {
+            "create": ("new", "add", "clone"),
+            "remove": ("rm", "delete"),
+            "list": ("ls", "status", "show"),
+            "login": ("auth",),
+            "usage": ("limits",),
+            "use": ("switch",),
+            "update": ("upgrade",),
+        }.items()
+        for word in words
+    ),
+    (["self-update"], f"hint: to install the newest: {codex_mirror.INSTALL_LINE}\n"),
+    (["uninstall"], "codex-mirror remove NAME"),
+    (["uninstall"], f"{codex_mirror.INSTALL_LINE} -s -- --uninstall"),
+    (["office"], "'office' is a clone, not a command\nhint: codex-mirror run office starts it"),
+    (["ofice"], "did you mean 'codex-mirror run office'?"),
+    (["zzzz"], "codex-mirror --help lists the commands"),
+    (["--jsn", "list"], "there is no option '--jsn'\nhint: did you mean '--json'?"),
+    (["help", "crate"], "did you mean 'codex-mirror create'?"),
+    (["wrapper"], "'wrapper' needs a subcommand: install"),
+    (["path"], "'path' needs a subcommand: status, setup, remove"),
+    (["path", "stats"], "there is no 'path stats', only status, setup, remove"),
+    (["path", "stats"], "did you mean 'codex-mirror path status'?"),
+    (["list", "--fill"], "there is no option '--fill'\nhint: did you mean '--full'?"),
+    (["create", "new", "--setings-from=x"], "did you mean '--settings-from'?"),
+    (["list", "--zzzz"], "there is no option '--zzzz'\nhint: codex-mirror list --help"),
+    (["list", "work", "other"], "too many words: other"),
+    (["list", "--json=1"], "--json takes no value"),
+    (["rename"], "missing: NAME, NEW"),
+    (["usage", "--timeout", "soon"], "--timeout needs a number, not 'soon'"),
     (["run"], "NAME"),
-    (["update", "--from"], "--from"),
-    (["path", "setup", "--shell", "csh"], "csh"),
+    (["update", "--from"], "--from needs a value"),
+    (["path", "setup", "--shell", "csh"], "--shell can't be 'csh'; it is one of bash, zsh, fish, sh"),
     (["env", "work", "--shell", "csh"], "csh"),
-    (["create", "new", "--home", "else"], "else"),
-    (["create", "new", "--root", ""], "behind --root is empty"),
-    (["create", "new", "--from="], "behind --from= is empty"),
-    (["create", "new", "--share", ""], "behind --share is empty"),
-    (["create", "new", "--settings-from", "", "--json"], "behind --settings-from is empty"),
-    (["create", ""], "behind create is empty"),
-    (["export", "work", "-o", ""], "behind -o is empty"),
-    (["doctor", "", "--fix"], "behind doctor is empty"),
-    (["usage", ""], "behind usage is empty"),
-    (["usage", " "], "behind usage is empty"),
-    (["run", "", "x"], "behind run is empty"),
-    (["path", "setup", "--bin-dir", ""], "behind --bin-dir is empty"),
+    (["create", "new", "--home", "else"], "--home can't be 'else'; it is one of isolated, shared"),
+    (["create", "new", "--root", ""], "the value of --root is empty (is a variable unset?)"),
+    (["create", "new", "--from="], "the value of --from is empty"),
+    (["create", "new", "--share", ""], "the value of --share is empty"),
+    (["create", "new", "--settings-from", "", "--json"], "the value of --settings-from is empty"),
+    (["create", ""], "the name is empty (is a variable unset?)"),
+    (["export", "work", "-o", ""], "the value of -o is empty"),
+    (["doctor", "", "--fix"], "the name is empty"),
+    (["usage", ""], "the name is empty"),
+    (["usage", " "], "the name is empty"),
+    (["run", "", "x"], "the name is empty"),
+    (["path", "setup", "--bin-dir", ""], "the value of --bin-dir is empty"),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), USAGE_ERRORS)
 def test_a_usage_error_says_what_was_wrong_on_stderr(cm: Launched, words: list[str], said: str) -> None:
+    if "ice" in words[0]:
+        cm("create", "office")
     before = household_tree(cm.home)
     result = cm(*words)
     assert (result.code, result.out) == (2, "") and said in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import py_compile
@@ -187,21 +188,22 @@ FIRST_WORDS = {command.words[0] for command in cm.COMMANDS}
 
 # The words behind the program's name, what the shell adds, and the words that are offered, whatever was typed of them.
 TABLE: list[tuple[str, str, set[str]]] = [
-    ("", "", FIRST_WORDS),
-    ("ru", "", FIRST_WORDS),
-    ("--debug --json ", "", FIRST_WORDS),
-    ("-", "", {"-V", "--version", *ALWAYS}),
-    ("-y --json -", "", {"-V", "--version", *ALWAYS} - {"-y", "--yes", "--json"}),
+    ("", "", FIRST_WORDS | {"help"}),
+    ("ru", "", FIRST_WORDS | {"help"}),
+    ("--debug --json ", "", FIRST_WORDS | {"help"}),
+    ("help ", "", FIRST_WORDS | {*cm.TOPICS}),
+    ("-", "", {"-V", "-v", "--version", *ALWAYS}),
+    ("-y --json -", "", {"-V", "-v", "--version", *ALWAYS} - {"-y", "--yes", "--json"}),
     ("nonsense ", "", set()),
     ("path ", "", {"status", "setup", "remove"}),
     ("wrapper ", "", {"install"}),
     ("path nonsense ", "", set()),
-    ("--json list ", "", {"--full", *ALWAYS} - {"--json"}),
+    ("--json list ", "", CLONES),
     ("-q run work --", "files", set()),
     ("-q path ", "", {"status", "setup", "remove"}),
     ("run ", "", CLONES),
     ("run wo", "", CLONES),
-    ("run -", "", ALWAYS),
+    ("run -", "", ALWAYS - {"--json"}),
     ("run --quiet ", "", CLONES),
     ("run work ", "files", set()),
     ("run work --", "files", set()),
@@ -223,7 +225,9 @@ TABLE: list[tuple[str, str, set[str]]] = [
     ("rename ", "", CLONES),
     ("rename work ", "", ALWAYS | {"--dry-run"}),
     ("doctor ", "", CLONES),
-    ("list ", "", ALWAYS | {"--full"}),
+    ("list ", "", CLONES),
+    ("list c ", "", ALWAYS | {"--full"}),
+    ("help path ", "", {"status", "setup", "remove"}),
     ("create --root ", "directories", set()),
     ("create --root=", "directories", set()),
     ("create --root=/tm", "directories", set()),
@@ -267,7 +271,8 @@ def test_every_row_of_the_table_is_offered_with_each_of_its_options_once(home: H
     for depth, word in enumerate(command.words):
         assert word in offered(home, [*command.words[:depth], ""])[1]
     flags = [flag for argument in command.arguments for flag in argument.flags if flag.startswith("-")]
-    assert sorted(offered(home, [*command.words, "-"])[1]) == sorted([*flags, *ALWAYS])
+    common = ALWAYS - ({"--json"} if command.words[0] in ("run", "exec", "login") else set())
+    assert sorted(offered(home, [*command.words, "-"])[1]) == sorted([*flags, *common])
 
 
 KNOWN_PLACEHOLDERS = {
@@ -312,14 +317,22 @@ def test_an_unfinished_line_is_read_as_the_shell_would(line: str, words: list[st
     assert cm.split_unfinished_line(line) == words
 
 
-def test_clones_come_with_their_version_on_one_line_without_control_characters(clones: Home) -> None:
+def test_clones_come_with_their_account_on_one_line_without_control_characters(clones: Home) -> None:
+    """The login is a file that others may have written."""
+    email = "me\n--evil\t\x1b[31m$(touch pwned)`touch pwned`@x.example"
+    claims = base64.urlsafe_b64encode(json.dumps({"email": email}).encode()).decode()
+    logins = {"wide": {"OPENAI_API_KEY": "sk-secret-and-long-0001"}, "c": {"tokens": {"id_token": f"e30.{claims}.s"}}}
+    for name, login in logins.items():
+        login_file = Path(f"{clones.mirror}/clones/{name}/.codex-mirror/home/.codex/auth.json")
+        login_file.parent.mkdir(parents=True)
+        login_file.write_text(json.dumps(login))
     result = Mirror(clones)("completion", "fish", "--", "run", "", check=True)
     first, *lines = result.out.splitlines()
     assert (first, result.err) == ("\t", "")
     assert lines == [
-        "work\tCodex 0.169.0\\x0a--evil\\x09\\x1b[31m$(touch pwned)`touch pwned`",
-        "wide\tCodex 0.169.0",
-        "c\tCodex 0.169.0",
+        "work\tnot logged in",
+        "wide\tAPI key sk-…0001",
+        "c\tme\\x0a--evil\\x09\\x1b[31m$(touch pwned)`touch pwned`@x.example",
     ]
 
 
