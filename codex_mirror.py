@@ -5738,20 +5738,18 @@ def account_from_login(login: Any, written: float) -> Account:
     mode = login.get("auth_mode")
     there = (one for one, (_, field, _) in LOGIN_KINDS.items() if has_login_in(login.get(field)))
     kind, field, _ = LOGIN_KINDS.get(mode if isinstance(mode, str) and mode else next(there, ""), ("", "", ""))
-    if has_login_in(login.get(field)) and not isinstance(
-        login[field], {"chatgpt": dict, "api-key": str}.get(kind, object)
-    ):
+    if not any(has_login_in(value) for name, value in login.items() if name not in NO_LOGIN):
+        return Account("none")
+    held = login.get(field)
+    is_whole = has_login_in(held) and isinstance(held, {"chatgpt": dict, "api-key": str}.get(kind, object))
+    # Of what its mode names nothing need be there for ChatGPT's; without it Codex refuses every other login.
+    if not is_whole and not (kind == "chatgpt" and held is None):
         return Account("unknown")
-    if not has_login_in(login.get(field)) and kind != "api-key":
-        strange = any(map(has_login_in, (value for name, value in login.items() if name not in NO_LOGIN)))
-        return Account("unknown") if strange else Account("none")
     if kind == "api-key":
-        key = text_in(login, field)
-        is_empty = not any(has_login_in(value) for name, value in login.items() if name not in NO_LOGIN)
-        return Account("none") if is_empty else Account(kind, key=mask_key(key) if key else "", since=since)
+        return Account(kind, key=mask_key(text_in(login, field)), since=since)
     if kind != "chatgpt":
         return Account(kind, since=since)
-    tokens = login["tokens"]
+    tokens = held or {}
     claims = claims_in(text_in(tokens, "id_token"))
     profile, details = claims.get(OPENAI_CLAIM + "profile"), claims.get(OPENAI_CLAIM + "auth")
     return Account(
@@ -6579,7 +6577,7 @@ class GitReader:
         self.config = os.path.join(outer.get("XDG_CONFIG_HOME") or os.path.join(self.home, ".config"), "git")
         self.files: dict[str, GitFile] = {}
         self.programs: dict[str, str] = {}
-        self.names: set[tuple[str, str]] = set()
+        self.names: list[tuple[str, str]] = []
 
     def read(self) -> list[GitFile]:
         """The copies that the clone has, what they are made of, and what isn't there yet."""
@@ -6609,7 +6607,7 @@ class GitReader:
             text = os.fsdecode(read_whole(source, GIT_LIMIT))
         except OSError:
             return source
-        self.names |= {(entry.name, entry.value) for entry in git_entries(text)}
+        self.names += [(entry.name, entry.value) for entry in git_entries(text)]
         scope = GitScope(self.home, source, self.signer, lambda path: self.visit(path, "", depth + 1))
         written, needed = rewrite_git(text, scope)
         target = target or (os.path.join(self.directory, f"include-{short_digest(source)}") if needed else "")
@@ -6801,12 +6799,13 @@ def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list
         return []
     reader = GitReader(clone, places, outside_environment(env))
     reader.read()
-    helper = next((value for name, value in reader.names if name.endswith(".helper") and "credential" in name), "")
-    stored = os.path.exists(os.path.join(places.user_home, ".git-credentials"))
-    if not helper and not stored:
-        return []
-    what = f"the logins of your git ({helper or '.git-credentials'})"
-    return [f"{what} aren't shared: https pushes need --share of what holds them, or --home shared"]
+    found = [
+        value for name, value in reader.names if re.fullmatch(r"credential\.(.*\.)?helper", name, re.DOTALL) and value
+    ]
+    if not found and os.path.exists(os.path.join(places.user_home, ".git-credentials")):
+        found = [".git-credentials"]
+    what = f"the logins of your git ({short_list(list(dict.fromkeys(found)), 5)})"
+    return [f"{what} aren't shared: https pushes need --share of what holds them, or --home shared"] if found else []
 
 
 # --- Home directory -------------------------------------------------------------------------------
@@ -6880,9 +6879,24 @@ def new_shares(clone: Clone, context: Context, registry: Registry) -> list[str]:
     return [share for share, path in places.items() if share not in clone.shared and is_vacant(path)]
 
 
-def is_vacant(path: str) -> bool:
-    """Is nothing there, or no more than directories, as a failed attempt leaves them?"""
-    return not kind_of(path) or (kind_of(path) == "directory" and not any(True for _ in files_below(path)))
+def is_vacant(path: str, ours: Collection[str] = ()) -> bool:
+    """Is nothing there, or no more than directories, as a failed attempt leaves them, and these files of ours?"""
+    if kind_of(path) != "directory":
+        return not kind_of(path) or path in ours
+    return all(file in ours for file in files_below(path))
+
+
+def make_way(clone: Clone, path: str, only_looks: bool) -> bool:
+    """Is the place free for a link? Directories in which there is nothing, as a failed attempt leaves them, go, and so
+    does what we wrote for the clone's shells."""
+    ours = unedited_helpers(clone)
+    if only_looks or not is_vacant(path, ours):
+        return is_vacant(path, ours)
+    for file in (one for one in ours if one == path or is_below(one, path)):
+        remove_file(file)
+    for directory, _, _ in os.walk(path, topdown=False):
+        remove_empty(directory)
+    return not kind_of(path)
 
 
 def home_directories(clone: Clone) -> list[str]:
@@ -6916,6 +6930,23 @@ def helper_files(clone: Clone) -> dict[str, bytes]:
     own = (tail for tail in LOGIN_FILES if not any(tail == one or is_below(tail, one) for one in clone.shared))
     files = {os.path.join(home_of(clone), tail): LOGIN_FILES[tail].encode() for tail in own}
     return {**files, browser_script(clone): BROWSER_SCRIPT.encode()}
+
+
+def unedited_helpers(clone: Clone) -> list[str]:
+    """Which of those files are there as we wrote them."""
+    return [
+        path for path, text in helper_files(clone).items() if kind_of(path) == "file" and read_or_none(path) == text
+    ]
+
+
+def write_missing_helpers(clone: Clone) -> list[str]:
+    """Writes those that are missing; which."""
+    missing = missing_helpers(clone)
+    for path in missing:
+        text = helper_files(clone)[path]
+        make_directories(os.path.dirname(path))
+        write_whole(path, text, 0o700 if text.startswith(b"#!") else 0o600)
+    return missing
 
 
 def missing_helpers(clone: Clone) -> list[str]:
@@ -7066,7 +7097,7 @@ def own_files(clone: Clone) -> list[str]:
     runtimes = [path for path in paths_in(runtimes_of(clone)) if re.match(RUNTIME_NAME, os.path.basename(path))]
     runtimes += [runtime.path for runtime in runtimes_kept(clone)]
     remade = {*REMADE_DIRECTORIES, *(os.path.relpath(path, base) for path in runtimes)}
-    ours = {path for path, text in helper_files(clone).items() if read_or_none(path) == text} | git_copies(clone)
+    ours = {*unedited_helpers(clone)} | git_copies(clone)
     config = config_text(codex_home)
     if is_own_config(config) and (config or not size_of(config_file(codex_home))):
         ours.add(config_file(codex_home))
@@ -7739,6 +7770,8 @@ def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bo
         refresh_git(changed, context.places, context.env)
     for directory in home_directories(changed):
         make_directories(directory)
+    if (changed.home, changed.shared) != (clone.home, clone.shared):
+        write_missing_helpers(changed)
     return True, own, change.unfinished
 
 
@@ -7782,7 +7815,7 @@ def change_own_variables(change: Change, clone: Clone, request: CloneChanges) ->
 def change_shares(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the entries of the real home that it shares, their links staged; and what it has of its own."""
     dropped, new = changed_shares(clone, request, context, change.registry)
-    own = [share for share in new if not make_way(os.path.join(home_of(clone), share))]
+    own = [share for share in new if not make_way(clone, os.path.join(home_of(clone), share), change.is_dry)]
     added = [share for share in new if share not in own]
     links = [link_of_share(clone, share, context.places) for share in dropped]
     change.extend_plan(to_delete=list(filter(None, links)))
@@ -7826,14 +7859,6 @@ def changed_shares(
         hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, and then share the other"
         raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
     return dropped, new
-
-
-def make_way(path: str) -> bool:
-    """Is the place free for a link? Directories in which there is nothing, as a failed attempt leaves them, go."""
-    if kind_of(path) == "directory" and is_vacant(path):
-        for directory, _, _ in os.walk(path, topdown=False):
-            remove_empty(directory)
-    return not kind_of(path)
 
 
 def link_of_share(clone: Clone, share: str, places: Places) -> str:
@@ -8821,11 +8846,7 @@ def repair_wrapper(context: Context, facts: Facts) -> list[str]:
 def write_helpers(context: Context, facts: Facts) -> list[str]:
     """Writes what the clone's shells and its logins need, where nothing of the user's is in the place."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
-        missing = missing_helpers(clone)
-        for path in missing:
-            text = helper_files(clone)[path]
-            make_directories(os.path.dirname(path))
-            write_whole(path, text, 0o700 if text.startswith(b"#!") else 0o600)
+        missing = write_missing_helpers(clone)
         change.note_done()
     return [f"{clone.name}: wrote {short_list(missing)}"]
 
@@ -9626,21 +9647,45 @@ def hiding_notice(clone: Clone, context: Context) -> tuple[str, ...]:
 
 def env_lines(context: Context, *, name: str = "", shell: str = "", unset: bool = False) -> Outcome:
     """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
-    and what must be unset; with `unset` the way out of it again."""
+    and what must be unset; with `unset` the way out of it again. What the shell had of its own it remembers without
+    telling it to any program: a key that is hidden stays hidden."""
     clone = startable_clone(context, name)
     changes, hidden = leaving_changes(clone, context) if unset else entering_changes(clone, context)
     data = {"set": changes, "unset": hidden}
     shell = shell or shell_of(context.env)
     if shell == "json":
         return Outcome(stream=lambda file: write_text(file, json.dumps(data, indent=2)), data=data)
-    lines = [
-        f"set -gx {key} {fish_quote(value)};" if shell == "fish" else f"export {key}={shell_quote(value)}"
-        for key, value in changes.items()
-    ]
-    # In fish a universal variable would be erased for good, and in all shells: it is covered by an empty one.
-    hide = "set -eg {0}; set -qU {0}; and set -gx {0} '';" if shell == "fish" else "unset {0}"
-    lines += [hide.format(key) for key in hidden]
+    say = ENV_LINES["fish" if shell == "fish" else "sh"]
+    quote = fish_quote if shell == "fish" else shell_quote
+    keys = hidden_variables(clone)
+    changed = (*clone_variables(clone), "CODEX_MIRROR_BIN_DIR", "CODEX_MIRROR_HOME")
+    is_inside = bool(context.env.get("CODEX_MIRROR_CLONE"))
+    lines = [] if unset else [say["keep"].format(key) for key in (*keys, *(() if is_inside else changed))]
+    lines += [say["set"].format(key, quote(value)) for key, value in changes.items()]
+    lines += [say["unset"].format(key) for key in hidden]
+    lines += [say["restore"].format(key) for key in changed] if unset else []
+    lines += [say["restore unless set"].format(key) for key in keys] if unset else []
     return Outcome(stream=lambda file: write_text(file, "\n".join(lines)), data=data)
+
+
+# Words for `eval`, by shell. In fish a universal variable would be erased for good, and in all shells: it is covered by
+# an empty one.
+ENV_LINES = {
+    "sh": {
+        "set": "export {0}={1}",
+        "unset": "unset {0}",
+        "keep": '[ -z "${{{0}:-}}" ] || cm_kept_{0}=${0}',
+        "restore": (restore := '[ -z "${{cm_kept_{0}:-}}" ] || {{ export {0}="$cm_kept_{0}"; unset cm_kept_{0}; }}'),
+        "restore unless set": '[ -n "${{{0}:-}}" ] || ' + restore,
+    },
+    "fish": {
+        "set": "set -gx {0} {1};",
+        "unset": "set -eg {0}; set -qU {0}; and set -gx {0} '';",
+        "keep": 'test -z "${0}"; or set -g cm_kept_{0} ${0};',
+        "restore": (fish_restore := "set -q cm_kept_{0}; and set -gx {0} $cm_kept_{0}; and set -eg cm_kept_{0};"),
+        "restore unless set": f'test -n "${{0}}"; or begin; {fish_restore} end;',
+    },
+}
 
 
 def entering_changes(clone: Clone, context: Context) -> tuple[dict[str, str], list[str]]:
@@ -9656,7 +9701,8 @@ def leaving_changes(clone: Clone, context: Context) -> tuple[dict[str, str], lis
     env, user = context.env, context.places.user_home
     outside = outside_environment(env)
     entries = env.get("PATH", "").split(":")
-    path = ":".join(one for one in entries if one not in front_of_path(clone).split(":"))
+    fronts = {one for each in read_registry(context.places).clones for one in front_of_path(each).split(":")}
+    path = ":".join(one for one in entries if one not in fronts)
     default = {"CODEX_MIRROR_HOME": f"{user}/.codex-mirror", "CODEX_MIRROR_BIN_DIR": f"{user}/.local/bin"}
     chosen = {key: env[key] for key, usual in default.items() if env.get(key, usual) != usual}
     own = [key for key in OUTER_VARIABLES if is_inside_isolated(env) and (key in env or USERS + key in env)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, run
+from helpers import Home, run, tree
 from rooms import ask, clone_in, cm, make_clone, on_terminal, raw
 
 LOGIN_SHELLS = {
@@ -87,6 +87,34 @@ def test_the_users_own_login_files_stay(home: Home, codex: Path) -> None:
     assert ask(home, "doctor", "work", "--fix").code in (0, 1) and own.read_text() == "# the clone's own\n"
 
 
+SHARED_LATER = {
+    "a login file": (".profile", "share"),
+    "what lies above one": (".config/fish", "share"),
+    "an edited one": (".zprofile", "keep"),
+}
+
+
+@pytest.mark.parametrize("what", SHARED_LATER)
+def test_a_login_file_of_ours_makes_way_for_the_users_and_comes_back(home: Home, work: Any, what: str) -> None:
+    share, wanted = SHARED_LATER[what]
+    (home.home / ".config" / "fish").mkdir(parents=True)
+    (home.home / share).touch() if share.startswith(".") and "/" not in share else None
+    own = Path(cm.home_of(work)) / share
+    if wanted == "keep":
+        own.write_text("# mine\n")
+    before = tree(Path(cm.home_of(work)))
+    ask(home, "set", "work", "--share", share, "--dry-run")
+    assert tree(Path(cm.home_of(work))) == before
+    said = ask(home, "set", "work", "--share", share)
+    assert own.is_symlink() == (wanted == "share") and (share in clone_in(home, "work").shared) == (wanted == "share")
+    if wanted == "keep":
+        assert share in said.out + said.err
+        return
+    assert os.readlink(own) == str(home.home / share) and not cm.missing_helpers(clone_in(home, "work"))
+    ask(home, "set", "work", "--unshare", share)
+    assert tree(Path(cm.home_of(work))) == before
+
+
 def test_doctor_gives_an_older_clone_what_its_shells_need(home: Home, work: Any) -> None:
     for path in (*cm.helper_files(work), cm.wrapper_copy(work)):
         Path(path).unlink()
@@ -109,24 +137,51 @@ def test_the_copy_of_the_wrapper_stays_through_rename_and_another_directory(home
     assert Path(cm.wrapper_copy(clone)).read_bytes() == Path(clone.wrapper).read_bytes()
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish"])
-def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str) -> None:
-    if not shutil.which(shell):
+MINE = {
+    **{"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser %s", "EDITOR": "vi", "PROXY": "http://mine"},
+    **{"CODEX_API_KEY": "a key", "OPENAI_PROJECT": "a 'b' $c", "CODEX_MIRROR_BIN_DIR": "/my commands"},
+}
+
+
+INWARD = [
+    ("sh", "work"),
+    ("dash -eu", "own work work"),
+    ("bash", "work own"),
+    ("zsh", "own work"),
+    ("fish", "work work"),
+]
+
+
+@pytest.mark.parametrize(("shell", "ways"), INWARD)
+def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) -> None:
+    if not shutil.which(shell.split(maxsplit=1)[0]):
         pytest.skip(f"{shell} isn't here")
-    ask(home, "set", "work", "--env", "PROXY=x y")
+    ask(home, "create", "own", "--home", "shared")
+    for clone in ("work", "own"):
+        ask(home, "set", clone, "--env", "PROXY=x y", "--env", f"OWN={clone}")
     program = f"{sys.executable} {cm.__file__}"
     kind = shell if shell in ("fish", "bash", "zsh") else "sh"
-    inward, out = (f"{program} env work --shell {kind} {more}" for more in ("", "--unset"))
-    enter = f"{inward} | source; {out} | source" if shell == "fish" else f'eval "$({inward})"; eval "$({out})"'
-    mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser %s", "ZDOTDIR": str(home.base), "EDITOR": "vi"}
-    env = {**home.env, **mine}
+    asked = [f"{program} env {way} --shell {kind}" for way in ways.split()]
+    asked.append(f"{asked[-1]} --unset")
+    enter = "; ".join(f"{one} | source" if shell == "fish" else f'eval "$({one})"' for one in asked)
+    env = {**home.env, **MINE, "ZDOTDIR": str(home.base)}
     listing = f"{sys.executable} -c 'import os, json; print(json.dumps(dict(os.environ)))'"
-    words = {"fish": ["fish", "-N", "-c"], "zsh": ["zsh", "-f", "-c"]}.get(shell, [shell, "-c"])
+    words = {"fish": ["fish", "-N", "-c"], "zsh": ["zsh", "-f", "-c"]}.get(shell, [*shell.split(), "-c"])
     before = run([*words, listing], env=env).json()
     after = run([*words, f"{enter}; {listing}"], env=env).json()
     ignored = {"_", "SHLVL", "PWD", "OLDPWD"}
     changed = {k: (before.get(k), after.get(k)) for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
     assert {k: v for k, v in changed.items() if k not in ignored} == {}
+    inside = run([*words, f"{enter.rpartition(';')[0]}; {listing}"], env=env).json()
+    assert "a key" not in inside.values() and inside["PROXY"] == "x y"
+
+
+def test_what_the_user_has_set_inside_is_his_afterwards(home: Home, work: Any) -> None:
+    program = f"{sys.executable} {cm.__file__} env work --shell sh"
+    script = (
+        f'eval "$({program})"; export OPENAI_PROJECT=new EDITOR=vi; eval "$({program} --unset)"; echo $OPENAI_PROJECT'
+    )
+    assert run(["sh", "-c", script], env={**home.env, "OPENAI_PROJECT": "old"}).out == "new\n"
 
 
 def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(home: Home, work: Any) -> None:

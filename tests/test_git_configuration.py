@@ -366,10 +366,22 @@ def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_o
     assert os.readlink(own / ".gitconfig") == "/dev/null" and tree(home.home) == before
 
 
-@pytest.mark.parametrize("helper", ["[credential]\n\thelper = store\n", ""])
-def test_create_says_where_git_s_logins_stay_outside(home: Home, codex: Path, helper: str) -> None:
-    (home.home / ".gitconfig").write_text(helper)
-    assert ("--home shared" in ask(home, "create", "work").err) == bool(helper)
+HELPERS = [
+    ("[credential]\n\thelper = store\n", "store"),
+    ("", ""),
+    ('[credential]\n\thelper = cache\n[credential "https://x.y"]\n\thelper =\n\thelper = !gh auth git-credential\n'
+     "[include]\n\tpath = more\n", "cache, !gh auth git-credential, libsecret"),
+    ('[credential "https://x.example"]\n\thelper = store\n\thelper =\n[credential]\n\thelper = store\n', "store"),
+    ("[credential]\n\thelper =\n\tusername = ada\n[a]\n\thelper = b\n", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "named"), HELPERS)
+def test_create_says_which_of_git_s_logins_stay_outside(home: Home, codex: Path, config: str, named: str) -> None:
+    write_files(home.home, {".gitconfig": config, "more": "[credential]\n\thelper = libsecret\n"})
+    said = ask(home, "create", "work").err
+    assert (f"the logins of your git ({named}) aren't shared" in said) == bool(named), said
+    assert ("--home shared" in said) == bool(named)
 
 
 def test_a_copy_that_nobody_edited_is_nothing_to_lose(home: Home, app: Path) -> None:

@@ -144,6 +144,9 @@ LOGINS: list[tuple[str, Any, str]] = [
     ("both, without a mode", {"OPENAI_API_KEY": API_KEYS[0], "tokens": TOKENS}, "API key configured"),
     ("both, by tokens", {"auth_mode": "chatgpt", "OPENAI_API_KEY": API_KEYS[0], "tokens": TOKENS}, "Logged in using"),
     ("both, by the key", {"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0], "tokens": TOKENS}, "API key"),
+    ("tokens that are missing", {"auth_mode": "chatgpt", "OPENAI_API_KEY": API_KEYS[0]}, "Logged in using ChatGPT"),
+    ("a key that is missing", {"auth_mode": "apikey", "tokens": TOKENS}, "Error checking login status"),
+    ("keys that are missing", {"auth_mode": "bedrockAccessKeys", "tokens": TOKENS}, "Error checking login status"),
     ("an empty object", {}, "Logged in using ChatGPT"),
     ("no object", [1], "Error checking login status"),
 ]  # fmt: skip
@@ -156,6 +159,8 @@ def test_a_login_is_told_on_stderr_in_the_words_that_we_know(bare: Bare, kind: s
     result = bare("login", "status")
     assert (result.code, result.out) == (0 if "Not" not in said and "Error" not in said else 1, "")
     assert result.err.startswith(said), result.err
+    account = cm.account_in_file(str(bare.codex_home / "auth.json"))
+    assert (account.kind == "unknown") == said.startswith("Error") and (account.kind == "none") == (not login), account
 
 
 PREFIXES = "CODEX|OPENAI|SPIFFE|CHATGPT"
