@@ -27,7 +27,8 @@ III Clones
     Downloads            fetch a Codex, checked while it comes; which one it is that a clone wants
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
     Settings             what a config.toml says, statement by statement and value by value
-    Pin settings         the settings that hold a clone's pin and its login, written into a config.toml
+    Pin settings         the settings that hold a clone's pin and its login
+    Carried settings     which settings of a Codex home come along into another, and how, so that the pin holds
     Accounts             who a clone is logged in as, from its own files
     Dangerous settings   what settings from elsewhere run, send or unlock, and which secrets are in them
     Sessions             the session files of clones: which there are, whose, where, and what was asked first
@@ -5383,8 +5384,6 @@ NEW_CONFIG = (
     + f"\n[features]\n{PIN_FEATURE} = false\n"
 )
 UPDATER_SETTINGS = b'{"updater":{"autoUpdateEnabled":false}}\n'
-FOREIGN_PLACES = ("sqlite_home", "log_dir")
-FORCED_INLINE = rf"([\"']?)\bforced_\w+\1\s*=\s*(?:{TOML_TEXT}|\[[^\]]*\]|[^,}}\s]+)\s*,?"
 
 
 def trust_entry(home: str) -> str:
@@ -5492,6 +5491,70 @@ def stage_distrusting_profiles(change: Change, clone: Clone) -> None:
         change.stage(path, held, 0o600, replaces=True, seen=digest_of_bytes(content))
 
 
+def with_feature_off(config: bytes) -> bytes:
+    """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
+    text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
+    texts = [statement_with_feature_off(one) for one in config_statements(text)]
+    if config_values("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
+        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in config_statements("".join(texts))]
+        header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
+        inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
+        if header >= 0:
+            texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
+        elif inline >= 0:
+            begun = re.compile(r"\{\s*(\})?")
+            texts[inline] = begun.sub(lambda end: f"{{ {setting}{' }' if end[1] else ', '}", texts[inline], count=1)
+        elif any(one and not one.table for one in named):
+            texts.insert(0, f"features.{setting}\n")
+        else:
+            texts = ["".join(texts).rstrip(), f"\n\n[features]\n{setting}\n"]
+    return "".join(texts).encode("utf-8", "surrogateescape")
+
+
+def statement_with_feature_off(one: ConfigStatement) -> str:
+    """The text of a statement with the pin's feature off where it is on, a profile's, too."""
+    if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
+        return re.sub(r"=\s*true\b", "= false", one.text, count=1)
+    if one.key[-1:] == ("features",) and one.value.startswith("{"):
+        return re.sub(rf"({PIN_FEATURE}[\"']?\s*=\s*)true\b", r"\1false", one.text)
+    return one.text
+
+
+# --- Carried settings -----------------------------------------------------------------------------
+
+FOREIGN_PLACES = ("sqlite_home", "log_dir")
+FORCED_INLINE = rf"([\"']?)\bforced_\w+\1\s*=\s*(?:{TOML_TEXT}|\[[^\]]*\]|[^,}}\s]+)\s*,?"
+SETTINGS_COPIED = (
+    *("AGENTS.md", "AGENTS.override.md", "agents", "environments.toml", "hooks.json", "keybindings.json"),
+    *("prompts", "rules", "skills", "themes"),
+)
+SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
+HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
+# What a config.toml may name, and what is no setting all the same.
+NEVER_NAMED = (
+    r"(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
+    r"|config\.toml|history\.jsonl|version\.json"
+)
+NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
+
+
+def settings_source(wanted: str, registry: Registry, places: Places) -> str:
+    """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
+    if clone := find_clone(registry, wanted):
+        return codex_home_of(clone)
+    path = os.path.realpath(path_from(wanted, places))
+    if not is_codex_home(path):
+        raise MirrorError(
+            f"{wanted} is neither a clone nor a Codex home", "name a clone, or a directory such as ~/.codex"
+        )
+    return path
+
+
+def is_codex_home(path: str) -> bool:
+    """Is there anything in this directory that a Codex home has?"""
+    return any(kind_of(os.path.join(path, mark)) for mark in HOME_MARKS)
+
+
 class SettingsMove(NamedTuple):
     """Settings on their way to another Codex home: where they are, the names of that home that stand in them, how an
     error names it, the files that come along, and the real home's real path, which they may not trust."""
@@ -5501,6 +5564,114 @@ class SettingsMove(NamedTuple):
     shown: str
     tails: tuple[str, ...]
     user_home: str = ""
+
+
+def settings_move(source: str, places: Places, exported_from: str | None = None) -> SettingsMove:
+    """The settings of a Codex home on their way into a clone; of one that was exported, its own name is recorded."""
+    real = os.path.join(places.user_home, ".codex")
+    names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
+    if exported_from is not None:
+        names = [exported_from] if os.path.isabs(exported_from) else []
+    names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
+    shown = source if exported_from is None else ""
+    tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
+    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home)
+
+
+def settings_files(source: str, names: Sequence[str] = ("~/.codex",)) -> list[str]:
+    """The files below a Codex home, which may stand in them by one of these names, that are settings and no secret,
+    besides config.toml; relative paths."""
+    profiles = [name for name in entries_of(source) if name.endswith(".config.toml")]
+    tails = [tail for name in (*SETTINGS_COPIED, *profiles) for tail in plain_files(source, name, skipped=(".system",))]
+    named = named_files(source, ["config.toml", *filter(is_carried_settings, tails)], names)
+    return list(dict.fromkeys([*tails, *named]))
+
+
+def named_files(source: str, files: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The files of a Codex home that these settings of it name, relative to themselves or by their whole path."""
+    top, found = os.path.realpath(source), []
+    for file in files:
+        text = (read_or_none(os.path.join(source, file), CONFIG_LIMIT) or b"").decode("utf-8", "surrogateescape")
+        for path, value in setting_values(text):
+            name = next((name for name in names if is_below(value, name)), "")
+            own = os.path.join(source, value[len(name) + 1 :]) if name else value
+            there = os.path.join(source, os.path.dirname(file), own)
+            if not value or len(value) > NAME_LIMIT or "\0" in value or not os.path.isfile(there):
+                continue
+            tail = os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(there)), os.path.basename(there)), top)
+            is_odd_agent = path[-1] == "config_file" and not tail.endswith(".toml")
+            if not tail.startswith("../") and not re.fullmatch(NEVER_NAMED, tail) and not is_odd_agent:
+                found += plain_files(source, tail)
+    return found
+
+
+def plain_files(top: str, name: str, skipped: Sequence[str] = ()) -> list[str]:
+    """The files at or below `top/name`, relative to `top`, also through links, as people's dotfiles have them;
+    but no link that leads back or up, and no file that is a login's, a database's or the home's own, under whatever
+    name. Each directory is looked into once, first under its own name. Raises MirrorError where they lie too deep."""
+    found: list[str] = []
+    links: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    inside, waiting = os.path.join(os.path.realpath(top), ""), [name]
+    while waiting or links:
+        tail = waiting.pop() if waiting else links.pop()
+        path = os.path.join(top, tail)
+        is_link = os.path.islink(path)
+        real = os.path.realpath(path) if is_link else path
+        known = {os.path.basename(tail), os.path.basename(real)}
+        if not known.isdisjoint(skipped) or any(re.fullmatch(NEVER_COPIED, one) for one in known):
+            continue
+        if os.path.isfile(path):
+            found.append(tail)
+        elif os.path.isdir(path) and not is_below(inside, real):
+            facts = os.stat(path)
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            if tail.count("/") >= DEPTH_LIMIT:
+                what = f"{top} has directories more than {DEPTH_LIMIT} deep: {tail[:60]}…"
+                raise MirrorError(what, "move them elsewhere", REFUSED)
+            below = [os.path.join(tail, one) for one in os.listdir(path)]
+            waiting += [one for one in below if not os.path.islink(os.path.join(top, one))]
+            links += [one for one in below if os.path.islink(os.path.join(top, one))]
+    return sorted(found)
+
+
+def session_files(source: str) -> list[str]:
+    """The files below a Codex home that are its sessions and the prompts typed; relative paths."""
+    return [tail for name in SESSIONS for tail in plain_files(source, name)]
+
+
+def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
+    """Copies files with their times into a new home, private ones; nothing may be there yet. Codex sorts sessions by
+    the time of their file (0.171)."""
+    for tail in tails:
+        path = os.path.join(target, tail)
+        make_directories(os.path.dirname(path), synced=False)
+        copy_file(os.path.join(source, tail), path, 0o600)
+        facts = os.stat(os.path.join(source, tail))
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def copy_setting(move: SettingsMove, tail: str, path: str, target: str) -> None:
+    """Copies a file of settings to where it is to be laid ready for `target`; nothing may be there yet."""
+    if is_carried_settings(tail):
+        write_new(path, carried_settings(move, tail, target))
+    else:
+        copy_file(os.path.join(move.source, tail), path, 0o600)
+
+
+def is_carried_settings(tail: str) -> bool:
+    """Is this file of a Codex home of the kind of a config.toml?"""
+    return tail.endswith(".toml") and tail.partition("/")[0] not in ("skills", "prompts")
+
+
+def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
+    """A profile's or an agent's settings as they come along. Raises OSError."""
+    text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
+    text = with_moved_paths(without_left_out(text), move.names, target, move.tails)
+    text = with_home_distrusted(text, move.user_home) if home_trust(text, move.user_home) == "trusted" else text
+    return "".join(map(statement_with_feature_off, config_statements(text))).encode("utf-8", "surrogateescape")
 
 
 def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
@@ -5568,48 +5739,6 @@ def with_pin_settings(config: str, foreign: bool) -> str:
             there.add(name)
     settings = "".join(f"{key} = {value}\n" for key, value in PIN_SETTINGS.items() if key not in there)
     return PIN_COMMENT + settings + "".join(kept)
-
-
-def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
-    """A profile's or an agent's settings as they come along. Raises OSError."""
-    text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
-    text = with_moved_paths(without_left_out(text), move.names, target, move.tails)
-    text = with_home_distrusted(text, move.user_home) if home_trust(text, move.user_home) == "trusted" else text
-    return "".join(map(statement_with_feature_off, config_statements(text))).encode("utf-8", "surrogateescape")
-
-
-def is_carried_settings(tail: str) -> bool:
-    """Is this file of a Codex home of the kind of a config.toml?"""
-    return tail.endswith(".toml") and tail.partition("/")[0] not in ("skills", "prompts")
-
-
-def with_feature_off(config: bytes) -> bytes:
-    """The settings with the pin's feature off, also where an older Codex doesn't know and write it."""
-    text, setting = config.decode("utf-8", "surrogateescape"), f"{PIN_FEATURE} = false"
-    texts = [statement_with_feature_off(one) for one in config_statements(text)]
-    if config_values("".join(texts)).get(f"features.{PIN_FEATURE}") != "false":
-        named = [(*one.table, *one.key)[:1] == ("features",) and one for one in config_statements("".join(texts))]
-        header = next((n for n, one in enumerate(named) if one and one.table == ("features",)), -1)
-        inline = next((n for n, one in enumerate(named) if one and (one.table, one.key) == ((), ("features",))), -1)
-        if header >= 0:
-            texts[header] = f"{texts[header].rstrip()}\n{setting}\n"
-        elif inline >= 0:
-            begun = re.compile(r"\{\s*(\})?")
-            texts[inline] = begun.sub(lambda end: f"{{ {setting}{' }' if end[1] else ', '}", texts[inline], count=1)
-        elif any(one and not one.table for one in named):
-            texts.insert(0, f"features.{setting}\n")
-        else:
-            texts = ["".join(texts).rstrip(), f"\n\n[features]\n{setting}\n"]
-    return "".join(texts).encode("utf-8", "surrogateescape")
-
-
-def statement_with_feature_off(one: ConfigStatement) -> str:
-    """The text of a statement with the pin's feature off where it is on, a profile's, too."""
-    if one.key[-1:] == (PIN_FEATURE,) and (*one.table, *one.key)[-2:-1] == ("features",):
-        return re.sub(r"=\s*true\b", "= false", one.text, count=1)
-    if one.key[-1:] == ("features",) and one.value.startswith("{"):
-        return re.sub(rf"({PIN_FEATURE}[\"']?\s*=\s*)true\b", r"\1false", one.text)
-    return one.text
 
 
 def pinned_config(
@@ -6810,17 +6939,6 @@ def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list
 
 # --- Home directory -------------------------------------------------------------------------------
 
-SETTINGS_COPIED = (
-    *("AGENTS.md", "AGENTS.override.md", "agents", "environments.toml", "hooks.json", "keybindings.json"),
-    *("prompts", "rules", "skills", "themes"),
-)
-SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
-HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
-# What a config.toml may name, and what is no setting all the same.
-NEVER_NAMED = (
-    r"(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
-    r"|config\.toml|history\.jsonl|version\.json"
-)
 NEVER_SHARED = (".codex", ".codex-mirror")
 # Programs and data of toolchains whose commands look for them through HOME or the XDG directories; nothing in which
 # there are settings or logins as well, as in `.cargo`, `.julia` and `.local/share/uv`.
@@ -6831,7 +6949,6 @@ TOOLCHAINS = (
 )
 SHARE_WORDS = ("none", "default")
 LOGIN_NAMES = r"(?i)credentials.*|auth(?!ors?\b).*|.*token.*"
-NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
 # What goes with a clone unasked, since we, Codex (0.171) or a program that fills a cache can make it again: directories
 # of its base, and files of its Codex home. All else is of value, whatever it is.
 REMADE_DIRECTORIES = (
@@ -6958,118 +7075,6 @@ def missing_helpers(clone: Clone) -> list[str]:
         for path, text in helper_files(clone).items()
         if found[path] is None or (found[path] != text and (found[path] or b"").startswith(marks))
     ]
-
-
-def settings_source(wanted: str, registry: Registry, places: Places) -> str:
-    """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
-    if clone := find_clone(registry, wanted):
-        return codex_home_of(clone)
-    path = os.path.realpath(path_from(wanted, places))
-    if not is_codex_home(path):
-        raise MirrorError(
-            f"{wanted} is neither a clone nor a Codex home", "name a clone, or a directory such as ~/.codex"
-        )
-    return path
-
-
-def is_codex_home(path: str) -> bool:
-    """Is there anything in this directory that a Codex home has?"""
-    return any(kind_of(os.path.join(path, mark)) for mark in HOME_MARKS)
-
-
-def settings_files(source: str, names: Sequence[str] = ("~/.codex",)) -> list[str]:
-    """The files below a Codex home, which may stand in them by one of these names, that are settings and no secret,
-    besides config.toml; relative paths."""
-    profiles = [name for name in entries_of(source) if name.endswith(".config.toml")]
-    tails = [tail for name in (*SETTINGS_COPIED, *profiles) for tail in plain_files(source, name, skipped=(".system",))]
-    named = named_files(source, ["config.toml", *filter(is_carried_settings, tails)], names)
-    return list(dict.fromkeys([*tails, *named]))
-
-
-def named_files(source: str, files: Iterable[str], names: Sequence[str]) -> list[str]:
-    """The files of a Codex home that these settings of it name, relative to themselves or by their whole path."""
-    top, found = os.path.realpath(source), []
-    for file in files:
-        text = (read_or_none(os.path.join(source, file), CONFIG_LIMIT) or b"").decode("utf-8", "surrogateescape")
-        for path, value in setting_values(text):
-            name = next((name for name in names if is_below(value, name)), "")
-            own = os.path.join(source, value[len(name) + 1 :]) if name else value
-            there = os.path.join(source, os.path.dirname(file), own)
-            if not value or len(value) > NAME_LIMIT or "\0" in value or not os.path.isfile(there):
-                continue
-            tail = os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(there)), os.path.basename(there)), top)
-            is_odd_agent = path[-1] == "config_file" and not tail.endswith(".toml")
-            if not tail.startswith("../") and not re.fullmatch(NEVER_NAMED, tail) and not is_odd_agent:
-                found += plain_files(source, tail)
-    return found
-
-
-def settings_move(source: str, places: Places, exported_from: str | None = None) -> SettingsMove:
-    """The settings of a Codex home on their way into a clone; of one that was exported, its own name is recorded."""
-    real = os.path.join(places.user_home, ".codex")
-    names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
-    if exported_from is not None:
-        names = [exported_from] if os.path.isabs(exported_from) else []
-    names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
-    shown = source if exported_from is None else ""
-    tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
-    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home)
-
-
-def copy_setting(move: SettingsMove, tail: str, path: str, target: str) -> None:
-    """Copies a file of settings to where it is to be laid ready for `target`; nothing may be there yet."""
-    if is_carried_settings(tail):
-        write_new(path, carried_settings(move, tail, target))
-    else:
-        copy_file(os.path.join(move.source, tail), path, 0o600)
-
-
-def session_files(source: str) -> list[str]:
-    """The files below a Codex home that are its sessions and the prompts typed; relative paths."""
-    return [tail for name in SESSIONS for tail in plain_files(source, name)]
-
-
-def plain_files(top: str, name: str, skipped: Sequence[str] = ()) -> list[str]:
-    """The files at or below `top/name`, relative to `top`, also through links, as people's dotfiles have them;
-    but no link that leads back or up, and no file that is a login's, a database's or the home's own, under whatever
-    name. Each directory is looked into once, first under its own name. Raises MirrorError where they lie too deep."""
-    found: list[str] = []
-    links: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    inside, waiting = os.path.join(os.path.realpath(top), ""), [name]
-    while waiting or links:
-        tail = waiting.pop() if waiting else links.pop()
-        path = os.path.join(top, tail)
-        is_link = os.path.islink(path)
-        real = os.path.realpath(path) if is_link else path
-        known = {os.path.basename(tail), os.path.basename(real)}
-        if not known.isdisjoint(skipped) or any(re.fullmatch(NEVER_COPIED, one) for one in known):
-            continue
-        if os.path.isfile(path):
-            found.append(tail)
-        elif os.path.isdir(path) and not is_below(inside, real):
-            facts = os.stat(path)
-            if (facts.st_dev, facts.st_ino) in seen:
-                continue
-            seen.add((facts.st_dev, facts.st_ino))
-            if tail.count("/") >= DEPTH_LIMIT:
-                what = f"{top} has directories more than {DEPTH_LIMIT} deep: {tail[:60]}…"
-                raise MirrorError(what, "move them elsewhere", REFUSED)
-            below = [os.path.join(tail, one) for one in os.listdir(path)]
-            waiting += [one for one in below if not os.path.islink(os.path.join(top, one))]
-            links += [one for one in below if os.path.islink(os.path.join(top, one))]
-    return sorted(found)
-
-
-def copy_tree(source: str, target: str, tails: Iterable[str]) -> None:
-    """Copies files with their times into a new home, private ones; nothing may be there yet. Codex sorts sessions by
-    the time of their file (0.171)."""
-    for tail in tails:
-        path = os.path.join(target, tail)
-        make_directories(os.path.dirname(path), synced=False)
-        copy_file(os.path.join(source, tail), path, 0o600)
-        facts = os.stat(os.path.join(source, tail))
-        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def copy_sessions(source: str, target: str, context: Context, whole: bool) -> None:

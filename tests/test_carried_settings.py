@@ -1,0 +1,138 @@
+"""Carried settings: which settings of a Codex home come along into another, and how, so that the pin holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import API_KEYS, Home, tree
+from rooms import clone_like, cm, places_of
+
+# --- which files ---
+
+
+def write_codex_home(directory: Path) -> None:
+    """A Codex home with settings, and with everything that is none."""
+    files = {
+        "config.toml": "x = 1\n",
+        "AGENTS.md": "be kind\n",
+        "prompts/a.md": "a",
+        "rules/deep/er/r.md": "r",
+        "skills/one/SKILL.md": "1",
+        "skills/.system/x/SKILL.md": "no",
+        "auth.json": API_KEYS[0],
+        ".credentials.json": API_KEYS[0],
+        ".env": API_KEYS[0],
+        "history.jsonl": "no",
+        "state_5.sqlite": "no",
+        "installation_id": "no",
+        "version.json": "no",
+        "sessions/2026/11/22/rollout-a.jsonl": "no",
+        "packages/standalone/x": "no",
+        "tmp/x": "no",
+        "app-server-daemon/settings.json": "no",
+    }
+    for name, text in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+
+
+SETTINGS = ["AGENTS.md", "prompts/a.md", "rules/deep/er/r.md", "skills/one/SKILL.md"]
+
+
+def test_only_settings_are_settings_and_they_are_copied_privately(home: Home, tmp_path: Path) -> None:
+    write_codex_home(tmp_path / "old")
+    tails = cm.settings_files(str(tmp_path / "old"))
+    assert tails == SETTINGS
+    (tmp_path / "new").mkdir()
+    cm.copy_tree(str(tmp_path / "old"), str(tmp_path / "new"), tails)
+    found = tree(tmp_path / "new")
+    assert sorted(path for path, what in found.items() if what[0] == "file") == SETTINGS
+    assert {what[:2] for path, what in found.items() if path != "."} == {("dir", "0o700"), ("file", "0o600")}
+
+
+def test_settings_behind_links_are_found_and_logins_and_circles_are_not(tmp_path: Path) -> None:
+    write_codex_home(tmp_path / "real")
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("AGENTS.md", "prompts"):
+        (old / name).symlink_to(tmp_path / "real" / name)
+    (old / "skills").mkdir()
+    (old / "skills" / "login").symlink_to(tmp_path / "real" / "auth.json")
+    (old / "skills" / "env").symlink_to(tmp_path / "real" / ".env")
+    (old / "skills" / "all").symlink_to(tmp_path / "real")
+    (old / "skills" / "gone").symlink_to("nowhere")
+    (old / "skills" / "zero").symlink_to("/dev/zero")
+    (old / "skills" / "round").symlink_to("..")
+    os.mkfifo(old / "skills" / "fifo")
+    for name in ("auth.json.before-1", "logs_2.sqlite-wal"):
+        (tmp_path / "real" / name).write_text(API_KEYS[0])
+    through = [tail for tail in SETTINGS if not tail.startswith("skills/")]
+    through += ["history.jsonl", "version.json", "sessions/2026/11/22/rollout-a.jsonl", "skills/one/SKILL.md", "tmp/x"]
+    through += ["config.toml", "packages/standalone/x", "app-server-daemon/settings.json"]
+    expected = ["AGENTS.md", "prompts/a.md", *(f"skills/all/{tail}" for tail in through)]
+    assert sorted(cm.settings_files(str(old))) == sorted(expected)
+
+
+def test_a_directory_with_many_names_is_looked_into_once_and_first_under_its_own(tmp_path: Path) -> None:
+    """24 directories with two links each to the next would be 16 million paths."""
+    for number in range(24):
+        inner = tmp_path / "skills" / f"d{number}"
+        inner.mkdir(parents=True)
+        (inner / "SKILL.md").touch()
+        for link in ("a", "b"):
+            (inner / link).symlink_to(f"../d{number + 1}")
+    (tmp_path / "prompts").symlink_to("skills")
+    own = [f"skills/d{number}/SKILL.md" for number in range(24)]
+    assert cm.settings_files(str(tmp_path)) == [
+        *sorted(tail.replace("skills", "prompts", 1) for tail in own),
+        *sorted(own),
+    ]
+
+
+DEEP: list[tuple[str, Callable[[Path], object]]] = [
+    ("plain", lambda top: os.makedirs(top / "skills" / "/".join(["d"] * 101))),
+    ("below rules", lambda top: os.makedirs(top / "rules" / "/".join(["d"] * 101))),
+    ("behind a link", lambda top: (os.makedirs(top / "x" / "/".join(["d"] * 101)), (top / "skills").symlink_to("x"))),
+    ("half of it behind a link", lambda top: (
+        os.makedirs(top / "x" / "/".join(["d"] * 60)), os.makedirs(top / "skills" / "/".join(["d"] * 60)),
+        (top / "skills" / "/".join(["d"] * 60) / "l").symlink_to(top / "x"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "make"), DEEP, ids=[row[0] for row in DEEP])
+def test_a_home_with_endless_directories_is_refused_in_words(
+    tmp_path: Path, kind: str, make: Callable[[Path], object]
+) -> None:
+    make(tmp_path)
+    with pytest.raises(cm.MirrorError, match="directories more than 100 deep") as caught:
+        cm.settings_files(str(tmp_path))
+    assert caught.value.code == cm.REFUSED
+
+
+SOURCES: list[tuple[str, Callable[[Home], str], str]] = [
+    ("a clone", lambda home: "work", ".codex-mirror/home/.codex"),
+    ("a directory", lambda home: str(home.base / "old"), "/old"),
+    ("the real home's", lambda home: "~/.codex", "/h/.codex"),
+    ("nothing", lambda home: "nowhere", ""),
+    ("a file", lambda home: "/etc/passwd", ""),
+    ("the real home, without .codex", lambda home: "~", ""),
+    ("any other directory", lambda home: str(home.base), ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "wanted", "end"), SOURCES, ids=[row[0] for row in SOURCES])
+def test_settings_come_from_a_clone_or_a_directory(
+    home: Home, kind: str, wanted: Callable[[Home], str], end: str
+) -> None:
+    for directory, mark in ((home.base / "old", "prompts"), (home.home / ".codex", "config.toml")):
+        (directory / mark).mkdir(parents=True)
+    registry = cm.Registry((clone_like(home),))
+    if end:
+        assert cm.settings_source(wanted(home), registry, places_of(home)).endswith(end)
+        return
+    with pytest.raises(cm.MirrorError, match="neither a clone nor a Codex home"):
+        cm.settings_source(wanted(home), registry, places_of(home))
