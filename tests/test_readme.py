@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import rollouts
 
 from helpers import ACCESS_TOKEN, PROGRAM, REFRESH_TOKEN, REPO, Home, discard, look_for_secrets, run, start, tree
 from rooms import Tree, cm
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (REPO / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+SECURITY = (REPO / ".github" / "SECURITY.md").read_text(encoding="utf-8")
 PAGES = [REPO / "README.md", *sorted((REPO / ".github").glob("*.md"))]
 RAW_FILES = cm.REPOSITORY.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
 PATIENCE = 60  # Seconds for one command of the README.
@@ -178,16 +180,15 @@ def void(_: object) -> None:
     return None
 
 
-def limits_are_known(desk: Desk) -> None:
-    """What a session leaves: 36 % of the five hours are used."""
-    now = time.time()
+def a_session_was_held(desk: Desk) -> None:
+    """It leaves what was asked, and that 36 % of the five hours are used."""
+    now, shape = time.time(), rollouts.Shape()
     window = {"used_percent": 36.0, "window_minutes": 300, "resets_at": int(now) + 3600}
     limits = {"limit_id": "codex", "primary": window, "secondary": None}
     payload = {"type": "token_count", "info": None, "rate_limits": limits}
-    session = desk.codex_home("work") / "sessions/2026/11/22/rollout-2026-11-22T08-00-00-x.jsonl"
-    session.parent.mkdir(parents=True)
-    line = {"timestamp": cm.timestamp_text(now), "type": "event_msg", "payload": payload}
-    session.write_text(json.dumps(line) + "\n")
+    lines = [shape.meta(rollouts.an_id(), str(desk.home.home)), shape.says("user", "explain this repository")]
+    lines.append(shape.line("event_msg", payload, now))
+    rollouts.write(desk.codex_home("work"), rollouts.an_id(), lines, at=now)
 
 
 def an_alias_has_a_home(desk: Desk) -> None:
@@ -239,7 +240,7 @@ BEFORE: dict[str, Callable[[Desk], None]] = {
     "codex-mirror create work": the_checkout_s_clone_goes,
     "codex-mirror login work": somebody_logs_in("you@example.com", "team"),
     "codex-mirror login personal": somebody_logs_in("me@example.org", "plus"),
-    "codex-mirror list": limits_are_known,
+    "codex-mirror list": a_session_was_held,
     "codex-mirror import ~/.codex-work": an_alias_has_a_home,
     "tar -C ~ -x": all_is_lost,
     "--uninstall": the_map_is_right,
@@ -372,6 +373,17 @@ def test_the_architecture_of_contributing_names_every_room_in_the_order_of_the_f
     assert told == plan
 
 
-@pytest.mark.parametrize("name", ["commands", "bench", "figures"])
-def test_the_places_that_are_filled_by_others_are_marked(name: str) -> None:
-    assert len(re.findall(rf"<!-- {name} -->.*?<!-- /{name} -->", README, re.DOTALL)) == 1
+@pytest.mark.parametrize(
+    ("page", "name"), [(README, "commands"), (CONTRIBUTING, "bench"), (SECURITY, "figures")], ids=lambda one: one[:8]
+)
+def test_the_places_that_are_filled_by_others_are_marked(page: str, name: str) -> None:
+    assert len(re.findall(rf"<!-- {name} -->.*?<!-- /{name} -->", page, re.DOTALL)) == 1
+
+
+def test_the_readme_leads_from_its_first_line_to_a_clone_within_a_screen() -> None:
+    first, *_ = re.findall(r"^curl .*", README, re.MULTILINE)
+    assert first == cm.INSTALL_LINE
+    lines = README.splitlines()
+    assert lines.index(first) < 15 and lines.index("$ codex-mirror create work") < 40
+    assert lines.index("## Commands") > lines.index("## Operations")
+    assert not re.findall(r"^## (Architecture|Speed|Releases|Roadmap)", README, re.MULTILINE)
