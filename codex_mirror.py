@@ -12,7 +12,8 @@ II Tools
     Files                look at files and directories, and change nothing
     Ownership            whose a thing is, where it lies and how one got there: what may be written, run and deleted
     Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
-    Processes            capture a program with a time limit, replace this one, find one on PATH, who is running what
+    Processes            capture a program with a time limit, replace this one, find one on PATH
+    Process list         which Codex is running, as /proc or macOS's `ps` tells it, and who has a file open
     Archives             pack and unpack .tar.gz files without trusting them
 III Clones
     Registry             the list of clones: the one truth
@@ -552,6 +553,13 @@ def mask_emails_in_data(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [mask_emails_in_data(item) for item in value]
     return mask_emails(value) if isinstance(value, str) else value
+
+
+def folded_name(name: str) -> str:
+    """A name as file systems compare it that tell neither case nor the forms of a letter apart."""
+    import unicodedata
+
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 def cell_width(text: str) -> int:
@@ -1174,6 +1182,30 @@ def is_path_to(path: str, file: str) -> bool:
 def is_same_directory(one: str, other: str) -> bool:
     """Do two names lead to one directory? A home may be reached through a link, and without it."""
     return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Is what the path leads to this directory, or in it, however both are spelled? Inodes are compared up the parents,
+    and names only of what isn't there yet: in the case and form of letters that the file system there goes by."""
+    path, directory = os.path.realpath(path), os.path.realpath(directory)
+    if path == directory or is_below(path, directory):
+        return True
+    there, above = (next(filter(os.path.exists, directories_above(one))) for one in (path, directory))
+    if above == directory:
+        return any(is_path_to(one, directory) for one in directories_above(there))
+    missing, wanted = path[len(there) :].strip("/"), directory[len(above) :].strip("/")
+    if ignores_case(above):
+        missing, wanted = folded_name(missing), folded_name(wanted)
+    return is_path_to(there, above) and is_below(missing + "/", wanted)
+
+
+def ignores_case(directory: str) -> bool:
+    """Does another case of letters lead to the same place here, going by the directories that there are?"""
+    for path in directories_above(os.path.realpath(directory)):
+        above, name = os.path.split(path)
+        if name != name.swapcase():
+            return is_path_to(os.path.join(above, name.swapcase()), path)
+    return False
 
 
 def entries_of(directory: str) -> list[str]:
@@ -1896,7 +1928,8 @@ SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"  # Where the system's own programs
 
 
 class CapturedOutput(NamedTuple):
-    """What a program printed (the first 64 KiB of each) and how it ended; `code` is None when its time ran out."""
+    """What a program printed (the first 64 KiB of each, where no more was wanted) and how it ended; `code` is None when
+    its time ran out."""
 
     code: int | None
     out: bytes
@@ -1909,6 +1942,8 @@ def capture(
     cwd: str,
     seconds: float,
     while_running: Callable[[], None] = lambda: None,
+    *,
+    limit: int = OUTPUT_LIMIT,
 ) -> CapturedOutput:
     """Runs a program to its end without a terminal; the time limit holds also when a grandchild keeps the pipe open.
     What `while_running` does is done here meanwhile, and the time counts from its end."""
@@ -1920,7 +1955,8 @@ def capture(
         with hold_signals():
             child = subprocess.Popen(list(argv), env=dict(env), cwd=cwd, start_new_session=True, umask=0o077, **pipes)
         while_running()
-        pieces, finished = read_output(child, [file.fileno() for file in (child.stdout, child.stderr) if file], seconds)
+        files = [file.fileno() for file in (child.stdout, child.stderr) if file]
+        pieces, finished = read_output(child, files, seconds, limit)
     except OSError as error:
         if child:
             raise
@@ -1955,7 +1991,7 @@ def hold_signals() -> Iterator[None]:
             signal.raise_signal(one)
 
 
-def read_output(child: Any, files: list[int], seconds: float) -> tuple[list[bytearray], bool]:
+def read_output(child: Any, files: list[int], seconds: float, limit: int) -> tuple[list[bytearray], bool]:
     """What a child writes to its two pipes until both close, it ended, or the time is over; and did they close?"""
     import select
 
@@ -1969,7 +2005,7 @@ def read_output(child: Any, files: list[int], seconds: float) -> tuple[list[byte
             part = os.read(file, OUTPUT_LIMIT)
             if not part:
                 open_files.discard(file)
-            pieces[file] += part[: OUTPUT_LIMIT - len(pieces[file])]
+            pieces[file] += part[: limit - len(pieces[file])]
         if open_files and child.poll() is not None:
             deadline = min(deadline, time.monotonic() + 0.2)
     if not open_files:
@@ -2099,14 +2135,48 @@ def start_in_background(work: Callable[[], None]) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
+def stop_processes(pids: Sequence[int], seconds: float = 5) -> list[int]:
+    """Asks processes to end, then ends them; the pids that are still there."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while (pids := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return list(pids)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    status = read_or_none(f"/proc/{pid}/stat") if os.path.isdir("/proc/self") else None
+    return status is None or status.rpartition(b")")[2].split()[:1] != [b"Z"]
+
+
+# --- Process list ---------------------------------------------------------------------------------
+
+NODE = ("node", "nodejs", "bun")
+NODE_OPTIONS = frozenset("-r --require --import --loader --experimental-loader -C --conditions --env-file".split())
+WORDS_LOOKED_AT = 64  # Of a command line whose words aren't kept apart.
+
+
+class UnseenProcessesError(MirrorError):
+    """Nobody can tell here which programs are running."""
+
+
 def codex_pids_in(directory: str, codex_home: str) -> list[int]:
-    """The pids of Codex processes whose program lies in the directory, or whose CODEX_HOME is this one, if any."""
+    """The pids of Codex processes whose program lies in the directory, or whose CODEX_HOME is this one, if any. Raises
+    UnseenProcessesError."""
+    if not os.path.isdir("/proc/self"):
+        return codex_pids_by_ps(directory, codex_home)
     directory = os.path.realpath(directory)
-    if os.path.isdir("/proc/self"):
-        pids = map(int, filter(str.isdigit, entries_of("/proc")))
-        return sorted(pid for pid in pids if is_codex(pid, directory, codex_home))
-    listing = capture(["ps", "-axwwE", "-o", "pid=,command="], os.environ, "/", 5)
-    return codex_pids_in_listing(listing.out.decode("utf-8", "surrogateescape"), directory, codex_home)
+    pids = map(int, filter(str.isdigit, entries_of("/proc")))
+    return sorted(pid for pid in pids if is_codex(pid, directory, codex_home))
 
 
 def is_codex(pid: int, directory: str, codex_home: str) -> bool:
@@ -2129,33 +2199,32 @@ def is_codex_elsewhere(codex_home: str, pids: Collection[int]) -> bool:
     for lock in [os.path.join(aliases, ".lock") for aliased in packs for aliases in paths_in(aliased)]:
         with share_lock(lock) as is_free:
             held += [] if is_free else [lock]
-    if not held or not os.path.isdir("/proc/self"):  # Else `ps` shows all that there are.
-        return False
+    if not held or not os.path.isdir("/proc/self"):  # Nobody tells who holds it: those that are known may.
+        return bool(held) and not pids
     open_files = [path for pid in pids for path in paths_in(f"/proc/{pid}/fd")]
     return not all(any(is_path_to(path, lock) for path in open_files) for lock in held)
 
 
-def program_of(pid: int) -> str:
-    """The program that a process runs, also where its file was replaced; nothing where that can't be seen."""
-    with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
-    if os.path.isdir("/proc/self"):
-        return ""
-    return os.fsdecode(capture(["ps", "-o", "comm=", "-p", str(pid)], os.environ, "/", 5).out).strip()
-
-
 def is_codex_command(words: Sequence[str]) -> bool:
     """Is this command line a Codex, native or started by Node?"""
-    return "codex" in map(os.path.basename, words[:1]) or os.path.basename(node_script_in(words)) in (
-        "codex.js",
-        "codex",
-    )
+    return "codex" in map(os.path.basename, words[:1]) or is_codex_script(node_script_in(words))
+
+
+def is_codex_script(path: str) -> bool:
+    return os.path.basename(path) in ("codex.js", "codex")
 
 
 def node_script_in(words: Sequence[str]) -> str:
     """The script that this command line has Node run, its path made plain; nothing where it is another program."""
-    is_node = len(words) > 1 and os.path.basename(words[0]) == "node"
-    return os.path.realpath(words[1]) if is_node else ""
+    script = words_after_options(words[1:])[:1] if os.path.basename("".join(words[:1])) in NODE else ()
+    return os.path.realpath(script[0]) if script else ""
+
+
+def words_after_options(words: Sequence[str]) -> Sequence[str]:
+    """What follows Node's own options in a command line."""
+    while words and words[0].startswith("-"):
+        words = words[2 if words[0] in NODE_OPTIONS else 1 :]
+    return words
 
 
 def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
@@ -2165,23 +2234,113 @@ def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
     return bool(codex_home) and os.path.realpath(used) == os.path.realpath(codex_home)
 
 
-def codex_pids_in_listing(listing: str, directory: str, codex_home: str) -> list[int]:
-    """The same from what `ps -axwwE -o pid=,command=` prints on macOS, where the environment follows the command."""
-    found = []
-    for line in listing.splitlines():
-        number, _, command = line.strip().partition(" ")
-        settings = re.findall(r"(?<= )[A-Za-z_]\w*=.*?(?= [A-Za-z_]\w*=|$)", command)
-        program = is_below(command.removeprefix("node "), directory)
-        ours = program or (is_codex_command(command.split()) and is_home_of(settings, codex_home))
-        if ours and number.isdigit() and int(number) != os.getpid():
-            found.append(int(number))
+def system_output(name: str, *words: str, codes: Collection[int] = (0,)) -> str:
+    """All that a program of the system's own prints, in plain letters. Raises UnseenProcessesError where it fails."""
+    said = capture([name, *words], {"PATH": SYSTEM_PATH, "LC_ALL": "C"}, "/", 20, limit=TEXT_LIMIT)
+    if said.code not in codes or len(said.out) >= TEXT_LIMIT:
+        why = os.fsdecode(said.err).strip().splitlines()[-1:] or [f"it ended with {said.code}"]
+        raise UnseenProcessesError(
+            f"can't tell which programs are running: {name}: {why[0]}", "try again outside of any sandbox", BUSY
+        )
+    return os.fsdecode(said.out)
+
+
+def codex_pids_by_ps(directory: str, codex_home: str) -> list[int]:
+    """The same where only `ps` tells of processes. Raises UnseenProcessesError."""
+    whose = ("-U", str(os.getuid())) if os.getuid() else ("-A",)
+    listing = commands_in_listing(system_output("ps", "-xww", *whose, "-o", "pid=,command="))
+    if listing.pop(os.getpid(), None) is None:
+        raise UnseenProcessesError("can't tell which programs are running: ps lists not even this one", "", BUSY)
+    kinds = {pid: kind_of_command(command, directory) for pid, command in listing.items() if "codex" in command.lower()}
+    found = [pid for pid, kind in kinds.items() if kind == "inside"]
+    if codex_home and (asked := [str(pid) for pid, kind in kinds.items() if kind == "codex"]):
+        shown = system_output("ps", "-xwwE", "-p", ",".join(asked), "-o", "pid=,command=", codes=(0, 1))
+        with_settings = commands_in_listing(shown).items()
+        found += [pid for pid, text in with_settings if is_home_in_text(text, listing[pid], codex_home)]
     return sorted(found)
 
 
+def commands_in_listing(listing: str) -> dict[int, str]:
+    """The command lines that `ps -o pid=,command=` prints, by pid."""
+    return {int(pid): command for pid, command in re.findall(r"^ *([0-9]+) (.+)$", listing, re.MULTILINE)}
+
+
+def text_in_ps(text: str) -> str:
+    """A text as `ps` prints it in the C locale, by vis(3), byte by byte (macOS 26)."""
+
+    def shown(byte: int) -> str:
+        if byte in (9, 10, 0xA0):
+            return f"\\{byte:03o}"
+        meta, low = byte > 127, byte & 127
+        control = low < 32 or low == 127
+        return ("M" if meta else "") + (f"^{chr(low ^ 64)}" if control else ("-" if meta else "") + chr(low))
+
+    return "".join(map(shown, os.fsencode(text)))
+
+
+def spellings_in_ps(path: str) -> tuple[str, ...]:
+    """How a path may stand in a listing: as it is written here, and without links."""
+    return tuple(dict.fromkeys(text_in_ps(one.rstrip("/")) for one in (path, os.path.realpath(path))))
+
+
+def leading_path(text: str, names: Collection[str]) -> str:
+    """The path that a text begins with, whose words aren't kept apart: the shortest that leads to a file, else to one
+    of these names, else the first word."""
+    words = text.split(" ", WORDS_LOOKED_AT)[:WORDS_LOOKED_AT] if text.startswith("/") else text.split(" ", 1)[:1]
+    paths = [" ".join(words[: count + 1]) for count in range(len(words))]
+    named = (path for path in paths if os.path.basename(path) in names)
+    return next(filter(os.path.isfile, paths), next(named, words[0]))
+
+
+def kind_of_command(command: str, directory: str) -> str:
+    """`inside` for a command line whose program, or Node's script, lies in the directory, `codex` for that of another
+    Codex, and nothing for the rest."""
+    program, script = leading_path(command, ("codex", *NODE)), ""
+    if os.path.basename(program) in NODE:
+        script = " ".join(words_after_options(command[len(program) + 1 :].split(" ")))
+    for text in filter(None, (command, script)):
+        path = leading_path(text, ("codex", "codex.js"))
+        is_spelled = any(is_below(text, one) for one in spellings_in_ps(directory))
+        if is_spelled or (path.startswith("/") and is_inside(path, directory)):
+            return "inside"
+    is_named = os.path.basename(program) == "codex" or is_codex_script(leading_path(script, ("codex", "codex.js")))
+    return "codex" if is_named else ""
+
+
+def is_home_in_text(shown: str, command: str, codex_home: str) -> bool:
+    """Is this the CODEX_HOME of a process that `ps -E` shows, with its environment behind its command line? Where none
+    is shown it may be."""
+    settings = " " + shown.removeprefix(command).strip()
+    used = values_in_text(settings, "CODEX_HOME")
+    homes = [] if used else values_in_text(settings, "HOME")
+    spelled = spellings_in_ps(codex_home)
+    paths = [*used, *(os.path.join(value, ".codex") for value in homes)]
+    return not paths or any(path.rstrip("/") in spelled or is_path_to(path, codex_home) for path in paths)
+
+
+def values_in_text(settings: str, name: str) -> list[str]:
+    """What the value of a variable, if it has one, may be in a text of variables that aren't kept apart: there may be
+    blanks in it."""
+    values = []
+    for match in re.finditer(rf" {name}=(?=[^ ])", settings):
+        ends = [end.start() for end in re.finditer(r" [A-Za-z_]\w*=", settings[match.end() :])][:WORDS_LOOKED_AT]
+        values += [settings[match.end() :][:end] for end in (*ends, None)]
+    return values
+
+
+def program_of(pid: int) -> str:
+    """The program that a process runs, also where its file was replaced; nothing where that can't be seen."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    if os.path.isdir("/proc/self"):
+        return ""
+    return system_output("ps", "-o", "comm=", "-p", str(pid), codes=(0, 1)).strip()
+
+
 def pids_with_open(path: str) -> list[int]:
-    """The pids of other processes that have the file open, as far as we may see."""
+    """The pids of other processes that have the file open, as far as we may see. Raises UnseenProcessesError."""
     if not os.path.isdir("/proc/self"):
-        listed = capture(["lsof", "-t", "--", path], os.environ, "/", 5).out.split()
+        listed = system_output("lsof", "-t", "--", path, codes=(0, 1)).split()
         return sorted(int(pid) for pid in listed if pid.isdigit() and int(pid) != os.getpid())
     path, found = os.path.realpath(path), []
     for pid in filter(str.isdigit, entries_of("/proc")):
@@ -2190,29 +2349,6 @@ def pids_with_open(path: str) -> list[int]:
                 with contextlib.suppress(OSError):
                     found += [int(pid)] if os.readlink(link) == path else []
     return sorted(set(found))
-
-
-def stop_processes(pids: Sequence[int], seconds: float = 5) -> list[int]:
-    """Asks processes to end, then ends them; the pids that are still there."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + seconds
-        while (pids := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
-            time.sleep(0.02)
-    return list(pids)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    status = read_or_none(f"/proc/{pid}/stat") if os.path.isdir("/proc/self") else None
-    return status is None or status.rpartition(b")")[2].split()[:1] != [b"Z"]
 
 
 # --- Archives -------------------------------------------------------------------------------------
@@ -7511,7 +7647,10 @@ def servers_of(clone: Clone) -> list[str]:
 
 def refuse_running(clone: Clone, action: str) -> None:
     """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
-    pids, background = running_codex(clone)
+    try:
+        pids, background = running_codex(clone)
+    except UnseenProcessesError as error:
+        raise MirrorError(error.message, f"quit Codex in '{clone.name}', then {action} with --force", BUSY) from None
     if who := user_of_home(codex_home_of(clone), pids, background):
         raise MirrorError(
             f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {action} with --force", BUSY
@@ -7523,7 +7662,8 @@ def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = (
     others."""
     if pids:
         return f"pid {', '.join(map(str, pids))}"
-    return "in another container" if is_codex_elsewhere(codex_home, others) else ""
+    hidden = "in another container" if os.path.isdir("/proc/self") else "which ps doesn't show"
+    return hidden if is_codex_elsewhere(codex_home, others) else ""
 
 
 def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
@@ -7533,7 +7673,12 @@ def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
         refuse_running(clone, action)
     told: list[str] = []
     for _ in range(4):  # Until it is ended itself, the updater may start another server.
-        servers, (used, background) = servers_of(clone), running_codex(clone)
+        try:
+            servers, (used, background) = servers_of(clone), running_codex(clone)
+        except UnseenProcessesError as error:
+            if not force:
+                raise
+            return [*told, f"{clone.name}: whether a Codex goes on in it is unknown: {error.message}"]
         if not used and not background:
             return told
         told += [f"{clone.name}: ended its {one}" for one in servers]
@@ -7544,7 +7689,9 @@ def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
 
 def stop_server(clone: Clone, action: str, force: bool) -> list[str]:
     """The same where there is a server: without one, a Codex that someone works with may go on."""
-    return stop_codex(clone, action, force) if servers_of(clone) else []
+    with contextlib.suppress(*((UnseenProcessesError,) if force else ())):
+        return stop_codex(clone, action, force) if servers_of(clone) else []
+    return []
 
 
 def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str], list[str]]:
@@ -7600,11 +7747,12 @@ def unneeded_runtimes(clone: Clone) -> list[str]:
 
 
 def unused_runtimes(clone: Clone) -> list[str]:
-    """Those of them that are as we pinned them, and that no running Codex uses."""
+    """Those of them that are as we pinned them, and that no running Codex uses, as far as that can be seen."""
     unneeded = list(filter(is_provably_pinned, unneeded_runtimes(clone)))
-    if unneeded and is_codex_elsewhere(codex_home_of(clone), codex_pids_of(clone)):
-        return []
-    return [path for path in unneeded if not codex_pids_in(path, "")]
+    with contextlib.suppress(UnseenProcessesError):
+        if unneeded and not is_codex_elsewhere(codex_home_of(clone), codex_pids_of(clone)):
+            return [path for path in unneeded if not codex_pids_in(path, "")]
+    return []
 
 
 def is_provably_pinned(path: str) -> bool:
@@ -8321,9 +8469,11 @@ def reason_not_to_ask(context: Context, clone: Clone) -> str:
         return f"not asked: {NO_FIGURES.get(account.kind, 'no ChatGPT login')}"
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         return f"not asked: a part of it is missing; codex-mirror doctor {clone.name} --fix"
-    if pids := [pid for kind in running_codex(clone) for pid in kind]:
-        return f"not asked: its Codex is running (pid {', '.join(map(str, pids))})"
-    return ""
+    try:
+        pids = codex_pids_of(clone)
+    except UnseenProcessesError as error:
+        return f"not asked: {error.message}"
+    return f"not asked: its Codex is running (pid {', '.join(map(str, pids))})" if pids else ""
 
 
 def may_be_killed(clone: Clone) -> bool:
@@ -8510,6 +8660,13 @@ def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, conte
     run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND))
     look_up_all(FACTS["clone"])
     return found
+
+
+def visible_servers(clone: Clone) -> list[str]:
+    """The clone's server and updater that are running; none where nobody can tell."""
+    with contextlib.suppress(UnseenProcessesError):
+        return servers_of(clone)
+    return []
 
 
 def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
@@ -8728,7 +8885,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "shadow_off_path": lambda f: "" if f.on_path else f.shadow,
     "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
     "loose": lambda f: complaints_about_pin(f.clone),
-    "servers": lambda f: servers_of(f.clone),
+    "servers": lambda f: visible_servers(f.clone),
     "sharer": lambda f: sharing_clone(base_of(f.clone), f.inspection.clones, f.context.places),
     "missing_helpers": lambda f: missing_helpers(f.clone),
     **{"git_not_copied": lambda f: git_not_copied(f.clone), "git_kept": lambda f: git_kept(f.clone)},
@@ -9387,12 +9544,14 @@ def update_text(updated: UpdateResult) -> str:
 
 def old_processes_text(updated: UpdateResult) -> list[str]:
     """What to know of the Codex processes that were ended, and of those that go on with the runtime of before."""
-    pids = codex_pids_in(updated.before.runtime.path, "") if updated.changed else []
-    version = updated.before.runtime.version
-    name = updated.after.name
-    who = user_of_home(codex_home_of(updated.after), pids, codex_pids_of(updated.after)) if updated.changed else ""
-    stays = [f"{name}: the running Codex ({who}) stays on {version}"] if who else []
-    return [*updated.ended, *stays]
+    name, version, who = updated.after.name, updated.before.runtime.version, ""
+    try:
+        if updated.changed:
+            pids = codex_pids_in(updated.before.runtime.path, "")
+            who = user_of_home(codex_home_of(updated.after), pids, codex_pids_of(updated.after))
+    except UnseenProcessesError as error:
+        return [*updated.ended, f"{name}: a Codex that is running in it stays on {version}; {error.message}"]
+    return [*updated.ended, *([f"{name}: the running Codex ({who}) stays on {version}"] if who else [])]
 
 
 NO_FILE_SYSTEM = "that file system can't do it, so keep clones and commands on another one; "

@@ -111,8 +111,9 @@ class Mac:
     """A Mac around one home: `mac("remove", "work")` asks the program there."""
 
     def __init__(self, home: Home) -> None:
-        self.home, self.tools, self.listed = home, home.base / "mac", home.base / "mac" / "listed.json"
-        self.flush_log = self.tools / "flushes"
+        # Below TMPDIR, where nobody compares what is there.
+        self.home, self.tools = home, home.base / "t" / "mac"
+        self.listed, self.flush_log = self.tools / "listed.json", self.tools / "flushes"
         self.tools.mkdir()
         self.listed.write_text("[]")
         self.tool("mount", f"cat <<'EOF'\n{MOUNTS}EOF\n")

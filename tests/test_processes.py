@@ -1,10 +1,7 @@
-"""Processes: capture a program with a time limit, become one, find one on PATH, who is running what."""
+"""Processes: capture a program with a time limit, become one, find one on PATH."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
 import shutil
 import signal
@@ -12,14 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import API_KEYS, Home, fake_codex, finish, npm_install, start, wait_until
-from rooms import ask, at_rest, changes, cm, make_clone
+from helpers import wait_until
+from rooms import cm
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 
@@ -293,155 +290,6 @@ def test_work_here_goes_on_meanwhile_and_its_trouble_ends_the_other() -> None:
     assert len(begun) < 1000 and threading.active_count() <= before
 
 
-# --- who is running what ---
-
-
-def is_under_way(pid: int, path: Path, env: dict[str, str]) -> bool:
-    """Does /proc show the program, its words and its variables? Its exec brings them there one after the other."""
-    seen = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
-    there = os.readlink(f"/proc/{pid}/exe") == os.path.realpath(path) and seen[0].endswith(b"\x001000\0")
-    return there and set(seen[1].split(b"\0")[:-1]) == {os.fsencode(f"{key}={value}") for key, value in env.items()}
-
-
-@pytest.fixture
-def started(home: Home) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts copies of a real binary under other names; all are ended afterwards."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def begin(path: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy("/bin/sleep", path)
-        process = subprocess.Popen([path, *words, "1000"], env=env, cwd="/")
-        processes.append(process)
-        wait_until(lambda: is_under_way(process.pid, path, env), "the program is under way")
-        return process
-
-    yield begin
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-@linux
-def test_a_codex_is_known_by_its_program_or_by_its_home(
-    home: Home, started: Callable[..., subprocess.Popen[bytes]]
-) -> None:
-    runtime, codex_home = home.base / "runtime", home.base / "codex-home"
-    codex_home.mkdir()
-    (home.base / "link").symlink_to(codex_home)
-    elsewhere = home.base / "usr" / "codex"
-    ours = [
-        started(runtime / "0.169.0-abcdef12" / "bin" / "codex"),
-        started(runtime / "0.169.0-abcdef12" / "codex-path" / "rg"),
-        started(elsewhere, CODEX_HOME=str(codex_home)),
-        started(elsewhere, CODEX_HOME=str(home.base / "link")),
-    ]
-    started(elsewhere, CODEX_HOME=str(home.base / "other"))
-    started(elsewhere, CODEX_HOME=f"{codex_home}x")
-    started(elsewhere)
-    started(home.base / "usr" / "codex-mirror", CODEX_HOME=str(codex_home))
-    started(home.base / "usr" / "vim", CODEX_HOME=str(codex_home))
-    started(home.base / "runtime2" / "codex")
-    assert cm.codex_pids_in(str(runtime), str(codex_home)) == sorted(process.pid for process in ours)
-    assert cm.codex_pids_in(str(runtime), "") == sorted(process.pid for process in ours[:2])
-    ours[0].kill()
-    # A zombie runs no more.
-    wait_until(lambda: ours[0].pid not in cm.codex_pids_in(str(runtime), ""), "it ended")
-
-
-@linux
-def test_a_codex_without_codex_home_uses_the_one_in_its_home(
-    home: Home, started: Callable[..., subprocess.Popen[bytes]]
-) -> None:
-    process = started(home.base / "usr" / "codex", HOME=str(home.home))
-    empty = started(home.base / "usr" / "codex", HOME=str(home.home), CODEX_HOME="")
-    assert cm.codex_pids_in("/nowhere", str(home.home / ".codex")) == sorted([process.pid, empty.pid])
-    assert cm.codex_pids_in("/nowhere", "") == []
-
-
-@linux
-def test_a_codex_whose_runtime_was_discarded_is_still_seen(
-    home: Home, started: Callable[..., subprocess.Popen[bytes]]
-) -> None:
-    process = started(home.base / "runtime" / "bin" / "codex")
-    shutil.rmtree(home.base / "runtime")
-    assert cm.codex_pids_in(str(home.base / "runtime"), "") == [process.pid]
-
-
-@linux
-def test_a_codex_behind_a_script_of_node_is_seen(home: Home, started: Callable[..., subprocess.Popen[bytes]]) -> None:
-    # `sleep` adds its words up, so the name of the script must be a number to it.
-    started(home.base / "usr" / "node", "1", CODEX_HOME="/c")
-    assert cm.codex_pids_in("/nowhere", "/c") == []
-    assert cm.is_codex_command(["/usr/bin/node", "/x/bin/codex.js", "exec"])
-    assert not cm.is_codex_command(["/usr/bin/node", "/x/server.js", "codex"])
-    assert not cm.is_codex_command([]) and not cm.is_codex_command([""])
-    assert cm.node_script_in(["/usr/bin/node", "/x/../r/package/bin/codex.js"]) == "/r/package/bin/codex.js"
-    assert (
-        cm.node_script_in(["/usr/bin/python3", "/r/codex"])
-        == cm.node_script_in(["node"])
-        == cm.node_script_in([])
-        == ""
-    )
-
-
-@linux
-def test_a_codex_of_javascript_is_known_by_where_its_script_lies(
-    home: Home, started: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = home.base / "runtime" / "package" / "bin" / "codex.js"
-    script.parent.mkdir(parents=True)
-    script.touch()
-    node = started(home.base / "usr" / "node", "1")
-    monkeypatch.setattr(
-        cm, "node_script_in", lambda words: str(script) if words[0] == str(home.base / "usr" / "node") else ""
-    )
-    assert cm.codex_pids_in(str(home.base / "runtime"), "") == [node.pid]
-
-
-# As `ps -axwwE -o pid=,command=` prints it on macOS: the environment follows the words, with no sign where they end.
-BASE = "/Users/ann/.codex-mirror/clones/work/.codex-mirror"
-CODEX = f"{BASE}/runtime/0.169.0-abcdef12/bin/codex"
-LISTING = [
-    ("its native binary", f"  501 {CODEX} exec fix it HOME=/Users/ann TERM=xterm", True),
-    ("without words or environment", f"502 {CODEX}", True),
-    ("its helper", f"503 {BASE}/runtime/0.169.0-abcdef12/bin/codex-code-mode-host", True),
-    ("another clone's", f"504 {CODEX.replace('/work/', '/play/')} HOME=/Users/ann CODEX_HOME=/Users/ann/x", False),
-    ("a clone of a longer name", f"505 {CODEX.replace('/work/', '/work2/')} HOME=/Users/ann", False),
-    ("the global one in its home", f"506 /opt/homebrew/bin/codex HOME=/Users/ann CODEX_HOME={BASE}/home/.codex", True),
-    ("at the end of the line", f"507 codex TERM=xterm CODEX_HOME={BASE}/home/.codex", True),
-    ("followed by more", f"508 codex CODEX_HOME={BASE}/home/.codex SHELL=/bin/zsh", True),
-    ("of a longer home", f"509 codex CODEX_HOME={BASE}/home/.codex2 SHELL=/bin/zsh", False),
-    ("node with codex.js", f"510 node /x/bin/codex.js HOME=/Users/ann CODEX_HOME={BASE}/home/.codex", True),
-    ("node with something else", f"511 node server.js CODEX_HOME={BASE}/home/.codex", False),
-    ("a shell in the clone", f"512 -zsh CODEX_HOME={BASE}/home/.codex", False),
-    ("an editor on its file", f"513 vim {CODEX}", False),
-    ("the tool itself", f"514 codex-mirror run work CODEX_HOME={BASE}/home/.codex", False),
-    ("its variable in a word", f"515 grep CODEX_HOME={BASE}/home/.codex", False),
-    ("no pid", f"x {CODEX}", False),
-    ("ourselves", f"{os.getpid()} {CODEX}", False),
-    ("nothing", "", False),
-]
-
-
-def test_a_listing_of_macos_is_read() -> None:
-    listing = "\n".join(line for _, line, _ in LISTING) + "\n"
-    wanted = sorted(int(line.split()[0]) for _, line, ours in LISTING if ours)
-    assert cm.codex_pids_in_listing(listing, BASE, f"{BASE}/home/.codex") == wanted
-
-
-@pytest.mark.parametrize(("kind", "line", "ours"), LISTING, ids=[row[0] for row in LISTING])
-def test_a_line_of_macos_is_read(kind: str, line: str, ours: bool) -> None:
-    assert bool(cm.codex_pids_in_listing(line, BASE, f"{BASE}/home/.codex")) == ours
-
-
-def test_a_home_with_a_space_is_read_from_a_listing() -> None:
-    base = "/Volumes/My Disk/c/.codex-mirror"
-    for line in (f"7 codex HOME=/h CODEX_HOME={base}/home/.codex TERM=x", f"7 {base}/runtime/1-abcdef12/bin/codex A=b"):
-        assert cm.codex_pids_in_listing(line, base, f"{base}/home/.codex") == [7]
-
-
 # --- ending them ---
 
 
@@ -466,81 +314,3 @@ def test_a_zombie_is_not_alive() -> None:
     wait_until(lambda: not cm.is_alive(process.pid), "it ended")
     process.wait()
     assert not cm.is_alive(process.pid) and cm.is_alive(os.getpid()) and cm.is_alive(1)
-
-
-# --- a Codex that can't be seen ---
-
-LOCKS: list[tuple[str, str, bool]] = [
-    ("0.171", "tmp/arg0-linux/codex-arg0i6PBOk/.lock", True),
-    ("an older one", "tmp/arg0/codex-arg0abc/.lock", True),
-    ("another file", "tmp/arg0-linux/codex-arg0i6PBOk/apply_patch", False),
-    ("another directory", "tmp/other/codex-arg0abc/.lock", False),
-    ("our own lock", "lock", False),
-]
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc: without it every process can be seen")
-@pytest.mark.parametrize(("kind", "tail", "counts"), LOCKS, ids=[row[0] for row in LOCKS])
-def test_a_codex_in_another_container_is_known_by_its_lock(tmp_path: Path, kind: str, tail: str, counts: bool) -> None:
-    with locked(tmp_path / tail):
-        assert cm.is_codex_elsewhere(str(tmp_path), []) == counts
-        assert cm.is_codex_elsewhere(str(tmp_path), [os.getpid() + 1, 1 << 30]) == counts
-        assert not cm.is_codex_elsewhere(str(tmp_path), [os.getpid()])  # This one holds it, and can be seen.
-    assert not cm.is_codex_elsewhere(str(tmp_path), [])
-
-
-def test_one_that_can_be_seen_hides_none_that_can_t(tmp_path: Path) -> None:
-    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
-    ours, theirs = (tmp_path / "tmp" / "arg0" / name / ".lock" for name in ("codex-arg0a", "codex-arg0b"))
-    theirs.parent.mkdir(parents=True)
-    with locked(ours):
-        child = start([sys.executable, "-c", hold, theirs], env=os.environ, stdin=subprocess.PIPE)
-        assert child.stdout and child.stdout.readline() == b"\n"
-        assert cm.is_codex_elsewhere(str(tmp_path), [os.getpid()])
-        assert not cm.is_codex_elsewhere(str(tmp_path), [os.getpid(), child.pid])
-        finish(child, stdin=b"")
-
-
-REFUSED_WHILE_USED: list[tuple[tuple[str, ...], str]] = [
-    (("remove", "work", "--yes"), "running in 'work' (in another container)"),
-    (("logout", "work", "--local", "--yes"), "running in 'work' (in another container)"),
-    (("import", "H", "--name", "new", "--move-login"), "(in another container)"),
-]
-
-
-@pytest.mark.parametrize(("words", "says"), REFUSED_WHILE_USED, ids=[row[0][0] for row in REFUSED_WHILE_USED])
-def test_what_would_pull_a_home_from_under_a_codex_in_another_container_is_refused(
-    home: Home, codex: Path, words: tuple[str, ...], says: str
-) -> None:
-    make_clone(home, "work")
-    codex_home = home.clone_home("work") / ".codex"
-    if words[0] == "import":
-        codex_home = home.home / ".codex"
-        codex_home.mkdir(mode=0o700)
-        (codex_home / "config.toml").write_text("")
-    (codex_home / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
-    before = at_rest(home)
-    with locked(codex_home / "tmp/arg0-linux/codex-arg0x/.lock"):
-        told = ask(home, *(str(codex_home) if word == "H" else word for word in words))
-        assert told.code == 6 and says in told.err
-        assert changes(before, at_rest(home)) == {}
-    assert ask(home, *(str(codex_home) if word == "H" else word for word in words)).code == 0
-
-
-def test_an_update_keeps_the_runtimes_of_a_codex_in_another_container_and_says_so(home: Home, codex: Path) -> None:
-    clone = make_clone(home, "work")
-    for version in ("0.170.0", "0.171.0"):
-        npm_install(home.base / "npm", fake_codex(home.base / f"p{version}", version))
-        with locked(home.clone_home("work") / ".codex/tmp/arg0-linux/codex-arg0x/.lock"):
-            told = ask(home, "update", "work")
-        assert told.code == 0 and "the running Codex (in another container) stays on" in told.err
-        assert Path(clone.runtime.entry).is_file()
-    assert ask(home, "doctor", "--fix").code == 0 and not Path(clone.runtime.path).exists()
