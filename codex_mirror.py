@@ -39,6 +39,7 @@ III Clones
     Git copies           what a clone has of the user's git configuration, and derives anew where that has changed
     Home directory       the private home of a clone: its directories, what it shares, what is copied into it
     Shared settings      the settings that a clone has in common with the real home, as links that stay live
+    Running clones       a clone's Codex that is running, and its server: told, left alone, or ended
     Clones               create, rename, remove
     Updates              update, roll back, set, wrappers again: what changes a clone that is there
     Export and import    a clone as one file, and a Codex home as a clone
@@ -7371,6 +7372,91 @@ def link_settings(clone: Clone, places: Places) -> Clone:
     return clone._replace(settings_links=missing)
 
 
+# --- Running clones -------------------------------------------------------------------------------
+
+
+def background_pids(clone: Clone) -> dict[int, str]:
+    """The pids that Codex's server and its updater left in JSON files (0.157 to 0.171), each with what it would be."""
+    files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
+    pids = {read_json_object(path).get("pid"): "updater" if "updater" in path else "server" for path in files}
+    return {pid: what for pid, what in pids.items() if isinstance(pid, int)}
+
+
+def codex_pids_of(clone: Clone) -> list[int]:
+    return codex_pids_in(base_of(clone), codex_home_of(clone))
+
+
+def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
+    """The pids of the clone's Codex: those that someone works with, and those of the server and its updater."""
+    background = background_pids(clone)
+    pids = codex_pids_of(clone)
+    return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
+
+
+def servers_of(clone: Clone) -> list[str]:
+    """The clone's server and updater that are running, in words: what it is, its version and pid."""
+    background = background_pids(clone)
+    running = running_codex(clone)[1] if background else []  # Else not even the processes are looked through.
+    versions = ((pid, package_of_binary(program_of(pid)).version) for pid in running)
+    return [f"{background[pid]} {f'{version} ' if version else ''}(pid {pid})" for pid, version in versions]
+
+
+def refuse_running(clone: Clone, action: str) -> None:
+    """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
+    try:
+        pids, background = running_codex(clone)
+    except UnseenProcessesError as error:
+        raise MirrorError(error.message, f"quit Codex in '{clone.name}', then {action} with --force", BUSY) from None
+    if who := user_of_home(codex_home_of(clone), pids, background):
+        raise MirrorError(
+            f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {action} with --force", BUSY
+        )
+
+
+def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = ()) -> str:
+    """Who works with a Codex home, in words, or nothing: these processes, or one that is neither of these nor of the
+    others."""
+    if pids:
+        return f"pid {', '.join(map(str, pids))}"
+    hidden = "in another container" if os.path.isdir("/proc/self") else "which ps doesn't show"
+    return hidden if is_codex_elsewhere(codex_home, others) else ""
+
+
+def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
+    """Ends the clone's server and updater, with `force` every Codex in it; whom, in words. Raises MirrorError BUSY when
+    someone works with another one, and FAILED when one can't be ended."""
+    if not force:
+        refuse_running(clone, action)
+    told: list[str] = []
+    for _ in range(4):  # Until it is ended itself, the updater may start another server.
+        try:
+            servers, (used, background) = servers_of(clone), running_codex(clone)
+        except UnseenProcessesError as error:
+            if not force:
+                raise
+            return [*told, f"{clone.name}: whether a Codex goes on in it is unknown: {error.message}"]
+        if not used and not background:
+            return told
+        told += [f"{clone.name}: ended its {one}" for one in servers]
+        told += [f"{clone.name}: ended Codex (pid {', '.join(map(str, used))})"] if used else []
+        left = stop_processes([*background, *used])
+    raise MirrorError(f"Codex in '{clone.name}' can't be ended (pid {', '.join(map(str, left))})", "end it yourself")
+
+
+def stop_server(clone: Clone, action: str, force: bool) -> list[str]:
+    """The same where there is a server: without one, a Codex that someone works with may go on."""
+    with contextlib.suppress(*((UnseenProcessesError,) if force else ())):
+        return stop_codex(clone, action, force) if servers_of(clone) else []
+    return []
+
+
+def visible_servers(clone: Clone) -> list[str]:
+    """The clone's server and updater that are running; none where nobody can tell."""
+    with contextlib.suppress(UnseenProcessesError):
+        return servers_of(clone)
+    return []
+
+
 # --- Clones ---------------------------------------------------------------------------------------
 
 
@@ -7617,81 +7703,6 @@ def begin_clone_change(context: Context, what: str, name: str, removes: bool = F
             verify_clone_directory(clone, context.places, change.is_dry)
         change.extend_plan(clones=[clone])
         yield change, clone
-
-
-def background_pids(clone: Clone) -> dict[int, str]:
-    """The pids that Codex's server and its updater left in JSON files (0.157 to 0.171), each with what it would be."""
-    files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
-    pids = {read_json_object(path).get("pid"): "updater" if "updater" in path else "server" for path in files}
-    return {pid: what for pid, what in pids.items() if isinstance(pid, int)}
-
-
-def codex_pids_of(clone: Clone) -> list[int]:
-    return codex_pids_in(base_of(clone), codex_home_of(clone))
-
-
-def running_codex(clone: Clone) -> tuple[list[int], list[int]]:
-    """The pids of the clone's Codex: those that someone works with, and those of the server and its updater."""
-    background = background_pids(clone)
-    pids = codex_pids_of(clone)
-    return [pid for pid in pids if pid not in background], [pid for pid in pids if pid in background]
-
-
-def servers_of(clone: Clone) -> list[str]:
-    """The clone's server and updater that are running, in words: what it is, its version and pid."""
-    background = background_pids(clone)
-    running = running_codex(clone)[1] if background else []  # Else not even the processes are looked through.
-    versions = ((pid, package_of_binary(program_of(pid)).version) for pid in running)
-    return [f"{background[pid]} {f'{version} ' if version else ''}(pid {pid})" for pid, version in versions]
-
-
-def refuse_running(clone: Clone, action: str) -> None:
-    """Refuses to pull a clone from under a running Codex. Raises MirrorError BUSY."""
-    try:
-        pids, background = running_codex(clone)
-    except UnseenProcessesError as error:
-        raise MirrorError(error.message, f"quit Codex in '{clone.name}', then {action} with --force", BUSY) from None
-    if who := user_of_home(codex_home_of(clone), pids, background):
-        raise MirrorError(
-            f"Codex is running in '{clone.name}' ({who})", f"quit it first, or {action} with --force", BUSY
-        )
-
-
-def user_of_home(codex_home: str, pids: Sequence[int], others: Sequence[int] = ()) -> str:
-    """Who works with a Codex home, in words, or nothing: these processes, or one that is neither of these nor of the
-    others."""
-    if pids:
-        return f"pid {', '.join(map(str, pids))}"
-    hidden = "in another container" if os.path.isdir("/proc/self") else "which ps doesn't show"
-    return hidden if is_codex_elsewhere(codex_home, others) else ""
-
-
-def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
-    """Ends the clone's server and updater, with `force` every Codex in it; whom, in words. Raises MirrorError BUSY when
-    someone works with another one, and FAILED when one can't be ended."""
-    if not force:
-        refuse_running(clone, action)
-    told: list[str] = []
-    for _ in range(4):  # Until it is ended itself, the updater may start another server.
-        try:
-            servers, (used, background) = servers_of(clone), running_codex(clone)
-        except UnseenProcessesError as error:
-            if not force:
-                raise
-            return [*told, f"{clone.name}: whether a Codex goes on in it is unknown: {error.message}"]
-        if not used and not background:
-            return told
-        told += [f"{clone.name}: ended its {one}" for one in servers]
-        told += [f"{clone.name}: ended Codex (pid {', '.join(map(str, used))})"] if used else []
-        left = stop_processes([*background, *used])
-    raise MirrorError(f"Codex in '{clone.name}' can't be ended (pid {', '.join(map(str, left))})", "end it yourself")
-
-
-def stop_server(clone: Clone, action: str, force: bool) -> list[str]:
-    """The same where there is a server: without one, a Codex that someone works with may go on."""
-    with contextlib.suppress(*((UnseenProcessesError,) if force else ())):
-        return stop_codex(clone, action, force) if servers_of(clone) else []
-    return []
 
 
 def remove_clone(context: Context, name: str, force: bool = False) -> tuple[Clone, list[str], list[str]]:
@@ -8660,13 +8671,6 @@ def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, conte
     run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND))
     look_up_all(FACTS["clone"])
     return found
-
-
-def visible_servers(clone: Clone) -> list[str]:
-    """The clone's server and updater that are running; none where nobody can tell."""
-    with contextlib.suppress(UnseenProcessesError):
-        return servers_of(clone)
-    return []
 
 
 def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -56,9 +57,16 @@ def shown(data):
             text += "M-" + chr(byte & 127) if byte > 127 else chr(byte)
     return text
 
+def is_ours(pid):
+    while pid > 1 and pid != TESTS:
+        pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+    return pid == TESTS
+
 def here():
     for pid in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
         try:
+            if not is_ours(pid):
+                continue
             words, env = (open(f"/proc/{pid}/{name}", "rb").read() for name in ("cmdline", "environ"))
             system = os.readlink(f"/proc/{pid}/exe").startswith(("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"))
             uid = os.stat(f"/proc/{pid}").st_uid
@@ -80,7 +88,7 @@ for word in given:
             break
         options.add(letter)
 rows = [(pid, os.getuid(), os.fsencode(line), os.fsencode(more)) for pid, line, more in json.load(open("LISTED"))]
-rows += here()
+rows += here()  # Those that the tests have started.
 wanted = set((pids or uids or "").split(","))
 lines = []
 for pid, uid, line, more in rows:
@@ -118,7 +126,8 @@ class Mac:
         self.listed.write_text("[]")
         self.tool("mount", f"cat <<'EOF'\n{MOUNTS}EOF\n")
         self.tool("sysctl", "echo 1")
-        self.tool("ps", PS.replace("PYTHON", os.path.realpath(sys.executable)).replace("LISTED", str(self.listed)))
+        facts = {"PYTHON": os.path.realpath(sys.executable), "LISTED": str(self.listed), "TESTS": str(os.getpid())}
+        self.tool("ps", re.sub("|".join(facts), lambda match: facts[match[0]], PS))
 
     def __call__(self, *words: Any, **more: Any) -> Result:
         """The program in a forked process that takes this machine for a Mac."""
