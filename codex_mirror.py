@@ -1185,7 +1185,7 @@ def is_same_directory(one: str, other: str) -> bool:
     return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
 
 
-def is_inside(path: str, directory: str) -> bool:
+def is_path_into(path: str, directory: str) -> bool:
     """Is what the path leads to this directory, or in it, however both are spelled? Inodes are compared up the parents,
     and names only of what isn't there yet: in the case and form of letters that the file system there goes by."""
     path, directory = os.path.realpath(path), os.path.realpath(directory)
@@ -2302,7 +2302,7 @@ def kind_of_command(command: str, directory: str) -> str:
     for text in filter(None, (command, script)):
         path = leading_path(text, ("codex", "codex.js"))
         is_spelled = any(is_below(text, one) for one in spellings_in_ps(directory))
-        if is_spelled or (path.startswith("/") and is_inside(path, directory)):
+        if is_spelled or (path.startswith("/") and is_path_into(path, directory)):
             return "inside"
     is_named = os.path.basename(program) == "codex" or is_codex_script(leading_path(script, ("codex", "codex.js")))
     return "codex" if is_named else ""
