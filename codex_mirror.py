@@ -20,6 +20,7 @@ III Clones
     Launch               the environment of a clone: what is set, what is hidden
     Wrappers             one command per clone, in a directory that isn't ours
     Directories          which clone a directory has, and the `codex` that starts it
+    Change logs          what was changed, in the log of each clone and in the mirror home's
     Recovery             finish a change that was committed, clear away one that was not, also a killed one's
     Journal              one change at a time, all or nothing
     Runtimes             find the installed Codex behind any shim
@@ -41,7 +42,8 @@ III Clones
     Shared settings      the settings that a clone has in common with the real home, as links that stay live
     Running clones       a clone's Codex that is running, and its server: told, left alone, or ended
     Clones               create, rename, remove
-    Updates              update, roll back, set, wrappers again: what changes a clone that is there
+    Updates              update, roll back, wrappers again, and which clone a directory has
+    Clone changes        set: what a clone shares, sees and has of its own
     Export and import    a clone as one file, and a Codex home as a clone
     Handover             a session as another account may go on with it, line by line, and put there by the journal
     App server           ask a clone's own Codex what is left, and end it only where no login can be lost
@@ -78,6 +80,7 @@ Where everything lies:
         registry.json.previous       the truth before the last change
         journal.json                 the change that is under way, or was when its program was killed
         .codex-mirror-home           its mark: no other directory is taken for one; and a .gitignore of *
+        events.log                   which clones were made, renamed, removed; logs/events.log of a clone has all else
         lock, login.lock             held by the writer, and by a login in the browser
         clones/<name>/.codex-mirror/ a clone: clone.json, runtime/<version>-<id>/, home/, logs/
     ~/.local/bin/<name>              its wrapper (CODEX_MIRROR_BIN_DIR)
@@ -3357,6 +3360,65 @@ def is_shim(path: str) -> bool:
     return False
 
 
+# --- Change logs ----------------------------------------------------------------------------------
+
+LOG_LIMIT = 256 << 10
+# What the mirror home's own log has as well, so that a clone which is removed leaves a trace.
+LOGGED_AT_HOME = frozenset("create import rename remove handover move-home".split())
+
+
+class LoggedChange(NamedTuple):
+    """One change as a log tells it: when, which change it was, of which clone, how that was called then, and what."""
+
+    time: str
+    change: str
+    id: str
+    name: str
+    what: str
+
+
+def clone_log(clone: Clone) -> str:
+    return os.path.join(base_of(clone), "logs", "events.log")
+
+
+def home_log(places: Places) -> str:
+    return os.path.join(places.mirror_home, "events.log")
+
+
+def add_to_log(path: str, change_id: str, texts: Sequence[str]) -> None:
+    """Adds lines on a change to a log, once, and keeps the log's newer half when it grows; what is no file stays."""
+    if kind_of(os.path.dirname(path)) != "directory" or kind_of(path) not in ("file", ""):
+        return
+    log = read_or_none(path) or b""
+    if f" {change_id} ".encode() in log:
+        return
+    now = timestamp_text(time.time())
+    lines = "".join(f"{now} {change_id} {escape_invisible(text)}\n" for text in texts)
+    if len(log) > LOG_LIMIT - 1024:
+        log = log[-LOG_LIMIT // 2 :].partition(b"\n")[2]
+    write_whole(path, log + lines.encode("utf-8", "replace"))
+
+
+def read_log(path: str, clone: Clone | None = None) -> list[LoggedChange]:
+    """The changes in a log: a clone's, or the mirror home's, whose lines name their clones. Other lines count for
+    nothing."""
+    try:
+        text = (read_own(path, LOG_LIMIT * 2) or b"").decode("utf-8", "replace")
+    except OSError:
+        return []
+    whose = "()()" if clone else "([0-9A-Za-z-]+) ([0-9A-Za-z._-]+) "
+    found = re.findall(rf"^(\d[\d:.TZ-]+) ([0-9a-f]{{8}}) {whose}(.+)$", text, re.MULTILINE)
+    changes = [LoggedChange(*fields) for fields in found]
+    return [one._replace(id=clone.id, name=clone.name) for one in changes] if clone else changes
+
+
+def logged_changes(registry: Registry, places: Places) -> list[LoggedChange]:
+    """What was changed in the mirror home and in all clones, oldest first, each change of a clone once."""
+    logs = [read_log(home_log(places)), *(read_log(clone_log(clone), clone) for clone in registry.clones)]
+    each = {(one.id, one.change): one for log in reversed(logs) for one in log}
+    return sorted(each.values(), key=lambda one: one.time)
+
+
 # --- Recovery -------------------------------------------------------------------------------------
 
 HOME_PART = "/.codex-mirror/home/"
@@ -3390,7 +3452,7 @@ class DeletionMark(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a change will make, put in place and discard, and whose ids prove that it may."""
+    """What a change will make, put in place and discard, whose ids prove that it may, and what its logs say of it."""
 
     id: str
     what: str
@@ -3401,6 +3463,7 @@ class Plan(NamedTuple):
     to_delete: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     marks: tuple[DeletionMark, ...] = ()
+    event: str = ""
 
 
 def deletion_mark(path: str) -> DeletionMark:
@@ -3436,7 +3499,8 @@ def plan_from(content: bytes) -> Plan:
     halves = [*(one.temporary for one in staged), *(one.staged for one in moved)]
     if not all(document["id"] in os.path.basename(path) for path in halves):
         raise ValueError("not a staged half of its own")
-    return Plan(document["id"], text_in(document, "what"), moved=moved, staged=staged, marks=marks, **lists)
+    told = {key: text_in(document, key) for key in ("what", "event")}
+    return Plan(document["id"], moved=moved, staged=staged, marks=marks, **told, **lists)
 
 
 def recover(places: Places, known: Registry | None = None) -> list[str]:
@@ -3510,6 +3574,7 @@ def execute_plan(places: Places, plan: Plan, committed: bool, registry: Registry
         scratch = [path for path in plan.made if os.path.basename(path) == f"scratch-{plan.id}"]
         steps += [(partial(finish_staged, plan), staged) for staged in plan.staged]
         steps += [(partial(write_derived, plan), clone) for clone in changed]
+        steps += [(partial(log_at_home, plan), places)]
         steps += [(partial(discard_ours, plan), path) for path in plan.to_delete]
         steps += [(discard, path) for path in scratch]
         steps += [(partial(write_shim, places), registry)] if registry.last_change == plan.id else []
@@ -3582,26 +3647,19 @@ def write_derived(plan: Plan, clone: Clone) -> None:
     base = base_of(clone)
     if kind_of(base) != "directory" or not is_of_user(base) or id_in_base(base) not in ("", clone.id):
         return
-    log_event(clone, plan)
+    add_to_log(clone_log(clone), plan.id, [f"{plan.event or plan.what} (Codex {clone.runtime.version})"])
     try:
         write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
     except RecursionError:  # Reading goes deeper than writing.
         raise MirrorError(f"the registry's row of '{clone.name}' is nested too deeply to be copied") from None
 
 
-def log_event(clone: Clone, plan: Plan, limit: int = 256 << 10) -> None:
-    """Adds a line on the change to the clone's events.log, once, and keeps the log's newer half when it grows."""
-    path = os.path.join(base_of(clone), "logs", "events.log")
-    if kind_of(os.path.dirname(path)) != "directory":
-        return
-    log = read_or_none(path) or b""
-    if f" {plan.id} ".encode() in log[-4096:]:
-        return
-    what, version = escape_invisible(plan.what), escape_invisible(clone.runtime.version)
-    line = f"{timestamp_text(time.time())} {plan.id} {what} (Codex {version})\n"
-    if len(log) > limit - 1024:
-        log = log[-limit // 2 :].partition(b"\n")[2]
-    write_whole(path, log + line.encode("utf-8", "replace"))
+def log_at_home(plan: Plan, places: Places) -> None:
+    """Writes the change into the mirror home's log, a line a clone, if it is of a kind that stands there, or of none."""
+    what, pairs = plan.event or plan.what, zip(plan.owners, plan.owners[1:], strict=False)
+    clones = {one: name[7:] for one, name in pairs if name.startswith("legacy:") and not one.startswith("legacy:")}
+    if not clones or what.partition(" ")[0] in LOGGED_AT_HOME:
+        add_to_log(home_log(places), plan.id, [f"{one} {name} {what}" for one, name in (clones or {"-": "-"}).items()])
 
 
 def id_in_base(base: str) -> str:
@@ -3687,7 +3745,9 @@ def name_while_deleting(path: str, plan: Plan) -> str:
 
 # --- Journal --------------------------------------------------------------------------------------
 
-WRITTEN_WHOLE = ("registry.json", "registry.json.previous", "journal.json", "reserve", HOME_MARK, ".gitignore")
+WRITTEN_WHOLE = (
+    *("registry.json", "registry.json.previous", "journal.json", "reserve", HOME_MARK, ".gitignore", "events.log"),
+)
 TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
 
 
@@ -3708,6 +3768,7 @@ class Change:
         self.unfinished: list[str] = []
         self.known: Registry | None = None
         self.committed: Registry | None = None
+        self.written = self.plan
 
     @property
     def id(self) -> str:
@@ -3733,9 +3794,16 @@ class Change:
         lists["owners"] = [owner for clone in clones for owner in wrapper_owners(clone)]
         added: Any = {key: (*getattr(self.plan, key), *values) for key, values in lists.items()}
         self.plan = self.plan._replace(**added)
-        if self.is_dry:
-            return
+        if not self.is_dry:
+            self.write_plan()
+
+    def write_plan(self) -> None:
         write_whole(journal_file(self.places), json.dumps(self.plan._asdict()).encode())
+        self.written = self.plan
+
+    def describe(self, event: str) -> None:
+        """Says what the logs tell of this change; no account and no secret."""
+        self.plan = self.plan._replace(event=event)
 
     def make_room(self, directory: str, mode: int = 0o755) -> None:
         """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
@@ -3776,6 +3844,8 @@ class Change:
         """Writes the registry with this change's id: from here on it is finished, never taken back."""
         if self.is_dry:
             raise DryRun(self.plan)
+        if self.written != self.plan:
+            self.write_plan()
         for staged in self.plan.staged:
             sync_directory(os.path.dirname(staged.temporary))
         self.known = registry._replace(last_change=self.id)
@@ -7515,6 +7585,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         shared, now = shares_for(request, context, change.registry), current_timestamp()
         clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
         clone = clone._replace(made_root=not kind_of(root), named_shares=is_naming_shares(request.shares, False))
+        change.describe(f"{what.partition(' ')[0]} {clone.name}")
         create_clone_directory(change, clone)
         build_home(clone, places)
         refresh_git(clone, places, context.env)
@@ -7728,6 +7799,7 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
             raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
         renamed = clone._replace(name=name, wrapper=wrapper, updated=current_timestamp())
         kept = list(filter(None, [complaint_about_wrapper(clone)]))
+        change.describe(f"rename {clone.name} {name}")
         change.extend_plan(to_delete=own_wrapper(clone))
         stage_wrapper(change, renamed, replaces=False)
         change.commit(with_clone(change.registry, renamed))
@@ -7782,6 +7854,9 @@ def is_provably_pinned(path: str) -> bool:
 def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Runtime | None) -> Clone:
     """Commits another runtime for the clone, and plans to delete those that nothing needs any more."""
     changed = clone._replace(runtime=runtime, previous=previous, updated=current_timestamp())
+    before, after = clone.runtime.version, runtime.version
+    versions = f"{after} pinned anew" if before == after else f"{before} → {after}"
+    change.describe(f"{change.plan.what}: {versions}")
     change.extend_plan(to_delete=unused_runtimes(changed), clones=[changed])
     stage_wrapper(change, changed)
     change.commit(with_clone(change.registry, changed))
@@ -7868,6 +7943,7 @@ def move_wrapper(context: Context, name: str, directory: str) -> tuple[Clone, st
     with begin_clone_change(context, "wrapper install", name) as (change, clone):
         moved = clone._replace(wrapper=os.path.join(directory, name))
         elsewhere = moved.wrapper != clone.wrapper and is_wrapper_of(clone, clone.wrapper)
+        change.describe(f"wrapper install {name}: {moved.wrapper}")
         change.extend_plan(to_delete=[clone.wrapper] if elsewhere else [])
         stage_wrapper(change, moved)
         if change.unfinished:
@@ -7891,9 +7967,13 @@ def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone |
         for one in changed if clone else []:
             verify_clone_directory(one, context.places, change.is_dry)
             renew_wrapper(change, one)
+        change.describe(f"{change.plan.what} {directory or '--default'}")
         change.extend_plan(clones=changed)
         change.commit(wanted)
     return before[0] if before else None, change.unfinished
+
+
+# --- Clone changes --------------------------------------------------------------------------------
 
 
 class CloneChanges(NamedTuple):
@@ -7912,6 +7992,18 @@ class CloneChanges(NamedTuple):
     accept_account: bool = False
 
 
+def words_of_changes(request: CloneChanges) -> str:
+    """What `set` was told, as its options; of a clone's own variables nothing but the names."""
+    words = []
+    for field, value in request._asdict().items():
+        option = f"--{field.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        for one in value if isinstance(value, tuple) else [value] if isinstance(value, str) and value else []:
+            words += [option, quote_if_needed(one.partition("=")[0] if field == "env" else one)]
+    return " ".join(words)
+
+
 def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bool, list[str], list[str]]:
     """Changes how a clone lives, as one change; whether anything had to change, the files that the clone has of its own
     and keeps, and what could not be finished, in words."""
@@ -7925,6 +8017,7 @@ def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bo
         has_new_variables = change_own_variables(change, clone, request)
         if changed == clone and not request.settings_from and not has_new_variables:
             return False, own, []
+        change.describe(f"{change.plan.what} {words_of_changes(request)}")
         changed = changed._replace(updated=current_timestamp())
         if request.settings_from:
             source = settings_source(request.settings_from, change.registry, context.places)
@@ -8331,6 +8424,7 @@ def hand_over_session(
         change.make_room(os.path.dirname(plan.path), 0o700)
         left_out: dict[str, int] = {}
         staged = StagedFile(staged_name(plan.path, change.id), plan.path, bool(plan.seen), plan.seen)
+        change.describe(f"handover {plan.source.id} {name}, from {plan.source.clone.name}")
         change.extend_plan(staged=[staged])
         mtime = os.stat(plan.source.path).st_mtime_ns
         if change.is_dry:
@@ -8974,16 +9068,24 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
 # --- Repair ---------------------------------------------------------------------------------------
 
 
+def commit_repair(change: Change, clone: Clone, what: str, registry: Registry | None = None) -> list[str]:
+    """Commits a repair of a clone, which its log tells; and what was done, in words."""
+    change.describe(f"doctor --fix {clone.name}: {what}")
+    change.commit(registry or change.registry)
+    return [f"{clone.name}: {what}"]
+
+
 def repair_directories(context: Context, facts: Facts) -> list[str]:
     """Makes missing directories of a clone's home again, and all of them private and writable."""
-    with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         for directory in home_directories(clone):
             make_directories(directory)
         files = {config_file(codex_home_of(clone)): new_config(context.places), updater_file(clone): UPDATER_SETTINGS}
         for path, content in files.items():
             if not kind_of(path):
                 write_whole(path, content)
-    return [f"{clone.name}: made its directories whole and private"]
+        done = commit_repair(change, clone, "made its directories whole and private")
+    return [*done, *change.unfinished]
 
 
 def repair_pin(context: Context, facts: Facts) -> list[str]:
@@ -8997,24 +9099,24 @@ def repair_pin(context: Context, facts: Facts) -> list[str]:
         stage_config(change, clone, config, wanted)
         change.make_room(os.path.dirname(updater_file(clone)), 0o700)
         change.stage(updater_file(clone), UPDATER_SETTINGS, 0o600, replaces=True)
-        change.commit(change.registry)
-    return [f"{clone.name}: put the settings back that hold its pin", *change.unfinished]
+        done = commit_repair(change, clone, "put the settings back that hold its pin")
+    return [*done, *change.unfinished]
 
 
 def repair_wrapper(context: Context, facts: Facts) -> list[str]:
     """Writes a clone's command again, where what lies there is its own or nothing."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         stage_wrapper(change, clone)
-        change.commit(change.registry)
-    return change.unfinished or [f"{clone.name}: wrote its command {clone.wrapper} again"]
+        done = commit_repair(change, clone, f"wrote its command {clone.wrapper} again")
+    return change.unfinished or done
 
 
 def write_helpers(context: Context, facts: Facts) -> list[str]:
     """Writes what the clone's shells and its logins need, where nothing of the user's is in the place."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         missing = write_missing_helpers(clone)
-        change.note_done()
-    return [f"{clone.name}: wrote {short_list(missing)}"]
+        done = commit_repair(change, clone, f"wrote {short_list(missing)}")
+    return [*done, *change.unfinished]
 
 
 def derive_git(context: Context, facts: Facts) -> list[str]:
@@ -9024,9 +9126,9 @@ def derive_git(context: Context, facts: Facts) -> list[str]:
         for link in filter(None, links):
             remove_file(link)
         refresh_git(clone, context.places, context.env)
-        change.note_done()
+        done = commit_repair(change, clone, "its git configuration is now a copy, which follows yours")
     left = [f"{clone.name}: {share} is a link of the clone's own, and was left" for share in git_not_copied(clone)]
-    return left or [f"{clone.name}: its git configuration is now a copy, which follows yours"]
+    return [*(left or done), *change.unfinished]
 
 
 def link_new_settings(context: Context, facts: Facts) -> list[str]:
@@ -9034,22 +9136,24 @@ def link_new_settings(context: Context, facts: Facts) -> list[str]:
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         missing = settings_links_of(clone, context.places).missing
         changed, _ = stage_settings_links(change, clone, clone.shared_settings)
-        change.commit(with_clone(change.registry, changed))
-    return [f"{clone.name}: linked {short_list(missing)}", *change.unfinished]
+        done = commit_repair(change, clone, f"linked {short_list(missing)}", with_clone(change.registry, changed))
+    return [*done, *change.unfinished]
 
 
 def end_server(context: Context, facts: Facts) -> list[str]:
     """Ends the servers in a clone's background; with `--force` also those that sessions have joined."""
-    with begin_clone_change(context, "doctor --fix", facts.name) as (_, clone):
-        return stop_server(clone, "doctor --fix", facts.force)
+    with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
+        if ended := stop_server(clone, "doctor --fix", facts.force):
+            commit_repair(change, clone, "; ".join(one.partition(": ")[2] for one in ended))
+    return [*ended, *change.unfinished]
 
 
 def remove_unused_runtimes(context: Context, facts: Facts) -> list[str]:
     """Removes the runtimes of a clone that nothing needs any more and no Codex uses."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
-        unused = unused_runtimes(clone)
-        change.extend_plan(to_delete=unused)
-        change.commit(change.registry)
+        if unused := unused_runtimes(clone):
+            change.extend_plan(to_delete=unused)
+            commit_repair(change, clone, f"removed {short_list(unused)}")
     return [*(f"{clone.name}: removed {path}" for path in unused if not kind_of(path)), *change.unfinished]
 
 
@@ -9095,8 +9199,8 @@ def repair_files(context: Context, name: str) -> list[str]:
         for path, (runtime, file) in files.items():
             if path not in (staged.target for staged in change.plan.staged):
                 stage_repaired_file(change, runtime, file, packages)
-        change.commit(change.registry)
-    return [f"{clone.name}: gave {short_list(list(files))} its pinned bytes again", *change.unfinished]
+        done = commit_repair(change, clone, f"gave {short_list(list(files))} its pinned bytes again")
+    return [*done, *change.unfinished]
 
 
 def repair_packages(change: Change, context: Context) -> list[CodexPackage]:
@@ -9134,7 +9238,7 @@ def stage_repaired_file(change: Change, runtime: Runtime, file: PinnedFile, pack
 def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
     """Finishes what was left unfinished, makes the mirror home private, and takes away what belongs to nobody."""
     done, places = [], context.places
-    with begin_change(context, "doctor --fix"):
+    with begin_change(context, "doctor --fix") as change:
         done += [f"made {places.mirror_home} private"] if facts.open_to_others else []
         fresh = inspect_mirror_home(context, alone=True)
         for path in fresh.leftovers:
@@ -9143,7 +9247,15 @@ def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
             remove_file(path)
         removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *fresh.orphan_wrappers))
         done += [f"removed {path}" for path in removed]
-    return done + [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
+        done += [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
+        log_repairs(places, change.id, done)
+    return done
+
+
+def log_repairs(places: Places, change_id: str, done: Sequence[str]) -> None:
+    """Writes into the mirror home's log what was repaired of no single clone."""
+    with contextlib.suppress(OSError):
+        add_to_log(home_log(places), change_id, [f"- - doctor --fix: {what}" for what in done])
 
 
 def repair_registry(context: Context, facts: Facts) -> list[str]:
@@ -9152,9 +9264,10 @@ def repair_registry(context: Context, facts: Facts) -> list[str]:
     with begin_change(context, "doctor --fix") as change:
         registry, left = with_own_rows(change.registry, context.places)
         returned = [clone for clone in registry.clones if clone not in change.registry.clones]
+        done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in returned]
         if returned:
+            change.describe(f"doctor --fix: {'; '.join(done)}")
             change.commit(registry)
-    done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in returned]
     stays = ["the broken rows stay: no clone's own row was found for them"] if registry.bad_rows else []
     return [*done, *stays, *left]
 
@@ -9166,7 +9279,8 @@ def rebuild_registry(context: Context, facts: Facts) -> list[str]:
     what it made stays."""
     places, path = context.places, registry_file(context.places)
     with mirror_home_lock(context, "doctor --fix"):
-        aside = f"{path}.broken-{new_id()}"
+        number = new_id()
+        aside = f"{path}.broken-{number}"
         registry, left = with_own_rows(previous_registry(places), places, is_before=True)
         registry = registry._replace(last_change="")
         with contextlib.suppress(OSError):
@@ -9180,8 +9294,9 @@ def rebuild_registry(context: Context, facts: Facts) -> list[str]:
         elif kind_of(path):
             os.rename(path, aside)
         write_registry(places, registry, keep_previous=False)
-    kept = f"; the broken one is {aside}" if kind_of(aside) else ""
-    return [f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}{kept}", *left]
+        rebuilt = f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}"
+        log_repairs(places, number, [rebuilt])
+    return [f"{rebuilt}; the broken one is {aside}" if kind_of(aside) else rebuilt, *left]
 
 
 def previous_registry(places: Places) -> Registry:
@@ -9896,10 +10011,13 @@ def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Out
             ways = f"codex-mirror login {name} --device-auth, or printenv KEY | codex-mirror login {name} {WITH_KEY}"
             context.report(f"logging in '{name}'; without a browser: {ways}", 0, 0)
         code = run_child(program, "/")
-    account = account_of(clone)
+    account, is_login = account_of(clone), not NO_NEW_LOGIN & set(arguments)
     is_new = code == DONE and is_known(account) and account != clone.account
-    notes = remember_account(context, clone, account) if is_new else ()
-    return Outcome(code, notes=notes if NO_NEW_LOGIN & set(arguments) else (login_text(name, code, account), *notes))
+    notes: tuple[str, ...] = ()
+    if is_new or (is_login and code == DONE):
+        what = "login" if is_login else "note the login of"
+        notes = remember_account(context, clone, account if is_known(account) else clone.account, what)
+    return Outcome(code, notes=(login_text(name, code, account), *notes) if is_login else notes)
 
 
 def login_text(name: str, code: int, account: Account) -> str:
@@ -9911,11 +10029,11 @@ def login_text(name: str, code: int, account: Account) -> str:
     return f"the login of '{name}' {how}; {who}"
 
 
-def remember_account(context: Context, clone: Clone, account: Account | None) -> tuple[str, ...]:
-    """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is; why that
-    failed, in words."""
+def remember_account(context: Context, clone: Clone, account: Account | None, what: str) -> tuple[str, ...]:
+    """Remembers in the registry who was logged in last through `codex-mirror login`, if anybody still is, and in the
+    log what was done; why that failed, in words."""
     try:
-        with begin_change(context, f"note the account of {clone.name}") as change:
+        with begin_change(context, f"{what} {clone.name}") as change:
             current = clone_with_id(change.registry, clone)
             verify_clone_directory(current, change.places)
             change.extend_plan(clones=[current])
@@ -9968,14 +10086,15 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
         raise MirrorError(
             f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
         )
-    code, lines = DONE, [f"nobody is logged in to '{clone.name}'"]
+    code, lines, had_login = DONE, [f"nobody is logged in to '{clone.name}'"], account.kind != "none"
     if kind_of(login) and local:
         verify_clone_directory(clone, context.places)
         remove_file(login)
         lines = [LOCAL_LOGOUT.get(account.kind, LOCAL_LOGOUT[""]).format(clone.name)]
     elif kind_of(login) or account.kind == "keyring":
         code, lines = run_child(launch_program(clone, context.places, context.env, ("logout",)), "/"), []
-    notes = remember_account(context, clone, None) if clone.account and account_of(clone).kind == "none" else ()
+    is_out = (clone.account or had_login) and account_of(clone).kind == "none"
+    notes = remember_account(context, clone, None, "logout --local" if local else "logout") if is_out else ()
     return Outcome(code, tuple(lines), notes)
 
 
@@ -10506,6 +10625,23 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
     problems = () if name else diagnose(home)
     outcome = report_of_doctor(list(map(health_of, facts)), problems, [note for note, _ in done])
     return outcome._replace(code=BUSY) if any(code == BUSY for _, code in done) else outcome
+
+
+def show_log(context: Context, *, name: str = "") -> Outcome:
+    """Shows them under the names of now; a clone is found by those of then, too, and when it is gone."""
+    registry, now = read_registry(context.places), time.time()
+    names = {clone.id: str(clone.name) for clone in registry.clones}
+    found = [(one, names.get(one.id, one.name)) for one in logged_changes(registry, context.places)]
+    if name:
+        found = [(one, called) for one, called in found if name in (one.name, called)]
+        if not found:
+            clone_named(registry, name)
+    data = [{"time": one.time, "clone": called, "id": one.id, "what": one.what} for one, called in found]
+    ages = [f"{duration_text(now - timestamp_from(one.time))} ago" for one, _ in found if context.terminal]
+    times = ages or [one.time for one, _ in found]
+    rows = tuple((when, called, one.what) for when, (one, called) in zip(times, found, strict=True))
+    lines = () if rows or not context.terminal else ("nothing was changed yet",)
+    return Outcome(lines=lines, table=Table(("WHEN", "CLONE", "WHAT"), rows) if rows else None, data=data)
 
 
 def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
@@ -11048,6 +11184,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(("rename",), "give a clone another name", rename_command,
             (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
             ("codex-mirror rename work office",), label="Rename", key="n"),
+    Command(("log",), "show what was changed, of all clones or one, newest last", show_log,
+            (optional_word("name", "NAME", "only this clone, also one that is gone", type=str.strip),),
+            ("codex-mirror log", "codex-mirror log work --json"), asks=True),
     Command(("set",), "change how a clone lives: its HOME, what it shares, its settings", set_clone,
             (NAME_OF_CLONE, option_argument("--home", choices=HOMES, help=HOME_KIND.help),
              repeated_argument("--share", value="ENTRY", help="share this entry of the real home"),

@@ -581,7 +581,7 @@ remove_mirror_home() {
         if grep -q "^# Made by codex-mirror:" "$mirror_home/.gitignore" 2>/dev/null; then
             ignore rm -f "$mirror_home/.gitignore"
         fi
-        for name in lock login.lock reserve registry.json registry.json.previous .codex-mirror-home; do
+        for name in lock login.lock reserve registry.json registry.json.previous events.log .codex-mirror-home; do
             ignore rm -f "$mirror_home/$name"
         done
         ignore rmdir "$mirror_home"

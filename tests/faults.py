@@ -620,7 +620,8 @@ IDS = (
     (re.compile(rb"sha256:[0-9a-f]{16}"), b"SEAL"),
 )
 PASSING = re.compile(
-    r"m/(lock|login\.lock|reserve|registry\.json\.previous|\.codex-mirror-home|\.gitignore)|.*/logs/events\.log"
+    r"m/(lock|login\.lock|reserve|registry\.json\.previous|\.codex-mirror-home|\.gitignore|events\.log)"
+    r"|.*/logs/events\.log"
 )
 
 

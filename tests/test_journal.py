@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -409,23 +408,6 @@ def test_clone_json_is_written_again_from_the_registry_and_only_where_it_is_ours
     gone = clone_like(home, "gone")
     cm.write_derived(plan_of(gone), gone)
     assert not (home.mirror / "clones" / "gone").exists()
-
-
-def test_the_log_has_one_line_a_change_and_stays_small(home: Home, clone: Any) -> None:
-    log = below("logs/events.log")(home)
-    log.unlink()
-    for _ in range(3):
-        cm.log_event(clone, plan_of(clone)._replace(what="set work\n\x1b[31m"))
-    [line] = log.read_text().splitlines()
-    assert re.fullmatch(r"\S+Z abcdef12 set work\\x0a\\x1b\[31m \(Codex 0\.169\.0\)", line)
-    assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    log.write_text("".join(f"{number} old line of the log, of some length\n" for number in range(8000)))
-    cm.log_event(clone, plan_of(clone))
-    text = log.read_text()
-    assert len(text) <= 256 << 10 and "\n7999 old" in text and text.splitlines()[-1].split()[1] == "abcdef12"
-    log.write_bytes(b"\xff" * (1 << 20))
-    cm.log_event(clone, plan_of(clone))
-    assert log.stat().st_size <= 256 << 10
 
 
 @pytest.mark.parametrize("occupy", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
