@@ -727,7 +727,8 @@ def differences(part: Mapping[str, object], choices: Collection[Mapping[str, Any
 MARK = re.compile(rb"#!/bin/sh\n# codex-mirror wrapper of clone ([0-9a-f-]{36}) ")
 LEFT = re.compile(r".*\.(new|gone|part)(-[0-9a-f]{8})?|\..*\.codex-mirror-[0-9a-f]{8}|scratch-.*|.*\.tmp(-.*)?")
 OF_MIRROR = re.compile(
-    r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim|\.codex-mirror-home|\.gitignore"
+    r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim|\.codex-mirror-home"
+    r"|\.gitignore|events\.log"
 )
 OF_BASE = {"bin", "browser", "env", "git", "clone.json", "runtime", "home", "logs", ".gitignore"}
 

@@ -409,6 +409,7 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
     if mends and kind not in again:
         left = {path for path in changes(healthy, after) if not path.startswith("m/registry.json")}
         derived = {"m/clones/work/.codex-mirror/logs/events.log", "m/clones/play/.codex-mirror/logs/events.log",
+                   "m/events.log",
                    "m/clones/work/.codex-mirror/clone.json", "m/clones/play/.codex-mirror/clone.json"}  # fmt: skip
         assert left <= derived | ({"m/clones/work/.codex-mirror/logs"} if kind == "the logs gone" else set()), left
 
