@@ -3499,8 +3499,8 @@ def plan_from(content: bytes) -> Plan:
     halves = [*(one.temporary for one in staged), *(one.staged for one in moved)]
     if not all(document["id"] in os.path.basename(path) for path in halves):
         raise ValueError("not a staged half of its own")
-    told = {key: text_in(document, key) for key in ("what", "event")}
-    return Plan(document["id"], moved=moved, staged=staged, marks=marks, **told, **lists)
+    what, event = (text_in(document, key) for key in ("what", "event"))
+    return Plan(document["id"], what, moved=moved, staged=staged, marks=marks, event=event, **lists)
 
 
 def recover(places: Places, known: Registry | None = None) -> list[str]:
@@ -3655,7 +3655,7 @@ def write_derived(plan: Plan, clone: Clone) -> None:
 
 
 def log_at_home(plan: Plan, places: Places) -> None:
-    """Writes the change into the mirror home's log, a line a clone, if it is of a kind that stands there, or of none."""
+    """Writes the change into the mirror home's log, a line a clone, if that has it, as all that are of no clone."""
     what, pairs = plan.event or plan.what, zip(plan.owners, plan.owners[1:], strict=False)
     clones = {one: name[7:] for one, name in pairs if name.startswith("legacy:") and not one.startswith("legacy:")}
     if not clones or what.partition(" ")[0] in LOGGED_AT_HOME:
