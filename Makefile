@@ -5,6 +5,7 @@ PYTHON := $(shell .ci/python)
 endif
 TESTS ?= tests
 PYTEST_ARGS ?=
+PROCESSES ?= auto
 CODEX ?=
 BENCH_ARGS ?=
 INSTALL_ARGS ?=
@@ -14,8 +15,8 @@ INSTALL_ARGS ?=
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-test: ## run the tests (PYTHON=python3.12 TESTS=tests/test_disk.py PYTEST_ARGS="-k name")
-	@python=$$(.ci/venv "$(PYTHON)" test) && "$$python" -m pytest $(TESTS) $(PYTEST_ARGS)
+test: ## run the tests (PYTHON=python3.12 TESTS=tests/test_disk.py PYTEST_ARGS="-k name" PROCESSES=1)
+	@python=$$(.ci/venv "$(PYTHON)" test) && "$$python" -m pytest $(TESTS) --processes=$(PROCESSES) $(PYTEST_ARGS)
 
 facts: ## test what we assume of Codex, with npm's newest (CODEX=/path/to/codex)
 	@.ci/facts "$(PYTHON)" "$(CODEX)"

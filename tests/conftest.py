@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parallel import pytest_addoption, pytest_runtestloop
 
 from darwin import Mac
 from helpers import LEAKS, Home, Mirror, discard, fake_codex, make_home, new_base, npm_install
@@ -25,6 +26,7 @@ UNCHANGED = [".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".
 # The subject of these is a shell, a terminal, the disk or the installer, and not the Python: CI runs them on one.
 ONCE = {"install", "release", "menu", "terminal", "shell_text", "durability", "full_disk", "signals"}
 STATE: dict[str, object] = {}
+__all__ = ["pytest_addoption", "pytest_runtestloop"]
 
 
 @pytest.fixture
@@ -85,8 +87,10 @@ def pytest_configure() -> None:
     if (OWN_HOME / ".npmrc").exists():
         os.environ.setdefault("NPM_CONFIG_USERCONFIG", str(OWN_HOME / ".npmrc"))
     os.environ["HOME"] = scratch.name
-    # A shell starts what it runs in the background with Ctrl-C ignored, and what is ignored stays so in every child.
+    # A shell starts what it runs in the background with Ctrl-C ignored, and nohup with SIGHUP ignored; what is ignored
+    # stays so in every child.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,19 +22,56 @@ SESSIONS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "deed", "code", "says"), SESSIONS, ids=[row[0] for row in SESSIONS])
-def test_a_session(home: Home, kind: str, deed: str, code: int, says: str) -> None:
+def a_session(home: Home, text: str, *args: str) -> tuple[int, str]:
+    """How pytest ends with a file of these tests, and what it says; that isn't looked through for secrets."""
     tests = home.base / "tests"
     tests.mkdir()
-    for name in ("conftest.py", "helpers.py", "pytest.ini"):
-        shutil.copy(REPO / "tests" / name, tests)
-    head = f"import os\nfrom helpers import *\nOWN_HOME = Path({str(home.home)!r})\n"
-    (tests / "test_one.py").write_text(f"{head}def test_it():\n    {deed}\n")
-    # Its output is not looked through: it names what was shown.
-    session = start([sys.executable, "-m", "pytest", "-q", tests], env=home.env)
+    for path in (REPO / "tests").glob("*.*"):
+        if not path.name.startswith("test_"):
+            shutil.copy(path, tests)
+    head = f"import os, time\nfrom helpers import *\nOWN_HOME = Path({str(home.home)!r})\n"
+    (tests / "test_one.py").write_text(head + text)
+    session = start([sys.executable, "-m", "pytest", "-q", *args, tests], env=home.env)
     out, err = (os.fsdecode(data) for data in session.communicate(timeout=60))
-    assert session.returncode == code, out + err
-    assert says in out and ("BROKEN PROMISE" in out) == bool(code)
+    return session.returncode, out + err
+
+
+@pytest.mark.parametrize(("kind", "deed", "code", "says"), SESSIONS, ids=[row[0] for row in SESSIONS])
+def test_a_session(home: Home, kind: str, deed: str, code: int, says: str) -> None:
+    ended, said = a_session(home, f"def test_it():\n    {deed}\n")
+    assert ended == code, said
+    assert says in said and ("BROKEN PROMISE" in said) == bool(code)
+
+
+BOTH = """
+import pytest
+def meet(mine, other):
+    (Path(__file__).parent / mine).touch()
+    wait_until((Path(__file__).parent / other).exists, "the other test, in the other process")
+@pytest.mark.parametrize("n", [1, 2])
+def test_one(n):
+    meet("one", "two")
+    DEED
+@pytest.mark.parametrize("n", [1, 2])
+def test_two(n):
+    meet("two", "one")
+    DEED
+"""
+IN_A_HELPER = "if os.getpid() != os.getpgrp():"
+HELPERS = [
+    ("fine", "pass", 0, "4 passed in "),
+    ("failing", "assert 6 * 9 == 42", 1, "4 failed in "),
+    ("leaking", f"{IN_A_HELPER} run(['/bin/echo', SECRETS[0]], env={{}})", 1, "(call): secret 0 in the output of"),
+    ("warning", "import warnings; warnings.warn('careful')", 0, "4 passed, 4 warnings in "),
+    ("killed", f"{IN_A_HELPER} os.kill(os.getpid(), 9)", 1, "a process that ran tests ended too early"),
+    ("broken", f"{IN_A_HELPER} pytest.exit('no more')", 1, "a process that ran tests broke down"),
+]
+
+
+@pytest.mark.parametrize(("kind", "deed", "code", "says"), HELPERS, ids=[row[0] for row in HELPERS])
+def test_a_session_of_two_processes_is_one(home: Home, kind: str, deed: str, code: int, says: str) -> None:
+    ended, said = a_session(home, BOTH.replace("DEED", deed), "--processes=2")
+    assert (ended, says in said) == (code, True), said
 
 
 def test_a_process_that_does_not_end_is_killed_with_all_it_started(home: Home) -> None:
