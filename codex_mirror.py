@@ -1040,6 +1040,7 @@ def split_unfinished_line(line: str) -> list[str]:
 
 TEXT_LIMIT = 32 << 20
 DEPTH_LIMIT = 100  # Directories in directories: what people make stays far below it.
+LITTER = r"\.DS_Store|\._.*"  # What macOS leaves in any directory.
 
 
 class Identity(NamedTuple):
@@ -1212,10 +1213,21 @@ def ignores_case(directory: str) -> bool:
     return False
 
 
+def is_litter(path: str) -> bool:
+    """Is this a file that macOS leaves in any directory, by its name and its first bytes: the Finder's .DS_Store, or
+    beside a file, as `._file`, what its file system can't keep with it?"""
+    if not re.fullmatch(LITTER, os.path.basename(path)) or kind_of(path) != "file":
+        return False
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+        return file.read(4) in (b"", b"\0\0\0\1", b"\0\5\x16\7")
+    return False
+
+
 def entries_of(directory: str) -> list[str]:
-    """The sorted names in a directory; none where there is no such directory, or we may not look."""
+    """The sorted names in a directory, but what macOS leaves in any; none where there is no such directory, or we may
+    not look."""
     try:
-        return sorted(os.listdir(directory))
+        return sorted(name for name in os.listdir(directory) if name[0] != "." or not re.fullmatch(LITTER, name))
     except OSError:
         return []
 
@@ -1235,14 +1247,16 @@ def missing_directories(path: str) -> list[str]:
 
 
 def files_below(path: str, skipped: Collection[str] = ()) -> Iterator[str]:
-    """Every file and link below a directory, except in these places relative to it; what can't be read is left out."""
+    """Every file and link below a directory, except in these places relative to it, and what macOS leaves in any; what
+    can't be read is left out."""
     waiting = [path]
     while waiting:
         directory = waiting.pop()
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
-                    yield entry.path
+                    if entry.name[0] != "." or not is_litter(entry.path):
+                        yield entry.path
                 elif os.path.relpath(entry.path, path) not in skipped:
                     waiting.append(entry.path)
 
@@ -1297,9 +1311,10 @@ def free_bytes(path: str) -> int:
 
 
 def free_inodes(path: str) -> int:
-    """How many files a user may still make on the file system of a path; one that doesn't count them has no end."""
+    """How many files a user may still make on the file system of a path; one that doesn't count them, as macOS's, has
+    no end."""
     facts = os.statvfs(path)
-    return facts.f_favail if facts.f_files else sys.maxsize
+    return facts.f_favail if facts.f_files and os.uname().sysname != "Darwin" else sys.maxsize
 
 
 # --- Ownership ------------------------------------------------------------------------------------
@@ -1454,7 +1469,7 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
     if what:
         raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
     refuse_hazards(home, places, strict)
-    if not is_mirror_home(home) and {*entries_of(home)} - {"lost+found", ".DS_Store"}:
+    if not is_mirror_home(home) and {*entries_of(home)} - {"lost+found"}:
         hint = "set CODEX_MIRROR_HOME to a directory that is new or empty"
         raise MirrorError(f"{home} is not a mirror home of codex-mirror, and is not empty", hint, REFUSED)
 
@@ -1613,7 +1628,7 @@ def sync_directory(path: str) -> None:
         try:
             os.fsync(file)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
                 raise
 
 
@@ -1658,8 +1673,12 @@ def remove_file(path: str) -> None:
 
 
 def remove_empty(directory: str) -> None:
-    """Removes a directory only when it is empty."""
+    """Removes a directory only when it is empty, or has nothing but what macOS leaves in any."""
     try:
+        if not entries_of(directory):
+            for name in os.listdir(directory):
+                if is_litter(path := os.path.join(directory, name)):
+                    os.unlink(path)
         os.rmdir(directory)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.EINVAL):
@@ -1844,31 +1863,22 @@ def copy_file(
 
 
 def copy_metadata(source: str, target: str) -> None:
-    """Gives a file the mode, owner and extended attributes of another. Raises OSError when the owner can't be kept."""
-    import shutil
-
+    """Gives a file the mode, the owner and, on Linux, the extended attributes and ACL of another; no flags of BSD, of
+    which some are the system's to set. Raises OSError when the owner can't be kept."""
     facts = os.stat(source)
-    shutil.copystat(source, target)
-    os.utime(target)
+    names: list[str] = []
+    with contextlib.suppress(OSError, AttributeError):
+        names = os.listxattr(source)
+    for name in names:
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError as error:  # Some are the system's to set, and not every file system has them.
+            if error.errno not in {*NO_MODES, errno.ENODATA, errno.EINVAL}:
+                raise
+    os.chmod(target, stat.S_IMODE(facts.st_mode))
     if (facts.st_uid, facts.st_gid) != (os.stat(target).st_uid, os.stat(target).st_gid):
         os.chown(target, facts.st_uid, facts.st_gid)
         os.chmod(target, stat.S_IMODE(facts.st_mode))
-
-
-def spool(stream: BinaryIO, most: int) -> BinaryIO:
-    """All that comes through a pipe, up to `most` bytes, in a private file that has no name. Raises MirrorError."""
-    import tempfile
-
-    room = free_bytes(tempfile.gettempdir()) * 9 // 10
-    left = limit = min(most, room)
-    file = tempfile.TemporaryFile()  # noqa: SIM115
-    while part := stream.read(1 << 20):
-        if (left := left - len(part)) < 0:
-            hint = f"make room in {tempfile.gettempdir()}, or set TMPDIR to a directory on a larger disk"
-            raise MirrorError(f"more than {size_text(limit)} came through the pipe", hint)
-        file.write(part)
-    file.seek(0)
-    return file
 
 
 @contextlib.contextmanager
@@ -2569,6 +2579,22 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
             raise
         what = f"the archive has a member twice, or under a name that can't be: {member.name}"
         raise MirrorError(what, DONT_USE, REFUSED) from None
+
+
+def spool(stream: BinaryIO, most: int) -> BinaryIO:
+    """All that comes through a pipe, up to `most` bytes, in a private file that has no name. Raises MirrorError."""
+    import tempfile
+
+    room = free_bytes(tempfile.gettempdir()) * 9 // 10
+    left = limit = min(most, room)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    while part := stream.read(1 << 20):
+        if (left := left - len(part)) < 0:
+            hint = f"make room in {tempfile.gettempdir()}, or set TMPDIR to a directory on a larger disk"
+            raise MirrorError(f"more than {size_text(limit)} came through the pipe", hint)
+        file.write(part)
+    file.seek(0)
+    return file
 
 
 # --- Registry -------------------------------------------------------------------------------------
@@ -4429,7 +4455,7 @@ def package_files(package: str, tail: str = "", above: tuple[str, ...] = ()) -> 
     above = (*above, os.path.realpath(here))
     for name in sorted(os.listdir(here)):
         path = os.path.join(here, name)
-        if name == MANIFEST:
+        if name == MANIFEST or re.fullmatch(LITTER, name):
             continue
         if os.path.isfile(path) or is_link_inside(path, package):
             yield os.path.join(tail, name)
@@ -5742,7 +5768,7 @@ NEVER_NAMED = (
     r"(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
     r"|config\.toml|history\.jsonl|version\.json"
 )
-NEVER_COPIED = r"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id"
+NEVER_COPIED = rf"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id|{LITTER}"
 
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
@@ -8664,7 +8690,7 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
 
 def is_file_or_scratch(path: str) -> bool:
     """Is this no directory, or one with nothing in it but what a change has made in its scratch?"""
-    return kind_of(path) != "directory" or all(re.fullmatch(r"[0-9a-f]{8}", name) for name in os.listdir(path))
+    return kind_of(path) != "directory" or all(re.fullmatch(r"[0-9a-f]{8}", name) for name in entries_of(path))
 
 
 def find_legacy_leftovers(places: Places, bases: Sequence[str]) -> list[str]:
@@ -9684,6 +9710,7 @@ def hint_for(error: OSError) -> str:
         errno.EACCES: "check the permissions there; ",
         errno.EPERM: "check the permissions there; ",
         errno.EROFS: "that file system is read-only; ",
+        errno.EILSEQ: "names must be UTF-8 there: rename it; ",
         **dict.fromkeys((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK), NO_FILE_SYSTEM),
     }
     return first.get(error.errno or 0, "") + "codex-mirror doctor shows what is left to mend"
@@ -13180,6 +13207,10 @@ FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that
 ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
 LONG_SECONDS = 1.0  # And the rest of a paste, or of an answer: one whose end never comes must not keep all keys.
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
+IMITATED = (  # What newer terminals, of which a machine may not know yet, imitate.
+    (r"(screen|tmux)\b", "screen-256color"),
+    (r"(xterm|alacritty|contour|foot|ghostty|iterm2?|kitty|konsole|rio|vte|wezterm)\b", "xterm-256color"),
+)
 UNDONE = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[<u"  # No mouse, and keys as they were.
 
 
@@ -13211,17 +13242,33 @@ class Painter(NamedTuple):
     attributes: Mapping[str, int]
 
 
-def can_show_menu() -> bool:
-    """Is there a terminal on which curses can draw?"""
-    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
-        return False
-    try:
-        import curses
+@lru_cache
+def terminal_type(named: str) -> str:
+    """The type of terminal that curses draws for: the one named, or where this machine doesn't know it, as one that is
+    newer, the one that it imitates; nothing where neither will do."""
+    import curses
 
-        curses.setupterm()
-        return bool(curses.tigetstr("cup")) and bool(curses.tigetstr("clear"))
-    except Exception:
-        return False
+    imitated = (known for pattern, known in IMITATED if re.match(pattern, named))
+    for kind in (named, *imitated):
+        with contextlib.suppress(curses.error):
+            curses.setupterm(kind)
+            return kind if curses.tigetstr("cup") and curses.tigetstr("clear") else ""
+    return ""
+
+
+def complaint_about_terminal() -> str:
+    """Why the menu can't be shown here, or nothing."""
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        return "the menu needs a terminal; without one,"
+    named = os.environ.get("TERM", "")
+    try:
+        if terminal_type(named):
+            return ""
+    except ImportError:
+        return "the menu needs Python's curses; without it,"
+    if named in ("", "dumb", "unknown"):
+        return "the menu needs a terminal that it can draw on (TERM names none);"
+    return f"the menu can't be drawn on a terminal of the type TERM={named}; set TERM=xterm-256color, or"
 
 
 def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> Outcome:
@@ -13255,7 +13302,9 @@ def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
     try:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         listen_while_open()
+        os.environ["TERM"] = terminal_type(env["TERM"])
         window = curses.initscr()
+        os.environ["TERM"] = env["TERM"]
         curses.raw()
         curses.noecho()
         painter = Painter(curses, window, attributes_of(curses, env))
@@ -13694,9 +13743,9 @@ def unwind_on_signals() -> None:
 
 def menu_or_help(console: Console) -> int:
     """The menu, or where none can be shown the help and the hint to use commands."""
-    if not can_show_menu():
+    if complaint := complaint_about_terminal():
         console.say_lines(help_text(console.program), to_stderr=True)
-        console.say("hint: the menu needs a terminal; without one, use the commands above", to_stderr=True)
+        console.say(f"hint: {complaint} use the commands above", to_stderr=True)
         return USAGE
     context = Context(places_from(os.environ), dict(os.environ), console.program, terminal=True, report=console.report)
     recover_first(context)

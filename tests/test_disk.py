@@ -493,6 +493,62 @@ def test_a_file_gets_the_traits_of_another(place: Path) -> None:
     assert not with_attribute or os.getxattr("other", "user.kept") == b"yes"
 
 
+def test_a_file_gets_its_mode_also_where_python_knows_no_attributes(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("listxattr", "getxattr", "setxattr"):  # As on macOS.
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(shutil, "copystat", lambda *args: 1 / 0)  # It copies the flags of BSD, too.
+    (place / "one").write_text("one")
+    (place / "other").write_text("other")
+    (place / "one").chmod(0o640)
+    cm.copy_metadata("one", "other")
+    assert stat.S_IMODE(os.stat("other").st_mode) == 0o640
+
+
+# --- what macOS leaves in directories ---
+
+STORE, DOUBLE = b"\0\0\0\1Bud1\0\0\x10\0", b"\0\x05\x16\x07\0\x02\0\0Mac OS X"
+LITTER: list[tuple[str, bytes, bool]] = [
+    (".DS_Store", STORE, True),
+    (".DS_Store", b"", True),
+    ("._notes.txt", DOUBLE, True),
+    ("._notes.txt", b"my own secret", False),
+    (".DS_Store", b"my own secret", False),
+    ("notes.txt", DOUBLE, False),
+    ("DS_Store", STORE, False),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "litter"), LITTER, ids=lambda value: str(value)[:20])
+def test_what_macos_leaves_in_directories_is_nobody_s_and_keeps_none_alive(
+    place: Path, name: str, content: bytes, litter: bool
+) -> None:
+    (place / "made" / "below").mkdir(parents=True)
+    path = place / "made" / "below" / name
+    path.write_bytes(content)
+    assert cm.is_litter(str(path)) == litter
+    assert list(cm.files_below(str(place))) == ([] if litter else [str(path)])
+    cm.remove_empty(str(path.parent))
+    assert path.exists() != litter
+    assert path.parent.exists() != litter
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(place)
+    assert not cm.is_litter(str(path))
+    cm.remove_empty(str(path.parent))
+    assert path.is_symlink()
+
+
+def test_an_empty_directory_for_macos_is_one_that_is_listed_empty(place: Path) -> None:
+    for name in (".DS_Store", "._x", "._", ".x", "x"):
+        (place / name).touch()
+    assert cm.entries_of(str(place)) == [".x", "x"]
+    for name in (".x", "x"):
+        (place / name).unlink()
+    assert cm.entries_of(str(place)) == []
+
+
 def test_two_names_of_one_file_are_the_same(place: Path) -> None:
     (place / "a").touch()
     (place / "b").touch()

@@ -237,6 +237,7 @@ def test_idle_it_writes_nothing_and_looks_once_a_second(terminal: Open, mirror: 
 @pytest.mark.parametrize(
     ("env", "colours", "ascii_only"),
     [
+        ({"TERM": "xterm-ghostty-of-2030"}, True, False),
         ({"TERM": "screen-256color"}, True, False),
         ({"TERM": "screen"}, True, False),
         ({"TERM": "xterm"}, True, False),
@@ -261,14 +262,20 @@ def test_it_is_fit_for_the_terminals_there_are(
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["TERM=dumb {}", "TERM=nothing-known {}", "env -u TERM {}", "{} </dev/null", "{} | cat"],
+    ("line", "hint"),
+    [
+        ("TERM=dumb {}", "hint: the menu needs a terminal that it can draw on (TERM names none)"),
+        ("TERM=nothing-known {}", "TERM=nothing-known; set TERM=xterm-256color, or use"),
+        ("env -u TERM {}", "hint: the menu needs a terminal that it can draw on (TERM names none)"),
+        ("{} </dev/null", "hint: the menu needs a terminal; without one, use the commands above"),
+        ("{} | cat", "hint: the menu needs a terminal; without one, use the commands above"),
+    ],
 )
-def test_where_no_menu_can_be_shown_there_is_help(terminal: Open, line: str) -> None:
+def test_where_no_menu_can_be_shown_there_is_help_and_why(terminal: Open, line: str, hint: str) -> None:
     tmux = terminal(rows=90)
     tmux.command(line.format(tmux.program) + "; echo code=$?")
     frame = tmux.expect("\ncode=")
-    assert "usage: " in frame and "hint: the menu needs a terminal" in frame
+    assert "usage: " in frame and hint in frame.replace("\n", " ")
     assert "code=2" in frame or "| cat" in line
 
 
@@ -288,7 +295,7 @@ def test_without_curses_the_help_goes_to_stderr_with_exit_2(terminal: Open, mirr
     script.write_text(code)
     tmux.command(f"{mirror.argv()[0]} {script}; echo code=$?")
     frame = tmux.expect("\ncode=2")
-    assert "hint: the menu needs a terminal" in frame
+    assert "hint: the menu needs Python's curses; without it, use the commands above" in frame
 
 
 def test_while_codex_runs_the_whole_terminal_is_its_own(terminal: Open, mirror: Mirror, home: Home) -> None:

@@ -1,0 +1,40 @@
+"""A Mac's rules, where several rooms keep one together; what a single room knows of macOS stands in its own file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from helpers import Home
+from rooms import ask, at_rest, changes, clone_in, cm
+
+STORE, DOUBLE = b"\0\0\0\1Bud1", b"\0\x05\x16\x07"
+
+
+def test_what_the_finder_leaves_is_no_reason_to_refuse_to_ask_or_to_stay(home: Home, codex: Path) -> None:
+    root = home.mirror / "clones" / "work"
+    for directory in (home.mirror, root):
+        directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+        (directory / ".DS_Store").write_bytes(STORE)
+    before = at_rest(home)
+    assert ask(home, "create", "work").code == 0
+    assert clone_in(home, "work").root == str(root)
+    assert ask(home, "create", "other", "--root", home.base / "other").code == 0
+    for top in (root, home.base / "other"):
+        for directory in [top, *(path for path in top.rglob("*") if path.is_dir() and os.access(path, os.W_OK))]:
+            (directory / ".DS_Store").write_bytes(STORE)
+            (directory / "._gone").write_bytes(DOUBLE)
+    assert ask(home, "doctor", "work").code == 0
+    for name in ("work", "other"):
+        assert ask(home, "remove", name).code == 0
+    left = [path for path in changes(before, at_rest(home)) if re.match(r"(?!m/)|m/clones", path)]
+    assert left == ["m/clones/work", "m/clones/work/.DS_Store"]  # Gone: below the mirror home they are ours.
+
+
+def test_a_file_that_only_has_the_name_of_those_is_asked_about(home: Home, codex: Path) -> None:
+    assert ask(home, "create", "work").code == 0
+    (home.clone_home("work") / "._secret").write_text("my own\n")
+    refused = ask(home, "remove", "work")
+    assert refused.code == cm.REFUSED
+    assert "._secret" in refused.err + refused.out
