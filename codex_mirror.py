@@ -5418,6 +5418,9 @@ TOML_TEXT = (
 TOML_OPAQUE = rf"{TOML_TEXT}|#[^\n]*"
 TOML_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b"}
 NAME_LIMIT = 1000
+# Keys whose values are paths from the settings' own directory or `~` (Codex 0.171), and those whose file must be there.
+PATH_SETTINGS = r"(.*_)?(file|json|path|roots|dir)|ca-certificate|client-(certificate|private-key)"
+NEEDED_FILES = r".*_(file|json)"
 
 
 class ConfigStatement(NamedTuple):
@@ -5584,6 +5587,37 @@ def toml_quote(text: str) -> str:
     """The text as a basic string of TOML. Raises ValueError for what no TOML can hold: bytes that aren't UTF-8."""
     text.encode()
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def named_paths(one: ConfigStatement) -> Iterator[tuple[str, str, int, int]]:
+    """The paths that a statement names, as Codex reads them: each one's key, the path, and where it is in the text."""
+    key = word = ""
+    is_about_files = one.key and (*one.table, *one.key)[0] not in ("mcp_servers", "projects")
+    for token in re.finditer(rf"{TOML_OPAQUE}|[\w-]+|=", one.text if is_about_files else "", flags=re.DOTALL):
+        if token[0] == "=":
+            key = word
+        word = plain_text(token[0])
+        if word != token[0] and re.fullmatch(PATH_SETTINGS, key):
+            yield key, word, token.start(), token.end()
+
+
+def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
+    """A TOML text in which the paths of what comes along lead into `target`, and all others where they led."""
+    there = {"", *(above for tail in tails for above in (tail, *directories_above(tail)))}
+
+    def moved(token: re.Match[str]) -> str:
+        text = plain_text(token[0])
+        for name in names if text != token[0] else ():
+            if text == name or is_below(text, name):
+                tail = text[len(name) :].strip("/")
+                return (
+                    json.dumps(os.path.join(target, tail).rstrip("/"), ensure_ascii=False)
+                    if tail in there
+                    else token[0]
+                )
+        return token[0]
+
+    return re.sub(TOML_OPAQUE, moved, config, flags=re.DOTALL)
 
 
 def keeps_login_in_keyring(codex_home: str) -> bool:
@@ -5790,13 +5824,15 @@ def is_codex_home(path: str) -> bool:
 
 class SettingsMove(NamedTuple):
     """Settings on their way to another Codex home: where they are, the names of that home that stand in them, how an
-    error names it, the files that come along, and the real home's real path, which they may not trust."""
+    error names it, the files that come along, the real home's real path, which they may not trust, and whether they
+    were exported: then what they name elsewhere may be missing here."""
 
     source: str
     names: tuple[str, ...]
     shown: str
     tails: tuple[str, ...]
     user_home: str = ""
+    is_exported: bool = False
 
 
 def settings_move(source: str, places: Places, exported_from: str | None = None) -> SettingsMove:
@@ -5808,7 +5844,7 @@ def settings_move(source: str, places: Places, exported_from: str | None = None)
     names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
     shown = source if exported_from is None else ""
     tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
-    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home)
+    return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home, exported_from is not None)
 
 
 def settings_files(source: str, names: Sequence[str] = ("~/.codex",)) -> list[str]:
@@ -5899,31 +5935,55 @@ def is_carried_settings(tail: str) -> bool:
     return tail.endswith(".toml") and tail.partition("/")[0] not in ("skills", "prompts")
 
 
+def left_out_of_others(move: SettingsMove) -> list[str]:
+    """What of the profiles and the agents doesn't come along, in words. Raises OSError."""
+    found = []
+    for tail in filter(is_carried_settings, move.tails):
+        text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
+        found += [f"{name} of {tail}" for name in (*with_outside_paths(text, move, tail)[1], *left_out_of(text))]
+    return found
+
+
 def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
     """A profile's or an agent's settings as they come along. Raises OSError."""
     text = read_whole(os.path.join(move.source, tail), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
+    text, _ = with_outside_paths(text, move, tail)
     text = with_moved_paths(without_left_out(text), move.names, target, move.tails)
     text = with_home_distrusted(text, move.user_home) if home_trust(text, move.user_home) == "trusted" else text
     return "".join(map(statement_with_feature_off, config_statements(text))).encode("utf-8", "surrogateescape")
 
 
-def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
-    """A TOML text in which the paths of what comes along lead into `target`, and all others where they led."""
-    there = {"", *(above for tail in tails for above in (tail, *directories_above(tail)))}
+def outside_path(path: str, tail: str, move: SettingsMove) -> str:
+    """The whole path of what this file of a home names outside of it; nothing for what is inside."""
+    home = next(iter(move.names), move.source)
+    if path == "~" or path.startswith("~/"):
+        whole = os.path.join(move.user_home, path[2:])
+    else:
+        whole = os.path.normpath(os.path.join(home, os.path.dirname(tail), path))
+    return (
+        ""
+        if any(one == name or is_below(one, name) for one in (path, whole) for name in (home, *move.names))
+        else whole
+    )
 
-    def moved(token: re.Match[str]) -> str:
-        text = plain_text(token[0])
-        for name in names if text != token[0] else ():
-            if text == name or is_below(text, name):
-                tail = text[len(name) :].strip("/")
-                return (
-                    json.dumps(os.path.join(target, tail).rstrip("/"), ensure_ascii=False)
-                    if tail in there
-                    else token[0]
-                )
-        return token[0]
 
-    return re.sub(TOML_OPAQUE, moved, config, flags=re.DOTALL)
+def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml") -> tuple[str, list[str]]:
+    """The settings in this file of a home with whole paths where they name something outside of it, since `..` and `~`
+    mean another place in the new one; and the names of those that an export has and that lack their file here, whose
+    lines are left blank: Codex would not start."""
+    texts, gone = [], []
+    for one in config_statements(config) if move.user_home else ():
+        pieces, at = [], 0
+        for key, path, start, end in named_paths(one):
+            whole = outside_path(path, tail, move)
+            if whole and move.is_exported and re.fullmatch(NEEDED_FILES, key) and not os.path.isfile(whole):
+                gone.append(".".join((*one.table, *one.key)))
+                pieces, at = ["\n" * one.text.count("\n")], len(one.text)
+                break
+            if whole and whole != path:
+                pieces, at = [*pieces, one.text[at:start], json.dumps(whole, ensure_ascii=False)], end
+        texts += [*pieces, one.text[at:]]
+    return "".join(texts) if move.user_home else config, gone
 
 
 def left_out_name(one: ConfigStatement) -> str:
@@ -5988,9 +6048,10 @@ def pinned_config(
     Raises MirrorError when Codex can't read them."""
     home, target = change.scratch(), codex_home_of(clone)
     move = move or SettingsMove(target, (), target, ())
-    text = with_moved_paths(config.decode("utf-8", "surrogateescape"), move.names, home, move.tails)
+    text, names = with_outside_paths(config.decode("utf-8", "surrogateescape"), move)
+    text = with_moved_paths(text, move.names, home, move.tails)
     held = distrusting_config(clone, context, with_pin_settings(text, foreign), move)
-    if foreign and (names := left_out_of(text)):
+    if foreign and (names := [*names, *left_out_of(text), *left_out_of_others(move)]):
         context.report(f"left out: {short_list(names, 10)}", 0, 0)
     forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import API_KEYS, Home, tree
-from rooms import clone_like, cm, places_of
+from rooms import ask, clone_in, clone_like, cm, places_of
 
 # --- which files ---
 
@@ -136,3 +136,85 @@ def test_settings_come_from_a_clone_or_a_directory(
         return
     with pytest.raises(cm.MirrorError, match="neither a clone nor a Codex home"):
         cm.settings_source(wanted(home), registry, places_of(home))
+
+
+# --- what they name outside of their home ---
+
+OUTSIDE = [
+    ('model_instructions_file = "../i.md"', 'model_instructions_file = "/h/i.md"'),
+    ("model_catalog_json = '../../c.json' # ../c", 'model_catalog_json = "/c.json" # ../c'),
+    ('x_file = "~/i.md"', 'x_file = "/u/i.md"'),
+    ('x_file = "~/.codex/i.md"', 'x_file = "~/.codex/i.md"'),
+    ('x_file = "../old/i.md"', 'x_file = "../old/i.md"'),
+    ('x_file = "prompts/../i.md"', 'x_file = "prompts/../i.md"'),
+    ('x_file = "a/../../i \\"m\\".md"', 'x_file = "/h/i \\"m\\".md"'),
+    ('x_file = "/e/i.md"', 'x_file = "/e/i.md"'),
+    ('x_file = "~other/i.md"', 'x_file = "~other/i.md"'),
+    ('[agents.a]\nconfig_file = "../a.toml"\n', '[agents.a]\nconfig_file = "/h/a.toml"\n'),
+    ('agents."../x".config_file = "../a"\n', 'agents."../x".config_file = "/h/a"\n'),
+    ('[[skills.config]]\npath = "../s"\nenabled = false\n', '[[skills.config]]\npath = "/h/s"\nenabled = false\n'),
+    ('skills.config = [{ path = "../s", name = "../n" }]', 'skills.config = [{ path = "/h/s", name = "../n" }]'),
+    ('w = { writable_roots = ["../a", "~/b", "c"] }', 'w = { writable_roots = ["/h/a", "/u/b", "c"] }'),
+    ('x_file = """../i.md"""', 'x_file = "/h/i.md"'),
+    ('model = "../m"', 'model = "../m"'),
+    ('["../x_file"]\na = 1\n', '["../x_file"]\na = 1\n'),
+    ('[mcp_servers.x]\nargs = ["../a"]\nx_file = "../a"\n', '[mcp_servers.x]\nargs = ["../a"]\nx_file = "../a"\n'),
+    ('projects."/x".path = "~/x"', 'projects."/x".path = "~/x"'),
+    ("x_file = ", "x_file = "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "wanted"), OUTSIDE)
+def test_what_settings_name_outside_of_their_home_has_its_whole_path(config: str, wanted: str) -> None:
+    move = cm.SettingsMove("/h/old", ("/h/old", "~/.codex"), "/h/old", (), "/u")
+    assert cm.with_outside_paths(config, move) == (wanted, [])
+
+
+def test_a_relative_path_leads_from_the_file_that_it_stands_in() -> None:
+    move = cm.SettingsMove("/h/old", ("/h/old",), "/h/old", (), "/u")
+    said = [
+        cm.with_outside_paths('x_file = "../../i.md"', move, tail)[0] for tail in ("a.config.toml", "agents/a.toml")
+    ]
+    assert said == ['x_file = "/i.md"', 'x_file = "/h/i.md"']
+
+
+def test_a_clones_own_settings_stay_as_they_are() -> None:
+    config = 'x_file = "../i.md"'
+    assert cm.with_outside_paths(config, cm.SettingsMove("/c", (), "/c", ())) == (config, [])
+
+
+def test_settings_of_any_size_are_looked_through_in_good_time() -> None:
+    move = cm.SettingsMove("/h/old", ("/h/old",), "/h/old", (), "/u")
+    for config in ("a" * 300_000, "x_file = [" + '"../a",' * 30_000 + "]", '= "' * 100_000, "-" * 300_000 + "="):
+        cm.with_outside_paths(config, move)
+
+
+def test_an_export_leaves_out_what_names_a_file_that_isn_t_here_and_says_so(home: Home, codex: Path) -> None:
+    outside = home.home / "shared"
+    outside.mkdir()
+    for name in ("here.md", "gone.md", "agent.toml"):
+        (outside / name).touch()
+    texts = {
+        "config.toml": 'a_file = "../shared/here.md"\nb_file = "~/shared/gone.md"\n[agents.x]\n'
+        'config_file = "../shared/agent.toml"\npath = "../shared/gone.md"\n',
+        "fast.config.toml": 'model = "m"\nlog_dir = "x"\nc_file = "../shared/gone.md"\n',
+    }
+    old = home.home / ".codex"
+    old.mkdir()
+    for name, text in texts.items():
+        (old / name).write_text(text)
+    made = ask(home, "create", "work", "--settings-from", "~/.codex")
+    assert made.code == 0 and "left out: log_dir of fast.config.toml" in made.err
+    own = Path(cm.codex_home_of(clone_in(home, "work")))
+    values = cm.config_values((own / "config.toml").read_text())
+    assert values["a_file"] == f'"{outside}/here.md"' and values["b_file"] == f'"{outside}/gone.md"'
+    ask(home, "export", "work", "-o", "x.tar.gz", cwd=home.base)
+    (outside / "gone.md").unlink()
+    (outside / "agent.toml").unlink()
+    said = ask(home, "import", "x.tar.gz", "--name", "new", "--yes", cwd=home.base)
+    assert said.code == 0 and "left out: b_file, agents.x.config_file, c_file of fast.config.toml" in said.err, said.err
+    own = Path(cm.codex_home_of(clone_in(home, "new")))
+    values = cm.config_values((own / "config.toml").read_text())
+    assert "b_file" not in values and "agents.x.config_file" not in values
+    assert values["a_file"] == f'"{outside}/here.md"' and values["agents.x.path"] == f'"{outside}/gone.md"'
+    assert (own / "fast.config.toml").read_text().strip() == 'model = "m"'

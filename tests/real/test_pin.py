@@ -166,6 +166,24 @@ def test_settings_that_codex_could_not_load_are_refused(house: House, name: str,
     assert house.codex(name, "login", "status").code == 0
 
 
+def test_a_file_outside_of_its_home_that_settings_name_is_read_in_a_clone_and_told_by_its_own_name(
+    house: House,
+) -> None:
+    top = house.home.home / "dots"
+    (top / "codex").mkdir(parents=True)
+    files = {"model_instructions_file": "../how to.md", "experimental_compact_prompt_file": "~/dots/compact.md"}
+    (top / "codex" / "config.toml").write_text("".join(f'{key} = "{path}"\n' for key, path in files.items()))
+    for missing in ("how to.md", "compact.md", ""):
+        with house.installed() as env:
+            said = house.mirror("create", "named", "--settings-from", top / "codex", env=env, timeout=300)
+        assert (said.code != 0) == bool(missing) and (not missing or f"{top}/{missing}" in said.err), said.err
+        (top / (missing or "x")).touch()
+    try:
+        assert "Not logged in" in house.codex("named", "login", "status").err
+    finally:
+        house.mirror("remove", "named", "--yes", check=True)
+
+
 def test_update_and_rollback_between_real_versions_keep_the_login(house: House, name: str) -> None:
     version = house.rows()[name]["codexVersionPinned"]
     with house.installed() as env:
