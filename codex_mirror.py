@@ -1885,24 +1885,13 @@ def copy_metadata(source: str, target: str) -> None:
 def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Holds the lock at `path` for `what`; a dead holder's is free at once. Raises MirrorError BUSY after `seconds`.
 
-    Whoever waits is told once for whom. The file stays when the lock is free; should it have been removed while we
-    waited, the taking starts again, so that two writers never hold two files."""
-    import fcntl
-
-    deadline, told = time.monotonic() + seconds, False
+    The file stays when the lock is free; should it have been removed while we waited, the taking starts again, so that
+    two writers never hold two files."""
+    deadline = time.monotonic() + seconds
     while True:
         with open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = escape_invisible(os.pread(file, 200, 0).decode("utf-8", "replace")) or "another program"
-                if time.monotonic() >= deadline:
-                    raise MirrorError(f"{holder} is still running", "try again when it has ended", BUSY) from None
-                if not told:
-                    waiting(holder)
-                    told = True
-                time.sleep(0.02)
-                continue
+                take_lock(file, deadline, patience_for(seconds), waiting)
             except OSError as error:
                 hint = "that file system has no locks: mount it with them, or set CODEX_MIRROR_HOME to another one"
                 raise MirrorError(f"{path} can't be locked: {error.strerror}", hint) from None
@@ -1917,6 +1906,58 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
             finally:
                 with contextlib.suppress(OSError):
                     os.ftruncate(file, 0)
+
+
+def patience_for(seconds: float) -> float:
+    """How long one holder may keep a lock before who waits for so many seconds says for whom: a queue isn't worth it."""
+    return min(seconds / 10, 30)
+
+
+def take_lock(file: int, deadline: float, patience: float, waiting: Callable[[str], None]) -> None:
+    """Locks an open file, first come, first served as far as the system does. Raises MirrorError BUSY past the deadline.
+
+    Whoever keeps it for longer than `patience` is named by the text in the file, once."""
+    import fcntl
+
+    queue, holder, told, since = None, "", "", time.monotonic()
+    while True:
+        if queue is None or queue.acquire(timeout=max(min(deadline - time.monotonic(), patience, 0.1), 0.001)):
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                queue = None
+        now, named = time.monotonic(), escape_invisible(os.pread(file, 200, 0).decode("utf-8", "replace"))
+        if named and named != holder:
+            holder, since = named, now
+        if now >= deadline:
+            raise MirrorError(f"{holder or 'another program'} is still running", "try again when it has ended", BUSY)
+        if now - since >= patience and told != (holder or "another program"):
+            waiting(told := holder or "another program")
+        queue = queue or queue_for_lock(file)
+
+
+def queue_for_lock(file: int) -> Any:
+    """Waits for a lock in the system's own queue, where a stopped or killed program is in nobody's way; what it gives
+    can be acquired once the file is locked. When the file is closed before, the lock is given back by itself."""
+    import _thread
+    import fcntl
+
+    ready, own = _thread.allocate_lock(), os.dup(file)
+    ready.acquire()
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(own, fcntl.LOCK_EX)
+        os.close(own)
+        ready.release()
+
+    try:
+        _thread.start_new_thread(wait, ())
+    except RuntimeError:  # No more threads here: then by asking again and again.
+        os.close(own)
+        time.sleep(0.02)
+        ready.release()
+    return ready
 
 
 @contextlib.contextmanager

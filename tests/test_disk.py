@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import hashlib
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from helpers import tree
+from helpers import tree, wait_until
 from rooms import ROOT, cm, make_deep
 
 SOMEBODY_ELSE = 54321
@@ -622,6 +623,95 @@ def test_who_waits_is_told_once_for_whom_and_gives_up_in_time(place: Path) -> No
     with cm.hold_lock(str(place / "lock"), "remove play", 0, told.append):
         assert (place / "lock").read_text() == f"'remove play' (pid {os.getpid()})"
     assert stat.S_IMODE((place / "lock").stat().st_mode) == 0o600 and len(told) == 1
+
+
+def waiting_in(path: Path, name: str, order: Path) -> int:
+    """A process that waits for the lock, in the queue when this returns, and writes its name down once it has it."""
+    before = queue_of(path)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with cm.hold_lock(str(path), name, 600, lambda holder: None), order.open("a") as file:
+                file.write(name)
+        finally:
+            os._exit(0)
+    wait_until(lambda: queue_of(path) > before, f"{name} waits")
+    return pid
+
+
+def queue_of(path: Path) -> int:
+    """How many wait for the lock, as the system says."""
+    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if " -> FLOCK" in line]
+    return sum(f":{path.stat().st_ino} " in line for line in waiting)
+
+
+@pytest.mark.skipif(not os.access("/proc/locks", os.R_OK), reason="the system doesn't show who waits for a lock")
+def test_who_asks_first_comes_first(place: Path) -> None:
+    lock, order = place / "lock", place / "order"
+    holder, go = holding(lock, "update work")
+    pids = [waiting_in(lock, name, order) for name in "abcdefgh"]
+    os.write(go, b"x")
+    for pid in (holder, *pids):
+        os.waitpid(pid, 0)
+    assert order.read_text() == "abcdefgh"
+
+
+@pytest.mark.skipif(not os.access("/proc/locks", os.R_OK), reason="the system doesn't show who waits for a lock")
+def test_who_is_stopped_or_killed_while_it_waits_is_in_nobody_s_way(place: Path) -> None:
+    lock, order = place / "lock", place / "order"
+    holder, go = holding(lock, "update work")
+    stopped, killed, *others = [waiting_in(lock, name, order) for name in "abcd"]
+    for pid, number in ((stopped, signal.SIGSTOP), (killed, signal.SIGKILL)):
+        os.kill(pid, number)
+        os.waitpid(pid, os.WUNTRACED)
+    os.write(go, b"x")
+    for pid in (holder, *others):
+        os.waitpid(pid, 0)
+    before = order.read_text()
+    os.kill(stopped, signal.SIGCONT)
+    os.waitpid(stopped, 0)
+    assert "".join(sorted(before)) == "cd" and order.read_text() == f"{before}a"
+
+
+def test_who_holds_the_lock_now_is_named_and_a_mere_queue_is_not_worth_a_word(place: Path) -> None:
+    told: list[str] = []
+    pid, go = holding(place / "lock", "create a")
+
+    def hand_over(holder: str) -> None:
+        told.append(holder)
+        if len(told) == 2:
+            os.close(go)
+        (place / "lock").write_text("'create b' (pid 7)")
+
+    with cm.hold_lock(str(place / "lock"), "remove play", 1, hand_over):
+        assert told == [f"'create a' (pid {pid})", "'create b' (pid 7)"]
+    os.waitpid(pid, 0)
+    assert [cm.patience_for(seconds) for seconds in (0, 30, 1e8)] == [0, 3, 30]
+
+
+def test_a_lock_that_was_waited_for_in_vain_is_nobody_s_afterwards(place: Path) -> None:
+    pid, go = holding(place / "lock", "update work")
+    with pytest.raises(cm.MirrorError), cm.hold_lock(str(place / "lock"), "x", 0.05, lambda holder: None):
+        raise AssertionError("two held the lock")
+    os.close(go)
+    os.waitpid(pid, 0)
+    with cm.hold_lock(str(place / "lock"), "y", 30, lambda holder: None):
+        pass
+
+
+def test_where_no_thread_can_be_started_the_lock_is_asked_for_again_and_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    pid, go = holding(place / "lock", "update work")
+    with pytest.raises(cm.MirrorError), cm.hold_lock(str(place / "lock"), "x", 0.05, lambda holder: None):
+        raise AssertionError("two held the lock")
+    with cm.hold_lock(str(place / "lock"), "x", 30, lambda holder: os.close(go)):
+        pass
+    os.waitpid(pid, 0)
 
 
 def test_a_dead_holder_s_lock_is_free_at_once(place: Path) -> None:
