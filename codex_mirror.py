@@ -2894,6 +2894,80 @@ def keep_previous_registry(path: str, previous: str) -> None:
     os.replace(previous + ".new", previous)
 
 
+# The earlier program's lock of the registry is a file that must be new, with a pid and the time; it was left by a dead
+# one when it is a minute old. Ours has a third line: who holds the mirror home's own lock knows that it is a dead one's.
+EARLIER_LOCK_AGE = 60
+OUR_LINE = b"codex-mirror\n"
+
+
+def earlier_lock_file(places: Places) -> str:
+    return registry_file(places) + ".lock"
+
+
+@contextlib.contextmanager
+def hold_earlier_lock(places: Places, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Keeps the earlier program from writing the registry, by its own rules; only for who holds the mirror home's lock.
+    Raises MirrorError BUSY after `seconds`."""
+    path, content = earlier_lock_file(places), b"%d\n%d\n%s" % (os.getpid(), time.time() * 1000, OUR_LINE)
+    begun, patience = time.monotonic(), patience_for(seconds)
+    remove_file(path + ".new")
+    with open_descriptor(path + ".new", NEW_FILE) as file:
+        os.write(file, content)
+    while not take_earlier_lock(path):
+        pid = re.match(rb"\d+", read_or_none(path) or b"")
+        holder, waited = f"the earlier codex-mirror (pid {pid[0].decode() if pid else '?'})", time.monotonic() - begun
+        if waited >= seconds:
+            hint = f"try again when it has ended; if it was killed, in a minute, or remove {path}"
+            raise MirrorError(f"{holder} is still running", hint, BUSY)
+        if waited >= patience:
+            patience = seconds
+            waiting(holder)
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        if read_or_none(path) == content:
+            remove_file(path)
+
+
+def take_earlier_lock(path: str) -> bool:
+    """Gives the prepared lock its name, unless the earlier program has the lock; one that a dead program left goes."""
+    remove_dead_lock(path)
+    with contextlib.suppress(FileExistsError):
+        put_in_place(path + ".new", path)
+        return True
+    return False
+
+
+def remove_dead_lock(path: str) -> None:
+    """Removes the earlier program's lock where a dead one left it, or one of ours that was killed; only for who holds
+    the mirror home's lock."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = os.lstat(path)
+        is_old = time.time() - facts.st_mtime > EARLIER_LOCK_AGE and facts.st_uid == os.geteuid()
+        if stat.S_ISREG(facts.st_mode) and (is_old or read_whole(path).endswith(OUR_LINE)):
+            remove_file(path)
+
+
+def merged_registry(before: Registry, ours: Registry, now: Registry) -> Registry:
+    """What the earlier program made of the registry meanwhile, with our change in it. Raises MirrorError BUSY where both
+    changed the same."""
+    gone = [entry for entry in before.entries if entry not in ours.entries]
+    come = [entry for entry in ours.entries if entry not in before.entries]
+    theirs = [entry for entry in now.entries if entry not in gone]
+    names = {name_of_entry(entry) for entry in come}
+    both = [entry for entry in gone if entry not in now.entries]
+    both += [entry for entry in theirs if name_of_entry(entry) in names]
+    if both:
+        told = ", ".join(f"'{name}'" for name in dict.fromkeys(map(name_of_entry, both)))
+        raise MirrorError(f"the earlier codex-mirror changed {told} meanwhile", "try again", BUSY)
+    return now._replace(entries=(*theirs, *come), last_change=ours.last_change)
+
+
+def name_of_entry(entry: Clone | BadRow) -> str:
+    return entry.name if isinstance(entry, Clone) else text_in(entry.row, "name")
+
+
 def with_clone(registry: Registry, clone: Clone) -> Registry:
     """The registry with this clone in the place of the one with its id, or at the end."""
     entries = tuple(clone if isinstance(entry, Clone) and entry.id == clone.id else entry for entry in registry.entries)
@@ -3577,6 +3651,7 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
     Every step may be interrupted and run again. What the disk refuses now is kept as `finish-<id>.json` or
     `clear-<id>.json`, which doctor shows and each later change tries again: it never blocks the next change."""
     problems: list[str] = []
+    remove_dead_lock(earlier_lock_file(places))
     for path in unfinished_plans(places):
         try:
             plan = plan_from(read_whole(path))
@@ -3813,9 +3888,19 @@ def name_while_deleting(path: str, plan: Plan) -> str:
 # --- Journal --------------------------------------------------------------------------------------
 
 WRITTEN_WHOLE = (
-    *("registry.json", "registry.json.previous", "journal.json", "reserve", HOME_MARK, ".gitignore", "events.log"),
+    *("registry.json", "registry.json.previous", "registry.json.lock", "journal.json", "reserve"),
+    *(HOME_MARK, ".gitignore", "events.log"),
 )
 TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
+
+
+def stamp_of(path: str) -> tuple[int, ...]:
+    """What differs once a file is another, or has other content; nothing where there is none."""
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 class DryRun(Exception):
@@ -3830,10 +3915,11 @@ class Change:
     """A change under way: its plan is on the disk before it does anything, and `commit` is the point of no return."""
 
     def __init__(self, context: Context, what: str) -> None:
-        self.places, self.plan, self.note = context.places, Plan(new_id(), what), context.note_change
+        self.places, self.plan, self.context = context.places, Plan(new_id(), what), context
         self.is_done, self.is_dry = False, context.dry_run
         self.unfinished: list[str] = []
         self.known: Registry | None = None
+        self.seen: tuple[int, ...] = ()
         self.committed: Registry | None = None
         self.written = self.plan
 
@@ -3845,6 +3931,7 @@ class Change:
     def registry(self) -> Registry:
         """The registry as it is under the lock; read when it is first needed, since not every change needs it."""
         if self.known is None:
+            self.seen = stamp_of(registry_file(self.places))
             self.known = read_registry(self.places)
         return self.known
 
@@ -3915,8 +4002,12 @@ class Change:
             self.write_plan()
         for staged in self.plan.staged:
             sync_directory(os.path.dirname(staged.temporary))
-        self.known = registry._replace(last_change=self.id)
-        write_registry(self.places, self.known, resting_on=self.directories)
+        wanted = registry._replace(last_change=self.id)
+        with earlier_lock(self.context):
+            if self.known is not None and self.seen != stamp_of(registry_file(self.places)):
+                wanted = merged_registry(self.known, wanted, read_registry(self.places))
+            self.known = wanted
+            write_registry(self.places, wanted, resting_on=self.directories)
         self.committed = self.known
         self.note_done()
 
@@ -3924,7 +4015,7 @@ class Change:
         """From now on who is interrupted is told that the change was made."""
         if not self.is_done:
             self.is_done = True
-            self.note(self.plan.what)
+            self.context.note_change(self.plan.what)
 
 
 @contextlib.contextmanager
@@ -4017,7 +4108,7 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
     """Why nothing can be changed in the mirror home and what helps, or two empty texts; `more` are names of files that
     only some commands need."""
     home = places.mirror_home
-    for name in ("lock", "reserve", "registry.json.previous", *TEMPORARY_NAMES, *more):
+    for name in ("lock", "reserve", "registry.json.previous", "registry.json.lock", *TEMPORARY_NAMES, *more):
         if kind_of(path := os.path.join(home, name)) not in ("", "file"):
             return f"{path} is in the way: it is no plain file", "move it away"
     if kind_of(clones := clones_directory(places)) not in ("", "directory"):
@@ -4031,10 +4122,16 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
 
 def mirror_home_lock(context: Context, what: str) -> contextlib.AbstractContextManager[None]:
     """The one lock of the mirror home; who must wait is told for whom."""
-    seconds = lock_seconds(context.env)
-    return hold_lock(
-        lock_file(context.places), what, seconds, lambda holder: context.report(f"waiting for {holder}", 0, 0)
-    )
+    return hold_lock(lock_file(context.places), what, lock_seconds(context.env), partial(tell_wait, context))
+
+
+def earlier_lock(context: Context) -> contextlib.AbstractContextManager[None]:
+    """The earlier program's lock, held while the registry is written."""
+    return hold_earlier_lock(context.places, lock_seconds(context.env), partial(tell_wait, context))
+
+
+def tell_wait(context: Context, holder: str) -> None:
+    context.report(f"waiting for {holder}", 0, 0)
 
 
 def restore_reserve(places: Places) -> None:
@@ -7768,7 +7865,7 @@ def is_naming_shares(words: Sequence[str], before: bool) -> bool:
 def refuse_taken_name(registry: Registry, name: str) -> None:
     """Refuses a name that a clone has, in whatever case. Raises MirrorError."""
     for entry in registry.entries:
-        taken = entry.name if isinstance(entry, Clone) else text_in(entry.row, "name")
+        taken = name_of_entry(entry)
         if taken == name:
             raise MirrorError(f"clone '{name}' exists already", "choose another name, or remove it first", REFUSED)
         if taken.lower() == name.lower():
@@ -9421,7 +9518,8 @@ def rebuild_registry(context: Context, facts: Facts) -> list[str]:
                 copy_file(path, aside, 0o600)
         elif kind_of(path):
             os.rename(path, aside)
-        write_registry(places, registry, keep_previous=False)
+        with earlier_lock(context):
+            write_registry(places, registry, keep_previous=False)
         rebuilt = f"rebuilt the registry with {count_text(len(registry.clones), 'clone')}"
         log_repairs(places, number, [rebuilt])
     return [f"{rebuilt}; the broken one is {aside}" if kind_of(aside) else rebuilt, *left]
@@ -13830,7 +13928,7 @@ def recover_first(context: Context) -> None:
     """Finishes what a killed change left, when no other change is under way."""
     with contextlib.suppress(MirrorError, OSError):
         check_mirror_home(context.places)
-        if unfinished_plans(context.places):
+        if unfinished_plans(context.places) or kind_of(earlier_lock_file(context.places)):
             with hold_lock(lock_file(context.places), "settle", 0, lambda holder: None):
                 recover(context.places)
 

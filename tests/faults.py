@@ -632,6 +632,8 @@ def plain(content: bytes) -> bytes:
     return content
 
 
+# The texts in locks name a process.
+NAMES_A_PROCESS = ("m/lock", "m/registry.json.lock", "m/registry.json.lock.new")
 SINCE = re.compile(rb'("since": )[0-9.]+')
 
 
@@ -644,7 +646,7 @@ def timeless(name: str, thing: Thing) -> bytes:
         return thing.content.partition(b'"marks"')[0]
     if b'"since": ' in thing.content:
         return SINCE.sub(rb"\1TIME", thing.content)
-    return b"" if name == "m/lock" else thing.content
+    return b"" if name in NAMES_A_PROCESS else thing.content
 
 
 def essence(now: Picture) -> Picture:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import stat
 import sys
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import ANY
 
 import pytest
 
@@ -21,12 +25,15 @@ from helpers import (
     PROGRAM,
     TRIPLE,
     Home,
+    Mirror,
     fake_codex,
+    finish,
     npm_install,
     overheard,
     run,
+    wait_until,
 )
-from rooms import NEW_MIRROR_HOME, ask, at_rest, changes, clone_in, cm, places_of, raw, rows_of
+from rooms import NEW_MIRROR_HOME, ask, at_rest, caller_in, changes, clone_in, clone_like, cm, places_of, raw, rows_of
 
 # What the earlier program wrote for `create work`, but for its comment lines.
 WRAPPER = """\
@@ -296,6 +303,7 @@ def test_what_the_earlier_program_left_behind_is_named_by_doctor_and_in_nobody_s
     for path in left:
         path.write_text("4711")
     shutil.copytree(base / "runtime", base / "runtime.backup-1732262400000")
+    os.utime(left[0], (time.time() - 61,) * 2)
     before = at_rest(home)
     examined = ask(home, "doctor", "--json")
     problems = [problem for row in examined.json() for problem in row["problems"]]
@@ -305,9 +313,141 @@ def test_what_the_earlier_program_left_behind_is_named_by_doctor_and_in_nobody_s
     assert changes(before, at_rest(home)) == {}
     assert ask(home, "update", "work", "--from", fake_codex(home.base / "new")).code == 0
     assert ask(home, "doctor", "--fix").code in (0, 1)
-    assert all(path.exists() for path in left) and (base / "runtime.backup-1732262400000" / "bin" / "codex").exists()
+    assert not left[0].exists(), "the lock of a dead one goes, as it does with the earlier program"
+    assert left[1].exists() and (base / "runtime.backup-1732262400000" / "bin" / "codex").exists()
     assert ask(home, "remove", "work", "--yes").code == 0 and not base.exists()
-    assert all(path.exists() for path in left)
+    assert left[1].exists()
+
+
+# --- both programs at once ---
+
+
+class EarlierProgram(NamedTuple):
+    """How the earlier program writes its registry: under a file that must be new, all of it, and in no other way."""
+
+    registry: Path
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        lock = self.registry.with_name("registry.json.lock")
+        wait_until(lambda: self.is_taken(lock), "the lock of the registry")
+        before = lock.stat().st_ino
+        try:
+            yield
+        finally:
+            assert lock.stat().st_ino == before
+            lock.unlink()
+
+    @staticmethod
+    def is_taken(lock: Path) -> bool:
+        with contextlib.suppress(FileExistsError), open(lock, "x") as file:
+            return bool(file.write(f"{os.getpid()}\n{int(time.time() * 1000)}\n"))
+        return False
+
+    def upsert(self, row: dict[str, Any]) -> None:
+        with self.locked():
+            self.write_with(row)
+
+    def write_with(self, row: dict[str, Any]) -> None:
+        document = json.loads(self.registry.read_bytes())
+        document["clones"] = [*(one for one in document["clones"] if one["name"] != row["name"]), row]
+        new = self.registry.with_name(f"registry.json.tmp-{os.getpid()}-x")
+        new.write_text(json.dumps(document, indent=2) + "\n")
+        new.rename(self.registry)
+
+
+def test_both_programs_at_once_lose_nobody_s_clone(home: Home, codex: Path) -> None:
+    rows = make_legacy_home(home, {f"old{number}": "binary" for number in range(15)})
+    earlier, mirror = EarlierProgram(home.mirror / "registry.json"), Mirror(home)
+    earlier.registry.write_text(json.dumps({"version": 1, "clones": []}))
+    home.put_on_path(home.bin)
+    patient = {"CODEX_MIRROR_LOCK_TIMEOUT": "600"}
+    ours = [mirror.start("create", f"new{number}", env=patient) for number in range(15)]
+    for row in rows:
+        earlier.upsert(row)
+    assert [finish(one) for one in ours] == [(0, ANY, "") for _ in ours]
+    registry = cm.read_registry(places_of(home))
+    assert sorted(clone.name for clone in registry.clones) == sorted(
+        [*(row["name"] for row in rows), *(f"new{n}" for n in range(15))]
+    )
+    assert not registry.bad_rows and not earlier.registry.with_name("registry.json.lock").exists()
+
+
+def test_what_the_earlier_program_writes_while_a_change_is_under_way_stays(home: Home) -> None:
+    work, play, late = make_legacy_home(home, {"work": "binary", "play": "binary", "late": "binary"})
+    earlier = EarlierProgram(home.mirror / "registry.json")
+    earlier.registry.write_text(json.dumps({"version": 1, "clones": [work, play], "theirs": 1}))
+    with cm.begin_clone_change(caller_in(home), "test", "work") as (change, clone):
+        earlier.upsert(late)
+        earlier.upsert({**play, "codexVersionPinned": "0.151.0"})
+        change.commit(cm.with_clone(change.registry, clone._replace(is_default=True)))
+    registry = cm.read_registry(places_of(home))
+    found = {one.name: (one.runtime.version, one.is_default) for one in registry.clones}
+    assert found == {"work": ("0.150.0", True), "play": ("0.151.0", False), "late": ("0.150.0", False)}
+    assert registry.last_change == change.id and registry.extra == {"theirs": 1}
+
+
+def test_what_both_programs_change_at_once_is_changed_by_one(home: Home) -> None:
+    work, late = make_legacy_home(home, {"work": "binary", "late": "binary"})
+    earlier = EarlierProgram(home.mirror / "registry.json")
+    earlier.registry.write_text(json.dumps({"version": 1, "clones": [work]}))
+    changes_of_both: list[tuple[dict[str, Any], Callable[[Any, Any], Any]]] = [
+        ({**work, "codexVersionPinned": "0.151.0"}, lambda now, one: cm.with_clone(now, one._replace(is_default=True))),
+        ({**work, "codexVersionPinned": "0.152.0"}, cm.without_clone),
+        (late, lambda now, one: cm.with_clone(now, clone_like(home, "late"))),
+    ]
+    for row, wanted in changes_of_both:
+        with (
+            pytest.raises(cm.MirrorError, match=f"changed '{row['name']}' meanwhile") as caught,
+            cm.begin_clone_change(caller_in(home), "test", "work") as (change, clone),
+        ):
+            earlier.upsert(row)
+            change.commit(wanted(change.registry, clone))
+        assert caught.value.code == cm.BUSY and row in rows_of(home)
+        assert not list(home.mirror.glob("registry.json.lock*"))
+
+
+LOCKS_LEFT = [
+    ("the earlier program's, a minute old", b"4711\n1\n", 61, False),
+    ("the earlier program's, that may be at work", b"4711\n1\n", 50, True),
+    ("one that isn't written yet", b"", 0, True),
+    ("ours, of a killed change", b"4711\n1\ncodex-mirror\n", 0, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "age", "is_held"), [row[1:] for row in LOCKS_LEFT], ids=[row[0] for row in LOCKS_LEFT]
+)
+def test_the_earlier_program_s_lock_is_waited_for_unless_a_dead_one_left_it(
+    home: Home, content: bytes, age: float, is_held: bool
+) -> None:
+    make_legacy_home(home, {"work": "binary"})
+    lock = home.mirror / "registry.json.lock"
+    lock.write_bytes(content)
+    os.utime(lock, (time.time() - age,) * 2)
+    result = ask(home, "rename", "work", "office", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0.1"})
+    assert (result.code, lock.exists()) == ((6, True) if is_held else (0, False)), result
+    if is_held:
+        assert lock.read_bytes() == content and "waiting for the earlier codex-mirror (pid" in result.err
+        assert ask(home, "list").out.startswith("work\t") and ask(home, "doctor").code in (0, 1)
+
+
+def test_the_earlier_program_s_lock_is_held_while_the_registry_is_written(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_legacy_home(home, {"work": "binary"})
+    held, write = [], cm.write_registry
+
+    def looking(*args: Any, **more: Any) -> None:
+        lock = home.mirror / "registry.json.lock"
+        held.append((lock.read_text().split()[0], stat.S_IMODE(lock.stat().st_mode)))
+        write(*args, **more)
+
+    monkeypatch.setattr(cm, "write_registry", looking)
+    cm.rename_clone(caller_in(home), "work", "office")
+    (home.mirror / "registry.json").write_bytes(b"")
+    cm.rebuild_registry(caller_in(home), cm.inspect_mirror_home(caller_in(home)))
+    assert held == [(str(os.getpid()), 0o600)] * 2 and not list(home.mirror.glob("registry.json.lock*"))
 
 
 def test_a_second_clone_is_made_beside_an_earlier_program_s(home: Home, codex: Path) -> None:
