@@ -1909,14 +1909,13 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
 
 
 def patience_for(seconds: float) -> float:
-    """How long one holder may keep a lock before who waits for so many seconds says for whom: a queue isn't worth it."""
+    """How long one holder may keep a lock before who waits for so many seconds says for whom; a queue is no news."""
     return min(seconds / 10, 30)
 
 
 def take_lock(file: int, deadline: float, patience: float, waiting: Callable[[str], None]) -> None:
-    """Locks an open file, first come, first served as far as the system does. Raises MirrorError BUSY past the deadline.
-
-    Whoever keeps it for longer than `patience` is named by the text in the file, once."""
+    """Locks an open file, first come, first served as far as the system does. Raises MirrorError BUSY past the
+    deadline. Whoever keeps it for longer than `patience` is named by the text in the file, once."""
     import fcntl
 
     queue, holder, told, since = None, "", "", time.monotonic()
@@ -2894,8 +2893,8 @@ def keep_previous_registry(path: str, previous: str) -> None:
     os.replace(previous + ".new", previous)
 
 
-# The earlier program's lock of the registry is a file that must be new, with a pid and the time; it was left by a dead
-# one when it is a minute old. Ours has a third line: who holds the mirror home's own lock knows that it is a dead one's.
+# The earlier program's lock of the registry is a file that must be new, with a pid and the time; a dead one left it
+# when it is a minute old. Ours has a third line: who holds the mirror home's own lock knows that a dead one left it.
 EARLIER_LOCK_AGE = 60
 OUR_LINE = b"codex-mirror\n"
 
@@ -2950,8 +2949,8 @@ def remove_dead_lock(path: str) -> None:
 
 
 def merged_registry(before: Registry, ours: Registry, now: Registry) -> Registry:
-    """What the earlier program made of the registry meanwhile, with our change in it. Raises MirrorError BUSY where both
-    changed the same."""
+    """What the earlier program made of the registry meanwhile, with our change in it. Raises MirrorError BUSY where
+    both changed the same."""
     gone = [entry for entry in before.entries if entry not in ours.entries]
     come = [entry for entry in ours.entries if entry not in before.entries]
     theirs = [entry for entry in now.entries if entry not in gone]
