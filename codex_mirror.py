@@ -11,7 +11,8 @@ I Words (pure)
 II Tools
     Files                look at files and directories, and change nothing
     Ownership            whose a thing is, where it lies and how one got there: what may be written, run and deleted
-    Disk                 safe primitives: atomic write, lock, discard, linked copy, private directories
+    Disk                 safe primitives: atomic write, discard, linked copy, private directories
+    Locks                one writer at a time, first come, first served; and the lock that the earlier program knows
     Processes            capture a program with a time limit, replace this one, find one on PATH
     Process list         which Codex is running, as /proc or macOS's `ps` tells it, and who has a file open
     Archives             pack and unpack .tar.gz files without trusting them
@@ -1622,6 +1623,13 @@ def flush_drives(directories: Iterable[str]) -> None:
             fcntl.fcntl(file, full)  # Network file systems refuse it: fsync is all that they have.
 
 
+def lock_open_file(file: int, waits: bool = False, shared: bool = False) -> None:
+    """Locks an open file until it is closed. Raises BlockingIOError where another has it and we don't wait."""
+    import fcntl
+
+    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))
+
+
 def sync_directory(path: str) -> None:
     """Waits until the names in the directory are on the disk."""
     with open_descriptor(path, os.O_RDONLY | os.O_DIRECTORY) as file:
@@ -1881,6 +1889,14 @@ def copy_metadata(source: str, target: str) -> None:
         os.chmod(target, stat.S_IMODE(facts.st_mode))
 
 
+# --- Locks ----------------------------------------------------------------------------------------
+
+# The earlier program's lock of the registry is a file that must be new, with a pid and the time; a dead one left it
+# when it is a minute old. Ours has a third line: who holds the mirror home's own lock knows that a dead one left it.
+EARLIER_LOCK_AGE = 60
+OUR_LINE = b"codex-mirror\n"
+
+
 @contextlib.contextmanager
 def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
     """Holds the lock at `path` for `what`; a dead holder's is free at once. Raises MirrorError BUSY after `seconds`.
@@ -1916,13 +1932,11 @@ def patience_for(seconds: float) -> float:
 def take_lock(file: int, deadline: float, patience: float, waiting: Callable[[str], None]) -> None:
     """Locks an open file, first come, first served as far as the system does. Raises MirrorError BUSY past the
     deadline. Whoever keeps it for longer than `patience` is named by the text in the file, once."""
-    import fcntl
-
     queue, holder, told, since = None, "", "", time.monotonic()
     while True:
         if queue is None or queue.acquire(timeout=max(min(deadline - time.monotonic(), patience, 0.1), 0.001)):
             try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock_open_file(file)
             except BlockingIOError:
                 queue = None
         now, named = time.monotonic(), escape_invisible(os.pread(file, 200, 0).decode("utf-8", "replace"))
@@ -1939,14 +1953,13 @@ def queue_for_lock(file: int) -> Any:
     """Waits for a lock in the system's own queue, where a stopped or killed program is in nobody's way; what it gives
     can be acquired once the file is locked. When the file is closed before, the lock is given back by itself."""
     import _thread
-    import fcntl
 
     ready, own = _thread.allocate_lock(), os.dup(file)
     ready.acquire()
 
     def wait() -> None:
         with contextlib.suppress(OSError):
-            fcntl.flock(own, fcntl.LOCK_EX)
+            lock_open_file(own, waits=True)
         os.close(own)
         ready.release()
 
@@ -1963,16 +1976,63 @@ def queue_for_lock(file: int) -> Any:
 def share_lock(path: str) -> Iterator[bool]:
     """Keeps writers waiting for as long as a reader looks; False where one holds the lock now. Nothing is made or
     written: a lock that isn't there, or can't be opened, is held by nobody."""
-    import fcntl
-
     with contextlib.ExitStack() as held:
         try:
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-            fcntl.flock(held.enter_context(open_descriptor(path, flags)), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_open_file(held.enter_context(open_descriptor(path, flags)), shared=True)
         except OSError as error:
             yield not isinstance(error, BlockingIOError)
             return
         yield True
+
+
+def earlier_lock_file(places: Places) -> str:
+    return registry_file(places) + ".lock"
+
+
+@contextlib.contextmanager
+def hold_earlier_lock(places: Places, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Keeps the earlier program from writing the registry, by its own rules; only for who holds the mirror home's lock.
+    Raises MirrorError BUSY after `seconds`."""
+    path, content = earlier_lock_file(places), b"%d\n%d\n%s" % (os.getpid(), time.time() * 1000, OUR_LINE)
+    begun, patience = time.monotonic(), patience_for(seconds)
+    remove_file(path + ".new")
+    with open_descriptor(path + ".new", NEW_FILE) as file:
+        os.write(file, content)
+    while not take_earlier_lock(path):
+        pid = re.match(rb"\d+", read_or_none(path) or b"")
+        holder, waited = f"the earlier codex-mirror (pid {pid[0].decode() if pid else '?'})", time.monotonic() - begun
+        if waited >= seconds:
+            hint = f"try again when it has ended; if it was killed, in a minute, or remove {path}"
+            raise MirrorError(f"{holder} is still running", hint, BUSY)
+        if waited >= patience:
+            patience = seconds
+            waiting(holder)
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        if read_or_none(path) == content:
+            remove_file(path)
+
+
+def take_earlier_lock(path: str) -> bool:
+    """Gives the prepared lock its name, unless the earlier program has the lock; one that a dead program left goes."""
+    remove_dead_lock(path)
+    with contextlib.suppress(FileExistsError):
+        put_in_place(path + ".new", path)
+        return True
+    return False
+
+
+def remove_dead_lock(path: str) -> None:
+    """Removes the earlier program's lock where a dead one left it, or one of ours that was killed; only for who holds
+    the mirror home's lock."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = os.lstat(path)
+        is_old = time.time() - facts.st_mtime > EARLIER_LOCK_AGE and facts.st_uid == os.geteuid()
+        if stat.S_ISREG(facts.st_mode) and (is_old or read_whole(path).endswith(OUR_LINE)):
+            remove_file(path)
 
 
 # --- Processes ------------------------------------------------------------------------------------
@@ -2891,61 +2951,6 @@ def keep_previous_registry(path: str, previous: str) -> None:
     if not make_link(path, previous + ".new"):
         write_new(previous + ".new", read_whole(path))
     os.replace(previous + ".new", previous)
-
-
-# The earlier program's lock of the registry is a file that must be new, with a pid and the time; a dead one left it
-# when it is a minute old. Ours has a third line: who holds the mirror home's own lock knows that a dead one left it.
-EARLIER_LOCK_AGE = 60
-OUR_LINE = b"codex-mirror\n"
-
-
-def earlier_lock_file(places: Places) -> str:
-    return registry_file(places) + ".lock"
-
-
-@contextlib.contextmanager
-def hold_earlier_lock(places: Places, seconds: float, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Keeps the earlier program from writing the registry, by its own rules; only for who holds the mirror home's lock.
-    Raises MirrorError BUSY after `seconds`."""
-    path, content = earlier_lock_file(places), b"%d\n%d\n%s" % (os.getpid(), time.time() * 1000, OUR_LINE)
-    begun, patience = time.monotonic(), patience_for(seconds)
-    remove_file(path + ".new")
-    with open_descriptor(path + ".new", NEW_FILE) as file:
-        os.write(file, content)
-    while not take_earlier_lock(path):
-        pid = re.match(rb"\d+", read_or_none(path) or b"")
-        holder, waited = f"the earlier codex-mirror (pid {pid[0].decode() if pid else '?'})", time.monotonic() - begun
-        if waited >= seconds:
-            hint = f"try again when it has ended; if it was killed, in a minute, or remove {path}"
-            raise MirrorError(f"{holder} is still running", hint, BUSY)
-        if waited >= patience:
-            patience = seconds
-            waiting(holder)
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        if read_or_none(path) == content:
-            remove_file(path)
-
-
-def take_earlier_lock(path: str) -> bool:
-    """Gives the prepared lock its name, unless the earlier program has the lock; one that a dead program left goes."""
-    remove_dead_lock(path)
-    with contextlib.suppress(FileExistsError):
-        put_in_place(path + ".new", path)
-        return True
-    return False
-
-
-def remove_dead_lock(path: str) -> None:
-    """Removes the earlier program's lock where a dead one left it, or one of ours that was killed; only for who holds
-    the mirror home's lock."""
-    with contextlib.suppress(FileNotFoundError):
-        facts = os.lstat(path)
-        is_old = time.time() - facts.st_mtime > EARLIER_LOCK_AGE and facts.st_uid == os.geteuid()
-        if stat.S_ISREG(facts.st_mode) and (is_old or read_whole(path).endswith(OUR_LINE)):
-            remove_file(path)
 
 
 def merged_registry(before: Registry, ours: Registry, now: Registry) -> Registry:
