@@ -560,6 +560,11 @@ def mask_emails_in_data(value: Any) -> Any:
     return mask_emails(value) if isinstance(value, str) else value
 
 
+def is_same_name(one: str, other: str) -> bool:
+    """Would these be one name where neither case nor the forms of letters count?"""
+    return folded_name(one) == folded_name(other)
+
+
 def folded_name(name: str) -> str:
     """A name as file systems compare it that tell neither case nor the forms of a letter apart."""
     import unicodedata
@@ -1191,9 +1196,14 @@ def is_same_directory(one: str, other: str) -> bool:
 
 
 def is_path_into(path: str, directory: str) -> bool:
-    """Is what the path leads to this directory, or in it, however both are spelled? Inodes are compared up the parents,
-    and names only of what isn't there yet: in the case and form of letters that the file system there goes by."""
-    path, directory = os.path.realpath(path), os.path.realpath(directory)
+    """Is this path the directory, or in it, as it is named or as it leads there, however both are spelled?"""
+    names, others = ({one, os.path.realpath(one)} for one in (path, directory))
+    return any(is_name_into(name, other) for name in names for other in others)
+
+
+def is_name_into(path: str, directory: str) -> bool:
+    """The same of one name of each: inodes are compared up the parents, and names only of what isn't there yet, in the
+    case and the form of letters that the file system there goes by."""
     if path == directory or is_below(path, directory):
         return True
     there, above = (next(filter(os.path.exists, directories_above(one))) for one in (path, directory))
@@ -1202,7 +1212,18 @@ def is_path_into(path: str, directory: str) -> bool:
     missing, wanted = path[len(there) :].strip("/"), directory[len(above) :].strip("/")
     if ignores_case(above):
         missing, wanted = folded_name(missing), folded_name(wanted)
-    return is_path_to(there, above) and is_below(missing + "/", wanted)
+    return is_below(missing + "/", wanted) and is_path_to(there, above)
+
+
+def name_on_disk(path: str, top: str = "/") -> str:
+    """A path below `top` with each part as the directory that it is in has it: where case or the form of letters is
+    ignored, it leads there as well when it is typed otherwise."""
+    here = top
+    for part in filter(None, path[len(top) :].split("/")):
+        typed, names = os.path.join(here, part), entries_of(here)
+        others = () if part in names else (os.path.join(here, one) for one in names if is_same_name(one, part))
+        here = next((one for one in others if is_same_file(one, typed)), typed)
+    return here
 
 
 def ignores_case(directory: str) -> bool:
@@ -5941,17 +5962,17 @@ SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
 HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
 # What a config.toml may name, and what is no setting all the same.
 NEVER_NAMED = (
-    r"(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
+    r"(?i)(sessions|archived_sessions|packages|tmp|\.tmp|log|cache|plugins|shell_snapshots|app-server-\w+)/.*"
     r"|config\.toml|history\.jsonl|version\.json"
 )
-NEVER_COPIED = rf"auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id|{LITTER}"
+NEVER_COPIED = rf"(?i)auth\.json.*|\.credentials\.json|\.env|.*\.sqlite.*|installation_id|{LITTER}"
 
 
 def settings_source(wanted: str, registry: Registry, places: Places) -> str:
     """The Codex home that `--settings-from` means: a clone's, or a directory. Raises MirrorError."""
     if clone := find_clone(registry, wanted):
         return codex_home_of(clone)
-    path = os.path.realpath(path_from(wanted, places))
+    path = name_on_disk(os.path.realpath(path_from(wanted, places)))
     if not is_codex_home(path):
         raise MirrorError(
             f"{wanted} is neither a clone nor a Codex home", "name a clone, or a directory such as ~/.codex"
@@ -7561,8 +7582,7 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
 
 def is_nested_with(one: str, other: str) -> bool:
     """Is either of two paths the other, or below it, by any of their names?"""
-    pairs = ((a, b) for a in (one, os.path.realpath(one)) for b in (other, os.path.realpath(other)))
-    return any(a == b or is_below(a, b) or is_below(b, a) for a, b in pairs)
+    return is_path_into(one, other) or is_path_into(other, one)
 
 
 def login_at_top_of(directory: str) -> str:
@@ -7572,7 +7592,7 @@ def login_at_top_of(directory: str) -> str:
     for _ in range(3):
         level = [path for above in level for path in paths_in(above)][:5000]
         for path in level:
-            if os.path.basename(path) == "auth.json" and keys & {*read_json_object(path)}:
+            if os.path.basename(path).lower() == "auth.json" and keys & {*read_json_object(path)}:
                 return path
         level = [path for path in level if kind_of(path) == "directory"]
     return ""
@@ -7605,7 +7625,7 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
         raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
     if not os.path.lexists(path):
         raise MirrorError(f"{path} is not there", "--share takes something that exists in your home", FAILED)
-    return os.path.relpath(path, places.user_home)
+    return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
 
 
 # --- Shared settings ------------------------------------------------------------------------------
@@ -7881,16 +7901,14 @@ def root_for(request: NewClone, clone_id: str, registry: Registry, places: Place
     if not request.root:
         root = os.path.join(clones_directory(places), request.name)
         return f"{root}-{clone_id[:8]}" if kind_of(root) and entries_of(root) else root
-    root = os.path.realpath(path_from(request.root, places))
-    complaint = complaint_about_root(root, places._replace(mirror_home=os.path.realpath(places.mirror_home)))
-    if complaint:
+    root = name_on_disk(os.path.realpath(path_from(request.root, places)))
+    if complaint := complaint_about_place_of_root(root, places):
         raise MirrorError(
             f"--root {request.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
         )
-    roots = {clone.root: clone.name for clone in registry.clones}
-    for above in directories_above(os.path.dirname(root)):
-        if above in roots:
-            raise MirrorError(f"{root} lies inside the clone '{roots[above]}'", "name another directory", REFUSED)
+    for clone in registry.clones:
+        if is_path_into(os.path.dirname(root), clone.root):
+            raise MirrorError(f"{root} lies inside the clone '{clone.name}'", "name another directory", REFUSED)
     refuse_hazards(path_from(request.root, places), places)
     if kind_of(base_in_root(root)):
         raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
@@ -7901,6 +7919,16 @@ def root_for(request: NewClone, clone_id: str, registry: Registry, places: Place
         if facts.st_uid != os.geteuid():
             raise MirrorError(f"{root} belongs to another user", "name a directory of your own with --root", REFUSED)
     return root
+
+
+def complaint_about_place_of_root(root: str, places: Places) -> str:
+    """Why a clone can't live there, whatever its root and our own places are called, or nothing."""
+    home, mirror_home = (os.path.realpath(place) for place in (places.user_home, places.mirror_home))
+    known = places._replace(user_home=home, mirror_home=mirror_home)
+    own = (home, clones_directory(known), mirror_home, base_in_root(home))
+    pairs = ((above, one) for above in directories_above(root) for one in own if is_path_to(above, one))
+    names = [root, *(one + root[len(above) :] for above, one in pairs)]
+    return next(filter(None, (complaint_about_root(os.path.normpath(name), known) for name in names)), "")
 
 
 def create_clone_directory(change: Change, clone: Clone) -> None:
@@ -8486,7 +8514,7 @@ def import_export(
 
 def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHome) -> tuple[Clone, list[str]]:
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
-    path, home = brought.home, os.path.realpath(brought.home)
+    path, home = brought.home, name_on_disk(os.path.realpath(brought.home))
     if who := user_of_home(home, codex_pids_in(os.path.join(home, "packages"), home)):
         raise MirrorError(f"Codex is running with {home} ({who})", "quit it first", BUSY)
     if brought.login:

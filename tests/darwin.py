@@ -2,8 +2,8 @@
 
 What such a process sees: `uname` says Darwin, there is no /proc, os has none of the calls that only Linux has, a full
 flush of the drive is counted, `ps`, `mount` and `sysctl` speak as macOS's do. The formats are those of Apple's
-published sources and of listings that others recorded; no Mac was here. A file system that ignores case is imitated by
-a bind mount: two names of one directory.
+published sources and of listings that others recorded; no Mac was here. Its file system ignores case and the forms of
+letters, where that is asked for; a bind mount is the real thing: two names of one directory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import types
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ from rooms import cm, raw
 F_FULLFSYNC = 51
 ONLY_LINUX = """O_PATH O_TMPFILE ST_NOEXEC copy_file_range getxattr listxattr setxattr removexattr memfd_create
     sched_getaffinity posix_fadvise posix_fallocate pidfd_open""".split()
-REAL = types.SimpleNamespace(fsync=os.fsync, readlink=os.readlink, open=os.open)
+REAL = types.SimpleNamespace(fsync=os.fsync, readlink=os.readlink, open=os.open, listdir=os.listdir)
+# The calls that take a path, and those that take two: the last of these is the one that may be new.
+ONE_PATH = """open stat lstat listdir scandir readlink access mkdir unlink rmdir chmod chown utime statvfs chdir
+    truncate""".split()
+TWO_PATHS = ["rename", "replace", "link", "symlink"]
 
 # What `mount` prints on a Mac that has nothing attached.
 MOUNTS = """/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
@@ -129,9 +134,9 @@ class Mac:
         facts = {"PYTHON": os.path.realpath(sys.executable), "LISTED": str(self.listed), "TESTS": str(os.getpid())}
         self.tool("ps", re.sub("|".join(facts), lambda match: facts[match[0]], PS))
 
-    def __call__(self, *words: Any, **more: Any) -> Result:
+    def __call__(self, *words: Any, ignores_case: bool = False, **more: Any) -> Result:
         """The program in a forked process that takes this machine for a Mac."""
-        return raw(self.home, *words, become=self.become, **more)
+        return raw(self.home, *words, become=lambda: self.become(ignores_case=ignores_case), **more)
 
     def tool(self, name: str, text: str) -> Path:
         """Replaces one of the system's programs by a script, that of `sh` unless it says otherwise."""
@@ -151,9 +156,13 @@ class Mac:
             rows.append((70_000 + len(rows), LONG[len(rows) % len(LONG)].strip(), "HOME=/Users/ann"))
         self.listed.write_text(json.dumps([*rows, *processes]))
 
-    def become(self, patch: pytest.MonkeyPatch | None = None, machine: str = "arm64") -> None:
+    def become(
+        self, patch: pytest.MonkeyPatch | None = None, *, machine: str = "arm64", ignores_case: bool = False
+    ) -> None:
         """Has this process take the machine for a Mac: for good in a forked one, else until `patch` is undone."""
         patch = patch or pytest.MonkeyPatch()
+        for name in (*ONE_PATH, *TWO_PATHS) if ignores_case else ():
+            patch.setattr(os, name, self._in_any_case(getattr(os, name), name == "symlink", name in TWO_PATHS))
         facts = os.uname_result(("Darwin", "mac", "25.1.0", "Darwin Kernel Version 25.1.0", machine))
         patch.setattr(os, "uname", lambda: facts)
         patch.setattr(sys, "platform", "darwin")
@@ -175,6 +184,26 @@ class Mac:
         lines = self.flush_log.read_text().splitlines() if self.flush_log.exists() else []
         self.flush_log.unlink(missing_ok=True)
         return [(kind, path) for kind, _, path in (line.partition(" ") for line in lines)]
+
+    def _in_any_case(self, call: Callable[..., Any], is_symlink: bool, has_two: bool) -> Callable[..., Any]:
+        def in_any_case(*args: Any, **more: Any) -> Any:
+            paths = range(is_symlink, 1 + has_two)
+            return call(*(self.on_disk(arg) if index in paths else arg for index, arg in enumerate(args)), **more)
+
+        return in_any_case
+
+    def on_disk(self, path: Any) -> Any:
+        """The path that a file system takes for this one, which tells neither case nor the forms of letters apart."""
+        given = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+        if not isinstance(given, str) or not given.startswith(f"{self.home.base}/"):
+            return path
+        here = str(self.home.base)
+        for part in given[len(here) :].strip("/").split("/"):
+            with contextlib.suppress(OSError):
+                names = {folded(name): name for name in REAL.listdir(here)}
+                part = names.get(folded(part), part)
+            here = f"{here}/{part}"
+        return here
 
     @staticmethod
     def _without_proc(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,6 +229,10 @@ class Mac:
             return call(file, *args)
 
         return counted
+
+
+def folded(name: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
 @contextlib.contextmanager
