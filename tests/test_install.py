@@ -152,6 +152,15 @@ def shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def in_each_shell(names: str, *rows: tuple[Any, ...]) -> Any:
+    """Parametrizes with all rows in dash, which most machines' sh is, and the first of them in every other shell."""
+    tried = [("dash", row) for row in rows] + [(other, rows[0]) for other in SHELLS if other != "dash"]
+    ids = [f"{shell}-{'-'.join(map(str, row))}" for shell, row in tried]
+    return pytest.mark.parametrize(
+        ("shell", *names.split()), [(shell, *row) for shell, row in tried], ids=ids, indirect=["shell"]
+    )
+
+
 def needs(*commands: str) -> None:
     for command in commands:
         if shutil.which(command) is None:
@@ -340,19 +349,19 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     assert python_of(machine) == own_python()
 
 
-@pytest.mark.parametrize("tool", ["curl", "wget", "busybox"])
-def test_a_pipe_downloads_and_installs(machine: Machine, server: str, shell: str, tool: str) -> None:
+@in_each_shell("tool", ("curl",), ("wget",), ("busybox",))
+def test_a_pipe_downloads_and_installs(telltale: Machine, server: str, shell: str, tool: str) -> None:
     needs(tool)
-    few = tools(machine, tool)
+    few = tools(telltale, tool)
     if tool == "busybox":
         (Path(few["PATH"]) / "wget").symlink_to("busybox")
     argv = [*SHELLS[shell], "-s"]
     argv[0] = shutil.which(argv[0]) or argv[0]
-    env = {**machine.env, **few, "CODEX_MIRROR_URL": server}
-    result = run(argv, env=env, stdin=machine.script, cwd=machine.base, check=True)
+    env = {**telltale.env, **few, "CODEX_MIRROR_URL": server}
+    result = run(argv, env=env, stdin=telltale.script, cwd=telltale.base, check=True)
     assert f"Downloading {server}/codex_mirror.py" in result.out
-    assert (machine.library / "codex_mirror.py").read_bytes() == PROGRAM.read_bytes()
-    machine.codex_mirror("list", check=True)
+    assert (telltale.library / "codex_mirror.py").read_bytes() == TELLTALE.encode()
+    telltale.codex_mirror("list", check=True)
 
 
 def test_a_machine_with_nothing_but_busybox_will_do(telltale: Machine, server: str) -> None:
@@ -756,20 +765,20 @@ def wait_for(condition: Any) -> Any:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_install_leaves_nothing_that_stays(
-    machine: Machine, server: str, shell: str, number: signal.Signals
+    telltale: Machine, server: str, shell: str, number: signal.Signals
 ) -> None:
-    env = {**machine.env, "CODEX_MIRROR_URL": f"{server}/slow"}
-    argv = [*SHELLS[shell], machine.checkout / "install.sh"]
-    process = start(argv, env=env, cwd=machine.base)
-    wait_for(lambda: list(machine.library.glob(".codex-mirror.new-*/codex_mirror.py")))
+    env = {**telltale.env, "CODEX_MIRROR_URL": f"{server}/slow"}
+    argv = [*SHELLS[shell], telltale.checkout / "install.sh"]
+    process = start(argv, env=env, cwd=telltale.base)
+    wait_for(lambda: list(telltale.library.glob(".codex-mirror.new-*/codex_mirror.py")))
     os.killpg(process.pid, number)
     result = finish(process)
     if number == signal.SIGKILL:
-        assert list(machine.library.glob(".codex-mirror.new-*"))
-        machine.install(shell=shell, check=True)
-        assert not list(machine.library.glob(".codex-mirror.new-*"))
+        assert list(telltale.library.glob(".codex-mirror.new-*"))
+        telltale.install(shell=shell, check=True)
+        assert not list(telltale.library.glob(".codex-mirror.new-*"))
     else:
-        assert (result.code, os.listdir(machine.home)) == (128 + number, [])
+        assert (result.code, os.listdir(telltale.home)) == (128 + number, [])
 
 
 def test_a_file_size_limit_leaves_nothing(telltale: Machine, shell: str) -> None:
@@ -1077,8 +1086,10 @@ def on_terminal(argv: list[Any], env: dict[str, str], *answers: str) -> tuple[in
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
-@pytest.mark.parametrize("how", ["file", "pipe"])
-@pytest.mark.parametrize("answers", [["y", "work"], ["n"], ["y", ""], ["y", "y"]])
+ANSWERS = (["y", "work"], ["n"], ["y", ""], ["y", "y"])
+
+
+@in_each_shell("how answers", *((how, answers) for answers in ANSWERS for how in ("pipe", "file")))
 def test_a_purge_asks_for_each_clone_what_its_removal_asks(
     machine: Machine, codex: Path, shell: str, how: str, answers: list[str]
 ) -> None:
