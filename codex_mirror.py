@@ -27,7 +27,8 @@ III Clones
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Sources              where Codex can be fetched: what the user's npm says of it, and what sources answer
-    Downloads            fetch a Codex, checked while it comes; which one it is that a clone wants
+    Downloads            fetch a Codex, checked while it comes
+    Wanted Codex         which Codex a clone is to have; what isn't here is fetched before its change begins
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
     Settings             what a config.toml says, statement by statement and value by value
     Pin settings         the settings that hold a clone's pin and its login
@@ -107,12 +108,14 @@ import signal
 import stat
 import time
 from collections import namedtuple
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, BinaryIO, NamedTuple, NewType, NoReturn, TypeAlias
+    from typing import Any, BinaryIO, NamedTuple, NewType, NoReturn, TypeAlias, TypeVar
+
+    AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
     CloneName = NewType("CloneName", str)
 else:
@@ -295,7 +298,8 @@ class Question(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Who called a command, and from where: what a handler may know of the world besides its own arguments."""
+    """Who called a command, and from where: what a handler may know of the world besides its own arguments; `fetched`
+    is what had to be here before a change could begin."""
 
     places: Places
     env: Mapping[str, str]
@@ -306,6 +310,7 @@ class Context(NamedTuple):
     note_change: Callable[[str], None] = lambda what: None
     choose: Callable[[Sequence[str], str], int] = lambda lines, prompt: -1
     dry_run: bool = False
+    fetched: Mapping[str, Any] = {}
 
 
 # --- Names and places -----------------------------------------------------------------------------
@@ -1104,6 +1109,31 @@ def read_open_file(file: int, path: str, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def new_digest(algorithm: str) -> Any:
+    """A digest that takes bytes as they come."""
+    import hashlib
+
+    return hashlib.new(algorithm)
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file's bytes."""
+    import hashlib
+
+    digest, buffer = hashlib.sha256(), bytearray(1 << 20)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def digest_of_bytes(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
 def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
     """The bytes of a file, or None where there is none."""
     try:
@@ -1842,31 +1872,6 @@ def put_in_place(temporary: str, target: str) -> None:
         raise FileExistsError(errno.EEXIST, "exists", target)
 
 
-def new_digest(algorithm: str) -> Any:
-    """A digest that takes bytes as they come."""
-    import hashlib
-
-    return hashlib.new(algorithm)
-
-
-def digest_of(path: str) -> str:
-    """The SHA-256 of a file's bytes."""
-    import hashlib
-
-    digest, buffer = hashlib.sha256(), bytearray(1 << 20)
-    view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
-
-
-def digest_of_bytes(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
-
-
 def copy_file(
     source: str, target: str, mode: int, copied: Callable[[int], None] = lambda count: None, synced: bool = True
 ) -> None:
@@ -1991,6 +1996,15 @@ def queue_for_lock(file: int) -> Any:
         time.sleep(0.02)
         ready.release()
     return ready
+
+
+@contextlib.contextmanager
+def hold_new_file(path: str, content: bytes) -> Iterator[None]:
+    """Writes a file where nothing may be yet, and holds its lock, also when it is renamed meanwhile."""
+    write_new(path, content)
+    with open_descriptor(path, os.O_RDWR) as file:
+        lock_open_file(file)
+        yield
 
 
 @contextlib.contextmanager
@@ -3723,7 +3737,18 @@ def unreadable_journal_name(places: Places) -> str:
 
 def unfinished_plans(places: Places) -> list[str]:
     """The plans that are not carried out to the end, in the order of the changes: what earlier ones left, then the
-    journal."""
+    journal; not that of a scratch which somebody still fills."""
+    return [path for path in plans_of(places) if path == journal_file(places) or not is_held(path)]
+
+
+def is_held(path: str) -> bool:
+    """Does a process that lives hold the lock of this file?"""
+    with share_lock(path) as is_free:
+        return not is_free
+
+
+def plans_of(places: Places) -> list[str]:
+    """All plans in the mirror home, in the order of their changes."""
     left: dict[str, float] = {}
     for path in paths_in(places.mirror_home):
         if re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path):
@@ -4083,6 +4108,28 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
         raise KeyboardInterrupt("" if change.is_done else f"'{what}' was not done") from None
 
 
+@contextlib.contextmanager
+def scratch_before_change(context: Context, what: str) -> Iterator[str]:
+    """A private directory for what takes long, and must be there before a change begins: nobody waits for us meanwhile.
+    It goes in the end, or should we be killed, with the next change."""
+    home, change_id = context.places.mirror_home, new_id()
+    scratch, path = os.path.join(home, f"scratch-{change_id}"), os.path.join(home, f"clear-{change_id}.json")
+    plan, new = Plan(change_id, what, made=(scratch,)), journal_file(context.places) + ".new"
+    with contextlib.ExitStack() as held:
+        with mirror_home_lock(context, what):
+            remove_file(new)
+            held.enter_context(hold_new_file(new, json.dumps(plan._asdict()).encode()))
+            os.replace(new, path)
+            sync_directory(home)
+            make_directories(scratch)
+        try:
+            yield scratch
+        finally:
+            with contextlib.suppress(OSError):  # The next change tries again.
+                discard(scratch)
+                remove_file(path)
+
+
 def rehearsed_change(context: Context, what: str) -> Iterator[Change]:
     """A change that is planned, and that writes nothing but its scratch, elsewhere; nor is anything settled for it."""
     complaint, fix = complaint_about_writing(context.places)
@@ -4199,7 +4246,7 @@ MACHINES = {
 
 class CodexPackage(NamedTuple):
     """A Codex: its package directory, the entry in it, its kind and version, the helpers it lacks, and the archive that
-    it came from when it lies in a change's own scratch, so that its files may be moved."""
+    it came from when it was fetched into a scratch of ours, so that its files may be moved."""
 
     package: str
     entry: str
@@ -4717,7 +4764,7 @@ def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) ->
 
 
 def move_pinned_file(source: str, target: str) -> PinnedFile | None:
-    """Takes a file of the change's own scratch over, read-only, not yet digested and synced; None from another disk."""
+    """Takes a file of a scratch of ours over, read-only, not yet digested and synced; None from another disk."""
     try:
         os.rename(source, target)
     except OSError as error:
@@ -4939,8 +4986,7 @@ def codex_sources(context: Context) -> Iterator[Source]:
 def ask_sources(context: Context, question: Callable[[Source], Any]) -> Any:
     """The answer of the first source that has one; one that can't be reached is tried twice. Raises FetchError."""
     if is_offline(context.env):
-        hint = "unset it, or name a Codex that is here with --from"
-        raise FetchError("offline", "CODEX_MIRROR_OFFLINE forbids every request", hint)
+        raise FetchError("offline", "CODEX_MIRROR_OFFLINE forbids every request", "unset it")
     failures: list[FetchError] = []
     for source in codex_sources(context):
         for tries_left in (1, 0):
@@ -5037,6 +5083,7 @@ ANSWER_LIMIT, ARCHIVE_LIMIT, UNPACKED_LIMIT = 32 << 20, 2 << 30, 4 << 30
 CONNECT_SECONDS, STALL_SECONDS, STALL_BYTES = 10.0, 30.0, 16 << 10
 UNPACKED = 3  # An archive unpacks to less than so many times its size (0.171.0: 2.4).
 NPM_PROXIES = (("http", "proxy"), ("https", "proxy"), ("https", "https-proxy"))
+FROM_HERE = "name a Codex that is here with --from"
 PROXY_HINT = "check the proxy in https_proxy or ~/.npmrc"
 
 
@@ -5149,8 +5196,7 @@ def failure_of_connection(why: Any, host: str, proxy: str) -> FetchError:
         return FetchError("refused", f"the certificate of {host} can't be trusted: {why.verify_message}", hint)
     if proxy:
         return FetchError("unreachable", f"{host} can't be reached through the proxy {proxy}: {what}", PROXY_HINT)
-    hint = "check the network, or name a Codex that is here with --from"
-    return FetchError("unreachable", f"{host} can't be reached: {what or type(why).__name__}", hint)
+    return FetchError("unreachable", f"{host} can't be reached: {what or type(why).__name__}", "check the network")
 
 
 def declared_size(response: Any) -> int:
@@ -5247,19 +5293,19 @@ def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str
     return archive.address
 
 
-def fetch_package(change: Change, context: Context, version: str, root: str = "") -> CodexPackage:
-    """A Codex of this version from its source, unpacked in the change's scratch, for a clone with this root. Raises
-    MirrorError."""
+def fetch_package(context: Context, version: str, scratch: str, root: str = "") -> CodexPackage:
+    """A Codex of this version from its source, unpacked in a scratch, for a clone with this root. Raises FetchError."""
     if platform_names() not in MACHINES.values():
         raise MirrorError(f"there is no Codex for {platform_names()[0]}", "name one that you have with --from PATH")
-    path = os.path.join(change.scratch(), "codex.tgz")
+    path, directory = os.path.join(scratch, new_id(), "codex.tgz"), os.path.join(scratch, new_id())
+    make_directories(os.path.dirname(path), synced=False)
     above = next((one for one in directories_above(root) if os.path.isdir(one)), "")
-    disks = [above] if above and os.stat(above).st_dev != os.stat(change.scratch_name).st_dev else []
+    disks = [above] if above and os.stat(above).st_dev != os.stat(scratch).st_dev else []
     try:
         address = ask_sources(context, partial(fetch_archive, context, version, path, disks))
     except FetchError as error:
         raise (unknown_version(context, version) if error.kind == "absent" else error) from None
-    directory = change.scratch()
+    make_directories(directory, synced=False)
     with open(path, "rb") as archive:
         unpack(archive, directory, UNPACKED_LIMIT)
     remove_file(path)
@@ -5289,12 +5335,55 @@ def nearest_versions(version: str, known: Sequence[str]) -> list[str]:
     return [*older[-2:], *named[len(older) :][:2]]
 
 
+# --- Wanted Codex ---------------------------------------------------------------------------------
+
+
+class FetchNeeded(Exception):
+    """A change can't begin before this is here: a Codex of this version, for a clone with this root, or the word of
+    which is the newest; and what else would do, in words."""
+
+    def __init__(self, what: str, version: str, root: str, way_out: str) -> None:
+        super().__init__(what)
+        self.what, self.version, self.root, self.way_out = what, version, root, way_out
+
+
+def fetching_first(deed: AnyFunction) -> AnyFunction:
+    """The deed, begun again once what it needs was fetched: the lock isn't held meanwhile, so that nobody waits."""
+
+    @wraps(deed)
+    def done(context: Context, *words: Any, **named: Any) -> Any:
+        with contextlib.ExitStack() as kept:
+            while True:
+                try:
+                    return deed(context, *words, **named)
+                except FetchNeeded as needed:
+                    found = fetch_needed(context, needed, kept)
+                    context = context._replace(fetched={**context.fetched, needed.version: found})
+
+    return done  # type: ignore[return-value]
+
+
+def fetch_needed(context: Context, needed: FetchNeeded, kept: contextlib.ExitStack) -> Any:
+    """What a change needs, and for as long as it is `kept`. Raises MirrorError."""
+    try:
+        if needed.version == LATEST:
+            return ask_sources(context, newest_version)
+        scratch = kept.enter_context(scratch_before_change(context, needed.what))
+        return fetch_package(context, needed.version, scratch, needed.root)
+    except FetchError as error:
+        if error.kind in ("offline", "unreachable"):
+            raise FetchError(error.kind, error.message, f"{error.hint}, or {needed.way_out}") from None
+        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"'{needed.what}' was not done") from None
+
+
 def package_of_version(
-    change: Change, context: Context, wanted: str, root: str = "", doubted: bool = False
+    change: Change, context: Context, wanted: str, root: str = "", *, doubted: bool = False, way_out: str = FROM_HERE
 ) -> CodexPackage:
-    """The Codex of a version: an intact one of a clone, the installed one, else one that is fetched, for a clone with
-    this root. Where pins are `doubted` every byte of them is read first. Raises MirrorError."""
-    version = ask_sources(context, newest_version) if wanted == LATEST else wanted
+    """The Codex of a version: an intact one of a clone, the installed one, else one that was fetched, for a clone with
+    this root. Where pins are `doubted` every byte of them is read first. Raises MirrorError, and FetchNeeded."""
+    version = needed_answer(change, context, LATEST, way_out=way_out) if wanted == LATEST else wanted
     complaints = damaged_files if doubted else complaints_about_runtime
     for clone in change.registry.clones:
         for runtime in runtimes_kept(clone):
@@ -5309,7 +5398,15 @@ def package_of_version(
     if change.is_dry:
         context.report(f"would fetch Codex {version}", 0, 0)
         return CodexPackage("", "", KINDS[0], version)
-    return fetch_package(change, context, version, root)
+    found = needed_answer(change, context, version, root, way_out)
+    return found  # type: ignore[no-any-return]
+
+
+def needed_answer(change: Change, context: Context, version: str, root: str = "", way_out: str = FROM_HERE) -> Any:
+    """What was fetched for this change: a Codex of this version, or which is the newest. Raises FetchNeeded."""
+    if version not in context.fetched:
+        raise FetchNeeded(change.plan.what, version, root, way_out)
+    return context.fetched[version]
 
 
 class Wanted(NamedTuple):
@@ -5327,8 +5424,9 @@ def wanted_package(change: Change, context: Context, wanted: Wanted, root: str =
         return package_of_version(change, context, wanted.codex, root)
     if found := find_package(change, context.env, wanted.source, wanted.allow_incomplete):
         return found
-    newest = ask_sources(context, newest_version)
-    context.report(f"no Codex is installed here: taking the newest, {newest}", 0, 0)
+    newest = needed_answer(change, context, LATEST)
+    if newest not in context.fetched:
+        context.report(f"no Codex is installed here: taking the newest, {newest}", 0, 0)
     return package_of_version(change, context, newest, root)
 
 
@@ -7813,6 +7911,7 @@ def create_clone(context: Context, request: NewClone) -> tuple[Clone, list[str]]
     return make_clone(context, f"create {request.name}", lambda change: request)
 
 
+@fetching_first
 def make_clone(context: Context, what: str, requested: Callable[[Change], NewClone]) -> tuple[Clone, list[str]]:
     """Makes a clone as it is asked for once the change has begun, and fills its home before anyone can see it."""
     places = context.places
@@ -8133,6 +8232,7 @@ class UpdateResult(NamedTuple):
         return self.before.runtime != self.after.runtime
 
 
+@fetching_first
 def update_clone(context: Context, name: str, wanted: Wanted, force: bool = False) -> UpdateResult:
     """Pins the Codex that is wanted, else the installed one, in a clone, and keeps the runtime of now for `rollback`.
     Without a word of which, one whose runtime is lost or damaged gets exactly its own again. A server of before would
@@ -8476,6 +8576,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
 def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, Any]]:
     """An export unpacked into the change's scratch: the Codex home in it, and what it says of itself."""
     directory = change.scratch()
+    archive.seek(0)
     unpack(archive, directory, IMPORT_LIMIT)
     about = read_json_object(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
@@ -8905,7 +9006,7 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
     roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
     bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
-    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, unfinished_plans(places)))))
+    busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, plans_of(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
         (places.mirror_home, in_home, is_file_or_scratch),
         *((base_of(clone), re.compile(staged), kind_of) for clone in own),
@@ -9426,6 +9527,7 @@ def repair_runtime(context: Context, facts: Facts) -> list[str]:
         return restore_runtime(context, facts.name, error)
 
 
+@fetching_first
 def restore_runtime(context: Context, name: str, lost: LostFileError) -> list[str]:
     """Pins exactly the version anew that a clone had. Raises MirrorError when it is another runtime of its that lacks a
     file."""
@@ -9433,7 +9535,8 @@ def restore_runtime(context: Context, name: str, lost: LostFileError) -> list[st
         manifest = manifest_of(clone.runtime.path)
         if manifest is not None and not damaged_files(clone.runtime, manifest):
             raise lost
-        source = package_of_version(change, context, clone.runtime.version, clone.root, doubted=True)
+        other = f"codex-mirror update {name} --from PATH"
+        source = package_of_version(change, context, clone.runtime.version, clone.root, doubted=True, way_out=other)
         runtime = pin_runtime(change, source, clone, context, doubted=True)
         change_runtime(change, clone, runtime, clone.previous)
     return [f"{clone.name}: pinned Codex {runtime.version} again", *change.unfinished]
@@ -11042,7 +11145,6 @@ def import_clone(
     if not os.path.isdir(where):
         try:
             archive, agreed = opened_export(where)
-            archive.seek(0)
             clone, left = import_export(context, archive, name, wanted, agreed)
             said: tuple[str, ...] = ()
         finally:

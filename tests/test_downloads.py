@@ -6,7 +6,10 @@ import base64
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +19,8 @@ from typing import Any, ClassVar
 import pytest
 from depot import CODEX, PLATFORM, TAGS, Answer, Depot, answer_with, archive_of, open_depot
 
-from helpers import Home, fake_codex, npm_install
-from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, on_terminal
+from helpers import Home, Mirror, fake_codex, finish, npm_install, wait_until
+from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, on_terminal, raw
 
 VERSIONS = ("0.167.2", "0.168.0", "0.171.0")
 TARBALL = f"/files/codex-0.171.0-{PLATFORM}.tgz"
@@ -77,7 +80,7 @@ def test_without_any_codex_the_newest_is_fetched_and_that_is_said(
     assert said[1].startswith("fetching Codex 0.171.0 (") and said[1].endswith(" from 127.0.0.1")
     assert version_of(home, "work") == "0.171.0"
     new = {path for path in changes(before, at_rest(home)) if not path.startswith("m/clones/work")}
-    assert new == {*FRESH_HOME, "m/clones", "m/registry.json", "bin/work"}
+    assert new == {*FRESH_HOME, "m/clones", "m/registry.json", "m/events.log", "bin/work"}
     assert ask(home, "doctor", "--deep", "--json").json()[0]["ok"]
     pins = {path.name: path.stat() for path in Path(clone_in(home, "work").runtime.path).rglob("*") if path.is_file()}
     assert {oct(facts.st_mode & 0o777) for facts in pins.values()} <= {"0o444", "0o555", "0o600"}
@@ -165,6 +168,71 @@ def test_a_fetched_codex_is_moved_into_the_clone_and_its_archive_gone_before(
     assert scratch == [[]]
 
 
+def test_nobody_waits_for_a_download_and_a_killed_one_is_cleared_away(home: Home, codex: Path, registry: Depot) -> None:
+    whole = registry.answers[TARBALL]
+    assert isinstance(whole, Answer)
+    registry.answers[TARBALL] = whole._replace(breaks_after=999, stalls=True)
+    make_clone(home, "work")
+    for number, (kill, code) in enumerate([(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]):
+        before = at_rest(home)
+        fetching = Mirror(home).start("create", "slow", "--codex", "0.171.0")
+        wait_until(lambda: list(home.mirror.glob("scratch-*/*/codex.tgz")), "a download begins")
+        for words in (
+            ("rename", "work", f"w{number}"),
+            ("use", "--default", f"w{number}"),
+            ("rename", f"w{number}", "work"),
+        ):
+            done = ask(home, *words, env={"CODEX_MIRROR_LOCK_TIMEOUT": "0"})
+            assert done.code == 0 and "waiting" not in done.err, done
+        assert list(home.mirror.glob("scratch-*/*/codex.tgz")), "it is somebody's who lives"
+        assert not {"unsettled", "leftovers"} & {one["id"] for one in problems_of_home(home)}
+        fetching.send_signal(kill)
+        ended = finish(fetching)
+        assert ended.code == code and ("interrupted: 'create slow' was not done" in ended.err) == (code == 130), ended
+        left = {path for path in changes(before, at_rest(home)) if re.match("m/(scratch|clear|journal)", path)}
+        assert bool(left) == (kill == signal.SIGKILL), left
+        assert ("unsettled" in {one["id"] for one in problems_of_home(home)}) == bool(left)
+        ask(home, "use", "--default", "--unset")
+        left = set(changes(before, at_rest(home)))
+        assert not [
+            path for path in left if not path.startswith(("m/clones/work/", "m/registry", "m/events.log", "bin/work"))
+        ], left
+
+
+def problems_of_home(home: Home) -> list[dict[str, str]]:
+    rows = ask(home, "doctor", "--json").json()
+    return [problem for row in rows if row["name"] == "codex-mirror" for problem in row["problems"]]
+
+
+def test_what_was_checked_before_a_download_is_checked_again_after_it(home: Home, codex: Path, registry: Depot) -> None:
+    """The other one took the name meanwhile; what was fetched for the first is gone."""
+    whole = registry.answers[TARBALL]
+    assert isinstance(whole, Answer)
+    taken: list[int] = []
+
+    def answer(path: str) -> Answer:
+        if path == TARBALL and not taken:
+            taken.append(ask(home, "create", "new").code)
+        return Depot.answer(registry, path)
+
+    registry.answer = answer  # type: ignore[method-assign]
+    result = ask(home, "create", "new", "--codex", "0.171.0")
+    assert (result.code, taken) == (5, [0]) and "clone 'new' exists already" in result.err
+    assert clone_in(home, "new").runtime.version == "0.169.0"
+    assert [path.name for path in home.mirror.iterdir() if path.name.startswith(("scratch", "clear", "journal"))] == []
+
+
+def test_an_import_from_a_pipe_is_read_once_though_its_codex_is_fetched(
+    home: Home, codex: Path, registry: Depot
+) -> None:
+    make_clone(home, "work")
+    (home.clone_home("work") / ".codex/AGENTS.md").write_text("be kind")
+    export = os.fsencode(raw(home, "export", "work", "-o", "-").out)
+    done = ask(home, "import", "-", "--name", "new", "--codex", "0.168.0", "--yes", stdin=export)
+    assert done.code == 0 and version_of(home, "new") == "0.168.0", done
+    assert (home.clone_home("new") / ".codex/AGENTS.md").read_text() == "be kind"
+
+
 def test_a_fetched_codex_is_nobody_s_installation(home: Home, registry: Depot) -> None:
     home.put_on_path(home.bin)
     ask(home, "create", "work")
@@ -250,6 +318,9 @@ def test_what_cannot_be_got_back_now_is_said_with_what_helps(home: Home, registr
     lose(home, "work")
     result = ask(home, "doctor", "--fix", env={"CODEX_MIRROR_OFFLINE": "1"})
     assert result.code == 1 and "CODEX_MIRROR_OFFLINE forbids every request" in result.err
+    assert "(unset it, or python3 " in result.err and " update work --from PATH)" in result.err
+    assert ask(home, "update", "work", "--from", home.base / "packages/0.168.0").code == 0
+    lose(home, "work")
     ask(home, "create", "other", "--codex", "0.171.0")
     ask(home, "update", "other", "--codex", "0.167.2")
     shutil.rmtree(clone_in(home, "other").previous.path)
