@@ -722,7 +722,8 @@ fi
 if [ -f "$cm_env" ] && [ -O "$cm_env" ]; then . "$cm_env"; fi
 unset $cm_hidden
 [ "${CODEX_MIRROR_USER_HOME:-${HOME:-}}" = "${HOME:-}" ] && cm_inside='' || cm_inside=yes
-for cm_variable in XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME BROWSER ZDOTDIR; do
+[ -n "${GIT_CONFIG_GLOBAL-none}" ] || GIT_CONFIG_GLOBAL=/dev/null
+for cm_variable in XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CACHE_HOME BROWSER ZDOTDIR GIT_CONFIG_GLOBAL; do
   case $cm_home:$cm_inside in # From outside the user's own are kept for later; from inside a clone they come back.
     ?*:) cm_from=$cm_variable cm_to=CODEX_MIRROR_USER_$cm_variable ;;
     :yes) cm_from=CODEX_MIRROR_USER_$cm_variable cm_to=$cm_variable ;;
@@ -735,7 +736,7 @@ done
 if [ -n "$cm_home" ]; then
   export HOME="$cm_home" XDG_CONFIG_HOME="$cm_home/.config" XDG_DATA_HOME="$cm_home/.local/share"
   export XDG_STATE_HOME="$cm_home/.local/state" XDG_CACHE_HOME="$cm_home/.cache"
-  unset ZDOTDIR
+  unset ZDOTDIR GIT_CONFIG_GLOBAL
   [ -z "$cm_browser" ] || export BROWSER="$cm_browser"
 elif [ -n "$cm_inside" ]; then
   export HOME="$CODEX_MIRROR_USER_HOME"
@@ -3072,12 +3073,14 @@ XDG_DIRECTORIES = {
 }
 # Ours to set, or such as a shell keeps for itself: some can't be written, and others break it.
 OWN_VARIABLES = frozenset(
-    "HOME PATH PWD OLDPWD IFS ENV BROWSER ZDOTDIR SHELL OPTIND OPTARG UID EUID GID EGID PPID SHELLOPTS BASHOPTS LINENO "
-    "RANDOM SECONDS path cdpath fpath manpath argv status pipestatus history version fish_pid signals".split()
+    "HOME PATH PWD OLDPWD IFS ENV BROWSER ZDOTDIR GIT_CONFIG_GLOBAL SHELL OPTIND OPTARG UID EUID GID EGID PPID "
+    "SHELLOPTS BASHOPTS LINENO RANDOM SECONDS path cdpath fpath manpath argv status pipestatus history version "
+    "fish_pid signals".split()
 ) | {*XDG_DIRECTORIES}
 
 
-OUTER_VARIABLES = (*XDG_DIRECTORIES, "BROWSER", "ZDOTDIR")  # An isolated clone has its own; kept below names with this:
+# An isolated clone has its own, or none; the user's are kept below names with this:
+OUTER_VARIABLES = (*XDG_DIRECTORIES, "BROWSER", "ZDOTDIR", "GIT_CONFIG_GLOBAL")
 USERS = "CODEX_MIRROR_USER_"
 
 
@@ -3154,6 +3157,8 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
     hidden = hidden_variables(clone)
     given = {**(env if clone.home == "isolated" else outside_environment(env)), **clone_variables(clone)}
     result = {name: value for name, value in given.items() if name not in hidden}
+    if result.get("GIT_CONFIG_GLOBAL") == "":  # To git that means none, and to us a variable that isn't set.
+        result["GIT_CONFIG_GLOBAL"] = os.devnull
     if clone.home == "isolated":
         if not is_inside_isolated(env):
             users = {USERS + name: result.get(name, "") for name in OUTER_VARIABLES}
@@ -3161,7 +3166,7 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
         result["HOME"] = home_of(clone)
         result |= {name: os.path.join(home_of(clone), tail) for name, tail in XDG_DIRECTORIES.items()}
         result |= {"BROWSER": browser_script(clone)} if os.uname().sysname == "Linux" else {}
-        result.pop("ZDOTDIR", None)
+        result = {name: value for name, value in result.items() if name not in ("ZDOTDIR", "GIT_CONFIG_GLOBAL")}
     result["CODEX_HOME"] = codex_home_of(clone)
     result["CODEX_MIRROR_CLONE"] = clone.name
     result["CODEX_MIRROR_HOME"] = places.mirror_home
@@ -7125,8 +7130,13 @@ GIT_ESCAPES = {"n": "\n", "t": "\t", "b": "\b", '"': '"', "\\": "\\"}
 GIT_HOME = r"(^|[\s\"'=:!(;,`])(?:~(?=/)|\$HOME(?!\w)|\$\{HOME\})|(\s)~(?=[\s;&|)]|$)"
 # Whose values are a shell's, and those that mean no path at all; of the latter what begins with `!` is a shell's again.
 GIT_COMMANDS = (
-    r"(core\.(editor|pager|sshcommand)|pager\..*|sequence\.editor|.*\.(cmd|textconv|command|clean|smudge|driver))"
+    r"(core\.(editor|pager|sshcommand|alternaterefscommand)|pager\..*|sequence\.editor|diff\.external"
+    r"|interactive\.difffilter|.*\.(\w*cmd|textconv|command|clean|smudge|process|driver))"
 )
+# What means something in a shell's text, outside of double quotes and inside of them.
+SHELL_HOME = r"\$HOME(?!\w)|\$\{HOME\}"
+SHELL_TOKEN = rf"\\.|'[^']*'?|[\"`()]|\$\(|{SHELL_HOME}|~(?=[\s/;&|)`]|\Z)|(?<![^\s;&|()])#[^\n]*"
+SHELL_TOKEN_QUOTED = rf"\\.|[\"`]|\$\(|{SHELL_HOME}|~(?=[\s/;&|)`\"]|\Z)"
 GIT_PLAIN = r"(credential|url|pretty|alias|log)\..*|http\.(.*\.)?cookiefile|format\.pretty|user\.(name|email)"
 GIT_PROGRAMS = {"gpg.program": "gpg", "gpg.openpgp.program": "gpg", "gpg.x509.program": "gpgsm"}
 GIT_SIGNER = """\
@@ -7209,10 +7219,50 @@ def git_value_outside(entry: GitEntry, scope: GitScope) -> str:
     is_shell = entry.value.startswith("!")
     if re.fullmatch(GIT_PLAIN, entry.name, re.DOTALL) and not is_shell:
         return entry.value
-    is_shell = is_shell or bool(re.fullmatch(GIT_COMMANDS, entry.name, re.DOTALL))
-    home = re.sub(r"([^\w@%+=:,./-])", r"\\\1", scope.home) if is_shell else scope.home
-    value = re.sub(GIT_HOME, lambda match: (match[2] or match[1]) + home, entry.value)
+    if is_shell or re.fullmatch(GIT_COMMANDS, entry.name, re.DOTALL):
+        value = shell_text_outside(entry.value, scope.home)
+    else:
+        value = re.sub(GIT_HOME, lambda match: (match[2] or match[1]) + scope.home, entry.value)
     return scope.signer(value) if entry.name in GIT_PROGRAMS and value else value
+
+
+def shell_text_outside(text: str, home: str) -> str:
+    """The shell's text with what means HOME there as this path, quoted as its place wants it: `$HOME` but in single
+    quotes, `~` at the beginning of a word; and in the words behind a `-c` what means it to that other shell."""
+
+    def quoted_home(mark: str) -> str:
+        path = re.sub(r"([^\w@%+=:,./-])", r"\\\1", home) if mark == "~" or not is_quoted else home
+        path = re.sub(r'([\\"$`])', r"\\\1", path) if is_quoted else path
+        for _ in range(sum(one.startswith("`") for one in around)):
+            path = re.sub(r"([\\$`])", r"\\\1", path)
+        return path
+
+    pieces, at, around = [], 0, [""]
+    outer, quoted = re.compile(SHELL_TOKEN, re.DOTALL), re.compile(SHELL_TOKEN_QUOTED, re.DOTALL)
+    while token := (quoted if around[-1].startswith('"') else outer).search(text, at):
+        mark, before, after = (
+            token[0],
+            text[max(token.start() - 1, 0) : token.start()],
+            text[token.end() : token.end() + 1],
+        )
+        is_code = bool(re.search(r"\s-[a-z]*c\s+\Z", text[max(token.start() - 20, 0) : token.start()]))
+        is_quoted, written = around[-1].startswith('"'), mark
+        if mark[0] in '"`':
+            around.pop() if around[-1].startswith(mark) else around.append(mark + "c" * is_code)
+        elif mark in ("(", "$("):
+            around.append("(")
+        elif mark == ")" and around[-1] == "(":
+            around.pop()
+        elif mark[0] == "'" and is_code:
+            written = "'" + shell_text_outside(mark.strip("'"), home).replace("'", "'\\''") + "'"
+        elif mark[0] == "$":
+            written = quoted_home(mark)
+        elif mark == "~" and (not is_quoted or around[-1] == '"c'):
+            begins = " \t\n;(&|" + "=:!,`{" * (after == "/") + '"' * is_quoted
+            written = quoted_home(mark) if before in begins else mark
+        pieces += [text[at : token.start()], written]
+        at = token.end()
+    return "".join([*pieces, text[at:]])
 
 
 def git_heading_outside(entry: GitEntry, scope: GitScope) -> str:
@@ -7259,6 +7309,7 @@ class GitReader:
     def __init__(self, clone: Clone, places: Places, outer: Mapping[str, str]) -> None:
         self.clone, self.home, self.directory = clone, places.user_home, git_directory(clone)
         self.config = os.path.join(outer.get("XDG_CONFIG_HOME") or os.path.join(self.home, ".config"), "git")
+        self.only = global_git(outer)
         self.files: dict[str, GitFile] = {}
         self.programs: dict[str, str] = {}
         self.names: list[tuple[str, str]] = []
@@ -7266,7 +7317,9 @@ class GitReader:
     def read(self) -> list[GitFile]:
         """The copies that the clone has, what they are made of, and what isn't there yet."""
         sources = {".config/git": os.path.join(self.config, "config"), ".gitconfig": f"{self.home}/.gitconfig"}
-        for share in (share for share in GIT_COPIES if share in self.clone.shared):
+        if self.only:
+            sources = {".gitconfig": self.only} if self.only != os.devnull else {}
+        for share in (share for share in GIT_COPIES if share in self.clone.shared and share in sources):
             self.visit(sources[share], os.path.join(home_of(self.clone), GIT_COPIES[share]), 0)
         tops = [one for one in self.files.values() if one.target and is_below(one.target, home_of(self.clone))]
         is_set = any(name in ("gpg.program", "gpg.openpgp.program") for name, _ in self.names)
@@ -7304,9 +7357,15 @@ def shared_git(clone: Clone) -> list[str]:
     return [share for share in GIT_COPIES if share in clone.shared and clone.home == "isolated"]
 
 
-def git_reference(clone: Clone, source: str) -> str:
-    """The text that was last derived from a file, with that file's time: what later changes are told from."""
-    return os.path.join(git_directory(clone), f"reference-{short_digest(source)}")
+def global_git(outer: Mapping[str, str]) -> str:
+    """The one file that the user's git reads in place of those below HOME, /dev/null for none at all; or nothing."""
+    return outer.get("GIT_CONFIG_GLOBAL", "") or (os.devnull if "GIT_CONFIG_GLOBAL" in outer else "")
+
+
+def git_reference(clone: Clone, one: GitFile) -> str:
+    """The text that was last derived for a place, with the time of the file that it was derived from: what later
+    changes are told from, also where another file has come into its place."""
+    return os.path.join(git_directory(clone), f"reference-{short_digest(one.target or one.source)}")
 
 
 def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
@@ -7330,7 +7389,7 @@ def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
     for one in files:
         if one.time is not None and (not one.target or is_own_place(clone, one.target)):
             write_git_copy(clone, one)
-            is_exact = mend_time(git_reference(clone, one.source), one.time) and is_exact
+            is_exact = mend_time(git_reference(clone, one), one.time) and is_exact
     for name in GIT_LINKS if ".config/git" in clone.shared else ():
         link = os.path.join(home_of(clone), ".config/git", name)
         if not os.path.exists(source := os.path.join(reader.config, name)):
@@ -7346,28 +7405,30 @@ def git_freshness(
 ) -> bytes:
     """Lines for sh that say whether anything has changed since: a file that is newer or older than its reference, that
     has come or is gone. Where times are cut off only newer ones are told. The first line says the same for us."""
-    xdg, keys = outer.get("XDG_CONFIG_HOME", ""), os.path.join(reader.home, ".gnupg")
-    times = {one.source: one.time for one in files} | ({} if os.path.isdir(keys) else {keys: None})
+    keys = os.path.join(reader.home, ".gnupg")
+    files = [*files, *([] if os.path.isdir(keys) else [GitFile(keys, None)])]
     copies = [one.target for one in files if one.target]
-    tests = [f'[ "${{{USERS}XDG_CONFIG_HOME:-}}" = {shell_quote(xdg)} ]']
+    variables = {"XDG_CONFIG_HOME": outer.get("XDG_CONFIG_HOME", ""), "GIT_CONFIG_GLOBAL": reader.only}
+    tests = [f'[ "${{{USERS}{name}:-}}" = {shell_quote(value)} ]' for name, value in variables.items()]
     tests += [f"[ -e {shell_quote(path)} ]" for path in copies]
-    for source, time_of_change in times.items():
-        path, reference = shell_quote(source), shell_quote(git_reference(clone, source))
+    for one in files:
+        path, reference = shell_quote(one.source), shell_quote(git_reference(clone, one))
         there = f"[ -e {path} ] && [ ! {path} -nt {reference} ]" + (
             f" && [ ! {path} -ot {reference} ]" if is_exact else ""
         )
-        tests += [there if time_of_change is not None else f"[ ! -e {path} ]"]
-    head = "# " + json.dumps([xdg, times, copies])
+        tests += [there if one.time is not None else f"[ ! -e {path} ]"]
+    head = "# " + json.dumps([[*variables.values()], {one.source: one.time for one in files}, copies])
     return os.fsencode(f"{head}\n# Written by codex-mirror.\ncm_stale=\n" + " &&\n".join(tests) + " || cm_stale=yes\n")
 
 
 def is_git_fresh(clone: Clone, env: Mapping[str, str]) -> bool:
     """Is there nothing to derive anew? The wrapper asks the same of the same file."""
     try:
-        xdg, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
+        variables, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
     except ValueError:
         return False
-    is_same = xdg == outside_environment(env).get("XDG_CONFIG_HOME", "") and all(map(os.path.exists, copies))
+    outer = outside_environment(env)
+    is_same = variables == [outer.get("XDG_CONFIG_HOME", ""), global_git(outer)] and all(map(os.path.exists, copies))
     return is_same and all(changed_at(path) == time_of_change for path, time_of_change in times.items())
 
 
@@ -7389,7 +7450,7 @@ def is_own_place(clone: Clone, path: str) -> bool:
 def write_git_copy(clone: Clone, one: GitFile) -> None:
     """Writes what is derived from a file, with what was edited in the clone since; what both have edited stays as it is
     in the clone, and is remembered for doctor."""
-    reference = git_reference(clone, one.source)
+    reference = git_reference(clone, one)
     before, now = read_or_none(reference), read_or_none(one.target) if one.target else None
     text = one.text
     if one.target and now not in (None, before, text):

@@ -14,6 +14,13 @@ from rooms import ask, clone_in, clone_like, cm, make_clone, places_of
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
+SHELLS = {
+    "dash": ["dash"],
+    "bash": ["bash", "--posix"],
+    "busybox": ["busybox", "sh"],
+    "zsh": ["zsh", "--emulate", "sh"],
+}
+
 # --- reading ---
 
 READ: list[tuple[str, list[tuple[str, str]]]] = [
@@ -47,7 +54,8 @@ HOME_IN_VALUES = [
     ("pretty.mine", "~/%h", "~/%h"),
     ("safe.directory", "~/p", "/h/p"),
     ("safe.directory", "~other/p", "~other/p"),
-    ("filter.x.clean", "'$HOME/f' %f", "'/h/f' %f"),
+    ("filter.x.clean", "'$HOME/f' %f", "'$HOME/f' %f"),
+    ("user.signingkey", "$HOME/k", "/h/k"),
 ]  # fmt: skip
 
 
@@ -59,9 +67,50 @@ def test_home_at_the_beginning_of_a_word_is_the_real_one(name: str, value: str, 
 
 def test_a_home_with_spaces_is_one_word_for_a_shell_and_itself_elsewhere() -> None:
     scope = cm.GitScope("/a b", "/a b/.gitconfig", str, str)
-    names = ("core.editor", "merge.mine.driver", "diff.pdf.textconv", "core.excludesfile")
+    names = ("core.editor", "merge.mine.driver", "diff.pdf.textconv", "diff.external", "filter.x.process")
+    names += ("interactive.difffilter", "sendemail.tocmd", "core.excludesfile", "gpg.ssh.allowedsignersfile")
     values = [cm.git_value_outside(cm.GitEntry(name, "", "x", "~/x", 0, 0), scope) for name in names]
-    assert values == ["/a\\ b/x", "/a\\ b/x", "/a\\ b/x", "/a b/x"]
+    assert values == ["/a\\ b/x"] * 7 + ["/a b/x"] * 2
+
+
+# Texts of a shell that says HOME in one way or another; each prints its words, one a line.
+SAID = r"""printf '%s\n' "$HOME/a" ${HOME}/b '~/c' "~/d" '$HOME/e' ~/f ~ "x $HOME" "${HOME}y" $HOMER \$HOME \~/g
+x=~/a:~/b; printf '%s\n' "$x" HEAD~ a~/b # it's "$HOME ~/x
+printf '%s\n' "$(printf '%s\n' "$HOME/in" ~/in '~/in')" "`printf '%s\n' ~/tick`" "(~/x)" # ' "
+sh -c 'printf "%s\n" ~/inner "$HOME/inner" '"'~/lit'"; sh -c "printf '%s\n' ~/two '~/three'"
+bash -ec '[[ a =~ b ]] || printf "%s\n" "$HOME"'; case ~/a in ~/*) printf '%s\n' ~/case "$HOME" ;; esac
+f() { printf '%s\n' "$1" ~/f; }; f "$HOME/it's" && (cd ~ && pwd); ${HOME:+printf} '%s\n' "${x:-$HOME}"
+"""
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox", "zsh"])
+@pytest.mark.parametrize("odd", ["plain", "a b", "it's", 'a"b', "$x`y`", "a;b&c", "(d) [e]*", "back\\slash", "ü#~"])
+def test_a_shell_says_the_same_of_the_real_home_that_it_says_outside(tmp_path: Path, shell: str, odd: str) -> None:
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    home = tmp_path / odd
+    home.mkdir()
+    written = cm.shell_text_outside(SAID, str(home))
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    outside, inside = (
+        run([*SHELLS[shell], "-c", text], env={**env, "HOME": str(where)}, cwd=tmp_path).out.splitlines()
+        for text, where in ((SAID, home), (written, tmp_path))
+    )
+    # Without quotes a shell splits what it replaces; ours is one word, which is what was meant.
+    assert "\n".join(outside).replace("\n", " ") == "\n".join(inside).replace("\n", " ") != ""
+
+
+def test_texts_of_a_shell_are_read_in_good_time() -> None:
+    for text in (
+        "a#" * 300_000,
+        "(" * 500_000,
+        "'" * 99_999,
+        '"$(' * 200_000,
+        "~" * 500_000,
+        " -c '" * 50_000,
+        "`" * 300_001,
+    ):
+        cm.shell_text_outside(text, "/h")
 
 
 def test_a_condition_about_home_is_about_its_real_path(tmp_path: Path) -> None:
@@ -203,6 +252,104 @@ def test_a_configuration_behind_links_and_in_another_xdg_directory_counts_as_out
         assert outside and git(home, *words, cwd=dots / "app", clone="work", **xdg) == outside
 
 
+# --- where the user's own variables say that it is ---
+
+ELSEWHERE = {
+    "dots/gitconfig": "[user]\n\tname = Dot\n[core]\n\texcludesFile = ~/dots/ignored\n[include]\n\tpath = more\n",
+    "dots/more": "[a]\n\tmore = ~/m\n",
+    "dots/ignored": "seen\n",
+    "x/git/config": "[a]\n\txdg = 2\n\tmore = ~/x\n",
+    "x/git/ignore": "xdg.ignored\n",
+}
+OTHER_PLACES: dict[str, dict[str, str]] = {
+    "a file of its own": {"GIT_CONFIG_GLOBAL": "dots/gitconfig"},
+    "a file and a directory": {"GIT_CONFIG_GLOBAL": "dots/gitconfig", "XDG_CONFIG_HOME": "x"},
+    "a directory": {"XDG_CONFIG_HOME": "x"},
+    "a directory with nothing": {"XDG_CONFIG_HOME": "dots"},
+    "none": {"GIT_CONFIG_GLOBAL": "/dev/null"},
+    "an empty name": {"GIT_CONFIG_GLOBAL": ""},
+    "a file that isn't there": {"GIT_CONFIG_GLOBAL": "dots/nowhere"},
+    "nothing": {},
+}
+
+
+def variables_of(home: Home, place: str) -> dict[str, str]:
+    return {name: str(home.home / value) if value else "" for name, value in OTHER_PLACES[place].items()}
+
+
+def heard(home: Home, cwd: Path, env: dict[str, str], clone: str = "") -> list[str]:
+    asked = (*ASKED[:3], ["config", "--global", "--list"], ["config", "user.name"])
+    home_of_git = cm.home_of(clone_in(home, clone)) if clone else str(home.home)
+    return [
+        text.replace(f"{home_of_git}/", "~/").replace(f"{home.home}/", "~/")
+        for text in (git(home, *words, cwd=cwd, clone=clone, **env) for words in asked)
+    ]
+
+
+@needs_git
+def test_git_goes_by_the_users_own_variables_whichever_the_start_has(home: Home, app: Path) -> None:
+    """Each start after another one, so that nothing of the place of before stays."""
+    write_files(home.home, ELSEWHERE)
+    before = tree(home.home)
+    for place in (*OTHER_PLACES, *reversed(OTHER_PLACES)):
+        env = variables_of(home, place)
+        outside, inside = (heard(home, app, env, clone) for clone in ("", "work"))
+        outside[3] = ""  # Its paths are as written outside.
+        listed, inside[3] = inside[3], ""
+        assert inside == outside, place
+        assert ("user.name=Dot" in listed) == ("dots/gitconfig" in str(env))
+    assert cm.git_kept(clone_in(home, "work")) == []
+    assert cm.own_files(clone_in(home, "work")) == []
+    after = tree(home.home)
+    assert {path for path in after if after[path] != before.get(path)} <= {".", "proj/app/.git", "proj/app/.git/index"}
+
+
+@needs_git
+@pytest.mark.parametrize("place", ["a file of its own", "a directory", "none"])
+def test_what_is_edited_in_the_clone_stays_there_also_where_another_file_counts(
+    home: Home, app: Path, place: str
+) -> None:
+    write_files(home.home, ELSEWHERE)
+    before = tree(home.home / "dots"), tree(home.home / "x"), (home.home / ".gitconfig").read_bytes()
+    env = variables_of(home, place)
+    git(home, "config", "--global", "mine.one", "1", clone="work", **env)
+    for other in ({}, env, variables_of(home, "a directory"), env):
+        assert git(home, "config", "mine.one", clone="work", **other) == "1\n"
+    assert git(home, "config", "user.name", clone="work", **env) == git(home, "config", "user.name", **env)
+    assert (tree(home.home / "dots"), tree(home.home / "x"), (home.home / ".gitconfig").read_bytes()) == before
+    write_files(home.home, {"dots/gitconfig": ELSEWHERE["dots/gitconfig"].replace("Dot", "Later")})
+    assert git(home, "config", "user.name", clone="work", **env) == git(home, "config", "user.name", **env)
+
+
+@pytest.mark.parametrize("place", OTHER_PLACES)
+def test_the_wrapper_hides_the_variable_and_knows_by_it_whether_the_copies_are_fresh(
+    home: Home, app: Path, place: str
+) -> None:
+    write_files(home.home, ELSEWHERE)
+    clone, env = clone_in(home, "work"), variables_of(home, place)
+    Path(clone.runtime.entry).unlink()
+    Path(clone.runtime.entry).write_text('#!/bin/sh\n[ -z "${GIT_CONFIG_GLOBAL+x}" ] && exec "$@"\n')
+    Path(clone.runtime.entry).chmod(0o755)
+    stale = f'. "{cm.git_state_file(clone)}"; echo "$cm_stale"'
+    said = lambda: run([clone.wrapper, "sh", "-c", stale], env={**home.env, **env}, check=True).out  # noqa: E731
+    assert said() == ("" if place == "nothing" else "yes") + "\n"
+    start(home, **env)
+    assert said() == "\n"
+    inner = [clone.wrapper, clone.wrapper, "sh", "-c", stale]
+    assert run(inner, env={**home.env, **env}, check=True).out == "\n", "also of a start in a clone"
+
+
+@needs_git
+def test_without_shares_no_variable_brings_a_configuration(home: Home, app: Path) -> None:
+    write_files(home.home, ELSEWHERE)
+    env = variables_of(home, "a file of its own")
+    ask(home, "create", "none", "--share", "none")
+    ask(home, "create", "own", "--home", "shared")
+    assert git(home, "config", "--global", "--list", clone="none", **env) == ""
+    assert git(home, "config", "user.name", clone="own", **env) == "Dot\n"
+    assert "GIT_CONFIG_GLOBAL can't be set" in ask(home, "set", "none", "--env", "GIT_CONFIG_GLOBAL=/x").err
+
+
 # --- edits ---
 
 
@@ -251,13 +398,6 @@ def test_an_edit_in_the_clone_stays_there_and_takes_later_ones_of_the_user(home:
 
 
 # --- when it is derived ---
-
-SHELLS = {
-    "dash": ["dash"],
-    "bash": ["bash", "--posix"],
-    "busybox": ["busybox", "sh"],
-    "zsh": ["zsh", "--emulate", "sh"],
-}
 
 
 def set_time(path: Path, seconds: float) -> None:

@@ -177,7 +177,7 @@ def test_a_file_outside_of_its_home_that_settings_name_is_read_in_a_clone_and_to
         with house.installed() as env:
             said = house.mirror("create", "named", "--settings-from", top / "codex", env=env, timeout=300)
         assert (said.code != 0) == bool(missing) and (not missing or f"{top}/{missing}" in said.err), said.err
-        (top / (missing or "x")).touch()
+        (top / (missing or "x")).write_text("be kind\n")
     try:
         assert "Not logged in" in house.codex("named", "login", "status").err
     finally:
