@@ -275,7 +275,7 @@ class Table(NamedTuple):
 
 class Outcome(NamedTuple):
     """What a command did: `lines` and `table` are for people, `data` is the JSON document or makes it when it is asked
-    for, `notes` go to stderr."""
+    for, `notes` go to stderr. Without `data` the document has the lines and notes, and the keys that it is `about`."""
 
     code: int = DONE
     lines: tuple[str, ...] = ()
@@ -284,6 +284,7 @@ class Outcome(NamedTuple):
     data: object = None
     program: Program | None = None
     stream: Callable[[BinaryIO], None] | None = None
+    about: Mapping[str, object] = {}
 
 
 class Question(NamedTuple):
@@ -9989,6 +9990,11 @@ def is_command(program: str, env: Mapping[str, str]) -> bool:
     return program != "codex-mirror" or any(find_on_path(program, env.get("PATH", "")))
 
 
+def clone_keys(clone: Clone) -> dict[str, object]:
+    """What every JSON document on one clone says of it."""
+    return {"name": clone.name, "id": clone.id, "path": clone.root}
+
+
 def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
     """A new clone, and where it is."""
     made = f"{how} '{clone.name}' with Codex {clone.runtime.version}"
@@ -10048,6 +10054,22 @@ def list_row(clone: Clone, installed: CodexPackage | None, now: float) -> tuple[
         version_text(clone, installed),
         clone.root,
     )
+
+
+def list_data(clone: Clone) -> dict[str, Any]:
+    """The clone's row, with what a status bar shows: who is logged in now, what is left, and how it stands."""
+    account = account_of(clone)
+    left = left_percent(usage_of(clone, account, rollouts_of(clone)), time.time())
+    known = None if account.kind == "none" else {key: value for key, value in account._asdict().items() if value}
+    can_start = os.path.isfile(clone.runtime.entry) and os.path.isdir(codex_home_of(clone))
+    return {**clone_row(clone), "account": known, "left": left, "state": standing(can_start, account, left)}
+
+
+def standing(can_start: bool, account: Account, left: float | None) -> str:
+    """How a clone stands, in a word."""
+    if not can_start:
+        return "broken"
+    return "logged-out" if account.kind == "none" else "used-up" if left == 0 else "ready"
 
 
 def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) -> list[str]:
@@ -10440,7 +10462,8 @@ def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Out
     if is_new or (is_login and code == DONE):
         what = "login" if is_login else "note the login of"
         notes = remember_account(context, clone, account if is_known(account) else clone.account, what)
-    return Outcome(code, notes=(login_text(name, code, account), *notes) if is_login else notes)
+    notes = (login_text(name, code, account), *notes) if is_login else notes
+    return Outcome(code, notes=notes, about=clone_keys(clone))
 
 
 def login_text(name: str, code: int, account: Account) -> str:
@@ -10518,7 +10541,7 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
         code, lines = run_child(launch_program(clone, context.places, context.env, ("logout",)), "/"), []
     is_out = (clone.account or had_login) and account_of(clone).kind == "none"
     notes = remember_account(context, clone, None, "logout --local" if local else "logout") if is_out else ()
-    return Outcome(code, tuple(lines), notes)
+    return Outcome(code, tuple(lines), notes, about=clone_keys(clone))
 
 
 # What a logout does to each kind of login (Codex 0.171 asks the server to revoke a ChatGPT login, and no other).
@@ -10576,7 +10599,7 @@ def use(
     before, left = bind_directory(context, name, path)
     where = f"in {with_tilde(path, context.places.user_home)} and below" if path else "in every other directory"
     if unset and not before:
-        return Outcome(lines=(f"no clone was set {where}",))
+        return Outcome(lines=(f"no clone was set {where}",), about={"path": path or None})
     now = f"'{name}'" if name else "no clone of its own" if path else "no clone"
     has_shim = bool(kind_of(os.path.join(shim_directory(context.places), "codex")))
     what = "codex" if has_shim else "codex-mirror run"
@@ -10584,6 +10607,7 @@ def use(
         FAILED if left else DONE,
         (f"{where}, {what} is {now} from now on",),
         (*left, *(() if has_shim else (SHIM_HINT,))),
+        about={**(clone_keys(clone_named(read_registry(context.places), name)) if name else {}), "path": path or None},
     )
 
 
@@ -10637,7 +10661,7 @@ def shim_install(context: Context, *, shell: str = "") -> Outcome:
     lines += [] if changed or refused else [f"{short_list(paths)} puts {directory} first on PATH already"]
     if changed:
         lines.append(f"to use it in this shell: {reload_line(shell, changed[0], is_own=True)}")
-    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), data={"path": directory})
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
 
 
 def shim_remove(context: Context) -> Outcome:
@@ -10653,7 +10677,7 @@ def shim_remove(context: Context) -> Outcome:
         remove_empty(directory)
     lines = [f"{path} has no shim any more" if path != shim else f"removed {shim}" for path in changed]
     lines = lines or ["there was no shim"]
-    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), data={"path": directory})
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
 
 
 def shim_shadow(context: Context) -> tuple[str, ...]:
@@ -10892,7 +10916,7 @@ def list_clones(context: Context, *, name: str = "", full: bool = False) -> Outc
     else:
         lines = ["there are no clones yet; next: codex-mirror create work"]
     notes = tuple(map(row_complaint, registry.bad_rows))
-    return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(clone_row, registry.clones)), notes=notes)
+    return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(list_data, registry.clones)), notes=notes)
 
 
 def set_clone(
@@ -10920,7 +10944,8 @@ def set_clone(
     has_changed, own, left = change_clone(context, name, request)
     line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
     notes = (*own_notices(own), *brought_notice(settings_from, context), *left)
-    return Outcome(FAILED if left else DONE, lines=(line,), notes=notes)
+    keys = clone_keys(clone_named(read_registry(context.places), name))
+    return Outcome(FAILED if left else DONE, (line,), notes, about={**keys, "changed": has_changed})
 
 
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
@@ -10930,7 +10955,8 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
     if not kind_of(base_of(clone)):
         notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
     _, ended, left = remove_clone(context, name, force)
-    return Outcome(FAILED if left else DONE, lines=(f"removed '{clone.name}'",), notes=(*ended, *left, *notes))
+    code, line = FAILED if left else DONE, f"removed '{clone.name}'"
+    return Outcome(code, (line,), (*ended, *left, *notes), about=clone_keys(clone))
 
 
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
@@ -10996,7 +11022,7 @@ def update(
 
 def update_row(updated: UpdateResult) -> dict[str, object]:
     before, after = (clone.runtime.version for clone in (updated.before, updated.after))
-    return {"name": updated.after.name, "ok": not updated.left, "before": before, "after": after}
+    return {**clone_keys(updated.after), "ok": not updated.left, "before": before, "after": after}
 
 
 def list_versions(context: Context, *, everything: bool = False) -> Outcome:
@@ -11018,15 +11044,14 @@ def list_versions(context: Context, *, everything: bool = False) -> Outcome:
 
 def roll_back(context: Context, *, name: str, force: bool = False) -> Outcome:
     updated = roll_back_clone(context, name, force)
-    return Outcome(
-        FAILED if updated.left else DONE, (update_text(updated),), (*updated.left, *old_processes_text(updated))
-    )
+    notes = (*updated.left, *old_processes_text(updated))
+    return Outcome(FAILED if updated.left else DONE, (update_text(updated),), notes, about=update_row(updated))
 
 
 def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
     clone, left, kept = rename_clone(context, name, new_name)
     renamed = f"'{name}' is now '{clone.name}', and its command {clone.wrapper}"
-    return Outcome(FAILED if left else DONE, (renamed,), (*left, *kept))
+    return Outcome(FAILED if left else DONE, (renamed,), (*left, *kept), about=clone_keys(clone))
 
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:
@@ -11073,7 +11098,9 @@ def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
     lines = [f"{clone.name}: {os.path.join(directory, clone.name)}" for clone, problem in results if not problem]
     notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
     notes += map(row_complaint, read_registry(context.places).bad_rows)
-    return Outcome(FAILED if notes else DONE, tuple(lines), (*notes, *path_notice(context, directory)))
+    code = FAILED if notes else DONE
+    notes += path_notice(context, directory)
+    return Outcome(code, tuple(lines), tuple(notes), about={"path": directory})
 
 
 # --- Path commands --------------------------------------------------------------------------------
@@ -11118,7 +11145,8 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
         if directory not in lines_of(file):
             with open(file, "ab") as job:
                 job.write(os.fsencode(directory) + b"\n")
-        return Outcome(lines=(f"the next steps of this job find the commands in {directory}",))
+        line = f"the next steps of this job find the commands in {directory}"
+        return Outcome(lines=(line,), about={"path": directory})
     strange = "" if shell or rc_file else unknown_shell(context.env)
     shell = shell or ("fish" if rc_file.endswith(".fish") else shell_of(context.env))
     paths = rc_paths(context, shell, rc_file)
@@ -11137,7 +11165,7 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
         lines.append(f"{strange} may not read that file: tell it in its own way to look for commands in {directory}")
     elif changed:
         lines.append(f"to use it in this shell: {reload_line(shell, changed[0], not rc_file)}")
-    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
 
 
 def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:
@@ -11165,7 +11193,8 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
         lines.append(
             f"no block of codex-mirror names {directory}" if directory else "there was no block of codex-mirror"
         )
-    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused))
+    about = {"path": directory or context.places.bin_dir}
+    return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about=about)
 
 
 # --- Import commands ------------------------------------------------------------------------------
@@ -11187,7 +11216,8 @@ def export_clone(context: Context, *, name: str, output: str = "", with_login: b
         return Outcome(stream=lambda file: pack_export(file, clone, with_login), notes=warning)
     path = path_from(output or usual_export(name), context.places)
     export_to_file(context, name, path, with_login)
-    return Outcome(lines=(f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})",), notes=warning)
+    line = f"exported '{name}' to {path} ({size_text(os.stat(path).st_size)})"
+    return Outcome(lines=(line,), notes=warning, about={**clone_keys(clone), "path": path})
 
 
 def import_clone(
@@ -11221,7 +11251,7 @@ def import_clone(
     following = f"codex-mirror run {clone.name}" if is_in else login_command(clone, context)
     lines = (*made_lines("imported", clone), f"next: {following}")
     notes = (*said, *left, *node_notice(clone), *first_path_notice(clone, context))
-    return Outcome(FAILED if left else DONE, lines, notes)
+    return Outcome(FAILED if left else DONE, lines, notes, about=clone_keys(clone))
 
 
 def import_source(context: Context, path: str, is_about_home: bool) -> str:
@@ -11316,6 +11346,7 @@ class Command(NamedTuple):
     asks: bool = False
     passes_on: str = ""
     confirm: Callable[..., Question | None] | None = None
+    can_be_dry: bool = False
     label: str = ""
     key: str = ""
 
@@ -11530,11 +11561,6 @@ RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of 
 HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
 SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
 DRY_RUN = flag_argument("--dry-run", help="only say what would be made, written and deleted")
-CAN_BE_DRY = frozenset("create import update remove rename set use handover doctor".split()) | {
-    "path setup",
-    "path remove",
-    "wrapper install",
-}
 SHARE_SETTINGS = repeated_argument(
     "--share-settings", value="SETTING", help=f"settings that stay those of ~/.codex: {', '.join(SHARABLE_SETTINGS)}"
 )
@@ -11547,7 +11573,7 @@ COMMANDS: tuple[Command, ...] = (
              option_argument("--name", value="NEW", help="the same", dest="name_option"),
              option_argument("--root", value="DIR", help="where the clone lives"),
              *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE)),
-            ("codex-mirror create work", "codex-mirror create client --root ~/client")),
+            ("codex-mirror create work", "codex-mirror create client --root ~/client"), can_be_dry=True),
     Command(("list",), "show the clones", list_clones,
             (ANY_CLONE, flag_argument("--full", help="everything about each clone"),),
             ("codex-mirror list", "codex-mirror list --json"), asks=True),
@@ -11589,15 +11615,16 @@ COMMANDS: tuple[Command, ...] = (
              Argument(("name",), "the clone that gets it", NAMES),
              flag_argument("--fork", help="as a session with a new id"),
              flag_argument("--force", help="also over one that is open there")),
-            ("codex-mirror handover 01a222f7-aacf personal",)),
+            ("codex-mirror handover 01a222f7-aacf personal",), can_be_dry=True),
     Command(("doctor",), "find what is wrong, and with --fix put it right", doctor,
             (ANY_CLONE, flag_argument("--fix", help="mend what can be mended without losing anything"),
              flag_argument("--deep", help="read every byte of the pinned runtimes"), END_ALL),
-            ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, label="Doctor", key="d"),
+            ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, can_be_dry=True,
+            label="Doctor", key="d"),
     Command(("update",), "pin the installed Codex in clones", update,
             (Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
              flag_argument("--all", help="every clone", dest="everything"), *(FROM, CODEX, INCOMPLETE, END_ALL)),
-            ("codex-mirror update work", "codex-mirror update --all"), label="Update", key="u"),
+            ("codex-mirror update work", "codex-mirror update --all"), can_be_dry=True, label="Update", key="u"),
     Command(("versions",), "show the versions of Codex that there are, and which clones have them", list_versions,
             (flag_argument("--all", help="all of them, pre-releases too", dest="everything"),),
             ("codex-mirror versions", "codex-mirror versions --all --json"), asks=True),
@@ -11605,7 +11632,7 @@ COMMANDS: tuple[Command, ...] = (
             (NAME_OF_CLONE, END_ALL), ("codex-mirror rollback work",), label="Roll back", key="b"),
     Command(("rename",), "give a clone another name", rename_command,
             (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
-            ("codex-mirror rename work office",), label="Rename", key="n"),
+            ("codex-mirror rename work office",), can_be_dry=True, label="Rename", key="n"),
     Command(("log",), "show what was changed, of all clones or one, newest last", show_log,
             (optional_word("name", "NAME", "only this clone, also one that is gone", type=str.strip),),
             ("codex-mirror log", "codex-mirror log work --json"), asks=True),
@@ -11620,7 +11647,7 @@ COMMANDS: tuple[Command, ...] = (
              repeated_argument("--no-env", value="VAR", help="no longer"),
              repeated_argument("--no-keep-env", value="KEPT", help="hide it again"), SETTINGS),
             ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
-            label="Settings", key="t"),
+            can_be_dry=True, label="Settings", key="t"),
     Command(("export",), "write a clone's settings and sessions into one file", export_clone,
             (NAME_OF_CLONE, option_argument("-o", "--output", value="FILE", help="the file, or - for stdout"),
              flag_argument("--with-login", help="with the login, which works in one place only")),
@@ -11633,16 +11660,16 @@ COMMANDS: tuple[Command, ...] = (
              flag_argument("--move-login", help="move the login of a Codex home"),
              flag_argument("--with-sessions", help="bring the sessions of a Codex home")),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
-            confirm=question_of_import, label="Import", key="i"),
+            confirm=question_of_import, can_be_dry=True, label="Import", key="i"),
     Command(("remove",), "remove a clone with its login and sessions", remove,
             (NAME_OF_CLONE, flag_argument("--force", help="also while its Codex is running, which is ended")),
-            ("codex-mirror remove work",), confirm=question_of_removal, label="Remove", key="x"),
+            ("codex-mirror remove work",), confirm=question_of_removal, can_be_dry=True, label="Remove", key="x"),
     Command(("use",), "say which clone a directory has; run, exec and env go by it", use,
             (optional_word("name", "NAME", "the clone; alone it is for the current directory", type=str.strip),
              optional_word("directory", "DIR", "the directory, with all below it"),
              flag_argument("--default", help="for every other directory"),
              flag_argument("--unset", help="take it back, of DIR or the current directory")),
-            ("codex-mirror use work", "codex-mirror use --default personal")),
+            ("codex-mirror use work", "codex-mirror use --default personal"), can_be_dry=True),
     Command(("which",), "show which clone a directory has", which,
             (optional_word("directory", "DIR", "instead of the current directory"),),
             ("codex-mirror which", "codex-mirror which ~/client"), asks=True),
@@ -11651,22 +11678,20 @@ COMMANDS: tuple[Command, ...] = (
     Command(("shim", "remove"), "take that away again", shim_remove, (), ("codex-mirror shim remove",)),
     Command(("wrapper", "install"), "write every clone's command again, or move all to another directory",
             wrapper_install,
-            (BIN_DIR,), ("codex-mirror wrapper install --bin-dir ~/bin",)),
+            (BIN_DIR,), ("codex-mirror wrapper install --bin-dir ~/bin",), can_be_dry=True),
     Command(("path", "status"), "show whether the wrapper directory is on PATH", path_status,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path status",), asks=True),
     Command(("path", "setup"), "put the wrapper directory on PATH in the shell's rc file", path_setup,
-            (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path setup",)),
+            (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path setup",), can_be_dry=True),
     Command(("path", "remove"), "take that out of the rc files again, or only one directory", path_remove,
-            (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path remove",)),
+            (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path remove",), can_be_dry=True),
     Command(("completion",), "print the completions for a shell", completion,
             (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
             ('eval "$(codex-mirror completion bash)"', "codex-mirror completion fish | source"), passes_on="--"),
 )  # fmt: skip
 
 
-COMMANDS = tuple(
-    row._replace(arguments=(*row.arguments, DRY_RUN)) if " ".join(row.words) in CAN_BE_DRY else row for row in COMMANDS
-)
+COMMANDS = tuple(row._replace(arguments=(*row.arguments, DRY_RUN)) if row.can_be_dry else row for row in COMMANDS)
 
 
 # --- Command line ---------------------------------------------------------------------------------
@@ -13962,7 +13987,8 @@ class Console:
     def __init__(self, program: str) -> None:
         self.program = program
         self.name = os.path.basename(sys.argv[0]) if program != "codex-mirror" else program
-        self.quiet = self.debug = self.redact = self.progress = self.told_source = False
+        self.quiet = self.debug = self.redact = self.as_json = self.progress = self.told_source = False
+        self.held: list[str] = []
         self.changes: list[str] = []
         self.reported, self.since, self.shown = "", 0.0, 0.0
 
@@ -13985,7 +14011,9 @@ class Console:
         """Says lines that may be shown as they are."""
         stream = sys.stderr if to_stderr else sys.stdout
         self.end_progress()
-        if stream is not None:
+        if to_stderr and self.as_json and not (stream and stream.isatty()):
+            self.held.append(text)
+        elif stream is not None:
             with contextlib.suppress(OSError) if to_stderr else contextlib.nullcontext():
                 print(text, file=stream, flush=to_stderr)
 
@@ -14029,18 +14057,40 @@ class Console:
             import traceback
 
             self.say_lines("".join(traceback.format_tb(sys.exc_info()[2])), to_stderr=True)
+        if self.as_json:
+            said = {"ok": False, "error": error.message, "hint": with_program_name(error.hint, self.program)}
+            document = {**said, "code": error.code, "lines": [*self.held, *error.lines]}
+            self.as_json = False
+            self.put(json.dumps(mask_emails_in_data(document) if self.redact else document, indent=2), to_stderr=True)
+            return
         self.say(f"{self.name}: {error.message}", to_stderr=True)
         if error.hint:
             self.say_named(f"hint: {error.hint}", to_stderr=True)
         for line in error.lines:
             self.say(line, to_stderr=True)
 
+    def end(self, text: str, code: int) -> int:
+        """Says how it ended where that was no error of ours, the last line in a word, and gives the exit code."""
+        *lines, last = text.splitlines()
+        if self.as_json:
+            self.complain(MirrorError(last, code=code, lines=lines))
+        else:
+            self.say_lines(text, to_stderr=True)
+        return code
+
+    def release(self) -> None:
+        """Says what was held back for the one document that an error would have been."""
+        self.as_json = False
+        for text in self.held:
+            self.put(text, to_stderr=True)
+        self.held = []
+
     def render(self, outcome: Outcome, as_json: bool, terminal: bool, width: int) -> None:
         """Says what a command did."""
         self.end_progress()
         is_bytes = outcome.stream is not None and outcome.data is None and not outcome.lines
         if as_json and not outcome.program and not is_bytes:
-            said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes}
+            said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes, **outcome.about}
             data = outcome.data() if callable(outcome.data) else outcome.data
             data = said if data is None else data
             print(json.dumps(mask_emails_in_data(data) if self.redact else data, indent=2))
@@ -14097,6 +14147,7 @@ def run_command(
     console.quiet &= not command.asks
     console.render(outcome, common["json"], context.terminal, context.width)
     if outcome.program:
+        console.release()
         try:
             replace_process(outcome.program)
         except OSError as error:
@@ -14111,7 +14162,7 @@ def confirm_losses(confirm: Callable[[], Question | None], yes: bool, console: C
     """Says what would be lost, and asks; and once more when by the time of the answer it is something else."""
     asked, question = None, confirm()
     while question and question != asked:
-        for loss in question.losses:
+        for loss in () if yes and console.quiet else question.losses:
             console.say(loss, to_stderr=True)
         if not yes and not consent(question):
             return False
@@ -14171,7 +14222,9 @@ def dispatch(argv: list[str], console: Console) -> int:
     if argv[1:] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
         console.say_lines(help_text(console.program, argv[0]))
         return DONE
+    console.as_json = "--json" in (*common_words, *argv)
     command, words = command_named(argv, names_of_clones)
+    console.as_json = "--json" in split_before_the_rest(command, [*common_words, *words])[0]
     values, common = parse_arguments(command, [*common_words, *words], console.program)
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
@@ -14205,7 +14258,9 @@ def exit_code_of(argv: list[str] | None) -> int:
     console = Console(program_name(sys.argv[0]))
     try:
         unwind_on_signals()
-        return dispatch(argv, console)
+        code = dispatch(argv, console)
+        console.release()
+        return code
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except (MirrorError, OSError) as error:
@@ -14216,13 +14271,11 @@ def exit_code_of(argv: list[str] | None) -> int:
     except KeyboardInterrupt as end:
         ignore_signals()
         fates = filter(None, [*(f"'{what}' was done" for what in console.changes), *map(str, end.args)])
-        console.say(": ".join(filter(None, ("interrupted", "; ".join(fates)))), to_stderr=True)
-        return INTERRUPTED
+        return console.end(": ".join(filter(None, ("interrupted", "; ".join(fates)))), INTERRUPTED)
     except Exception:
         import traceback
 
-        console.say_lines(f"{traceback.format_exc()}this is a bug in codex-mirror: {REPOSITORY}/issues", to_stderr=True)
-        return BUG
+        return console.end(f"{traceback.format_exc()}this is a bug in codex-mirror: {REPOSITORY}/issues", BUG)
 
 
 def ignore_signals() -> None:

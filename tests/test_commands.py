@@ -483,7 +483,32 @@ def test_piped_list_is_a_tab_separated_line_a_clone(cm: Launched, house: Home) -
 def test_list_json_is_the_registrys_rows(cm: Launched, house: Home) -> None:
     registry = json.loads((house.mirror / "registry.json").read_text())
     assert registry["version"] == 1
-    assert cm("list", "--json", check=True).json() == registry["clones"]
+    listed = cm("list", "--json", check=True).json()
+    assert [{**row, "account": None, "left": None, "state": "logged-out"} for row in registry["clones"]] == listed
+
+
+def test_list_json_has_what_a_status_bar_shows(cm: Launched, house: Home) -> None:
+    log_in(cm, "work")
+    shutil.rmtree(house.clone_home(OTHER_CLONE) / ".codex")
+    shown = {row["name"]: row for row in cm("list", "--json", check=True).json()}
+    assert shown["work"]["account"]["kind"] == "api-key" and shown["work"]["state"] == "ready"
+    assert shown[OTHER_CLONE]["state"] == "broken"
+
+
+NOBODY, SOMEBODY = codex_mirror.Account("none"), codex_mirror.Account("chatgpt")
+STANDINGS = [
+    (True, SOMEBODY, 40.0, "ready"),
+    (True, SOMEBODY, None, "ready"),
+    (True, SOMEBODY, 0.0, "used-up"),
+    (True, NOBODY, None, "logged-out"),
+    (False, SOMEBODY, 40.0, "broken"),
+    (False, NOBODY, None, "broken"),
+]
+
+
+@pytest.mark.parametrize(("can_start", "account", "left", "word"), STANDINGS)
+def test_a_clone_stands_as_one_word_says(can_start: bool, account: Any, left: float | None, word: str) -> None:
+    assert codex_mirror.standing(can_start, account, left) == word
 
 
 def test_list_on_a_terminal_is_an_aligned_table_that_fits(cm: Launched, house: Home) -> None:
@@ -2130,7 +2155,7 @@ JSON_COMMANDS = [
     ),
     *("rename work office", "remove work", "logout work --yes", "env work", "wrapper install"),
     *("path status", "path setup", "path remove", "set work --keep-env OPENAI_PROJECT"),
-    *("use", "use work", "use --unset", "which", "shim install", "shim remove"),
+    *("use", "use work", "use --unset", "which", "log", "shim install", "shim remove"),
     *("export work --output export.tar.gz", "import export.tar.gz --name new"),
     *("sessions", f"handover {an_id()[:13]} {OTHER_CLONE}"),
 ]
@@ -2228,6 +2253,107 @@ def test_json_leaves_stdout_empty_when_there_is_nothing_but_an_error(cm: Launche
     for words in ("list", "usage", "update --all"):
         result = cm(*words.split(), "--json")
         assert result.code == 1 and result.out == "" and result.err
+
+
+def row_of(house: Home, name: str) -> dict[str, Any]:
+    rows = json.loads((house.mirror / "registry.json").read_bytes())["clones"]
+    [row] = [row for row in rows if row["name"] == name]
+    return dict(row)
+
+
+ABOUT_ONE_CLONE = [
+    *("rename work office", "set work --keep-env OPENAI_PROJECT", "set work --home isolated", "remove work"),
+    *("logout work --yes", "rollback work", "login work status", "export work -o x.gz", "use work"),
+]
+
+
+@pytest.mark.parametrize("words", ABOUT_ONE_CLONE)
+def test_the_document_of_a_change_names_its_clone(cm: Launched, house: Home, words: str) -> None:
+    if words.startswith("rollback"):
+        install_codex(house, "0.170.0")
+        [row] = cm("update", "work", "--json", check=True).json()
+        assert (row["name"], row["id"], row["ok"]) == ("work", row_of(house, "work")["id"], True)
+    row = row_of(house, "work")
+    word, *rest = words.split()
+    said = cm(word, "--json", *rest).json()
+    assert said.keys() >= {"ok", "lines", "notes"} and said["id"] == row["id"]
+    assert said["name"] == ("office" if word == "rename" else "work")
+    paths = {"use": str(house.home), "export": str(house.home / "x.gz")}
+    assert said["path"] == paths.get(word, row["rootPath"])
+
+
+@pytest.mark.parametrize("words", ["path setup", "path remove", "shim install", "shim remove", "wrapper install"])
+def test_the_document_of_a_change_to_a_directory_names_it(cm: Launched, house: Home, words: str) -> None:
+    said = cm(*words.split(), "--json", env={"SHELL": "/bin/bash"}, check=True).json()
+    assert said.keys() == {"ok", "lines", "notes", "path"}
+    assert said["path"] == str(house.mirror / "shim" if words.startswith("shim") else house.bin)
+
+
+ERRORS_AS_JSON = [
+    ("create work", 5, "exists already", "choose another name"),
+    ("run --json nobody", 3, "'nobody' was not found", ""),
+    ("rename nobody x", 3, "'nobody' was not found", "codex-mirror list"),
+    ("nonsense", 2, "no command 'nonsense'", ""),
+    ("list --nonsense", 2, "--nonsense", "--help"),
+    ("--json list --nonsense", 2, "--nonsense", "--help"),
+    ("path", 2, "status, setup, remove", ""),
+    ("remove work", 5, "no terminal to ask on", "add --yes"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "error", "hint"), ERRORS_AS_JSON)
+def test_an_error_as_json_is_one_object_on_stderr(
+    cm: Launched, house: Home, words: str, code: int, error: str, hint: str
+) -> None:
+    log_in(cm, "work")
+    result = cm(*words.split(), *([] if "--json" in words else ["--json"]))
+    said = json.loads(result.err)
+    assert (result.code, result.out) == (code, "") and said.keys() == {"ok", "error", "hint", "code", "lines"}
+    assert (said["ok"], said["code"]) == (False, code) and error in said["error"]
+    assert hint.replace("codex-mirror", cm.program.name) in said["hint"]
+    if words == "remove work":
+        assert said["lines"][0] == "removing 'work' loses"
+
+
+def test_an_error_as_json_has_what_was_said_before_and_hides_what_is_to_be_hidden(cm: Launched, house: Home) -> None:
+    with open(house.mirror / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = cm("rename", "work", "office", "--json", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0.1"})
+    said = json.loads(result.err)
+    assert said["lines"] == ["waiting for another program"] and said["code"] == 6
+    said = json.loads(cm("rename", "who@example.org", "x", "--json", "--redact").err)
+    assert "who@example.org" not in str(said)
+    said = json.loads(cm("rename", "nobody\x1b[2J", "x", "--json", "--debug").err)
+    assert "codex_mirror.py" in "".join(said["lines"]) and "\x1b" not in "".join(said["lines"])
+
+
+INTERRUPTING = "lambda _: (_ for _ in ()).throw(KeyboardInterrupt)"
+
+
+def test_a_bug_and_a_broken_off_command_are_one_object_on_stderr_too(cm: Launched, house: Home) -> None:
+    for deed, code in (("None", 70), (INTERRUPTING, 130)):
+        broken = launcher_start().replace(
+            "from codex_mirror", f"import codex_mirror; codex_mirror.read_registry = {deed}; from codex_mirror"
+        )
+        library = re.search(r"(\S+/lib) ", cm.program.read_text())
+        assert library
+        argv = [sys.executable, "-I", "-S", "-c", broken, library[1], "codex-mirror", "list", "--json"]
+        result = run(argv, env=house.env)
+        assert (result.code, result.out, json.loads(result.err)["code"]) == (code, "", code)
+
+
+def test_what_is_said_beside_a_document_is_said(cm: Launched, house: Home) -> None:
+    """Only an error is a document of its own."""
+    result = cm("wrapper", "install", "--json", env={"PATH": "/usr/bin:/bin"}, check=True)
+    assert result.json()["ok"] and result.err.splitlines()[0] == result.json()["notes"][0]
+
+
+def test_a_quiet_removal_that_is_agreed_to_is_quiet(cm: Launched, house: Home) -> None:
+    log_in(cm, "work")
+    write(house.clone_home("work") / ".codex", an_id(), Shape().beginning(an_id()))
+    assert cm("remove", "work", "-y", "-q") == Result(0, "", "")
+    log_in(cm, OTHER_CLONE)
+    assert "loses" in cm("remove", OTHER_CLONE, "-q").err
 
 
 def test_quiet_prints_data_and_errors_only(fresh: Launched) -> None:
