@@ -10062,10 +10062,10 @@ def list_data(clone: Clone) -> dict[str, Any]:
     left = left_percent(usage_of(clone, account, rollouts_of(clone)), time.time())
     known = None if account.kind == "none" else {key: value for key, value in account._asdict().items() if value}
     can_start = os.path.isfile(clone.runtime.entry) and os.path.isdir(codex_home_of(clone))
-    return {**clone_row(clone), "account": known, "left": left, "state": standing(can_start, account, left)}
+    return {**clone_row(clone), "account": known, "left": left, "state": state_word(can_start, account, left)}
 
 
-def standing(can_start: bool, account: Account, left: float | None) -> str:
+def state_word(can_start: bool, account: Account, left: float | None) -> str:
     """How a clone stands, in a word."""
     if not can_start:
         return "broken"
@@ -10247,45 +10247,6 @@ def usage_row(clone: Clone, account: Account, one: Usage, now: float) -> dict[st
         "credits": one.credits or None,
         "why": one.why or None,
         "account": {key: value for key, value in account._asdict().items() if value},
-    }
-
-
-def session_title(session: Session) -> str:
-    """The first words of a session in one line."""
-    return "(compressed)" if session.is_compressed else " ".join(session.prompt.split())[:500]
-
-
-def session_table(sessions: Sequence[Session], clones: Sequence[Clone], context: Context, now: float) -> Table:
-    """Sessions for people, with as much of each id as tells it from all others, and of the prompt as there is room."""
-    ids, size = {one.id for one in sessions_of(clones)}, 8
-    while size < 36 and len({one[:size] for one in ids}) < len(ids):
-        size += 1
-    rows = []
-    for one in sessions:
-        age = f"{duration_text(now - one.updated)} ago"
-        place = cut_or_pad(escape_invisible(with_tilde(one.meta.cwd, context.places.user_home)), 24).rstrip() or "-"
-        prompt = ("[archived] " if one.is_archived else "") + escape_invisible(session_title(one))
-        rows.append([age, one.clone.name, place, prompt, one.id[:size]])
-    heading = ("WHEN", "CLONE", "DIRECTORY", "PROMPT", "ID")
-    taken = sum(max(cell_width(row[column]) + 2 for row in (heading, *rows)) for column in (0, 1, 2)) + size
-    room = max(context.width - taken - 2, 16)
-    cells = tuple((*row[:3], cut_or_pad(row[3], room).rstrip(), row[4]) for row in rows)
-    return Table(heading, cells)
-
-
-def session_row(session: Session) -> dict[str, Any]:
-    meta = session.meta
-    return {
-        "id": session.id,
-        "clone": session.clone.name,
-        "cwd": meta.cwd or None,
-        "started": meta.started or None,
-        "updated": timestamp_text(session.updated),
-        "prompt": session.prompt or None,
-        "archived": session.is_archived,
-        "path": session.path,
-        "codex": meta.version or None,
-        "account": meta.workspace or None,
     }
 
 
@@ -10688,6 +10649,45 @@ def shim_shadow(context: Context) -> tuple[str, ...]:
 
 
 # --- Session commands -----------------------------------------------------------------------------
+
+
+def session_title(session: Session) -> str:
+    """The first words of a session in one line."""
+    return "(compressed)" if session.is_compressed else " ".join(session.prompt.split())[:500]
+
+
+def session_table(sessions: Sequence[Session], clones: Sequence[Clone], context: Context, now: float) -> Table:
+    """Sessions for people, with as much of each id as tells it from all others, and of the prompt as there is room."""
+    ids, size = {one.id for one in sessions_of(clones)}, 8
+    while size < 36 and len({one[:size] for one in ids}) < len(ids):
+        size += 1
+    rows = []
+    for one in sessions:
+        age = f"{duration_text(now - one.updated)} ago"
+        place = cut_or_pad(escape_invisible(with_tilde(one.meta.cwd, context.places.user_home)), 24).rstrip() or "-"
+        prompt = ("[archived] " if one.is_archived else "") + escape_invisible(session_title(one))
+        rows.append([age, one.clone.name, place, prompt, one.id[:size]])
+    heading = ("WHEN", "CLONE", "DIRECTORY", "PROMPT", "ID")
+    taken = sum(max(cell_width(row[column]) + 2 for row in (heading, *rows)) for column in (0, 1, 2)) + size
+    room = max(context.width - taken - 2, 16)
+    cells = tuple((*row[:3], cut_or_pad(row[3], room).rstrip(), row[4]) for row in rows)
+    return Table(heading, cells)
+
+
+def session_row(session: Session) -> dict[str, Any]:
+    meta = session.meta
+    return {
+        "id": session.id,
+        "clone": session.clone.name,
+        "cwd": meta.cwd or None,
+        "started": meta.started or None,
+        "updated": timestamp_text(session.updated),
+        "prompt": session.prompt or None,
+        "archived": session.is_archived,
+        "path": session.path,
+        "codex": meta.version or None,
+        "account": meta.workspace or None,
+    }
 
 
 def show_usage(

@@ -508,7 +508,7 @@ STANDINGS = [
 
 @pytest.mark.parametrize(("can_start", "account", "left", "word"), STANDINGS)
 def test_a_clone_stands_as_one_word_says(can_start: bool, account: Any, left: float | None, word: str) -> None:
-    assert codex_mirror.standing(can_start, account, left) == word
+    assert codex_mirror.state_word(can_start, account, left) == word
 
 
 def test_list_on_a_terminal_is_an_aligned_table_that_fits(cm: Launched, house: Home) -> None:
