@@ -15,6 +15,7 @@ II Tools
     Locks                one writer at a time, first come, first served; and the lock that the earlier program knows
     Processes            capture a program with a time limit, replace this one, find one on PATH
     Process list         which Codex is running, as /proc or macOS's `ps` tells it, and who has a file open
+    Volumes              what macOS says of the volumes that it has mounted
     Archives             pack and unpack .tar.gz files without trusting them
 III Clones
     Registry             the list of clones: the one truth
@@ -1371,6 +1372,10 @@ def free_inodes(path: str) -> int:
     return facts.f_favail if facts.f_files and os.uname().sysname != "Darwin" else sys.maxsize
 
 
+def is_macos() -> bool:
+    return os.uname().sysname == "Darwin"
+
+
 # --- Ownership ------------------------------------------------------------------------------------
 
 MACOS_STAFF, MACOS_ADMIN = 20, 80  # Everybody's primary group there, and those who may become root.
@@ -1437,7 +1442,7 @@ def is_own_group(gid: int) -> bool:
         user = pwd.getpwuid(uid).pw_name
     with contextlib.suppress(KeyError):
         name, _, _, members = grp.getgrgid(gid)
-    return is_private_group(gid, user, os.getegid(), name, members, macos=os.uname().sysname == "Darwin")
+    return is_private_group(gid, user, os.getegid(), name, members, macos=is_macos())
 
 
 def roots_of_map(uid_map: bytes, overflow: bytes) -> tuple[int, ...]:
@@ -2500,6 +2505,49 @@ def pids_with_open(path: str) -> list[int]:
                 with contextlib.suppress(OSError):
                     found += [int(pid)] if os.readlink(link) == path else []
     return sorted(set(found))
+
+
+# --- Volumes --------------------------------------------------------------------------------------
+
+
+def volumes_in_listing(listing: str) -> dict[str, list[str]]:
+    """The options of each mount point that macOS's `mount` prints; names are printed as they are. Pure."""
+    rows = re.findall(r"^.*? on (/.*) \(([^()]*)\)$", listing, re.MULTILINE)
+    return {point: options.split(", ") for point, options in rows}
+
+
+def mounted_volumes() -> dict[str, list[str]]:
+    """The same of this machine where it is a Mac, as far as that can be told."""
+    with contextlib.suppress(UnseenProcessesError):
+        return volumes_in_listing(system_output("mount")) if is_macos() else {}
+    return {}
+
+
+def ownerless_volume(path: str, volumes: Mapping[str, Sequence[str]], places: Places) -> str:
+    """The volume that a path lies on, where that takes everybody for the owner of everything, as macOS does with
+    external ones, or nothing; nor for a directory that the user trusts."""
+    if not any("noowners" in options for options in volumes.values()):
+        return ""
+    own = max((point for point in volumes if is_path_into(path, point)), key=len, default="")
+    is_trusted = any(is_path_into(path, one) for one in places.trusted)
+    return own if "noowners" in volumes.get(own, ()) and not is_trusted else ""
+
+
+def told_ownerless(path: str, volumes: Mapping[str, Sequence[str]], places: Places) -> list[tuple[str, str]]:
+    """That everyone may read what lies at a path, where that is so, and what helps."""
+    if not (volume := ownerless_volume(path, volumes, places)):
+        return []
+    what, quoted = (
+        f"{volume} ignores who owns a file, so that everyone here may read what is on it",
+        shell_quote(volume),
+    )
+    return [(what, f"sudo diskutil enableOwnership {quoted}, or CODEX_MIRROR_TRUST_DIRECTORY={quoted} accepts it")]
+
+
+def refuse_ownerless(path: str, places: Places) -> None:
+    """Refuses a place for a login where every user of the machine may read it. Raises MirrorError."""
+    for what, fix in told_ownerless(path, mounted_volumes(), places):
+        raise MirrorError(what, fix, REFUSED)
 
 
 # --- Archives -------------------------------------------------------------------------------------
@@ -5896,7 +5944,7 @@ def keeps_login_in_keyring(codex_home: str) -> bool:
 def may_have_keyring(env: Mapping[str, str]) -> bool:
     """Could a keyring answer? On Linux it is asked through the session's bus (Codex 0.171 then takes the file)."""
     bus = os.path.join(env.get("XDG_RUNTIME_DIR") or "/nowhere", "bus")
-    return sys.platform == "darwin" or bool(env.get("DBUS_SESSION_BUS_ADDRESS")) or os.path.exists(bus)
+    return is_macos() or bool(env.get("DBUS_SESSION_BUS_ADDRESS")) or os.path.exists(bus)
 
 
 # --- Pin settings ---------------------------------------------------------------------------------
@@ -7592,7 +7640,7 @@ def default_shares(context: Context, registry: Registry) -> tuple[str, ...]:
     and the toolchains that are there, but none that may hold a login."""
     places, found = context.places, []
     tools = [one for one in TOOLCHAINS if not may_hold_login(os.path.join(places.user_home, one))]
-    for entry in (*(("Library/Keychains",) if os.uname().sysname == "Darwin" else ()), *tools):
+    for entry in (*(("Library/Keychains",) if is_macos() else ()), *tools):
         with contextlib.suppress(MirrorError):  # It isn't there, or leads to where logins are.
             found.append(checked_share(entry, places, registry, context.env.get("CODEX_HOME", "")))
     return (*reversed(GIT_COPIES), *found)
@@ -7991,6 +8039,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
             raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_noexec(root, wrapper)
+        refuse_ownerless(root, places)
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
         shared, now = shares_for(request, context, change.registry), current_timestamp()
         clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
@@ -8128,6 +8177,25 @@ def complaint_about_place(base: str, places: Places) -> str:
     hazards = (one for tail in CLONE_WAYS for one in hazards_on_way(os.path.join(base, tail), places.trusted))
     hazard = next(hazards, None)
     return f"{hazard.path} {hazard.why}" if hazard else strange_part(base)
+
+
+def told_hazards(hazards: Iterable[Hazard], by_group: bool | None = None) -> list[tuple[str, str]]:
+    """Hazards of a kind, or all, each in words with what helps; each directory once."""
+    told = {one.path: one for one in hazards if by_group in (None, one.by_group)}
+    return [(f"{one.path} {one.why}", one.fix) for one in told.values()]
+
+
+def hazards_of_clone(clone: Clone, places: Places) -> list[Hazard]:
+    """How somebody else could change the clone, but for what is so of the mirror home as a whole."""
+    common = {hazard.path for hazard in hazards_on_way(places.mirror_home, places.trusted)}
+    parts = [os.path.join(base_of(clone), tail) for tail in CLONE_WAYS] if kind_of(base_of(clone)) else []
+    return [one for path in parts for one in hazards_on_way(path, places.trusted) if one.path not in common]
+
+
+def hazards_of_bin_directories(clones: Sequence[Clone], places: Places) -> Iterator[Hazard]:
+    """How somebody else could replace commands."""
+    directories = dict.fromkeys((places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)))
+    return (hazard for directory in directories for hazard in hazards_on_way(directory, places.trusted))
 
 
 def refuse_strange_clone(clone: Clone, places: Places) -> None:
@@ -9166,12 +9234,13 @@ class InspectionContext(NamedTuple):
     accounts: Mapping[str, Account]
     installed: CodexPackage | None
     deep: bool = False
+    volumes: Mapping[str, Sequence[str]] = {}
 
 
 def inspection_context(registry: Registry, installed: CodexPackage | None, deep: bool = False) -> InspectionContext:
     """What to know of all clones before each is inspected."""
     accounts = {clone.id: account_of(clone) for clone in registry.clones}
-    return InspectionContext(registry.clones, accounts, installed, deep)
+    return InspectionContext(registry.clones, accounts, installed, deep, mounted_volumes())
 
 
 def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
@@ -9311,25 +9380,6 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
-def told_hazards(hazards: Iterable[Hazard], by_group: bool | None = None) -> list[tuple[str, str]]:
-    """Hazards of a kind, or all, each in words with what helps; each directory once."""
-    told = {one.path: one for one in hazards if by_group in (None, one.by_group)}
-    return [(f"{one.path} {one.why}", one.fix) for one in told.values()]
-
-
-def hazards_of_clone(clone: Clone, places: Places) -> list[Hazard]:
-    """How somebody else could change the clone, but for what is so of the mirror home as a whole."""
-    common = {hazard.path for hazard in hazards_on_way(places.mirror_home, places.trusted)}
-    parts = [os.path.join(base_of(clone), tail) for tail in CLONE_WAYS] if kind_of(base_of(clone)) else []
-    return [one for path in parts for one in hazards_on_way(path, places.trusted) if one.path not in common]
-
-
-def hazards_of_bin_directories(clones: Sequence[Clone], places: Places) -> Iterator[Hazard]:
-    """How somebody else could replace commands."""
-    directories = dict.fromkeys((places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)))
-    return (hazard for directory in directories for hazard in hazards_on_way(directory, places.trusted))
-
-
 def copy_found(clones: Sequence[Clone], places: Places) -> tuple[str, str]:
     """What is wrong with a mirror home whose clones belong to another, and the ways out, or two empty texts."""
     claimed = {f"'{clone.name}'": home for clone in clones if (home := home_claiming(clone, places))}
@@ -9385,6 +9435,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "of_others": lambda f: entries_of_others(base_of(f.clone)),
     "give_back": lambda f: f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(base_of(f.clone))}",
     "noexec": lambda f: list(filter(is_noexec, (base_of(f.clone), f.bin_dir))),
+    "each_ownerless": lambda f: told_ownerless(base_of(f.clone), f.inspection.volumes, f.context.places),
     "package_version": lambda f: recorded_version(f.clone.runtime),
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
     "unused": lambda f: unused_runtimes(f.clone),
@@ -9474,6 +9525,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "copy": lambda f: copy_found(f.registry.clones, f.context.places),
         "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
         "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
+        "each_ownerless": lambda f: told_ownerless(f.home, mounted_volumes(), f.context.places),
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
@@ -9824,6 +9876,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("foreign-files", "warning", "other users' files are in it, as sudo leaves them: {of_others}",
                 "{give_back}"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
         Finding("login-shared", "error", "its login lies in a directory that '{sharer}' shares",
                 "codex-mirror set {sharer} --unshare ENTRY"),
         Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
@@ -9885,6 +9938,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "commands that lead to no clone, and are left as they are: {kept_wrappers}",
                 "mount the clone's disk; or remove them by hand"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
+        Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
         Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
                 "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",
