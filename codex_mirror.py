@@ -1,4 +1,7 @@
 #!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# ///
 """codex-mirror keeps clones of the official Codex CLI, each with its own pinned copy, HOME, login and sessions.
 
 The file is one house. A room may use only the rooms above it; `grep -n '^# --- ' codex_mirror.py` prints its plan.

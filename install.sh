@@ -18,6 +18,9 @@ STAMP_SHA256=""
 
 REPOSITORY="https://github.com/Mohit-Patil/codex-mirror"
 RAW_FILES="https://raw.githubusercontent.com/Mohit-Patil/codex-mirror/main"
+# Where it lies that isn't on PATH, as in a program that the Dock starts.
+PYTHON_PLACES="/opt/homebrew/bin /usr/local/bin /opt/local/bin /usr/bin /run/current-system/sw/bin"
+PYTHON_FRAMEWORK=/Library/Frameworks/Python.framework/Versions
 PYTHONS="python3 python3.14 python3.13 python3.12 python3.11 python3.10"
 # A line of each file that it writes, but for the program, which the receipt stands for.
 MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
@@ -99,7 +102,7 @@ understand() {
 }
 
 choose_places() {
-    for tool in cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort uname; do need_cmd "$tool"; done
+    need_cmds cat chmod cmp cp cut grep id ls mkdir mv rm rmdir sed sort uname
     choose_home
     case $prefix in
         "") prefix=$HOME/.local ;;
@@ -174,8 +177,39 @@ find_python() {
         try_python "$candidate"
         [ -z "$python" ] || return 0
     done
+    data=${XDG_DATA_HOME:-$HOME/.local/share}
+    for candidate in $PYTHONS; do
+        number=${candidate#python}
+        for place in $PYTHON_PLACES "$PYTHON_FRAMEWORK/$number/bin" \
+            "$data/uv/python/cpython-$number."*/bin "$data/mise/installs/python/$number."*/bin \
+            "$HOME/.pyenv/versions/$number."*/bin "$HOME/.asdf/installs/python/$number."*/bin; do
+            try_python "$place/$candidate"
+            [ -z "$python" ] || return 0
+        done
+    done
     err "no Python 3.10 or newer was found${too_old:+; too old:$too_old}" \
-        "install python3 (apt, dnf, apk, pacman, brew have it); for one that isn't on PATH, set CODEX_MIRROR_PYTHON"
+        "$(python_advice); for one that lies elsewhere, set CODEX_MIRROR_PYTHON"
+}
+
+# What brings one here. A system whose own is too old has the newer ones under other names, or none.
+python_advice() {
+    while read -r manager age advice; do
+        if [ "$age" != first ] || [ -z "$too_old" ]; then
+            if [ "$manager" = "$(uname -s)" ] || command -v "$manager" >/dev/null 2>&1; then
+                printf '%s' "$advice"
+                return
+            fi
+        fi
+    done <<'END'
+Darwin any brew install python
+dnf any sudo dnf install python3.12
+zypper any sudo zypper install python312
+apt-get first sudo apt install python3
+apk first apk add python3
+pacman first sudo pacman -S python
+uv any uv python install 3.13
+END
+    printf 'install python3'
 }
 
 try_python() {
@@ -325,22 +359,58 @@ fetch() {
 download() {
     say "Downloading $1"
     if command -v curl >/dev/null 2>&1; then
-        # Whatever answers, only https: may be where it sends us.
-        curl --fail --silent --show-error --globoff --proto "=${1%%:*}" --proto-redir '=https' --tlsv1.2 --location \
-            --connect-timeout 20 --max-time 600 --output "$2" "$1" || err "the download failed" "are you online?"
-        return
+        tool=with_curl
+    elif wget --version 2>/dev/null | grep -q 'GNU Wget'; then
+        tool=with_gnu_wget
+    # Other wgets don't check certificates. With a digest that doesn't matter.
+    elif command -v wget >/dev/null 2>&1 && { [ -n "$STAMP_SHA256" ] || [ "${1%%:*}" = http ]; }; then
+        tool=with_wget
+    else
+        tool=with_python
     fi
-    need_cmd wget
-    if wget --version 2>/dev/null | grep -q 'GNU Wget'; then
-        # wget can't be told to stay with https: when it is sent on. With a digest that doesn't matter.
-        if [ -n "$STAMP_SHA256" ]; then redirects=5; else redirects=0; fi
-        set -- "$@" --max-redirect="$redirects" --tries=1 --timeout=60
-    elif [ -z "$STAMP_SHA256" ] && [ "${1%%:*}" = https ]; then
-        err "this wget doesn't check certificates" "install curl"
-    fi
-    url=$1 file=$2
-    shift 2
-    wget -q "$@" -O "$file" "$url" || err "the download failed" "are you online?"
+    problem=$("$tool" "$1" "$2" 2>&1) && return
+    case $problem in
+        *"error: 404"* | *"ERROR 404"* | *"Error 404"* | *HTTP/1.?" 404"*)
+            where="$REPOSITORY shows where it is now"
+            err "$1 is not there (404)" "${CODEX_MIRROR_URL:+check CODEX_MIRROR_URL; }$where"
+            ;;
+        *"unknown url type"*) err "to download, curl, wget or a Python with ssl is needed" "install curl" ;;
+        *) err "the download failed: ${problem:-$tool said nothing}" "are you online?" ;;
+    esac
+}
+
+# Whatever answers, only https: may be where it sends us.
+with_curl() {
+    curl --fail --silent --show-error --globoff --proto "=${1%%:*}" --proto-redir '=https' --tlsv1.2 --location \
+        --connect-timeout 20 --max-time 600 --output "$2" "$1"
+}
+
+# wget can't be told to stay with https: when it is sent on. With a digest that doesn't matter.
+with_gnu_wget() {
+    if [ -n "$STAMP_SHA256" ]; then redirects=5; else redirects=0; fi
+    wget -nv --max-redirect="$redirects" --tries=1 --timeout=60 -O "$2" "$1"
+}
+
+with_wget() {
+    wget -q -O "$2" "$1"
+}
+
+with_python() {
+    "$python" -I -S -c '
+import sys, urllib.request
+class StayWithHttps(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, answer, code, message, headers, address):
+        if not address.startswith("https:"):
+            raise OSError("it is sent on to %s, which is not https" % address)
+        return super().redirect_request(request, answer, code, message, headers, address)
+try:
+    with urllib.request.build_opener(StayWithHttps).open(sys.argv[1], timeout=60) as answer:
+        content = answer.read()
+    with open(sys.argv[2], "wb") as file:
+        file.write(content)
+except Exception as error:
+    sys.exit(str(error) or type(error).__name__)
+' "$1" "$2"
 }
 
 # A file that isn't the program is refused: another digest than the release's, an error page, half a file.
@@ -370,7 +440,7 @@ except (SyntaxError, ValueError) as error:
 
 write_launcher() {
     printf '%s\n' "#!/bin/sh" "$MARK" "python=$(quoted "$python")" "library=$(quoted "$library")" \
-        "start='$START'" "pythons='$PYTHONS'" &&
+        "start='$START'" "pythons='$PYTHONS'" "places='$PYTHON_PLACES'" &&
         cat <<'END'
 
 # From here on it is the same on every machine. -I -S: nothing from the environment, the current directory or site
@@ -379,10 +449,12 @@ write_launcher() {
 
 # That Python is gone: any other will do. macOS has one that only offers to install the developer tools.
 for name in "${CODEX_MIRROR_PYTHON:-python3}" $pythons; do
-    python=$(command -v "$name") || continue
-    [ "$python" = /usr/bin/python3 ] && [ "$(uname -s)" = Darwin ] && ! xcode-select -p >/dev/null 2>&1 && continue
-    "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null &&
-        exec "$python" -I -S -c "$start" "$library" "$0" "$@"
+    for place in "" $places; do
+        python=$(command -v "${place:+$place/}$name") || continue
+        [ "$python" = /usr/bin/python3 ] && [ "$(uname -s)" = Darwin ] && ! xcode-select -p >/dev/null 2>&1 && continue
+        "$python" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null &&
+            exec "$python" -I -S -c "$start" "$library" "$0" "$@"
+    done
 done
 echo "codex-mirror: no Python 3.10 or newer was found" >&2
 echo "hint: install one, or set CODEX_MIRROR_PYTHON" >&2
@@ -422,6 +494,7 @@ note_completion() {
 put_in_place() {
     old_version=$(receipt_lines version)
     old_version=${old_version#version }
+    old_completions=$(receipt_lines completion)
     changed=no
     replace "$staged/receipt" "$receipt"
     made=""
@@ -438,8 +511,16 @@ put_in_place() {
         no,*) say "codex-mirror $version is up to date: $launcher" ;;
         *,"") say "Installed codex-mirror $version: $launcher" ;;
         *,"$version") say "Installed codex-mirror $version again: $launcher" ;;
-        *) say "Replaced codex-mirror $old_version by $version: $launcher" ;;
+        *) say "$(direction "$old_version" "$version") codex-mirror $old_version to $version: $launcher" ;;
     esac
+}
+
+direction() {
+    "$python" -I -S -c '
+import re, sys
+before, now = ([int(number) for number in re.findall("[0-9]+", version)] for version in sys.argv[1:])
+print("Upgraded" if before < now else "Downgraded")
+' "$1" "$2"
 }
 
 place_completion() {
@@ -452,24 +533,35 @@ replace() {
     changed=yes
 }
 
+# The last line is the one next step. Who upgrades has taken it, and was told of the rest.
 advise() {
     each_completion advise_completion
-    if [ "$modify_path" = yes ]; then
-        "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was"
-    elif ! "$launcher" path status --bin-dir "$bin" >/dev/null 2>&1 </dev/null; then
-        say "$bin is not on your PATH. To put it there:"
-        say "    $(quoted "$launcher") path setup --bin-dir $(quoted "$bin")"
-    fi
     # The same file can have several names.
     if first=$(command -v codex-mirror); then
         cmp -s "$first" "$launcher" || say "Note: $first comes before it on your PATH."
     fi
-    say "next: codex-mirror create work"
+    next="codex-mirror create work"
+    if [ "$modify_path" = yes ]; then
+        "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was"
+        [ "$first" ] || next="$next   (in a new shell)"
+    elif [ -z "$old_version" ] && ! "$launcher" path status --bin-dir "$bin" >/dev/null 2>&1 </dev/null; then
+        say "$bin is not on your PATH; the next step puts it there."
+        next="$(quoted "$launcher") path setup"
+        [ "$bin" = "${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}" ] || next="$next --bin-dir $(quoted "$bin")"
+    fi
+    [ -n "$old_version" ] || say "next: $next"
 }
 
 advise_completion() {
+    if printf '%s\n' "$old_completions" | grep -qxF "completion $2"; then return; fi
     say "Completions for $1: $2"
-    [ "$1" != zsh ] || say "    for zsh, above compinit in your .zshrc: fpath=($(quoted "${2%/*}") \$fpath)"
+    case $1 in
+        bash)
+            say "    bash finds them by the package bash-completion 2, which needs bash 4.2 or newer (macOS has 3.2);"
+            say "    without it by a line in your .bashrc: . $(quoted "$2")"
+            ;;
+        zsh) say "    zsh finds them by a line above compinit in your .zshrc: fpath=($(quoted "${2%/*}") \$fpath)" ;;
+    esac
 }
 
 # --- Uninstall ---------------------------------------------------------------------------------------
@@ -532,12 +624,21 @@ purge_clones() {
 
 remove_path_block() {
     if [ "$works" = yes ]; then
-        "$launcher" path remove --bin-dir "$bin" </dev/null ||
+        said=$("$launcher" path remove --bin-dir "$bin" </dev/null) ||
             err "$bin could not be taken out of the PATH block, so codex-mirror stays"
+        case $said in "no block "*) ;; *) say "$said" ;; esac
         return
     fi
-    warn "codex-mirror doesn't run, so its PATH block was not looked for: in your shell's rc file, the lines between"
-    warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<'"
+    zsh=${ZDOTDIR:-$HOME} fish=${XDG_CONFIG_HOME:-$HOME/.config}/fish/conf.d/codex-mirror.fish
+    for file in .bashrc .bash_profile .bash_login .profile; do tell_block "$HOME/$file"; done
+    for file in "$zsh/.zshrc" "$zsh/.zprofile" "$fish"; do tell_block "$file"; done
+}
+
+tell_block() {
+    if grep -q '^# >>> codex-mirror PATH >>>' "$1" 2>/dev/null; then
+        warn "codex-mirror doesn't run, so its PATH block stays in $1: take out the lines between"
+        warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<'"
+    fi
 }
 
 # The receipt goes last: whoever is interrupted can start again.
@@ -575,7 +676,7 @@ remove_mirror_home() {
     if [ ! -f "$mirror_home/.codex-mirror-home" ] && ! grep -q '"clones"' "$mirror_home/registry.json" 2>/dev/null; then
         return
     fi
-    ignore rmdir "$mirror_home/clones"
+    ignore remove_directory "$mirror_home/clones"
     if ! is_there "$mirror_home/clones" && ! is_there "$mirror_home/journal.json" &&
         ! grep -q -e '"id"' -e '"name"' "$mirror_home/registry.json" 2>/dev/null; then
         if grep -q "^# Made by codex-mirror:" "$mirror_home/.gitignore" 2>/dev/null; then
@@ -584,7 +685,7 @@ remove_mirror_home() {
         for name in lock login.lock reserve registry.json registry.json.previous events.log .codex-mirror-home; do
             ignore rm -f "$mirror_home/$name"
         done
-        ignore rmdir "$mirror_home"
+        ignore remove_directory "$mirror_home"
     fi
     if is_there "$mirror_home"; then say "$mirror_home stays, with what is in it."; fi
 }
@@ -627,8 +728,14 @@ make_directory() {
 remove_empty() {
     # Backwards, so that what is inside comes first.
     printf '%s\n' "$1" | LC_ALL=C sort -r | while IFS= read -r directory; do
-        rmdir "$directory" 2>/dev/null
+        ignore remove_directory "$directory"
     done
+}
+
+# An empty one. The Finder leaves a file in each that it has shown.
+remove_directory() {
+    if [ "$(ls -A "$1")" = .DS_Store ]; then rm -f "$1/.DS_Store"; fi
+    rmdir "$1"
 }
 
 # Sets `new_stage` to a new directory in $1, made by us at this moment: whatever has such a name already isn't touched,
@@ -693,8 +800,12 @@ err() {
     exit "${3:-1}"
 }
 
-need_cmd() {
-    command -v "$1" >/dev/null 2>&1 || err "the command '$1' is needed, and was not found"
+need_cmds() {
+    missing=""
+    for name in "$@"; do
+        command -v "$name" >/dev/null 2>&1 || missing="$missing $name"
+    done
+    [ -z "$missing" ] || err "these commands are needed, and were not found:$missing"
 }
 
 ensure() {

@@ -117,6 +117,10 @@ def furnish(home: Home, name: str) -> Machine:
         directory.mkdir(exist_ok=True)
     for file in (INSTALLER, PROGRAM):
         shutil.copy(file, checkout)
+    # Where a Python may lie beside PATH is, but for the user's own, below the test's directory.
+    text = re.sub(r"(?m)^PYTHON_PLACES=.*$", f'PYTHON_PLACES="{home.base}/brew"', INSTALLER.read_text())
+    text = text.replace("PYTHON_FRAMEWORK=/", f"PYTHON_FRAMEWORK='{home.base}'/")
+    (checkout / "install.sh").write_text(text)
     # As a version manager's shim does, it starts the interpreter that runs these tests.
     script(tools / "python3", f'exec {shlex.quote(sys.executable)} "$@"')
     shells = [os.path.dirname(found) for name in ("fish", "zsh", "busybox") if (found := shutil.which(name))]
@@ -190,6 +194,11 @@ def aged(program: str, version: str = OLD) -> str:
     text, count = re.subn(r'(?m)^__version__ = ".*"$', f'__version__ = "{version}"', program)
     assert count == 1
     return text
+
+
+def said_by(result: Result) -> str:
+    """What install.sh said, but for the line that root is told first."""
+    return re.sub(r"\AYou are root.*\n", "", result.out)
 
 
 def python_of(machine: Machine) -> str:
@@ -337,7 +346,7 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     result = machine.install(shell=shell, check=True)
     version = machine.codex_mirror("--version", check=True).out
     assert f"Installed {version.replace(' ', ' ', 1).strip()}: {machine.command}" in result.out
-    assert result.out.splitlines()[-1] == "next: codex-mirror create work"
+    assert result.out.splitlines()[-1] == f"next: '{machine.command}' path setup"
     [bytecode] = (machine.library / "__pycache__").iterdir()
     assert {path for path, (kind, _, _) in tree(machine.home).items() if kind != "dir"} == {
         ".local/bin/codex-mirror",
@@ -349,10 +358,10 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     assert python_of(machine) == own_python()
 
 
-@in_each_shell("tool", ("curl",), ("wget",), ("busybox",))
+@in_each_shell("tool", ("curl",), ("wget",), ("busybox",), ("python3",))
 def test_a_pipe_downloads_and_installs(telltale: Machine, server: str, shell: str, tool: str) -> None:
     needs(tool)
-    few = tools(telltale, tool)
+    few = tools(telltale, *{tool} - {"python3"})
     if tool == "busybox":
         (Path(few["PATH"]) / "wget").symlink_to("busybox")
     argv = [*SHELLS[shell], "-s"]
@@ -442,16 +451,40 @@ def test_a_url_that_cannot_be_trusted_is_refused(machine: Machine, url: str) -> 
     assert "https:" in result.err
 
 
-@pytest.mark.parametrize("tool", ["curl", "wget"])
-@pytest.mark.parametrize("place", ["missing", "moved", "half", "page", "offline"])
-def test_a_download_that_fails_leaves_nothing(machine: Machine, server: str, tool: str, place: str) -> None:
+@pytest.mark.parametrize("tool", ["curl", "wget", "busybox", "python3"])
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("missing", "/missing/codex_mirror.py is not there (404)\nhint: check CODEX_MIRROR_URL"),
+        ("moved", ""),
+        ("half", ""),
+        ("page", "was refused: it is not a Python program"),
+        ("offline", "the download failed: "),
+    ],
+)
+def test_a_download_that_fails_says_why_and_leaves_nothing(
+    machine: Machine, server: str, tool: str, place: str, says: str
+) -> None:
     needs(tool)
-    env = {**tools(machine, tool, "dash"), "CODEX_MIRROR_URL": f"{server}/{place}"}
+    env = {**tools(machine, *{tool} - {"python3"}, "dash"), "CODEX_MIRROR_URL": f"{server}/{place}"}
+    if tool == "busybox":
+        if place == "moved":
+            pytest.skip("it follows, which is only let where a digest is known or to this machine")
+        (Path(env["PATH"]) / "wget").symlink_to("busybox")
     if place == "offline":
         env["CODEX_MIRROR_URL"] = "http://127.0.0.1:1"
     result = machine.pipe("--completions", env=env)
     assert (result.code, os.listdir(machine.home)) == (1, [])
-    assert "install.sh: " in result.err
+    assert "install.sh: " in result.err and says in result.err
+
+
+def test_the_commands_that_are_missing_are_named_all_at_once(telltale: Machine) -> None:
+    env = tools(telltale, "dash")
+    for name in ("cmp", "sort"):
+        (Path(env["PATH"]) / name).unlink()
+    result = telltale.install(env=env)
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
+    assert "these commands are needed, and were not found: cmp sort\n" in result.err
 
 
 @pytest.mark.parametrize(
@@ -587,7 +620,8 @@ def test_a_second_run_says_that_it_is_up_to_date(machine: Machine, shell: str) -
     before = tree(machine.home)
     untouched = {path: stamp for path, stamp in stamps(machine.home).items() if "__pycache__" not in path}
     result = machine.install("--completions", shell=shell, check=True)
-    assert "is up to date" in result.out
+    version = machine.codex_mirror("--version").out.rstrip()
+    assert said_by(result) == f"{version} is up to date: {machine.command}\n"
     assert tree(machine.home) == before
     assert {path: stamp for path, stamp in stamps(machine.home).items() if "__pycache__" not in path} == untouched
 
@@ -596,7 +630,7 @@ def test_a_newer_program_replaces_the_older_and_its_completions(telltale: Machin
     telltale.install("--completions", check=True)
     telltale.offer(aged(TELLTALE, "0.0.2"))
     result = telltale.install(check=True)
-    assert "Replaced codex-mirror 0.0.1 by 0.0.2" in result.out
+    assert said_by(result) == f"Upgraded codex-mirror 0.0.1 to 0.0.2: {telltale.command}\n"
     assert telltale.codex_mirror("--version").out == "codex-mirror 0.0.2\n"
     completion = telltale.home / STRANGERS["completion"]
     assert "0.0.2" in completion.read_text()
@@ -878,7 +912,15 @@ def test_after_an_uninstall_the_home_is_as_before(machine: Machine, lived_in: bo
     machine.install("--modify-path", "--completions", env=env, check=True)
     result = machine.install("--uninstall", env=env, check=True)
     assert tree(machine.home) == before
-    assert "Uninstalled" in result.out
+    assert result.out.endswith(f"Uninstalled codex-mirror from {machine.home}/.local.\n")
+    assert said_by(result).count("\n") > 1  # It says which rc files it has changed.
+
+
+def test_an_uninstall_without_a_block_is_silent_about_it(machine: Machine) -> None:
+    live_in(machine.home)
+    machine.install(check=True)
+    result = machine.install("--uninstall", check=True)
+    assert (said_by(result), result.err) == (f"Uninstalled codex-mirror from {machine.home}/.local.\n", "")
 
 
 def test_each_shell_uninstalls_what_it_installed(machine: Machine, shell: str) -> None:
@@ -923,11 +965,14 @@ def test_an_uninstall_leaves_a_mirror_home_that_knows_of_more_than_is_listed(tel
 
 
 def test_an_uninstall_works_when_the_program_does_not(telltale: Machine) -> None:
-    telltale.install("--completions", check=True)
-    (telltale.library / "codex_mirror.py").write_text("broken(")
-    result = telltale.install("--uninstall", check=True)
-    assert "# >>> codex-mirror PATH >>>" in result.err
-    assert os.listdir(telltale.home) == []
+    for block in ("", "# >>> codex-mirror PATH >>>\n# <<< codex-mirror PATH <<<\n"):
+        telltale.install("--completions", check=True)
+        (telltale.library / "codex_mirror.py").write_text("broken(")
+        (telltale.home / ".zprofile").write_text(f"alias x=y\n{block}")
+        result = telltale.install("--uninstall", check=True)
+        assert (f"its PATH block stays in {telltale.home}/.zprofile" in result.err) == bool(block)
+        assert result.err.count("PATH") == (3 if block else 0)
+        assert os.listdir(telltale.home) == [".zprofile"]
 
 
 @pytest.mark.parametrize("options", [[], ["--uninstall"], ["--purge"], ["--uninstall", "--purge", "--yes"]])
@@ -1120,8 +1165,9 @@ def test_a_purge_asks_for_each_clone_what_its_removal_asks(
 def test_it_says_how_to_get_onto_the_path_and_leaves_rc_files_alone(machine: Machine) -> None:
     result = machine.install(check=True)
     assert sorted(os.listdir(machine.home)) == [".local"]
-    [advice] = [line for line in result.out.splitlines() if "path setup" in line]
-    run(["sh", "-c", advice], env=machine.env, check=True)
+    *_, step = result.out.splitlines()
+    assert step.startswith("next: ") and result.out.count("next: ") == 1
+    run(["sh", "-c", step.removeprefix("next: ")], env=machine.env, check=True)
     found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
     assert found.out.strip() == str(machine.command)
 
@@ -1130,7 +1176,8 @@ def test_it_says_how_to_get_onto_the_path_and_leaves_rc_files_alone(machine: Mac
 @pytest.mark.parametrize("entry", ["{home}/.local/bin", "{home}/.local/../.local//bin/"])
 def test_on_the_path_already_there_is_no_advice(machine: Machine, prefix: str, entry: str) -> None:
     env = {"PATH": f"{entry.format(home=machine.home)}:{machine.env['PATH']}"}
-    assert "PATH" not in machine.install("--prefix", prefix.format(home=machine.home), env=env, check=True).out
+    said = machine.install("--prefix", prefix.format(home=machine.home), env=env, check=True).out
+    assert "PATH" not in said and said.endswith("\nnext: codex-mirror create work\n")
 
 
 def test_another_codex_mirror_before_it_on_the_path_is_named(telltale: Machine) -> None:
@@ -1139,13 +1186,17 @@ def test_another_codex_mirror_before_it_on_the_path_is_named(telltale: Machine) 
 
 
 def test_modify_path_puts_the_command_on_the_path(machine: Machine) -> None:
-    machine.install("--modify-path", check=True)
+    result = machine.install("--modify-path", check=True)
+    assert result.out.endswith("\nnext: codex-mirror create work   (in a new shell)\n")
     found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
     assert found.out.strip() == str(machine.command)
 
 
 def test_completions_are_found_by_bash(machine: Machine) -> None:
-    machine.install("--completions", check=True)
+    result = machine.install("--completions", check=True)
+    assert "needs bash 4.2 or newer" in result.out
+    [line] = re.findall(r"without it by a line in your .bashrc: (.*)", result.out)
+    assert "codex-mirror" in run(["bash", "-c", f"{line}; complete -p codex-mirror"], env=machine.env, check=True).out
     file = machine.home / STRANGERS["completion"]
     result = run(
         ["bash", "-c", f"source {shlex.quote(str(file))}; complete -p codex-mirror"], env=machine.env, check=True
@@ -1193,6 +1244,73 @@ def test_without_python_it_says_what_to_install(machine: Machine) -> None:
     result = machine.install(env=env)
     assert (result.code, os.listdir(machine.home)) == (1, [])
     assert "no Python 3.10 or newer was found" in result.err and "CODEX_MIRROR_PYTHON" in result.err
+
+
+ADVICE = [
+    ("Darwin", [], "hint: brew install python; "),
+    ("Linux", ["apt-get"], "hint: sudo apt install python3; "),
+    ("Linux", ["dnf", "uv"], "hint: sudo dnf install python3.12; "),
+    ("Linux", [], "hint: install python3; "),
+]
+
+
+@pytest.mark.parametrize(("system", "managers", "hint"), ADVICE, ids=[row[2] for row in ADVICE])
+def test_what_to_install_goes_by_the_platform(machine: Machine, system: str, managers: list[str], hint: str) -> None:
+    env = tools(machine, "dash")
+    few = Path(env["PATH"])
+    (few / "python3").unlink()
+    (few / "uname").unlink()
+    script(few / "uname", f"echo {system}")
+    for name in managers:
+        script(few / name, "exit 1")
+    assert hint in machine.install(env=env).err
+
+
+def test_where_the_system_s_python_is_too_old_another_way_is_named(machine: Machine) -> None:
+    env = tools(machine, "dash")
+    few = Path(env["PATH"])
+    (few / "python3").unlink()
+    old_python(few / "python3")
+    for name in ("apt-get", "uv"):
+        script(few / name, "exit 1")
+    assert "hint: uv python install 3.13; " in machine.install(env=env).err
+
+
+PLACES = [
+    "{base}/brew/python3",
+    "{base}/brew/python3.12",
+    "{base}/Library/Frameworks/Python.framework/Versions/3.13/bin/python3.13",
+    "{home}/.local/share/uv/python/cpython-3.13.1-macos-aarch64-none/bin/python3.13",
+    "{home}/.local/share/mise/installs/python/3.12.4/bin/python3.12",
+    "{home}/.pyenv/versions/3.11.9/bin/python3.11",
+    "{home}/.asdf/installs/python/3.14.0/bin/python3.14",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_python_is_found_where_the_platform_puts_one(telltale: Machine, place: str) -> None:
+    env = tools(telltale, "dash")
+    few = Path(env["PATH"])
+    (few / "python3").unlink()
+    old_python(few / "python3")
+    there = Path(place.format(base=telltale.base, home=telltale.home))
+    there.parent.mkdir(parents=True)
+    there.symlink_to(own_python())
+    telltale.install(env=env, check=True)
+    assert python_of(telltale) in (own_python(), str(there))
+
+
+def test_the_newest_python_beside_path_is_taken(telltale: Machine) -> None:
+    env = tools(telltale, "dash")
+    (Path(env["PATH"]) / "python3").unlink()
+    for number in ("3.9.20", "3.10.2", "3.13.1", "3.12.8"):
+        name = number.rpartition(".")[0]
+        python = telltale.home / f".pyenv/versions/{number}/bin/python{name}"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(own_python())
+    assert (
+        f": {telltale.home}/.pyenv/versions/3.13.1/bin/python3.13\n" in telltale.install("-n", env=env, check=True).out
+    )
 
 
 def test_a_python_that_is_too_old_is_named(machine: Machine) -> None:
@@ -1355,7 +1473,11 @@ def test_when_its_python_is_gone_any_other_will_do(telltale: Machine) -> None:
     (Path(few["PATH"]) / "python3").rename(Path(few["PATH"]) / "python3.11")
     old_python(Path(few["PATH"]) / "python3")
     assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == sys.executable
-    (Path(few["PATH"]) / "python3.11").unlink()
+    brewed = telltale.base / "brew" / "python3.11"
+    brewed.parent.mkdir()
+    (Path(few["PATH"]) / "python3.11").rename(brewed)
+    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == sys.executable
+    brewed.unlink()
     result = run([telltale.command, "tell"], env={**telltale.env, **few})
     assert (result.code, result.out) == (1, "")
     assert "no Python 3.10 or newer was found" in result.err
@@ -1383,6 +1505,15 @@ def test_the_launcher_is_plain_shell(telltale: Machine, name: str) -> None:
 
 
 # --- the file on its own ---
+
+
+def test_the_file_says_which_python_it_needs_to_whoever_starts_it() -> None:
+    """As PEP 723 has it, which `uv run` and `pipx run` read; below it stands the same for those that don't."""
+    source = PROGRAM.read_text(encoding="utf-8")
+    block = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"  # The PEP's own.
+    [match] = re.finditer(block, source)
+    assert (match["type"], match["content"]) == ("script", '# requires-python = ">=3.10"\n')
+    assert source.startswith(f"#!/usr/bin/env python3\n{match[0]}\n") and "sys.version_info < (3, 10)" in source
 
 
 def lay(machine: Machine, path: Path) -> Path:
