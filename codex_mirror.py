@@ -4286,6 +4286,7 @@ def lock_seconds(env: Mapping[str, str]) -> float:
 
 # --- Runtimes -------------------------------------------------------------------------------------
 
+LAST_REVOKED = "0.130.0"  # Seen so with 0.101 to 0.130; 0.142.5 is fine.
 INSTALL_ADVICE = "npm install -g @openai/codex, brew install codex, or the installer of github.com/openai/codex"
 LAYOUTS = {  # A native package by its entry: the helpers that must lie beside it, below the package directory.
     "bin/codex": ("bin/codex-code-mode-host", "codex-path/rg", "codex-resources/bwrap"),
@@ -4433,7 +4434,7 @@ def package_by_probing(path: str, env: Mapping[str, str], scratch: str) -> Codex
     home, elsewhere = os.path.join(scratch, "home"), os.path.join(scratch, "tmp")
     for directory in (home, elsewhere):
         make_directories(directory, synced=False)
-    answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, 20)
+    answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, start_seconds())
     if answer.code != 0:
         raise MirrorError(f"{path} {failure_text(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
     binary = binary_of_probe(home)
@@ -4455,7 +4456,27 @@ def failure_text(answer: CapturedOutput) -> str:
     lines = [line for line in lines if line.strip() and not line.startswith("WARNING")]
     said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
+    if not said and answer.code == -signal.SIGKILL and is_macos():
+        said = "as Gatekeeper does with what Apple doesn't trust (any more); spctl -a -vv, with its path, says why"
     return f"{how}: {said[:200]}" if said else how
+
+
+def start_seconds() -> int:
+    """How long a Codex may take that is started for the first time: macOS looks at each new file then."""
+    return 60 if is_macos() else 20
+
+
+def is_revoked(version: str) -> bool:
+    """Is this a Codex that macOS kills, and moves to the Trash, since its certificate was revoked?"""
+    return is_macos() and bool(version) and version_key(version) <= version_key(LAST_REVOKED)
+
+
+def refuse_revoked(version: str, force: bool) -> None:
+    """Refuses such a Codex, unless that was forced. Raises MirrorError."""
+    if is_revoked(version) and not force:
+        what = f"macOS kills Codex {version} and moves it to the Trash: Apple has revoked its certificate"
+        hint = f"take one that is newer than {LAST_REVOKED}: codex-mirror versions; --force takes this one all the same"
+        raise MirrorError(what, hint, REFUSED)
 
 
 def clone_directory_of(path: str) -> str:
@@ -4566,8 +4587,8 @@ def version_of(
     path: str, env: Mapping[str, str], codex_home: str, while_running: Callable[[], None] = lambda: None
 ) -> str:
     """What a Codex says that it is; it leaves files in this home. Raises MirrorError when it fails or hangs."""
-    words = ["node", path] if path.endswith(".js") else [path]
-    answer = capture([*words, "--version"], {**env, "CODEX_HOME": codex_home}, os.path.dirname(path), 20, while_running)
+    words, env = ["node", path] if path.endswith(".js") else [path], {**env, "CODEX_HOME": codex_home}
+    answer = capture([*words, "--version"], env, os.path.dirname(path), start_seconds(), while_running)
     said = re.search(rb"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", answer.out)
     if answer.code != 0 or not said:
         what = failure_text(answer) if answer.code != 0 else "did not tell its version"
@@ -5467,19 +5488,24 @@ def needed_answer(change: Change, context: Context, version: str, root: str = ""
 
 
 class Wanted(NamedTuple):
-    """Which Codex is to be pinned, as it was said: `--from`, `--codex`, and whether it may lack its helpers."""
+    """Which Codex is to be pinned, as it was said: `--from`, `--codex`, and whether it may lack its helpers, or be one
+    that macOS kills."""
 
     source: str = ""
     codex: str = ""
     allow_incomplete: bool = False
+    force: bool = False
 
 
 def wanted_package(change: Change, context: Context, wanted: Wanted, root: str = "") -> CodexPackage:
     """The Codex that is wanted; without a word of which, the installed one, and where none is, the newest. Raises
     MirrorError."""
     if wanted.codex:
+        if wanted.codex != LATEST:
+            refuse_revoked(wanted.codex, wanted.force)
         return package_of_version(change, context, wanted.codex, root)
     if found := find_package(change, context.env, wanted.source, wanted.allow_incomplete):
+        refuse_revoked(found.version if wanted.source else "", wanted.force)
         return found
     newest = needed_answer(change, context, LATEST)
     if newest not in context.fetched:
@@ -5487,13 +5513,13 @@ def wanted_package(change: Change, context: Context, wanted: Wanted, root: str =
     return package_of_version(change, context, newest, root)
 
 
-def wanted_from(source: str, codex: str, allow_incomplete: bool = False) -> Wanted:
+def wanted_from(source: str, codex: str, allow_incomplete: bool = False, force: bool = False) -> Wanted:
     """The only maker of a `Wanted` from words. Raises MirrorError."""
     if codex and source:
         raise MirrorError("--codex and --from were both given", "give one of them", USAGE)
     if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
         raise MirrorError(f"{codex!r} is no version of Codex", f"a number such as 0.171.0, or {LATEST}", USAGE)
-    return Wanted(source, codex, allow_incomplete)
+    return Wanted(source, codex, allow_incomplete, force)
 
 
 # --- Shell PATH -----------------------------------------------------------------------------------
@@ -8407,6 +8433,7 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
                 f"codex-mirror update {name} --codex {clone.previous.version}",
                 FAILED,
             )
+        refuse_revoked(clone.previous.version, force)
         ended = tuple(stop_server(clone, "rollback", force))
         changed = change_runtime(change, clone, clone.previous, clone.runtime)
     return UpdateResult(clone, changed, tuple(change.unfinished), ended)
@@ -10312,14 +10339,18 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
     pinned: dict[str, list[str]] = {version: [] for version in (*known, installed, latest) if version}
     for clone in clones:
         pinned.setdefault(clone.runtime.version, []).append(clone.name)
-    words = {latest: "latest", installed: "installed"} if latest != installed else {latest: "latest, installed"}
-    ordered = sorted(pinned, key=version_key, reverse=True)
-    rows = tuple((version, ", ".join(pinned[version]), words.get(version, "")) for version in ordered)
+    ordered, said = sorted(pinned, key=version_key, reverse=True), {}
+    for version in ordered:
+        known_as = {"latest": version == latest, "installed": version == installed, "revoked": is_revoked(version)}
+        said[version] = ", ".join(word for word, is_so in known_as.items() if is_so)
+    rows = tuple((version, ", ".join(pinned[version]), said[version]) for version in ordered)
     data = {
         "latest": latest or None,
         "installed": installed or None,
         "platform": platform_names()[0],
-        "versions": [{"version": version, "pinnedBy": pinned[version]} for version in ordered],
+        "versions": [
+            {"version": version, "pinnedBy": pinned[version], "revoked": is_revoked(version)} for version in ordered
+        ],
     }
     return Outcome(table=Table(("VERSION", "PINNED BY", ""), rows), data=data)
 
@@ -10917,13 +10948,14 @@ def create(
     share_settings: Sequence[str] = (),
     allow_incomplete: bool = False,
     codex: str = "",
+    force: bool = False,
 ) -> Outcome:
     """Makes a clone and says what to do next."""
     if name and name_option and name != name_option:
         raise MirrorError(f"two names were given: '{name}' and '{name_option}'", "give one", USAGE)
     if not (name or name_option):
         raise MirrorError("a new clone needs a name", "codex-mirror create work", USAGE)
-    checked, wanted = new_clone_name(name or name_option), wanted_from(source, codex, allow_incomplete)
+    checked, wanted = new_clone_name(name or name_option), wanted_from(source, codex, allow_incomplete, force)
     request = NewClone(checked, root, wanted, home, tuple(share), tuple(keep_env), settings_from)
     request = request._replace(share_settings=tuple(dict.fromkeys(map(checked_setting, share_settings))))
     clone, left = create_clone(context, request)
@@ -11046,7 +11078,7 @@ def update(
     codex: str = "",
 ) -> Outcome:
     """Pins a Codex in clones; where one fails, it goes on with the next."""
-    wanted = wanted_from(source, codex, allow_incomplete)
+    wanted = wanted_from(source, codex, allow_incomplete, force)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
     registry, lines, data = read_registry(context.places), list[str](), list[dict[str, object]]()
@@ -11070,7 +11102,7 @@ def update(
         notes += [*updated.left, *old_processes_text(updated)]
         if wanted.codex == LATEST:
             wanted = wanted._replace(codex=updated.after.runtime.version)
-        elif updated.changed and not any(wanted) and not installed_without_starting(context.env):
+        elif updated.changed and not (wanted.source or wanted.codex) and not installed_without_starting(context.env):
             wanted = wanted._replace(source=updated.after.name)
     lines += [] if data else ["there are no clones to update"]
     whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
@@ -11286,9 +11318,10 @@ def import_clone(
     move_login: bool = False,
     with_sessions: bool = False,
     codex: str = "",
+    force: bool = False,
 ) -> Outcome:
     """Makes a clone from an export, or from a Codex home, whose login moves only when that is asked for."""
-    wanted = wanted_from(source, codex)
+    wanted = wanted_from(source, codex, force=force)
     where = import_source(context, path, move_login or with_sessions)
     if not os.path.isdir(where):
         try:
@@ -11346,6 +11379,7 @@ def question_of_import(
     move_login: bool = False,
     with_sessions: bool = False,
     codex: str = "",
+    force: bool = False,
 ) -> Question | None:
     """What an export brings that runs, sends or unlocks something, or a login; one's own home is not asked for."""
     where = import_source(context, path, move_login or with_sessions)
@@ -11611,6 +11645,7 @@ FROM = option_argument(
 CODEX = option_argument("--codex", value="VERSION|latest", help="this version of Codex, fetched if no clone has it")
 INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag_argument("--force", help="also while its Codex is running")
+REVOKED = flag_argument("--force", help="also a Codex whose certificate Apple has revoked")
 END_ALL = flag_argument("--force", help="end whoever is in the way of ending its background server")
 BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
 SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
@@ -11629,7 +11664,7 @@ COMMANDS: tuple[Command, ...] = (
             (optional_word("name", "NEW", "the new clone's name, and its command"),
              option_argument("--name", value="NEW", help="the same", dest="name_option"),
              option_argument("--root", value="DIR", help="where the clone lives"),
-             *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE)),
+             *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE, REVOKED)),
             ("codex-mirror create work", "codex-mirror create client --root ~/client"), can_be_dry=True),
     Command(("list",), "show the clones", list_clones,
             (ANY_CLONE, flag_argument("--full", help="everything about each clone"),),
@@ -11715,7 +11750,7 @@ COMMANDS: tuple[Command, ...] = (
             (Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
              option_argument("--name", value="NEW", help="the new clone's name"), FROM, CODEX,
              flag_argument("--move-login", help="move the login of a Codex home"),
-             flag_argument("--with-sessions", help="bring the sessions of a Codex home")),
+             flag_argument("--with-sessions", help="bring the sessions of a Codex home"), REVOKED),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
             confirm=question_of_import, can_be_dry=True, label="Import", key="i"),
     Command(("remove",), "remove a clone with its login and sessions", remove,
