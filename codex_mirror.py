@@ -7668,7 +7668,8 @@ def default_shares(context: Context, registry: Registry) -> tuple[str, ...]:
     """What a new isolated home has in common with the real one: git's configuration, also one that is still to come,
     and the toolchains that are there, but none that may hold a login."""
     places, found = context.places, []
-    tools = [one for one in TOOLCHAINS if not may_hold_login(os.path.join(places.user_home, one))]
+    there = [one for one in TOOLCHAINS if os.path.lexists(os.path.join(places.user_home, one))]
+    tools = [one for one in there if not may_hold_login(os.path.join(places.user_home, one))]
     for entry in (*(("Library/Keychains",) if is_macos() else ()), *tools):
         with contextlib.suppress(MirrorError):  # It isn't there, or leads to where logins are.
             found.append(checked_share(entry, places, registry, context.env.get("CODEX_HOME", "")))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import hashlib
 import importlib.util
 import json
@@ -84,11 +85,16 @@ def tries_every_n() -> bool:
     """Every event, on the newest Python that is here or with CODEX_MIRROR_TEST_EVERY_N=1; else a sample of them."""
     said = os.environ.get("CODEX_MIRROR_TEST_EVERY_N")
     if said:
-        return said == "1"
+        return said in ("1", "2")
     listed = said_by(REPO / ".ci" / "python", "all").split()
     return not listed or said_by(listed[-1], "-c", "import sys; print(*sys.version_info[:2])") == said_by(
         sys.executable, "-c", "import sys; print(*sys.version_info[:2])"
     )
+
+
+def tries_every_repair() -> bool:
+    """Each repair of each kill, and not only those that do something else."""
+    return os.environ.get("CODEX_MIRROR_TEST_EVERY_N") == "2"
 
 
 def said_by(*argv: object) -> str:
@@ -280,6 +286,8 @@ def serve(program: str) -> None:
     sys.addaudithook(hook)
     own = os.dup(2)
     players = Players(loaded(program), program, orders, answers, pipe_from(1), pipe_from(2))
+    gc.collect()
+    gc.freeze()
     for name, output in (("stdout", 1), ("stderr", 2)):
         setattr(sys, name, os.fdopen(output, "w", closefd=False))
     try:

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -430,11 +430,30 @@ def compared(now: Picture, loose: tuple[str, ...]) -> Picture:
 
 
 def next_commands(theatre: Theatre) -> list[str]:
-    """A reader, and, where a temporary file is left, a change that changes nothing; what went wrong."""
-    wrong = [theatre.stage.play("list", "--json", seed=31)]
+    """What goes wrong when the next commands are given."""
+    return wrong_with(played_next(theatre))
+
+
+def played_next(theatre: Theatre) -> list[Played]:
+    """A reader, and, where a temporary file is left, a change that changes nothing."""
+    played = [theatre.stage.play("list", "--json", seed=31)]
     if any(theatre.home.mirror.glob("*.new")):
-        wrong += [theatre.stage.play("rename", "nobody", "somebody", seed=32)]
-    return [f"{one}" for one in wrong if one.code not in (0, 3) and "doctor --fix" not in one.err]
+        played += [theatre.stage.play("rename", "nobody", "somebody", seed=32)]
+    return played
+
+
+def wrong_with(played: Collection[Played]) -> list[str]:
+    return [f"{one}" for one in played if one.code not in (0, 3) and "doctor --fix" not in one.err]
+
+
+def steps(events: Collection[str]) -> frozenset[tuple[str, str]]:
+    """The events without what differs from one run to the next: what is done, and with which file."""
+    found, last = set(), ""
+    for event in events:
+        what, _, path = plain(event.encode()).decode().partition(" ")
+        last = path if "/" in path else last
+        found.add((what, last))
+    return frozenset(found)
 
 
 class Judge:
@@ -446,6 +465,7 @@ class Judge:
         self.launched: set[object] = set()
         self.repaired: dict[object, tuple[list[str], list[str]]] = {}
         self.now: Picture | None = None  # How the home is, where that is known.
+        self.steps: dict[object, frozenset[tuple[str, str]]] = {}  # Of the first of the next commands, at each point.
 
     def hear(self, point: object, result: Played, codes: tuple[int, ...] = (0, 1, 5)) -> None:
         """Judges a disturbed command by how it ended and what it left: a failure has words, and what ends with 0 is
@@ -460,7 +480,9 @@ class Judge:
         theatre.put_back(left, left if as_it_is else self.now)
         wrong = self.failing_wrappers(left)
         noted = note_in_homes(theatre)
-        wrong += [*next_commands(theatre), *lost_notes(theatre, noted)]
+        played = played_next(theatre)
+        self.steps[point] = steps(played[0].events)
+        wrong += [*wrong_with(played), *lost_notes(theatre, noted)]
         self.now = theatre.picture()
         if (key := key_of(self.now)) not in self.repaired:
             self.repaired[key], self.now = self.complaints_after(), None
