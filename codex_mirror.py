@@ -18,7 +18,7 @@ II Tools
     Locks                one writer at a time, first come, first served; and the lock that the earlier program knows
     Processes            capture a program with a time limit, replace this one, find one on PATH
     Process list         which Codex is running, as /proc or macOS's `ps` tells it, and who has a file open
-    Volumes              what macOS says of the volumes that it has mounted
+    Volumes              what macOS says of the volumes that it has mounted, and where a clone may not lie
     Archives             pack and unpack .tar.gz files without trusting them
 III Clones
     Registry             the list of clones: the one truth
@@ -1341,19 +1341,6 @@ def entries_of_others(path: str, limit: int = 20_000) -> list[str]:
     return found
 
 
-def is_noexec(path: str) -> bool:
-    """Does a path lie, or would it, on a file system from which no program may be started?"""
-    there = next(one for one in directories_above(path) if os.path.isdir(one))
-    return bool(os.statvfs(there).f_flag & getattr(os, "ST_NOEXEC", 0))
-
-
-def refuse_noexec(*paths: str) -> None:
-    """Refuses places for a clone or its command from which nothing can be started. Raises MirrorError."""
-    if found := next(filter(is_noexec, paths), ""):
-        hint = "choose another one by --root or CODEX_MIRROR_HOME, and CODEX_MIRROR_BIN_DIR for commands"
-        raise MirrorError(f"nothing can be started in {found}: it is on a noexec file system", hint, REFUSED)
-
-
 def modified_at(path: str) -> float:
     """When a file was written last (Unix seconds), or 0 when it is gone."""
     try:
@@ -2526,12 +2513,33 @@ def mounted_volumes() -> dict[str, list[str]]:
     return {}
 
 
+def is_noexec(path: str) -> bool:
+    """Does a path lie, or would it, on a file system from which no program may be started?"""
+    there = next(one for one in directories_above(path) if os.path.isdir(one))
+    if is_macos():
+        volumes = mounted_volumes()
+        return "noexec" in volumes.get(volume_of(there, volumes), ())
+    return bool(os.statvfs(there).f_flag & getattr(os, "ST_NOEXEC", 0))
+
+
+def refuse_noexec(*paths: str) -> None:
+    """Refuses places for a clone or its command from which nothing can be started. Raises MirrorError."""
+    if found := next(filter(is_noexec, paths), ""):
+        hint = "choose another one by --root or CODEX_MIRROR_HOME, and CODEX_MIRROR_BIN_DIR for commands"
+        raise MirrorError(f"nothing can be started in {found}: it is on a noexec file system", hint, REFUSED)
+
+
+def volume_of(path: str, volumes: Iterable[str]) -> str:
+    """The innermost of these volumes that a path lies on, or nothing."""
+    return max((point for point in volumes if is_path_into(path, point)), key=len, default="")
+
+
 def ownerless_volume(path: str, volumes: Mapping[str, Sequence[str]], places: Places) -> str:
     """The volume that a path lies on, where that takes everybody for the owner of everything, as macOS does with
     external ones, or nothing; nor for a directory that the user trusts."""
     if not any("noowners" in options for options in volumes.values()):
         return ""
-    own = max((point for point in volumes if is_path_into(path, point)), key=len, default="")
+    own = volume_of(path, volumes)
     is_trusted = any(is_path_into(path, one) for one in places.trusted)
     return own if "noowners" in volumes.get(own, ()) and not is_trusted else ""
 
@@ -2547,10 +2555,33 @@ def told_ownerless(path: str, volumes: Mapping[str, Sequence[str]], places: Plac
     return [(what, f"sudo diskutil enableOwnership {quoted}, or CODEX_MIRROR_TRUST_DIRECTORY={quoted} accepts it")]
 
 
-def refuse_ownerless(path: str, places: Places) -> None:
-    """Refuses a place for a login where every user of the machine may read it. Raises MirrorError."""
-    for what, fix in told_ownerless(path, mounted_volumes(), places):
+def told_in_cloud(path: str, places: Places) -> list[tuple[str, str]]:
+    """That a cloud of a Mac gets what lies at a path, and may take it from the disk, where that is so; what helps."""
+    library = os.path.join(places.user_home, "Library")
+    drive = os.path.join(library, "Mobile Documents", "com~apple~CloudDocs")
+    kept = (name for name in ("Desktop", "Documents") if os.path.lexists(os.path.join(drive, name)))
+    clouds = [os.path.join(library, name) for name in ("Mobile Documents", "CloudStorage")]
+    for cloud in (*clouds, *(os.path.join(places.user_home, name) for name in kept)) if is_macos() else ():
+        if is_path_into(path, cloud) and not any(is_path_into(path, one) for one in places.trusted):
+            what = (
+                f"{path} lies in {cloud}, of which a cloud gets every file, logins too, and may take it from the disk"
+            )
+            return [(what, f"keep it elsewhere, or CODEX_MIRROR_TRUST_DIRECTORY={shell_quote(cloud)} accepts it")]
+    return []
+
+
+def refuse_unfit_volume(path: str, places: Places) -> None:
+    """Refuses a place for a login where every user of the machine may read it, or a cloud gets it. Raises
+    MirrorError."""
+    for what, fix in told_ownerless(path, mounted_volumes(), places) + told_in_cloud(path, places):
         raise MirrorError(what, fix, REFUSED)
+
+
+def leave_out_of_backups(directory: str) -> None:
+    """Has Time Machine leave out a directory that can be made again, where it listens to us."""
+    if is_macos():
+        with contextlib.suppress(UnseenProcessesError):
+            system_output("tmutil", "addexclusion", directory)
 
 
 # --- Archives -------------------------------------------------------------------------------------
@@ -4881,6 +4912,7 @@ def pin_runtime(
 
     def keep() -> None:
         record_pin(path, source, files)
+        leave_out_of_backups(runtimes_of(clone))
         while_running()
 
     home, again = change.scratch(), f"install it again: {INSTALL_ADVICE}"
@@ -4907,9 +4939,10 @@ def record_pin(path: str, source: CodexPackage, files: Sequence[PinnedFile]) -> 
 def complaints_about_runtime(runtime: Runtime, manifest: Sequence[PinnedFile] | None) -> list[str]:
     """What is missing from a pinned runtime, or was changed by someone; reads only the files that look changed, since a
     restored backup has other times."""
-    needed = os.X_OK if runtime.kind == "binary" and not is_noexec(runtime.entry) else os.R_OK
-    if not (os.path.isfile(runtime.entry) and os.access(runtime.entry, needed)):
-        return [runtime.entry]
+    entry, is_program = runtime.entry, runtime.kind == "binary"
+    may_start = os.access(entry, os.X_OK) or (os.access(entry, os.R_OK) and (not is_program or is_noexec(entry)))
+    if not os.path.isfile(entry) or not may_start:
+        return [entry]
     files = files_in_runtime(runtime.path, manifest)
     return [path for path, file in files if not looks_as_pinned(path, file) and is_damaged(path, file)]
 
@@ -8069,7 +8102,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
             raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_noexec(root, wrapper)
-        refuse_ownerless(root, places)
+        refuse_unfit_volume(root, places)
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
         shared, now = shares_for(request, context, change.registry), current_timestamp()
         clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
@@ -9467,6 +9500,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "give_back": lambda f: f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(base_of(f.clone))}",
     "noexec": lambda f: list(filter(is_noexec, (base_of(f.clone), f.bin_dir))),
     "each_ownerless": lambda f: told_ownerless(base_of(f.clone), f.inspection.volumes, f.context.places),
+    "each_in_cloud": lambda f: told_in_cloud(base_of(f.clone), f.context.places),
     "package_version": lambda f: recorded_version(f.clone.runtime),
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
     "unused": lambda f: unused_runtimes(f.clone),
@@ -9557,6 +9591,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
         "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
         "each_ownerless": lambda f: told_ownerless(f.home, mounted_volumes(), f.context.places),
+        "each_in_cloud": lambda f: told_in_cloud(f.home, f.context.places),
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
@@ -9908,6 +9943,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "{give_back}"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
+        Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
         Finding("login-shared", "error", "its login lies in a directory that '{sharer}' shares",
                 "codex-mirror set {sharer} --unshare ENTRY"),
         Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
@@ -9970,6 +10006,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "mount the clone's disk; or remove them by hand"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
+        Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
         Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
                 "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",

@@ -110,3 +110,63 @@ def test_on_a_mac_admin_is_as_root_and_staff_is_everybody(home: Home, codex: Pat
         mac.become(patch)
         assert [cm.is_own_group(gid) for gid in (80, 20)] == [True, False]
     assert places_of(home).trusted == ()
+
+
+@linux
+def test_nothing_is_started_from_a_volume_that_mount_calls_noexec(home: Home, codex: Path, mac: Mac) -> None:
+    disk = home.base / "disk"
+    disk.mkdir(mode=0o700)
+    make_clone(home, "work", root=str(disk / "a"))
+    mac.mount(line_of(disk, "noexec"))
+    told = mac("create", "other", "--root", disk / "b")
+    assert told.code == 5 and f"nothing can be started in {disk}/b: it is on a noexec file system" in told.err
+    assert "[noexec]" in mac("doctor", "work").out and "[noexec]" not in ask(home, "doctor", "work").out
+
+
+CLOUDS: list[tuple[str, list[str], bool]] = [
+    ("Library/Mobile Documents/com~apple~CloudDocs/x", [], True),
+    ("Library/CloudStorage/Dropbox/x", [], True),
+    ("Documents/x", [], False),
+    ("Documents/x", ["Desktop", "Documents"], True),
+    ("Desktop/x/y", ["Desktop", "Documents"], True),
+    ("Documents2/x", ["Desktop", "Documents"], False),
+    ("Downloads/x", ["Desktop", "Documents"], False),
+    ("Library/Application Support/x", ["Desktop", "Documents"], False),
+]
+
+
+@linux
+@pytest.mark.parametrize(("root", "kept", "refused"), CLOUDS, ids=[f"{row[0]} {row[1]}" for row in CLOUDS])
+def test_no_clone_is_made_where_a_cloud_gets_it_unless_that_is_accepted(
+    home: Home, codex: Path, mac: Mac, root: str, kept: list[str], refused: bool
+) -> None:
+    for name in kept:
+        (home.home / "Library/Mobile Documents/com~apple~CloudDocs" / name).mkdir(parents=True)
+    place = home.home / root
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for directory in place.parents:
+        if home.home in directory.parents:
+            directory.chmod(0o700)
+    told = mac("create", "work", "--root", place)
+    assert (told.code, "a cloud gets every file" in told.err) == ((5, True) if refused else (0, False)), told
+    assert place.exists() != refused
+    if refused:
+        accepted = {"CODEX_MIRROR_TRUST_DIRECTORY": str(place.parent)}
+        assert mac("create", "work", "--root", place, env=accepted).code == 0
+        assert "[in-cloud]" in mac("doctor", "work").out
+        assert "[in-cloud]" not in mac("doctor", "work", env=accepted).out
+    else:
+        assert "[in-cloud]" not in mac("doctor", "work").out
+
+
+@linux
+def test_time_machine_leaves_the_pinned_programs_out_and_nothing_hangs_on_it(home: Home, codex: Path, mac: Mac) -> None:
+    said = home.base / "tmutil-said"
+    mac.tool("tmutil", f'printf "%s\\n" "$*" >>{said}')
+    assert mac("create", "work").code == 0
+    assert said.read_text() == f"addexclusion {home.mirror}/clones/work/.codex-mirror/runtime\n"
+    mac.tool("tmutil", "echo 'tmutil: addexclusion requires Full Disk Access' >&2; exit 1")
+    assert mac("create", "other").code == 0
+    said.unlink()
+    assert ask(home, "create", "third").code == 0
+    assert not said.exists()
