@@ -69,13 +69,14 @@ IV Front
     Completion           what could stand where the cursor is, from those rows
     Command table        the one table of commands, from which all the rest comes
     Command line         the parser and the help that are derived from it
-    Screens              what the menu knows and shows, as values; pure
-    Dialogs              what the menu asks, and where each answer leads, from the command table; pure
-    News                 what workers have found out or done, folded into the screen; pure
-    Keys                 what a key means on each screen: one table for behaviour, footer and help; pure
-    Tables               spans of styled text, and the table of clones made of them; pure
-    Views                a screen drawn as rows of spans; pure
-    Wishes               what a key asks of the world: the commands' own handlers, in the background
+    Keys                 what a terminal sends, as keys, and a line that is edited with them; pure
+    Model                what the menu knows and shows, as values, and what an update may ask of the world; pure
+    Table                spans of styled text, and the table of clones with the selected one's details; pure
+    Dialogs              what the menu asks, and which command each answer begins, from the command table; pure
+    Update               what a key means on each screen: one table for behaviour, footer and help; pure
+    News                 what workers have found out or done, folded into the model; pure
+    View                 the model drawn as rows of spans; pure
+    Effects              what an update asks of the world: the commands' own handlers, in the background
     Terminal             the only room that knows curses: reading keys, painting, lending the terminal
     Main                 argv, exits, signals, the one print
 
@@ -609,6 +610,52 @@ def cut_or_pad(text: str, width: int) -> str:
             break
         kept += character
     return kept + "…" + " " * (width - 1 - cell_width(kept))
+
+
+def cut_text(text: str, start: int, end: int) -> str:
+    """The text between two cells: a mark goes with the letter that it stands on, half of a wide letter is a space."""
+    if text.isascii():
+        return text[max(start, 0) : end]
+    if start <= 0 and cell_width(text) <= end:
+        return text
+    kept, at = [], 0
+    for character in text:
+        width = cell_width(character)
+        if at >= start + (not width) and at + width <= end:
+            kept.append(character)
+        elif at < end and at + width > start:
+            kept.append(" " * (min(at + width, end) - max(at, start)))
+        at += width
+    return "".join(kept)
+
+
+def wrap_text(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells, broken between words where that can be; indents are kept."""
+    text = escape_invisible(text)
+    if cell_width(text) <= width:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip())][: max(width - 10, 0)]
+    lines, line = [], ""
+    for word in re.findall(r"\s*\S+", text):
+        if line and cell_width(line + word) > width:
+            lines.append(line)
+            line, word = indent, word.lstrip()
+        for character in word:
+            if line and cell_width(line + character) > width:
+                lines.append(line)
+                line = ""
+            line += character
+    return [*lines, line]
+
+
+def wrap_texts(texts: Sequence[str], width: int, height: int) -> list[str]:
+    """The texts in at most so many lines: where that is too few the longest text is cut, and so on."""
+    parts = [wrap_text(text, width) for text in texts]
+    while sum(map(len, parts)) > max(height, 0):
+        longest = max(reversed(parts), key=len)
+        rest = longest.pop()
+        longest[-1:] = [cut_or_pad(f"{line} {rest.lstrip()}", width) for line in longest[-1:]]
+    return [line for part in parts for line in part]
 
 
 def align_table(table: Table, width: int = 0) -> list[str]:
@@ -5361,6 +5408,17 @@ def newest_version(source: Source) -> str:
     if latest := latest_in(answer):
         return latest
     raise FetchError("refused", f"{source.host} doesn't tell which Codex is its newest", "name a version with --codex")
+
+
+def newest_with_size(source: Source) -> tuple[str, int]:
+    """The version that a source calls its newest, and the bytes of its archive, or -1. Raises FetchError."""
+    version, kind, (platform, triple) = newest_version(source), SOURCE_KINDS[source.kind], platform_names()
+    words = {"address": source.address, "version": version, "platform": platform, "triple": triple}
+    archive = archive_in(answer_of(kind.package.format(**words), source), kind.archive.format(**words), version)
+    if not archive:
+        return version, -1
+    with open_address(archive.address, source) as response:
+        return version, declared_size(response)
 
 
 def known_versions(source: Source) -> tuple[str, list[str]]:
@@ -11476,8 +11534,6 @@ class Command(NamedTuple):
     passes_on: str = ""
     confirm: Callable[..., Question | None] | None = None
     can_be_dry: bool = False
-    label: str = ""
-    key: str = ""
 
 
 COMMON = (
@@ -11709,10 +11765,9 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror list", "codex-mirror list --json"), asks=True),
     Command(("run",), "become a clone's Codex; everything after the name goes to it", run,
             (BOUND_CLONE,),
-            ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"), passes_on="name", label="Run",
-            key="r"),
+            ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"), passes_on="name"),
     Command(("exec",), "run any program, or your shell, in a clone's environment", exec_program,
-            (BOUND_CLONE,), ("codex-mirror exec work -- git status",), passes_on="name", label="Shell", key="s"),
+            (BOUND_CLONE,), ("codex-mirror exec work -- git status",), passes_on="name"),
     Command(("env",), "print a clone's environment for eval", env_lines,
             (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help),
              flag_argument("--unset", help="the way out of it again")),
@@ -11720,10 +11775,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(("login",), "log a clone in; everything after the name goes to codex login", log_in,
             (NAME_OF_CLONE,),
             ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"), passes_on="name",
-            confirm=question_of_login, label="Log in", key="l"),
+            confirm=question_of_login),
     Command(("logout",), "log a clone out", log_out,
             (NAME_OF_CLONE, flag_argument("--local", help="only drop the login here; don't revoke it"), FORCE),
-            ("codex-mirror logout work --local",), confirm=question_of_logout, label="Log out", key="o"),
+            ("codex-mirror logout work --local",), confirm=question_of_logout),
     Command(("usage",), "show what is left of each clone's rate limits", show_usage,
             (ANY_CLONE, flag_argument("--fresh", help="ask the clones' own Codex, which asks the server"),
              option_argument("--timeout", value="SECONDS", type=float, default=15.0, help="for so long at most (15)"),
@@ -11749,20 +11804,19 @@ COMMANDS: tuple[Command, ...] = (
     Command(("doctor",), "find what is wrong, and with --fix put it right", doctor,
             (ANY_CLONE, flag_argument("--fix", help="mend what can be mended without losing anything"),
              flag_argument("--deep", help="read every byte of the pinned runtimes"), END_ALL),
-            ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, can_be_dry=True,
-            label="Doctor", key="d"),
+            ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, can_be_dry=True),
     Command(("update",), "pin the installed Codex in clones", update,
             (Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
              flag_argument("--all", help="every clone", dest="everything"), *(FROM, CODEX, INCOMPLETE, END_ALL)),
-            ("codex-mirror update work", "codex-mirror update --all"), can_be_dry=True, label="Update", key="u"),
+            ("codex-mirror update work", "codex-mirror update --all"), can_be_dry=True),
     Command(("versions",), "show the versions of Codex that there are, and which clones have them", list_versions,
             (flag_argument("--all", help="all of them, pre-releases too", dest="everything"),),
             ("codex-mirror versions", "codex-mirror versions --all --json"), asks=True),
     Command(("rollback",), "go back to the Codex before the last update; again to go forward", roll_back,
-            (NAME_OF_CLONE, END_ALL), ("codex-mirror rollback work",), label="Roll back", key="b"),
+            (NAME_OF_CLONE, END_ALL), ("codex-mirror rollback work",)),
     Command(("rename",), "give a clone another name", rename_command,
             (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
-            ("codex-mirror rename work office",), can_be_dry=True, label="Rename", key="n"),
+            ("codex-mirror rename work office",), can_be_dry=True),
     Command(("log",), "show what was changed, of all clones or one, newest last", show_log,
             (optional_word("name", "NAME", "only this clone, also one that is gone", type=str.strip),),
             ("codex-mirror log", "codex-mirror log work --json"), asks=True),
@@ -11777,23 +11831,22 @@ COMMANDS: tuple[Command, ...] = (
              repeated_argument("--no-env", value="VAR", help="no longer"),
              repeated_argument("--no-keep-env", value="KEPT", help="hide it again"), SETTINGS),
             ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
-            can_be_dry=True, label="Settings", key="t"),
+            can_be_dry=True),
     Command(("export",), "write a clone's settings and sessions into one file", export_clone,
             (NAME_OF_CLONE, option_argument("-o", "--output", value="FILE", help="the file, or - for stdout"),
              flag_argument("--with-login", help="with the login, which works in one place only")),
             ("codex-mirror export work -o work.tar.gz",
-             "codex-mirror export work -o - | ssh host codex-mirror import - --yes"),
-            label="Export", key="e"),
+             "codex-mirror export work -o - | ssh host codex-mirror import - --yes")),
     Command(("import",), "make a clone from an export or from a Codex home", import_clone,
             (Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
              option_argument("--name", value="NEW", help="the new clone's name"), FROM, CODEX,
              flag_argument("--move-login", help="move the login of a Codex home"),
              flag_argument("--with-sessions", help="bring the sessions of a Codex home"), REVOKED),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
-            confirm=question_of_import, can_be_dry=True, label="Import", key="i"),
+            confirm=question_of_import, can_be_dry=True),
     Command(("remove",), "remove a clone with its login and sessions", remove,
             (NAME_OF_CLONE, flag_argument("--force", help="also while its Codex is running, which is ended")),
-            ("codex-mirror remove work",), confirm=question_of_removal, can_be_dry=True, label="Remove", key="x"),
+            ("codex-mirror remove work",), confirm=question_of_removal, can_be_dry=True),
     Command(("use",), "say which clone a directory has; run, exec and env go by it", use,
             (optional_word("name", "NAME", "the clone; alone it is for the current directory", type=str.strip),
              optional_word("directory", "DIR", "the directory, with all below it"),
@@ -12013,6 +12066,28 @@ def command_named(argv: Sequence[str], clones: Callable[[], Collection[str]] = t
     raise MirrorError(f"{what} {', '.join(family)}", hint, USAGE)
 
 
+def complete_line(line: str, name: str, names: Collection[str]) -> tuple[Command, list[str]]:
+    """The command of a line that was typed as for a shell, and its words, in which a missing NAME is this clone's.
+    Raises MirrorError."""
+    import shlex
+
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise MirrorError(f"as a command line: {error}", code=USAGE) from None
+    command, rest = command_named(words[words[:1] == ["codex-mirror"] :] or [""])
+    due = [argument for argument in command.arguments if not argument.flags[0].startswith("-")]
+    place = next((index for index, one in enumerate(due) if one.options.get("metavar") == "NAME"), -1)
+    options = {flag: one for one in (*command.arguments, *COMMON) for flag in one.flags if flag.startswith("-")}
+    is_passing = command.passes_on == "name"
+    values = [word for word in rest[:1] if word in names] if is_passing else words_before_cursor(rest, options)[1]
+    is_missing = len(values) <= place or (len(values) < len(due) and not {*values[place:][:1]} & {*names})
+    if name and place >= 0 and is_missing and not {"--all", "--best", "--unset", "--default", "-h", "--help"} & {*rest}:
+        at = 0 if is_passing else rest.index(values[place]) if len(values) > place else len(rest)
+        rest.insert(at, name)
+    return command, rest
+
+
 def split_before_the_rest(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Our words, and those that are passed on; one `--` right before them is dropped."""
     dash = words.index("--") if "--" in words else len(words)
@@ -12049,718 +12124,9 @@ def parse_arguments(command: Command, words: Sequence[str], program: str) -> tup
     return {**values, "arguments": rest} if command.passes_on else values, common
 
 
-# --- Screens --------------------------------------------------------------------------------------
-
-SMALLEST_ROWS, SMALLEST_COLUMNS = 10, 40
-
-
-class Size(NamedTuple):
-    """The size of a terminal, in cells."""
-
-    rows: int
-    columns: int
-
-
-class CloneView(NamedTuple):
-    """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never."""
-
-    clone: Clone
-    newer: str = ""
-    account: Account | None = None
-    usage: Usage | None = None
-    used: float | None = None
-    health: Health | None = None
-
-
-class Stakes(NamedTuple):
-    """What a command would cost: the id of the clone that it is about, and the question to ask, if any."""
-
-    clone_id: str
-    question: Question | None
-
-
-class MenuWish(NamedTuple):
-    """What a key press asks of the world; `words` name a command, `typed` and `options` follow them on its line.
-
-    `fed` is a secret for its stdin, which is kept nowhere else; `agreed` is what was said yes to."""
-
-    kind: str
-    words: tuple[str, ...] = ()
-    typed: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    job: int = 0
-    fed: str = ""
-    agreed: Stakes | None = None
-
-
-Answer = tuple["Screen", "MenuWish | None"]
-Deed: TypeAlias = "Callable[[Screen], Answer]"
-
-
-def stay(screen: Screen) -> Answer:
-    return screen, None
-
-
-class Item(NamedTuple):
-    """A line of a list: its key, its label, what choosing it does once the list is closed, a note, and why not now."""
-
-    key: str
-    label: str
-    deed: Deed = stay
-    note: str = ""
-    why_not: str = ""
-
-
-class Picker(NamedTuple):
-    """Something to choose from; `whole` is the main menu, which fills the screen, and others are dialogs, of which
-    the actions on a clone know its id. `before` is the dialog that it was opened from, to which one goes back."""
-
-    title: str
-    items: tuple[Item, ...]
-    intro: tuple[str, ...] = ()
-    selected: int = 0
-    whole: bool = False
-    clone_id: str = ""
-    before: Page | None = None
-
-
-class TypedLine(NamedTuple):
-    """A line being typed, and the place of the cursor in it."""
-
-    text: str = ""
-    at: int = 0
-
-
-class Field(NamedTuple):
-    """A dialog with one line to type, which may be a secret; `complaint` judges it, and `then` goes on without it;
-    `before` is the dialog that it was opened from, to which one goes back."""
-
-    title: str
-    label: str
-    complaint: Callable[[Screen, str], str]
-    then: Callable[[str, Screen], Answer]
-    intro: tuple[str, ...] = ()
-    line: TypedLine = TypedLine()
-    refused: str = ""
-    secret: bool = False
-    before: Page | None = None
-
-
-class Roster(NamedTuple):
-    """The table of clones: the selected one's id, and the filter, which may be being typed."""
-
-    selected: str = ""
-    sought: TypedLine = TypedLine()
-    typing: bool = False
-
-
-class Report(NamedTuple):
-    """Lines to read and to scroll; `items` do what they advise."""
-
-    title: str
-    lines: tuple[str, ...]
-    items: tuple[Item, ...] = ()
-    top: int = 0
-
-
-class Busy(NamedTuple):
-    """Waits for a job; keys typed meanwhile are kept for what comes after it."""
-
-    job: int
-
-
-Page = Picker | Field | Roster | Report | Busy
-
-
-class Job(NamedTuple):
-    """Work under way in the background."""
-
-    number: int
-    title: str
-    name: str
-    what: str = ""
-    done: int = 0
-    total: int = 0
-
-
-class Screen(NamedTuple):
-    """Everything that the menu shows, and all that decides what a key means. `pages` is a pile, the last on top;
-    `on_path` is None until the registry has been read, and `selected` the clone that the table was left on."""
-
-    places: Places
-    pages: tuple[Page, ...]
-    size: Size = Size(24, 80)
-    ascii: bool = False
-    program: str = "codex-mirror"
-    redact: bool = False
-    rows: tuple[CloneView, ...] = ()
-    broken: str = ""
-    installed: str = ""
-    on_path: bool | None = None
-    selected: str = ""
-    jobs: tuple[Job, ...] = ()
-    started: int = 0
-    held: tuple[str, ...] = ()
-    status: str = ""
-    asked_to_stay: bool = False
-    now: float = 0.0
-    beat: int = 0
-    over: str = ""
-
-
-def top_page(screen: Screen) -> Page:
-    return screen.pages[-1]
-
-
-def opened(screen: Screen, page: Page) -> Screen:
-    """The screen with one more page on the pile."""
-    return screen._replace(pages=(*screen.pages, page))
-
-
-def turned(screen: Screen, page: Page) -> Screen:
-    """The screen with this page in place of the one on top."""
-    return screen._replace(pages=(*screen.pages[:-1], page))
-
-
-def closed(screen: Screen) -> Screen:
-    """The screen without the page on top; the main menu stays."""
-    return screen._replace(pages=screen.pages[:-1] or screen.pages)
-
-
-def for_eyes(screen: Screen, text: str) -> str:
-    """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
-    text = with_program_name(text, screen.program)
-    return mask_emails(text) if screen.redact else text
-
-
-def back(screen: Screen) -> Answer:
-    """Leaves the page on top for the dialog that it was opened from, or else for the page below."""
-    page = top_page(screen)
-    before = page.before if isinstance(page, (Picker, Field)) else None
-    return turned(screen, before) if before else closed(screen), None
-
-
-def wishing(kind: str) -> Deed:
-    return lambda screen: (screen, MenuWish(kind))
-
-
-def choose_item(screen: Screen, item: Item) -> Answer:
-    """Does what an item says, or says why not; only the main menu and the table stay open."""
-    if item.why_not:
-        return screen._replace(status=f"{item.label}: {item.why_not}"), None
-    page = top_page(screen)
-    stays = page.whole if isinstance(page, Picker) else isinstance(page, Roster)
-    return item.deed(screen) if stays else left_for(screen, item.deed)
-
-
-def left_for(screen: Screen, deed: Deed) -> Answer:
-    """Closes the page on top and does this; from a dialog that this opens in its place one can go back to it."""
-    after, wish = deed(closed(screen))
-    page = top_page(after)
-    if len(after.pages) == len(screen.pages) and isinstance(page, (Picker, Field)):
-        after = turned(after, page._replace(before=top_page(screen)))
-    return after, wish
-
-
-def matching(screen: Screen, roster: Roster) -> tuple[CloneView, ...]:
-    """The clones that the filter lets through, by name or account, in the registry's order."""
-    wanted = roster.sought.text.strip().lower()
-    if not wanted:
-        return screen.rows
-    return tuple(
-        seen
-        for seen in screen.rows
-        if wanted in seen.clone.name.lower() or (seen.account and wanted in account_text(seen.account).lower())
-    )
-
-
-def selected_row(screen: Screen, roster: Roster) -> CloneView | None:
-    """The selected clone, or the first one when that isn't shown."""
-    rows = matching(screen, roster)
-    return next((seen for seen in rows if seen.clone.id == roster.selected), rows[0] if rows else None)
-
-
-def digit_of(index: int) -> str:
-    """The digit that chooses the line with this index; the tenth has 0, and those after it none."""
-    return str((index + 1) % 10) if index < 10 else ""
-
-
-def is_too_small(size: Size) -> bool:
-    """Is there too little room to see what one does? Then only leaving is possible."""
-    return size.rows < SMALLEST_ROWS or size.columns < SMALLEST_COLUMNS
-
-
-def is_roomy(size: Size) -> bool:
-    return size.rows >= 16
-
-
-def body_height(size: Size) -> int:
-    """The rows between the header and the footer: a large terminal has two of each."""
-    return size.rows - (4 if is_roomy(size) else 2)
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` cells, broken between words where that can be; indents are kept."""
-    text = escape_invisible(text)
-    if cell_width(text) <= width:
-        return [text]
-    indent = text[: len(text) - len(text.lstrip())][: max(width - 10, 0)]
-    lines, line = [], ""
-    for word in re.findall(r"\s*\S+", text):
-        if line and cell_width(line + word) > width:
-            lines.append(line)
-            line, word = indent, word.lstrip()
-        for character in word:
-            if line and cell_width(line + character) > width:
-                lines.append(line)
-                line = ""
-            line += character
-    return [*lines, line]
-
-
-def report_lines(report: Report, size: Size) -> list[str]:
-    return [part for line in report.lines for part in wrapped(line, max(size.columns - 4, 1))]
-
-
-def report_height(size: Size) -> int:
-    """How many lines of a report are seen at once: the body without the title."""
-    return max(body_height(size) - 2, 1)
-
-
-# --- Dialogs --------------------------------------------------------------------------------------
-
-
-def first_screen(context: Context, size: Size, ascii_only: bool, redact: bool, now: float) -> Screen:
-    main = Picker("codex-mirror", main_items(), whole=True)
-    return Screen(context.places, (main,), size, ascii_only, context.program, redact, now=now)
-
-
-def main_items() -> tuple[Item, ...]:
-    """The main menu: the entries that stand there, and every labelled command that is about no single clone."""
-    more = [
-        Item(command.key, command.label, partial(begin_command, command=command), command.summary)
-        for command in COMMANDS
-        if command.label and not is_about_a_clone(command)
-    ]
-    return (
-        Item("c", "Quick Clone", quick_clone, "a new clone with its own login"),
-        Item("m", "Manage Clones", manage_clones, "accounts, limits, versions"),
-        Item("u", "Update All Clones", update_all, "pin the installed Codex in all of them"),
-        Item("d", "Diagnostics", diagnostics, "what is wrong, and what mends it"),
-        Item("p", "Shell PATH Setup", shell_path_setup, "so that the shell finds the clones"),
-        Item("s", "Star on GitHub", wishing("browse"), "say that you like it"),
-        Item("a", "About", show_about, "version, places, license"),
-        *more,
-        Item("x", "Exit", leaving),
-    )
-
-
-def command_called(*words: str) -> Command:
-    return next(command for command in COMMANDS if command.words == words)
-
-
-def is_about_a_clone(command: Command) -> bool:
-    """Is a clone's name the first argument of this command?"""
-    return command.arguments[0].options.get("metavar") == "NAME"
-
-
-def takes_the_terminal(command: Command) -> bool:
-    """Does this command run Codex on our terminal?"""
-    return bool(command.passes_on) or command.handler is log_out
-
-
-def why_not_now(screen: Screen, command: Command, seen: CloneView) -> str:
-    """Why this can't be done to this clone now, or nothing."""
-    clone = seen.clone
-    for job in screen.jobs:
-        if job.name == clone.name:
-            return f"{job.title} is still under way"
-    if command.handler is roll_back and not clone.previous:
-        return "no earlier Codex is kept"
-    if command.handler is log_out and seen.account and seen.account.kind == "none":
-        return "not logged in"
-    return ""
-
-
-def actions_on(screen: Screen, seen: CloneView) -> tuple[Item, ...]:
-    """What can be done to a clone: every labelled row of the command table that is about one."""
-    items = []
-    for command in COMMANDS:
-        if not command.label or not is_about_a_clone(command):
-            continue
-        why_not, name = why_not_now(screen, command, seen), seen.clone.name
-        deed = partial(begin_command, command=command, typed=(name,))
-        if ask := {set_clone: ask_what_to_change, export_clone: ask_for_file}.get(command.handler):
-            deed = partial(ask, command=command, clone=seen.clone)
-        items.append(Item(command.key, command.label, deed, command.summary.split(";")[0], why_not))
-        if command.passes_on:
-            label = f"{command.label} with arguments"
-            deed = partial(ask_for_arguments, command=command, name=name)
-            items.append(Item(command.key.upper(), label, deed, "as one would type them", why_not))
-        if command.handler is log_in:
-            deed = partial(begin_command, command=command, typed=(name, WITH_KEY))
-            items.append(Item("a", f"{command.label} with an API key", deed, "typed here, given to Codex", why_not))
-    return tuple(items)
-
-
-def actions_page(screen: Screen, seen: CloneView) -> Picker:
-    return Picker(seen.clone.name, actions_on(screen, seen), clone_id=seen.clone.id)
-
-
-def begin_command(
-    screen: Screen, command: Command, typed: tuple[str, ...] = (), agreed: Stakes | None = None, fed: str = ""
-) -> Answer:
-    """A command on its way: first what is missing is asked for, then what would be lost, and then it is done."""
-    wanted = [one for one in command.arguments if not one.flags[0].startswith("-") and "nargs" not in one.options]
-    if len(wanted) > len(typed):
-        return ask_for(screen, command, typed, wanted[len(typed)]), None
-    if command.handler is log_in and not fed and FED_OPTIONS & set(typed):
-        return ask_for_secret(screen, command, typed), None
-    costs = command.confirm and not (command.handler is log_in and is_first_login(screen, typed))
-    kind = "hand over" if takes_the_terminal(command) and (agreed or not costs) else "do"
-    wish = MenuWish(kind, command.words, typed, fed=fed, agreed=agreed)
-    return (screen, wish) if kind == "hand over" else working(screen, wish)
-
-
-def is_first_login(screen: Screen, typed: Sequence[str]) -> bool:
-    """Is no login known that a new one could cost, or does it only replace a key? It is looked at again before that."""
-    account = next((seen.account for seen in screen.rows if seen.clone.name == typed[0]), None)
-    return bool(FED_OPTIONS & set(typed)) or account is None or account.kind == "none"
-
-
-def title_of(wish: MenuWish) -> str:
-    return " ".join((*wish.words, *wish.options, *wish.typed))
-
-
-def working(screen: Screen, wish: MenuWish) -> Answer:
-    """The screen that waits for a job, and the wish for it."""
-    number = screen.started + 1
-    job = Job(number, title_of(wish), wish.typed[0] if wish.typed else "")
-    screen = screen._replace(started=number, jobs=(*screen.jobs, job))
-    return opened(screen, Busy(number)), wish._replace(job=number)
-
-
-def ask_for(screen: Screen, command: Command, typed: tuple[str, ...], argument: Argument) -> Screen:
-    """The dialog for one more argument of a command."""
-
-    names_a_clone = any(option.flags[0] == "--name" for option in command.arguments)
-
-    def go_on(text: str, screen: Screen) -> Answer:
-        words = (*typed, text.strip())
-        return ask_for_name(screen, command, words) if names_a_clone else begin_command(screen, command, words)
-
-    return value_dialog(screen, f"{command.label} {' '.join(typed)}".strip(), argument, go_on)
-
-
-def value_dialog(
-    screen: Screen, title: str, argument: Argument, go_on: Callable[[str, Screen], Answer], usual: str = ""
-) -> Screen:
-    """The dialog for the value of an argument: a list where there is a choice, else a line to type."""
-    if choices := argument.options.get("choices"):
-        items = tuple(Item("", choice, partial(go_on, choice)) for choice in choices)
-        return opened(screen, Picker(title, items, (argument.help,)))
-    complaint = complaint_about_new_name if argument.flags[0] == "new_name" else wants_something
-    label, line = re.sub(r",( or)? - for std(in|out)", "", argument.help), TypedLine(usual, len(usual))
-    return opened(screen, Field(title, label, complaint, go_on, line=line))
-
-
-def ask_what_to_change(screen: Screen, command: Command, clone: Clone) -> Answer:
-    """The dialog for how a clone lives: what is so now, and the command's options, of which one is changed."""
-    ask = partial(ask_for_option, command=command, clone=clone)
-    now = {"home": [clone.home], "shares": clone.shared, "may see": clone.keep_env}
-    intro = tuple(for_eyes(screen, f"{key:<8} {', '.join(values) or '-'}") for key, values in now.items())
-    items = tuple(
-        Item("", argument.flags[0].removeprefix("--"), partial(ask, argument=argument), argument.help)
-        for argument in command.arguments[1:]
-        if argument is not DRY_RUN
-    )
-    return opened(screen, Picker(f"{command.label} of {clone.name}", items, intro)), None
-
-
-def ask_for_file(screen: Screen, command: Command, clone: Clone) -> Answer:
-    """The dialog for the file that a clone is written to."""
-    return ask_for_option(screen, command, clone, command.arguments[1], usual_export(clone.name))
-
-
-def ask_for_option(screen: Screen, command: Command, clone: Clone, argument: Argument, usual: str = "") -> Answer:
-    """The dialog for the value of an option; the command is done with this one alone."""
-
-    def go_on(text: str, screen: Screen) -> Answer:
-        return working(screen, MenuWish("do", command.words, (clone.name,), (f"{argument.flags[-1]}={text.strip()}",)))
-
-    return value_dialog(screen, f"{command.label} of {clone.name}", argument, go_on, usual), None
-
-
-def ask_for_name(screen: Screen, command: Command, typed: tuple[str, ...]) -> Answer:
-    """The dialog for the name of a clone that comes from elsewhere, where it may have had one."""
-
-    def complaint(screen: Screen, text: str) -> str:
-        return complaint_about_new_name(screen, text) if text.strip() else ""
-
-    def go_on(text: str, screen: Screen) -> Answer:
-        wish = MenuWish("do", command.words, typed, ("--name", text.strip()) if text.strip() else ())
-        return working(screen, wish)
-
-    intro = ("an export brings its own name: Enter alone keeps it",)
-    return opened(screen, Field(f"{command.label} {typed[0]}", "name", complaint, go_on, intro)), None
-
-
-def ask_for_arguments(screen: Screen, command: Command, name: str) -> Answer:
-    """The dialog for what goes to Codex, or to another program."""
-    import shlex
-
-    def complaint(screen: Screen, text: str) -> str:
-        try:
-            shlex.split(text)
-        except ValueError as error:
-            return f"as a command line: {error}"
-        return ""
-
-    def go_on(text: str, screen: Screen) -> Answer:
-        return begin_command(screen, command, (name, *shlex.split(text)))
-
-    return opened(screen, Field(f"{command.label} {name}", "arguments", complaint, go_on)), None
-
-
-def ask_for_secret(screen: Screen, command: Command, typed: tuple[str, ...]) -> Screen:
-    """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal (seen with 0.169)."""
-
-    def go_on(text: str, screen: Screen) -> Answer:
-        return begin_command(screen, command, typed, fed=text.strip())
-
-    label = "access token" if "--with-access-token" in typed else "API key"
-    intro = ("it goes to Codex, and nowhere else",)
-    return opened(screen, Field(f"{command.label} {typed[0]}", label, wants_something, go_on, intro, secret=True))
-
-
-def wants_something(screen: Screen, text: str) -> str:
-    if text.strip() == "-":
-        return "nothing can be piped into the menu or out of it"
-    return "" if text.strip() else "type something, or Esc to go back"
-
-
-def complaint_about_new_name(screen: Screen, text: str) -> str:
-    """Why no clone may get this name, as far as that is known without looking at the disk."""
-    try:
-        name = new_clone_name(text)
-    except MirrorError as error:
-        return error.message
-    taken = next((seen.clone.name for seen in screen.rows if seen.clone.name.lower() == name.lower()), "")
-    return f"there is a clone '{taken}' already" if taken else ""
-
-
-def quick_clone(screen: Screen) -> Answer:
-    """Name, yes, progress, login, result."""
-
-    def confirm(text: str, screen: Screen) -> Answer:
-        name = text.strip()
-        go = partial(begin_command, command=command_called("create"), typed=(name,))
-        codex = f"Codex {screen.installed}, as installed" if screen.installed else "the installed Codex"
-        intro = (f"pins {codex}", f"command  {os.path.join(screen.places.bin_dir, name)}")
-        items = (Item("y", "Create it", go), Item("n", "Not now"))
-        return opened(screen, Picker(f"Create '{name}'?", items, intro)), None
-
-    return opened(screen, Field("Quick Clone", "name", complaint_about_new_name, confirm)), None
-
-
-def manage_clones(screen: Screen) -> Answer:
-    return opened(screen, Roster(screen.selected)), None
-
-
-def update_all(screen: Screen) -> Answer:
-    if not screen.rows:
-        return screen._replace(status="Update All Clones: there are no clones yet"), None
-    wish = MenuWish("do", ("update",), options=("--all",))
-    items = (Item("y", "Update them", partial(working, wish=wish)), Item("n", "Not now"))
-    to = f" to Codex {screen.installed}" if screen.installed else ""
-    intro = ("each keeps the Codex of before, so that it can be rolled back",)
-    return opened(screen, Picker(f"Update {count_text(len(screen.rows), 'clone')}{to}?", items, intro)), None
-
-
-def diagnostics(screen: Screen) -> Answer:
-    go = partial(begin_command, command=command_called("doctor"))
-    each = (Item("", seen.clone.name, partial(go, typed=(seen.clone.name,))) for seen in screen.rows)
-    return opened(screen, Picker("Diagnostics", (Item("a", "All clones", go), *each))), None
-
-
-def shell_path_setup(screen: Screen) -> Answer:
-    items = (
-        Item("y", "Set it up", partial(begin_command, command=command_called("path", "setup"))),
-        Item("n", "Not now"),
-    )
-    state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[screen.on_path]
-    intro = (f"puts {screen.places.bin_dir} on PATH, in your shell's rc file", state)
-    return opened(screen, Picker("Shell PATH Setup", items, tuple(filter(None, intro)))), None
-
-
-def show_about(screen: Screen) -> Answer:
-    lines = (
-        f"codex-mirror {__version__}",
-        "Clones of the official Codex CLI, each with its own login, HOME and program.",
-        "",
-        f"mirror home  {screen.places.mirror_home}",
-        f"commands     {screen.places.bin_dir}",
-        f"Codex        {screen.installed or 'not found on PATH'}",
-        f"Python       {sys.version.split()[0]}",
-        "license      MIT",
-        "",
-        REPOSITORY,
-    )
-    return opened(screen, Report("About", lines)), None
-
-
-def leaving(screen: Screen) -> Answer:
-    """Asks once before the menu is left, and whenever work is still under way; the default is what loses nothing."""
-    if screen.asked_to_stay and not screen.jobs:
-        return screen, MenuWish("leave")
-    items = (
-        Item("s", "Star and Exit", wishing("star and leave")),
-        Item("x", "Skip and Exit", wishing("leave")),
-        Item("b", "Back"),
-    )
-    jobs = tuple(f"{job.title} is still under way" for job in screen.jobs)
-    intro = (*jobs, "Leaving stops it; the next command tidies up.") if jobs else ("Do you like codex-mirror?",)
-    return opened(screen._replace(asked_to_stay=True), Picker("Exit", items, intro, 2 if jobs else 1)), None
-
-
-# --- News -----------------------------------------------------------------------------------------
-
-
-def arrived(screen: Screen, registry: Registry | None, *, broken: str, on_path: bool, at: float) -> Screen:
-    """The registry was read: what is known of clones that are still the same is kept."""
-    if registry is None:
-        return screen._replace(broken=broken, on_path=on_path, now=at)
-    before = {seen.clone.id: seen for seen in screen.rows}
-    rows = [before.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones]
-    bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
-    pages = tuple(found for page in screen.pages if (found := renewed(screen, page, rows)))
-    screen = screen._replace(pages=pages, rows=tuple(rows), broken=bad, on_path=on_path, now=at)
-    return compared(screen, screen.installed)
-
-
-def compared(screen: Screen, installed: str) -> Screen:
-    """The installed Codex is known: which clones have an older one?"""
-
-    def newer(seen: CloneView) -> str:
-        return installed if installed and is_newer(installed, seen.clone.runtime.version) else ""
-
-    rows = tuple(seen._replace(newer=newer(seen)) for seen in screen.rows)
-    return screen._replace(installed=installed, rows=rows)
-
-
-def renewed(screen: Screen, page: Page, rows: Sequence[CloneView]) -> Page | None:
-    """A page with these clones: actions go by the clone's name of now, and go away with it."""
-    if isinstance(page, Roster):
-        return reselected(screen, page, rows)
-    if isinstance(page, (Picker, Field)) and page.before:
-        return page._replace(before=renewed(screen, page.before, rows))
-    if isinstance(page, Picker) and page.clone_id:
-        found = [seen for seen in rows if seen.clone.id == page.clone_id]
-        return actions_page(screen, found[0])._replace(selected=page.selected) if found else None
-    return page
-
-
-def reselected(screen: Screen, page: Roster, rows: Sequence[CloneView]) -> Roster:
-    """The table with the selection on the same clone, or where that is gone, on the one in its place."""
-    ids, before = [seen.clone.id for seen in rows], [seen.clone.id for seen in matching(screen, page)]
-    if page.selected in ids or page.selected not in before:
-        return page
-    place = before.index(page.selected)
-    around = [one for one in (*before[place:], *reversed(before[:place])) if one in ids]
-    return page._replace(selected=around[0] if around else "")
-
-
-def learned(screen: Screen, clone_id: str, **facts: Any) -> Screen:
-    """Something was found out about a clone."""
-    rows = tuple(seen._replace(**facts) if seen.clone.id == clone_id else seen for seen in screen.rows)
-    return screen._replace(rows=rows, now=max(screen.now, facts.get("used") or 0))
-
-
-def progressed(screen: Screen, number: int, what: str, done: int, total: int) -> Screen:
-    jobs = tuple(
-        job._replace(what=what, done=done, total=total) if job.number == number else job for job in screen.jobs
-    )
-    return screen._replace(jobs=jobs)
-
-
-def without_job(screen: Screen, number: int) -> tuple[Screen, bool]:
-    """The screen without a job that ended, and whether the user waited for it."""
-    pages = tuple(page for page in screen.pages if page != Busy(number))
-    jobs = tuple(job for job in screen.jobs if job.number != number)
-    return screen._replace(jobs=jobs, pages=pages), pages != screen.pages
-
-
-def command_ended(screen: Screen, wish: MenuWish, outcome: Outcome) -> Screen:
-    """A command has ended: what it did is shown; when it went well and nobody waits, in the status line alone.
-
-    What went wrong is among the notes, which come first then; they may explain as well, and nothing tells which."""
-    screen, waited = without_job(screen, wish.job)
-    is_done, command = outcome.code == DONE, command_called(*wish.words)
-    parts = (outcome.lines, outcome.notes) if is_done else (outcome.notes, outcome.lines)
-    lines = tuple(for_eyes(screen, line) for part in parts for line in part)
-    if is_done and (not waited or (len(lines) <= 1 and command.handler is not doctor)):
-        return screen._replace(status=lines[0] if lines else f"{title_of(wish)}: done")
-    if command.handler is create and is_done:
-        return offered_login(screen, wish.typed[0], lines)
-    mend = Item("f", "mend", partial(working, wish=wish._replace(options=("--fix",))))
-    can_mend = command.handler is doctor and not is_done and not wish.options
-    return opened(screen, Report(title_of(wish), lines, (mend,) if can_mend else ()))
-
-
-def offered_login(screen: Screen, name: str, lines: tuple[str, ...]) -> Screen:
-    """What was created, and the way on to its login."""
-    go = partial(begin_command, command=command_called("login"), typed=(name,))
-    with_key = partial(go, typed=(name, WITH_KEY))
-    items = (Item("l", "Log in now", go), Item("a", "Log in with an API key", with_key), Item("n", "Later"))
-    return opened(screen, Picker("Created", items, lines, 2))
-
-
-def questioned(screen: Screen, wish: MenuWish, stakes: Stakes) -> Screen:
-    """What would be lost is known: the dialog that asks, with no as the default, and asks again when that changed."""
-    screen, waited = without_job(screen, wish.job)
-    if wish.agreed:
-        screen = screen._replace(status="nothing was done: what would be lost has changed")
-    elif not waited and wish.kind != "hand over":
-        return screen
-    command = command_called(*wish.words)
-    go = partial(begin_command, command=command, typed=wish.typed, agreed=stakes)
-    nothing = Question(("nothing of value would be lost",), f"{command.label} '{wish.typed[0]}'?")
-    question = stakes.question or nothing
-    intro = tuple(for_eyes(screen, loss) for loss in question.losses)
-    if not question.word:
-        items = (Item("n", "No"), Item("y", f"Yes, {command.label.lower()}", go))
-        return opened(screen, Picker(question.text, items, intro))
-
-    def complaint(screen: Screen, text: str) -> str:
-        return "" if text.strip() == question.word else f"type {question.word} to go on, or Esc to go back"
-
-    return opened(screen, Field(question.text, f"type {question.word}", complaint, lambda _, screen: go(screen), intro))
-
-
-def command_failed(screen: Screen, wish: MenuWish, error: MirrorError) -> Screen:
-    """A command has failed: a dialog says why, and what to do."""
-    screen, _ = without_job(screen, wish.job)
-    lines = [for_eyes(screen, line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
-    return opened(screen, Picker(f"{title_of(wish)} failed".strip(), (Item("o", "OK"),), tuple(lines)))
-
-
-def handed_back(screen: Screen, wish: MenuWish, code: int, notes: tuple[str, ...]) -> Screen:
-    """Codex has ended, and the terminal is ours again."""
-    what = {"run": "Codex", "exec": "the program"}.get(wish.words[0], wish.words[0])
-    told_notes = "".join(f"; {note}" for note in notes)
-    return screen._replace(status=f"{wish.typed[0]}: {what} ended with exit status {code}{told_notes}")
-
-
-def browsed(screen: Screen, shown: bool) -> Screen:
-    if shown:
-        return screen._replace(status=f"thank you: {REPOSITORY} is open in the browser")
-    intro = ("no browser could be opened; the address is", REPOSITORY)
-    return opened(screen, Picker("Star on GitHub", (Item("o", "OK"),), intro))
-
-
 # --- Keys -----------------------------------------------------------------------------------------
 
-PASTED = "pasted:"
+PASTED, LONGEST_LINE = "pasted:", 4096
 # What a terminal sends: a paste, no key at all (F1 of Linux, a mouse, an answer), a sequence, or a character.
 TOKEN = (
     rb"(?s)\x1b\[200~(?P<paste>.*?)(?:\x1b\[201~|\Z)"
@@ -12778,6 +12144,7 @@ LONG_BEGUN = rb"\x1b(?:\[200~|[]P_].)"
 SEQUENCES = {
     **{b"A": "up", b"B": "down", b"C": "right", b"D": "left", b"H": "home", b"F": "end", b"M": "enter", b"Z": "up"},
     **{b"1~": "home", b"7~": "home", b"4~": "end", b"8~": "end", b"3~": "delete", b"5~": "pgup", b"6~": "pgdn"},
+    b"15~": "f5",
 }
 CONTROLS = {"\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "esc"}
 
@@ -12804,260 +12171,266 @@ def key_of(found: re.Match[bytes]) -> str:
     return f"alt-{key}" if found["alt"] and key else key
 
 
-PAGE_STEP = 10
-LONGEST_LINE = 4096
+class TypedLine(NamedTuple):
+    """A line being typed, and the place of the cursor in it; a mark goes with the letter that it stands on."""
+
+    text: str = ""
+    at: int = 0
+
+    @property
+    def before(self) -> int:
+        return next((at for at in range(self.at - 1, 0, -1) if cell_width(self.text[at])), 0)
+
+    @property
+    def after(self) -> int:
+        end = len(self.text)
+        return next((at for at in range(self.at + 1, end) if cell_width(self.text[at])), end)
+
+    def without(self, start: int, end: int) -> TypedLine:
+        return TypedLine(self.text[:start] + self.text[end:], start)
+
+    def edit(self, key: str) -> TypedLine:
+        """The line after a key, or with a paste at the cursor: without control characters, of bearable length."""
+        if key in EDITS:
+            return EDITS[key](self)
+        text = key.removeprefix(PASTED) if key.startswith(PASTED) else key if len(key) == 1 else ""
+        text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(self.text)]
+        return TypedLine(self.text[: self.at] + text + self.text[self.at :], self.at + len(text))
 
 
-class Binding(NamedTuple):
-    """What keys do on a screen: in the footer (when `word` isn't empty), in the help, and in deed."""
+EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
+    "left": lambda line: line._replace(at=line.before),
+    "right": lambda line: line._replace(at=line.after),
+    **dict.fromkeys(("home", "ctrl-a"), lambda line: line._replace(at=0)),
+    **dict.fromkeys(("end", "ctrl-e"), lambda line: line._replace(at=len(line.text))),
+    "backspace": lambda line: line.without(line.before, line.at),
+    "delete": lambda line: line.without(line.at, line.after),
+    "ctrl-u": lambda line: line.without(0, line.at),
+    "ctrl-k": lambda line: line.without(line.at, len(line.text)),
+    "ctrl-w": lambda line: line.without(len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
+}
+
+
+# --- Model ----------------------------------------------------------------------------------------
+
+SMALLEST_ROWS, SMALLEST_COLUMNS = 10, 40
+GUARD_SECONDS = 0.3
+MESSAGES_KEPT = 500
+
+
+class Size(NamedTuple):
+    """The size of a terminal, in cells."""
+
+    rows: int
+    columns: int
+
+
+class CloneView(NamedTuple):
+    """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never; `states`
+    are the words for its condition, the worst first, and `stamp` says how the files that are `watched` were."""
+
+    clone: Clone
+    newer: str = ""
+    account: Account | None = None
+    usage: Usage | None = None
+    used: float | None = None
+    health: Health | None = None
+    variables: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    stamp: Stamp = ()
+    states: tuple[str, ...] = ("checking",)
+
+
+Stamp = tuple[tuple[int, ...], ...]  # How files and directories are, by stat alone.
+
+
+class Stakes(NamedTuple):
+    """What a command would cost: the id of the clone that it is about, and the question to ask, if any; not `seen` when
+    the clone's name was typed before the question was there."""
+
+    clone_id: str
+    question: Question | None
+    seen: bool = True
+
+
+class Effect(NamedTuple):
+    """What an update asks of the world: `words` are a command line, done for `each` of these clones; `fed` is a secret
+    for its stdin, kept nowhere else, `agreed` what was said yes to, and `then` the command line that follows it."""
+
+    kind: str
+    words: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
+    job: int = 0
+    fed: str = ""
+    agreed: Stakes | None = None
+    then: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return " ".join((*self.words, *(self.each if len(self.each) < 2 else [count_text(len(self.each), "clone")])))
+
+
+Step = tuple["Model", tuple[Effect, ...]]
+Message: TypeAlias = "Callable[[Model], Step]"
+
+
+class Item(NamedTuple):
+    """A line of a list: its label, what choosing it does, a note, the key that chooses it, and a value for a field."""
+
+    label: str
+    deed: Message = lambda model: (model, ())
+    note: str = ""
+    key: str = ""
+    value: str = ""
+
+
+class Input(NamedTuple):
+    """A line to type, which may be a secret: `judge` says what is wrong with it, at every key where it is `live`, else
+    once it was `refused`; `then` goes on with it, and with the value of the chosen item."""
+
+    label: str
+    judge: Callable[[Model, str], str]
+    then: Callable[[Model, str, str], Step]
+    line: TypedLine = TypedLine()
+    secret: bool = False
+    live: bool = False
+    refused: bool = False
+
+
+class Verb(NamedTuple):
+    """What keys do: in deed, in the help, and with a `word` in the footer, where a lower rank stays longer."""
 
     keys: tuple[str, ...]
     word: str
     help: str
-    deed: Deed
+    deed: Message
+    rank: int = 9
 
 
-def place_before(line: TypedLine) -> int:
-    """The place left of the cursor; marks go with the letter that they stand on."""
-    at = max(line.at - 1, 0)
-    while at > 0 and cell_width(line.text[at]) == 0:
-        at -= 1
-    return at
+class Dialog(NamedTuple):
+    """A box over the table: lines to read, a line to type, items to choose from, verbs of its own. A guarded one takes
+    no key that came before it was `painted` for a while; one that can `renew` itself follows what is changed."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
+    input: Input | None = None
+    verbs: tuple[Verb, ...] = ()
+    name: str = ""
+    selected: int = 0
+    top: int = 0
+    guarded: bool = False
+    painted: float = 0.0
+    renew: Callable[[Model], Dialog | None] | None = None
 
 
-def place_after(line: TypedLine) -> int:
-    at = min(line.at + 1, len(line.text))
-    while at < len(line.text) and cell_width(line.text[at]) == 0:
-        at += 1
-    return at
+class Job(NamedTuple):
+    """Work under way in the background, and the clones that it is about; does it find out what to ask?"""
+
+    number: int
+    title: str
+    names: tuple[str, ...]
+    asks: bool = False
+    what: str = ""
+    done: int = 0
+    total: int = 0
 
 
-WORD = r"\A[\s/.,:=-]*[^\s/.,:=-]*"
+class Model(NamedTuple):
+    """Everything that the menu shows, and all that decides what a key means. `dialogs` is a pile, the last on top;
+    `here` is the working directory, `on_path` None until the registry was read, `newest` the Codex that would be
+    fetched, and `awaited` the job whose end the user waits for."""
+
+    places: Places
+    size: Size = Size(24, 80)
+    ascii: bool = False
+    program: str = "codex-mirror"
+    redact: bool = False
+    here: str = ""
+    rows: tuple[CloneView, ...] = ()
+    broken: str = ""
+    installed: str = ""
+    watched: tuple[str, ...] = ()
+    stamp: Stamp = ()
+    newest: str = ""
+    has_codex_home: bool = False
+    on_path: bool | None = None
+    selected: str = ""
+    sort: str = ""
+    sought: TypedLine = TypedLine()
+    is_finding: bool = False
+    is_large: bool = False
+    dialogs: tuple[Dialog, ...] = ()
+    commands: frozenset[str] = frozenset()
+    jobs: tuple[Job, ...] = ()
+    started: int = 0
+    awaited: int = 0
+    held: tuple[tuple[str, float], ...] = ()
+    status: str = ""
+    messages: tuple[tuple[float, str], ...] = ()
+    now: float = 0.0
+    beat: int = 0
+    is_leaving: bool = False
+    over: str = ""
+
+    @property
+    def top(self) -> Dialog | None:
+        return self.dialogs[-1] if self.dialogs else None
+
+    @property
+    def is_home(self) -> bool:
+        """Is nothing open over the table, or over the menu that stands there while there are no clones?"""
+        return not self.dialogs or self.dialogs[-1].name == "home"
+
+    def push(self, dialog: Dialog) -> Model:
+        return self._replace(dialogs=(*self.dialogs, dialog))
+
+    def with_top(self, **changes: Any) -> Model:
+        """The model with the dialog on top changed."""
+        return self._replace(dialogs=(*self.dialogs[:-1], self.dialogs[-1]._replace(**changes)))
+
+    def close(self) -> Model:
+        return self if self.is_home else self._replace(dialogs=self.dialogs[:-1])
+
+    def close_all(self) -> Model:
+        """The model with nothing open but what stays open."""
+        return self._replace(dialogs=tuple(one for one in self.dialogs if one.name == "home" or one.renew))
+
+    def displayable(self, text: str) -> str:
+        """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
+        text = with_program_name(text, self.program)
+        return mask_emails(text) if self.redact else text
+
+    def tell(self, *texts: str) -> Model:
+        """The model whose status line says this, all of it on the list of messages too."""
+        texts = tuple(self.displayable(text) for text in texts if text)
+        messages = (*self.messages, *((self.now, text) for text in texts))[-MESSAGES_KEPT:]
+        more = f"  ({len(texts) - 1} more: !)" if len(texts) > 1 else ""
+        return self._replace(status=f"{texts[0]}{more}" if texts else "", messages=messages)
 
 
-def word_before(line: TypedLine) -> int:
-    return len(re.sub(WORD, "", line.text[: line.at][::-1]))
+def is_too_small(size: Size) -> bool:
+    """Is there too little room to see what one does? Then only leaving is possible."""
+    return size.rows < SMALLEST_ROWS or size.columns < SMALLEST_COLUMNS
 
 
-def word_after(line: TypedLine) -> int:
-    return len(line.text) - len(re.sub(WORD, "", line.text[line.at :]))
+# --- Table ----------------------------------------------------------------------------------------
 
-
-def without_part(line: TypedLine, start: int, end: int) -> TypedLine:
-    return TypedLine(line.text[:start] + line.text[end:], start)
-
-
-def with_text(line: TypedLine, text: str) -> TypedLine:
-    """The line with this typed or pasted at the cursor: one line, without control characters, of bearable length."""
-    text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(line.text)]
-    return TypedLine(line.text[: line.at] + text + line.text[line.at :], line.at + len(text))
-
-
-EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
-    "left": lambda line: line._replace(at=place_before(line)),
-    "right": lambda line: line._replace(at=place_after(line)),
-    "home": lambda line: line._replace(at=0),
-    "end": lambda line: line._replace(at=len(line.text)),
-    "ctrl-a": lambda line: line._replace(at=0),
-    "ctrl-e": lambda line: line._replace(at=len(line.text)),
-    "backspace": lambda line: without_part(line, place_before(line), line.at),
-    "delete": lambda line: without_part(line, line.at, place_after(line)),
-    "ctrl-u": lambda line: without_part(line, 0, line.at),
-    "ctrl-k": lambda line: without_part(line, line.at, len(line.text)),
-    "ctrl-w": lambda line: without_part(line, len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
-    "alt-b": lambda line: line._replace(at=word_before(line)),
-    "alt-f": lambda line: line._replace(at=word_after(line)),
-    "alt-backspace": lambda line: without_part(line, word_before(line), line.at),
-    "alt-d": lambda line: without_part(line, line.at, word_after(line)),
+MEASURED_ROWS = 100  # A column is as wide as these want it; measuring thousands would make every key slow.
+PANE_LINES = 6
+# The conditions of a clone, the worst first: sign and style.
+STATES = {
+    "broken": ("✗", "bad"),
+    "warning": ("!", "warn"),
+    "no login": ("○", "warn"),
+    "update": ("!", "accent"),
+    "checking": ("…", "dim"),
+    "ok": ("✓", "plain"),
 }
-
-
-def edited(line: TypedLine, key: str) -> TypedLine:
-    """The line after a key; a key that means nothing here leaves it as it is."""
-    if key in EDITS:
-        return EDITS[key](line)
-    if key.startswith(PASTED):
-        return with_text(line, key.removeprefix(PASTED))
-    return with_text(line, key) if len(key) == 1 else line
-
-
-def move_selection(screen: Screen, by: int) -> Answer:
-    """The selection, or what is read, moved up or down as far as that goes."""
-    page = top_page(screen)
-    if isinstance(page, Picker):
-        return turned(screen, page._replace(selected=min(max(page.selected + by, 0), len(page.items) - 1))), None
-    if isinstance(page, Report):
-        last = max(len(report_lines(page, screen.size)) - report_height(screen.size), 0)
-        return turned(screen, page._replace(top=min(max(page.top + by, 0), last))), None
-    if isinstance(page, Roster) and (here := selected_row(screen, page)):
-        rows = matching(screen, page)
-        index = min(max(rows.index(here) + by, 0), len(rows) - 1)
-        return turned(screen, page._replace(selected=rows[index].clone.id)), None
-    return screen, None
-
-
-def entered(screen: Screen) -> Answer:
-    """Does what is selected, goes on with what was typed, or opens the list of what can be done to a clone."""
-    page = top_page(screen)
-    if isinstance(page, Picker):
-        return choose_item(screen, page.items[page.selected])
-    if isinstance(page, Field):
-        if refused := page.complaint(screen, page.line.text):
-            return turned(screen, page._replace(refused=refused)), None
-        return left_for(screen, partial(page.then, page.line.text))
-    if isinstance(page, Roster) and (seen := selected_row(screen, page)):
-        return opened(screen, actions_page(screen, seen)), None
-    return screen, None
-
-
-def with_roster(screen: Screen, **changes: Any) -> Answer:
-    """The table changed, but with the selection on the clone where it is seen now."""
-    page = top_page(screen)
-    if not isinstance(page, Roster):
-        return screen, None
-    here = selected_row(screen, page)
-    return turned(screen, page._replace(selected=here.clone.id if here else page.selected, **changes)), None
-
-
-def back_from_roster(screen: Screen) -> Answer:
-    """First the filter goes, then the table, whose selection is kept for the next time."""
-    page = top_page(screen)
-    if isinstance(page, Roster) and not page.sought.text:
-        return back(screen._replace(selected=page.selected))
-    return with_roster(screen, sought=TypedLine())
-
-
-def help_here(screen: Screen) -> Answer:
-    """The keys of this screen, as a page to read."""
-    shown = [(", ".join(binding.keys), binding.help) for binding in bindings_of(screen)]
-    width = max(cell_width(keys) for keys, _ in shown)
-    for index, item in enumerate(items_here(screen)):
-        digit = digit_of(index) if isinstance(top_page(screen), Picker) else ""
-        shown.append((f"{digit} {item.key}".strip(), item.label))
-    lines = [f"{keys:<{width}}  {meaning}" for keys, meaning in shown if keys]
-    return opened(screen, Report("Keys of this screen", tuple(lines))), None
-
-
-def items_here(screen: Screen) -> tuple[Item, ...]:
-    """What can be chosen by its own key on this screen."""
-    page = top_page(screen)
-    if isinstance(page, (Picker, Report)):
-        return page.items
-    if isinstance(page, Roster) and not page.typing and (seen := selected_row(screen, page)):
-        return actions_on(screen, seen)
-    return ()
-
-
-def stop_waiting(screen: Screen) -> Answer:
-    """Leaves a job to itself; what was typed for its result is not for anything else."""
-    return closed(screen)._replace(held=()), None
-
-
-MOVES = (
-    Binding(("up", "k"), "↑↓ choose", "one up", partial(move_selection, by=-1)),
-    Binding(("down", "j", "tab"), "", "one down", partial(move_selection, by=1)),
-    Binding(("pgup",), "", "a page up", partial(move_selection, by=-PAGE_STEP)),
-    Binding(("pgdn",), "", "a page down", partial(move_selection, by=PAGE_STEP)),
-    Binding(("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
-    Binding(("end", "G"), "", "to the last", partial(move_selection, by=1 << 30)),
-)
-EVERYWHERE = (
-    Binding(("ctrl-l",), "", "draw the screen again", wishing("redraw")),
-    Binding(("ctrl-z",), "", "suspend; fg comes back", wishing("suspend")),
-    Binding(("ctrl-c",), "", "leave at once", wishing("interrupt")),
-)
-HELP = Binding(("?",), "? keys", "this help", help_here)
-BACK = Binding(("esc", "q"), "q back", "go back", back)
-KEYS: Mapping[str, tuple[Binding, ...]] = {
-    "menu": (
-        *MOVES,
-        Binding(("enter",), "Enter open", "open the selected entry", entered),
-        HELP,
-        Binding(("esc", "q"), "q leave", "leave", leaving),
-    ),
-    "list": (*MOVES, Binding(("enter",), "Enter choose", "do what is selected", entered), HELP, BACK),
-    "table": (
-        *MOVES,
-        Binding(("enter",), "Enter actions", "what can be done to the selected clone", entered),
-        Binding(("/",), "/ filter", "show only some clones", partial(with_roster, typing=True)),
-        HELP,
-        Binding(("esc", "q"), "q back", "clear the filter, or go back", back_from_roster),
-    ),
-    "filter": (
-        Binding(("enter",), "Enter keep", "keep the filter", partial(with_roster, typing=False)),
-        Binding(("up",), "↑↓ choose", "one up", partial(move_selection, by=-1)),
-        Binding(("down",), "", "one down", partial(move_selection, by=1)),
-        Binding(("esc",), "Esc clear", "clear it", partial(with_roster, typing=False, sought=TypedLine())),
-    ),
-    "line": (
-        Binding(("enter",), "Enter go on", "go on with this", entered),
-        Binding(("esc",), "Esc back", "go back", back),
-    ),
-    "report": (
-        Binding(("up", "k"), "↑↓ scroll", "one line up", partial(move_selection, by=-1)),
-        *MOVES[1:],
-        HELP,
-        Binding(("esc", "q", "enter"), "q back", "go back", back),
-    ),
-    "wait": (Binding(("esc",), "Esc go on in the background", "stop waiting; the work goes on", stop_waiting),),
-}
-
-
-def mode_of(screen: Screen) -> str:
-    """Which keys count now."""
-    page = top_page(screen)
-    if isinstance(page, Picker):
-        return "menu" if page.whole else "list"
-    if isinstance(page, Roster):
-        return "filter" if page.typing else "table"
-    return "report" if isinstance(page, Report) else "line" if isinstance(page, Field) else "wait"
-
-
-def bindings_of(screen: Screen) -> tuple[Binding, ...]:
-    return (*KEYS[mode_of(screen)], *EVERYWHERE)
-
-
-def pressed(screen: Screen, key: str) -> Answer:
-    """What a key means here: the screen after it, and what it asks of the world. Pure.
-
-    Esc and a letter that come together are Alt and the letter where one types, and one after the other elsewhere."""
-    if key.startswith("alt-") and mode_of(screen) not in ("line", "filter"):
-        screen, wish = pressed(screen, "esc")
-        return screen._replace(held=(key.removeprefix("alt-"), *screen.held)), wish
-    screen, unseen = screen._replace(status=""), is_too_small(screen.size)
-    for binding in bindings_of(screen):
-        if key in binding.keys and not (unseen and binding not in EVERYWHERE and "esc" not in binding.keys):
-            return binding.deed(screen)
-    page = top_page(screen)
-    if unseen:
-        return screen, None
-    if isinstance(page, Busy):
-        return screen._replace(held=(*screen.held, key)[:LONGEST_LINE]), None
-    if isinstance(page, Field):
-        return turned(screen, page._replace(line=edited(page.line, key), refused="")), None
-    if isinstance(page, Roster) and page.typing:
-        return turned(screen, page._replace(sought=edited(page.sought, key))), None
-    for index, item in enumerate(items_here(screen)):
-        if key == item.key or (isinstance(page, Picker) and key == digit_of(index)):
-            screen = turned(screen, page._replace(selected=index)) if isinstance(page, Picker) else screen
-            return choose_item(screen, item)
-    return screen, None
-
-
-def released(screen: Screen) -> tuple[Screen, str]:
-    """The next key that was typed while a job was waited for, once that is over; nothing when there is none."""
-    if not screen.held or isinstance(top_page(screen), Busy):
-        return screen, ""
-    return screen._replace(held=screen.held[1:]), screen.held[0]
-
-
-# --- Tables ---------------------------------------------------------------------------------------
-
-ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•", "-|++++~>+x>#.^v-*")
 
 
 class Span(NamedTuple):
-    """Text in one style: `plain`, `dim`, `bold`, `accent`, `title`, `chosen`, `bad` or `cursor`."""
+    """Text in one style: `plain`, `dim`, `bold`, `accent`, `title`, `chosen`, `bad`, `warn` or `cursor`."""
 
     text: str
     style: str = "plain"
@@ -13070,8 +12443,8 @@ def width_of(row: Row) -> int:
     return sum(cell_width(span.text) for span in row)
 
 
-def cut(row: Row, start: int, end: int) -> Row:
-    """The cells from `start` up to `end`; half of a wide character becomes a space."""
+def cut_row(row: Row, start: int, end: int) -> Row:
+    """The cells from `start` up to `end`."""
     spans, at = [], 0
     for span in row:
         width = cell_width(span.text)
@@ -13081,27 +12454,1070 @@ def cut(row: Row, start: int, end: int) -> Row:
     return tuple(spans)
 
 
-def cut_text(text: str, start: int, end: int) -> str:
-    """The text between two cells; a mark goes with the letter that it stands on."""
-    if text.isascii():
-        return text[max(start, 0) : end]
-    if start <= 0 and cell_width(text) <= end:
-        return text
-    kept, at = [], 0
-    for character in text:
-        width = cell_width(character)
-        if at >= start + (not width) and at + width <= end:
-            kept.append(character)
-        elif at < end and at + width > start:
-            kept.append(" " * (min(at + width, end) - max(at, start)))
-        at += width
-    return "".join(kept)
-
-
 def fill_row(row: Row, width: int) -> Row:
     """The row in exactly this many cells."""
-    row, taken = cut(row, 0, width), width_of(row)
+    row, taken = cut_row(row, 0, width), width_of(row)
     return (*row, Span(" " * (width - taken))) if taken < width else row
+
+
+def fit(text: str, width: int) -> str:
+    """Any text in exactly this many cells, with nothing in it that acts."""
+    return cut_or_pad(escape_invisible(text), width)
+
+
+def shorten(text: str, width: int) -> str:
+    """Any text in at most this many cells."""
+    return fit(text, width).rstrip()
+
+
+def with_states(view: CloneView) -> CloneView:
+    """The view with the words for its condition, the worst first."""
+    severities = {problem.severity for problem in view.health.problems} if view.health else set()
+    holds = ("error" in severities, "warning" in severities, view.account == Account("none"), bool(view.newer))
+    states = tuple(word for word, is_so in zip(STATES, holds, strict=False) if is_so)
+    return view._replace(states=states or ("ok" if view.health else "checking",))
+
+
+def state_text(view: CloneView) -> str:
+    return f"{STATES[view.states[0]][0]} {view.states[0]}"
+
+
+def left_of(model: Model, view: CloneView) -> float | None:
+    return left_percent(view.usage, model.now) if view.usage else None
+
+
+def style_of_left(left: float | None) -> str:
+    return "plain" if left is None or left >= 20 else "warn" if left > 0 else "bad"
+
+
+def account_cell(model: Model, view: CloneView, width: int) -> str:
+    account = view.account
+    return model.displayable(account_text(account._replace(plan="", workspace=""))) if account else "…"
+
+
+def left_cell(model: Model, view: CloneView, width: int) -> str:
+    left = left_of(model, view)
+    if left is None:
+        return "…" if view.usage is None else "-"
+    return f"{usage_bar(left, min(width - 6, 10))} {left:3.0f} %" if width >= 10 else f"{left:3.0f} %"
+
+
+def reset_cell(model: Model, view: CloneView, width: int) -> str:
+    """When the window of which the least is left begins anew."""
+    windows = view.usage.windows if view.usage else ()
+    tightest = max(windows, key=lambda window: used_percent(window, model.now), default=None)
+    return reset_text(tightest, model.now) if tightest else "…" if view.usage is None else "-"
+
+
+def reset_text(window: Window, now: float) -> str:
+    return duration_text(window.resets_at - now) if window.resets_at > now else "fresh"
+
+
+def version_cell(model: Model, view: CloneView, width: int) -> str:
+    version, newer = view.clone.runtime.version, view.newer
+    return version if not newer else f"{version} → {newer}" if width > len(version + newer) + 2 else f"{version}↑"
+
+
+def used_cell(model: Model, view: CloneView, width: int) -> str:
+    if not view.used:
+        return "…" if view.used is None else "never"
+    age = model.now - view.used
+    return duration_text(age) if age >= 60 else "now"
+
+
+class Column(NamedTuple):
+    """A column of the table: the lower its rank, the longer it stays; from `least` cells it can be read."""
+
+    heading: str
+    rank: int
+    least: int
+    most: int
+    cell: Callable[[Model, CloneView, int], str]
+    style: Callable[[Model, CloneView], str] = lambda model, view: "plain"
+
+
+COLUMNS = (
+    Column("NAME", 0, 8, 64, lambda model, view, width: view.clone.name, lambda model, view: "bold"),
+    Column("ACCOUNT", 3, 10, 60, account_cell),
+    Column("LEFT", 2, 5, 16, left_cell, lambda model, view: style_of_left(left_of(model, view))),
+    Column("RESETS", 4, 6, 6, reset_cell),
+    Column("CODEX", 5, 8, 19, version_cell),
+    Column(
+        "STATE", 1, 10, 10, lambda model, view, width: state_text(view), lambda model, view: STATES[view.states[0]][1]
+    ),
+    Column("USED", 6, 6, 10, used_cell),
+)
+ORDERS: Mapping[str, Callable[[Model, CloneView], Any]] = {
+    "NAME": lambda model, view: view.clone.name.lower(),
+    "LEFT": lambda model, view: -1 if (left := left_of(model, view)) is None else left,
+    "STATE": lambda model, view: [*STATES].index(view.states[0]),
+    "USED": lambda model, view: view.used or 0,
+}
+
+
+def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> list[tuple[Column, int]]:
+    """The most important columns, as many as fit, each with its width: what is left goes to the narrowest first."""
+    kept: dict[Column, int] = {}
+    wanted: dict[Column, int] = {}
+    room, gap = width - 2, gap_between(width)
+    for column in sorted(COLUMNS, key=lambda column: column.rank):
+        texts = (escape_invisible(column.cell(model, view, column.most)) for view in rows[:MEASURED_ROWS])
+        want = min(max(len(column.heading) + 1, *map(cell_width, texts), 0), column.most)
+        size = min(want, column.least)
+        if size + gap > room:
+            break
+        wanted[column], kept[column], room = want, size, room - size - gap
+    while room > 0 and (hungry := [column for column in kept if kept[column] < wanted[column]]):
+        kept[min(hungry, key=lambda column: (column.heading not in ("NAME", "ACCOUNT"), kept[column]))] += 1
+        room -= 1
+    return [(column, kept[column]) for column in COLUMNS if column in kept]
+
+
+def gap_between(width: int) -> int:
+    return 1 if width < 100 else 2
+
+
+def rows_shown(model: Model) -> tuple[CloneView, ...]:
+    """The clones that are looked for, by name, account, state or directory, in the chosen order."""
+    wanted, rows = model.sought.text.strip().lower(), model.rows
+    if wanted:
+        rows = tuple(view for view in rows if wanted in words_about(view).lower())
+    order = partial(ORDERS[model.sort], model) if model.sort else None
+    return tuple(sorted(rows, key=order, reverse=model.sort in ("LEFT", "USED"))) if order else rows
+
+
+def words_about(view: CloneView) -> str:
+    account = account_text(view.account) if view.account else ""
+    return "\n".join((view.clone.name, account, *view.states, *view.clone.directories))
+
+
+def selected_row(model: Model) -> CloneView | None:
+    """The selected clone, or the first one when that isn't shown."""
+    rows = rows_shown(model)
+    return next((view for view in rows if view.clone.id == model.selected), rows[0] if rows else None)
+
+
+def scroll_range(count: int, selected: int, height: int) -> range:
+    """Which of so many rows are seen, with the selected one among them."""
+    first = min(max(selected - height // 2, 0), max(count - height, 0))
+    return range(first, min(first + height, count))
+
+
+def sign_of_more(index: int, seen: range, count: int) -> str:
+    """What the first and the last row that is seen begin with, where more rows come before or after it."""
+    return "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
+
+
+def table_rows(model: Model, rows: Sequence[CloneView], here: CloneView, size: Size) -> list[Row]:
+    columns, gap = columns_for(model, rows, size.columns), " " * gap_between(size.columns)
+    headings = (fit(one.heading + "↓" * (one.heading == model.sort), width) for one, width in columns)
+    found: list[Row] = [(Span("  " + gap.join(headings), "dim"),)]
+    seen = scroll_range(len(rows), rows.index(here), size.rows - 1)
+    for index in seen:
+        view, is_here = rows[index], rows[index].clone.id == here.clone.id
+        spans = [Span(("▸" if is_here else " ") + sign_of_more(index, seen, len(rows)), "chosen" if is_here else "dim")]
+        for column, width in columns:
+            style = "chosen" if is_here else column.style(model, view)
+            spans.append(Span(fit(column.cell(model, view, width), width) + gap, style))
+        found.append(tuple(spans))
+    return found
+
+
+def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
+    """What there is to know of one clone, the most important first: who, what is left, where, what is wrong and what
+    mends it; what needs no deed is left to doctor."""
+    facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
+    problems = view.health.problems if view.health else ()
+    several = [
+        problem_rows(model, view, problem, Size(max(size.rows - PANE_LINES + 2, 2), size.columns))
+        for problem in problems
+        if problem.fix or needs_action(problem)
+    ]
+    first, wrong = PANE_LINES - 2, [row for rows in several for row in rows]
+    rows = [*facts[:first], *wrong, *facts[first:]]
+    if first + len(wrong) > size.rows:
+        rows[size.rows - 1 :] = [(Span(shorten("… d tells all of it", size.columns), "dim"),)]
+    return [cut_row(row, 0, size.columns) for row in rows[: size.rows]]
+
+
+def problem_rows(model: Model, view: CloneView, problem: Problem, size: Size) -> list[Row]:
+    """A problem and what mends it; paths start at the clone."""
+    sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
+    what = f"{sign} {problem.what}".replace(f" {view.clone.root}/", " ")
+    mend = f"  {'f fixes it: ' if '--fix' in problem.fix else ''}{problem.fix}"
+    fix = wrap_texts([model.displayable(mend)] if problem.fix else [], size.columns, max(size.rows // 2, 1))
+    shown = wrap_texts([model.displayable(what)], size.columns, size.rows - len(fix))
+    return [*((Span(line, style),) for line in shown), *((Span(line, "accent"),) for line in fix)]
+
+
+def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, Row]]:
+    """What is known of a clone, line by line: the account, both windows and the directories first."""
+    clone, home, account, usage = view.clone, model.places.user_home, view.account, view.usage or Usage()
+    workspace = f"workspace {account.workspace[:8]}" if account and account.workspace else ""
+    plan = (account.plan if account else "") or usage.plan
+    who = (account_cell(model, view, 99), plan, workspace, age_text(account, model.now) if account else "")
+    where = [*(with_tilde(path, home) for path in clone.directories), *["all others"] * clone.is_default]
+    before = f" (before: {clone.previous.version})" if clone.previous else ""
+    yield "account", (Span(shorten(", ".join(filter(None, who)), width)),)
+    yield from window_rows(model, view)
+    for key, value in {
+        "used in": ", ".join(where) or "no directory of its own",
+        "Codex": version_cell(model, view, 99) + before,
+        "used": f"{used_cell(model, view, 99)} ago".replace("now ago", "now").replace("never ago", "never"),
+        "command": with_tilde(clone.wrapper, home),
+        "clone": with_tilde(clone.root, home),
+        "shares": ", ".join(clone.shared) or "-",
+    }.items():
+        yield key, (Span(shorten(model.displayable(value), width)),)
+
+
+def window_rows(model: Model, view: CloneView) -> list[tuple[str, Row]]:
+    """Each window with its reset, a line each, or why nothing is known of them."""
+    usage, now = view.usage, model.now
+    if not usage or not usage.windows:
+        why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks") if usage else "…"
+        return [("left", (Span(why),)), ("", ())]
+    age = f"{duration_text(now - usage.as_of)} ago" if now - usage.as_of >= 60 else "now"
+    said = [text for text in (usage.reached if is_used_up(usage, now) else "", usage.credits, age) if text]
+    rows: list[tuple[str, Row]] = []
+    for window in usage.windows:
+        left = 100 - used_percent(window, now)
+        resets = f" left, resets in {reset_text(window, now)}" if window.resets_at > now else " left, fresh"
+        more = "" if rows else f", {', '.join(said)}"
+        bar = Span(f"{usage_bar(left)} {left:3.0f} %", style_of_left(left))
+        rows.append((window_name(window.minutes), (bar, Span(f"{resets}{more}"))))
+    return [*rows, *[("", ())] * (2 - len(rows))]
+
+
+# --- Dialogs --------------------------------------------------------------------------------------
+
+
+def takes_the_terminal(command: Command) -> bool:
+    """Does this command run Codex on our terminal?"""
+    return command.handler in (run, exec_program, log_in, log_out, resume)
+
+
+def begin_command(model: Model, *words: str, **more: Any) -> Step:
+    """A command on its way: what it would cost is found out first, and asked; then it is done in the background, or by
+    Codex on the terminal. One that changes a clone waits until another one on it has ended."""
+    effect, command = Effect("do", words, **more), command_named(words)[0]
+    busy = [job.title for job in model.jobs if {*job.names} & {*words, *effect.each}]
+    model = model.close_all()
+    if busy and not command.asks and command.handler not in (run, exec_program):
+        return model.tell(f"{effect.title}: {busy[0]} is still under way"), ()
+    if command.confirm and not effect.agreed:
+        return start_job(model, effect._replace(kind="ask"))
+    return (model, (effect._replace(kind="lend"),)) if takes_the_terminal(command) else start_job(model, effect)
+
+
+def start_job(model: Model, effect: Effect) -> Step:
+    """The model with one more job, which is waited for until a key is pressed, and the effect that does it."""
+    number = model.started + 1
+    names = tuple(view.clone.name for view in model.rows if view.clone.name in (*effect.words, *effect.each))
+    model = model._replace(
+        started=number, jobs=(*model.jobs, Job(number, effect.title, names, effect.kind == "ask")), awaited=number
+    )
+    return model, (effect._replace(job=number),)
+
+
+def to_begin(*words: str, **more: Any) -> Message:
+    return lambda model: begin_command(model, *words, **more)
+
+
+def to_ask(kind: str, *words: str) -> Message:
+    return lambda model: (model.close_all(), (Effect(kind, words),))
+
+
+def to_open(dialog: Dialog, *effects: Effect) -> Message:
+    return lambda model: (model.push(dialog), effects)
+
+
+NOT_NOW = Item("not now", lambda model: (model.close_all(), ()), key="n")
+
+
+def wants_something(model: Model, text: str) -> str:
+    if text.strip() == "-":
+        return "nothing can be piped into the menu or out of it"
+    return "" if text.strip() else "type something, or Esc to go back"
+
+
+def line_input(label: str, words: Callable[[str], Sequence[str]], usual: str = "", **more: Any) -> Input:
+    """A line to type, and the command line that is made of it."""
+
+    def go_on(model: Model, text: str, value: str) -> Step:
+        return begin_command(model, *words(text))
+
+    return Input(
+        label, more.pop("judge", wants_something), more.pop("then", go_on), TypedLine(usual, len(usual)), **more
+    )
+
+
+def complaint_about_new_name(model: Model, text: str) -> str:
+    """Why no clone may get this name, as far as that is known by now."""
+    try:
+        name = new_clone_name(text)
+    except MirrorError as error:
+        return error.message
+    taken = next((view.clone.name for view in model.rows if view.clone.name.lower() == name.lower()), "")
+    taken = f"there is a clone '{taken}' already" if taken else ""
+    return taken or (f"'{name}' is a command already" if name in model.commands else "")
+
+
+def codex_line(model: Model) -> str:
+    """Which Codex a new clone gets."""
+    if model.installed:
+        return f"a new clone gets Codex {model.installed}, as installed"
+    return f"no Codex is installed, so a new clone gets the newest, which is fetched: {model.newest or '…'}"
+
+
+def create_dialog(model: Model, text: str = "", *said: str) -> Dialog:
+    """A name and a place for a new clone; the working directory is offered."""
+
+    def go_on(model: Model, text: str, value: str) -> Step:
+        if value != "place":
+            return begin_command(model, "create", text, then=("use", text, model.here) if value else ())
+        place = with_tilde(os.path.join(clones_directory(model.places), text), model.places.user_home)
+        line = line_input("directory", lambda place: ("create", f"--root={place}", text), place)
+        return model.push(Dialog(f"Quick Clone {text}", input=line)), ()
+
+    here = with_tilde(model.here, model.places.user_home)
+    items = [Item("create it", value=""), Item(f"create it, and use it in {here} and below", value="here")]
+    items = [*items[: 2 if here else 1], Item("create it in another place…", value="place")]
+    line = line_input("name", tuple, text, judge=complaint_about_new_name, then=go_on, live=True)
+    return Dialog("Quick Clone", (*said, codex_line(model)), tuple(items), line, name="create")
+
+
+def quick_clone(model: Model, text: str = "", *said: str) -> Step:
+    effects = (Effect("commands"),) if model.installed or model.newest else (Effect("commands"), Effect("newest"))
+    return model.push(create_dialog(model, text, *said)), effects
+
+
+def ask_import(model: Model) -> Step:
+    """What to bring along, an export or a Codex home such as the user's own, and then under which name."""
+
+    def ask_name(model: Model, path: str, value: str) -> Step:
+        is_export = bool(re.search(r"\.t?gz\Z", path))
+        ways = ("",) if is_export else ("", "--with-sessions", "--with-sessions --move-login")
+        labels = ("import it",) if is_export else ("its settings", "its settings and sessions", "its login, too")
+        items = tuple(Item(label, value=way) for label, way in zip(labels, ways, strict=True))
+        lines = ("an export brings its own name: Enter alone keeps it",) if is_export else ()
+        line = Input("name", judge if is_export else complaint_about_new_name, partial(go_on, path=path), live=True)
+        return model.push(Dialog(f"Import {path}", lines, items, line)), (Effect("commands"),)
+
+    def judge(model: Model, text: str) -> str:
+        return complaint_about_new_name(model, text) if text.strip() else ""
+
+    def go_on(model: Model, text: str, value: str, path: str) -> Step:
+        return begin_command(model, "import", *(("--name", text) if text else ()), *value.split(), "--", path)
+
+    usual = "~/.codex" if model.has_codex_home else ""
+    return model.push(Dialog("Import", input=line_input("an export, or a Codex home", tuple, usual, then=ask_name))), ()
+
+
+def login_dialog(model: Model, name: str, *said: str) -> Dialog:
+    """The three ways to log a clone in."""
+
+    def log_in_with_key(model: Model, text: str, value: str) -> Step:
+        return begin_command(model, "login", name, WITH_KEY, fed=text)
+
+    line = line_input("API key", tuple, then=log_in_with_key, secret=True)
+    key = Dialog(f"Log in {name}", ("it goes to Codex, and nowhere else",), input=line)
+    items = (
+        Item("log in in the browser", to_begin("login", name)),
+        Item("log in with a device code", to_begin("login", name, "--device-auth"), "in any other browser"),
+        Item("log in with an API key…", to_open(key)),
+    )
+    return Dialog(f"Log in {name}", said, (*items, NOT_NOW) if said else items, guarded=bool(said))
+
+
+def ask_login(model: Model, view: CloneView) -> Step:
+    return model.push(login_dialog(model, view.clone.name)), ()
+
+
+def fix_clone(model: Model, view: CloneView) -> Step:
+    """What helps a clone that isn't ok: a login, an update, or doctor."""
+    state, name = view.states[0], view.clone.name
+    if state in ("ok", "checking"):
+        return model.tell(
+            f"{name}: {'it is ok, so there is nothing to fix' if state == 'ok' else 'still being checked'}"
+        ), ()
+    if state == "no login":
+        return ask_login(model, view)
+    return begin_command(model, "update", name) if state == "update" else begin_command(model, "doctor", "--fix", name)
+
+
+def ask_removal(model: Model, view: CloneView, stakes: Stakes | None = None) -> Step:
+    """The field in which a clone's name is typed to remove it; what would be lost comes when it is known."""
+    name, known = view.clone.name, stakes or Stakes(view.clone.id, None, seen=False)
+
+    def judge(model: Model, text: str) -> str:
+        return "" if text.strip() == name else f"type {name} to remove it, or Esc to go back"
+
+    def go_on(model: Model, text: str, value: str) -> Step:
+        return begin_command(model, "remove", name, agreed=known)
+
+    losses = known.question.losses if known.question else ("nothing of value would be lost",)
+    lines = tuple(map(model.displayable, losses)) if stakes else ("… looking what would be lost",)
+    line = Input(f"type {name}", judge, go_on)
+    dialog = Dialog(f"Remove {name}?", lines, input=line, name=f"remove {view.clone.id}")
+    if not stakes:
+        return model.push(dialog), (Effect("stakes", ("remove", name)),)
+    if any(one.name == dialog.name for one in model.dialogs):
+        return replace_named(model, dialog), ()
+    return model.push(dialog), ()
+
+
+def replace_named(model: Model, dialog: Dialog) -> Model:
+    """The model with this dialog in place of the one of its name, whose line and selection stay."""
+
+    def renew(one: Dialog) -> Dialog:
+        line = (
+            dialog.input._replace(line=one.input.line, refused=one.input.refused)
+            if dialog.input and one.input
+            else None
+        )
+        return dialog._replace(input=line, selected=one.selected, painted=one.painted)
+
+    return model._replace(dialogs=tuple(renew(one) if one.name == dialog.name else one for one in model.dialogs))
+
+
+def ask_new_name(model: Model, view: CloneView) -> Step:
+    name = view.clone.name
+    line = line_input("new name", lambda new: ("rename", name, new), name, judge=complaint_about_new_name, live=True)
+    return model.push(Dialog(f"Rename {name}", input=line)), (Effect("commands"),)
+
+
+def ask_for_file(model: Model, view: CloneView) -> Step:
+    name = view.clone.name
+    line = line_input("file", lambda path: ("export", f"--output={path}", name), usual_export(name))
+    return model.push(Dialog(f"Export {name}", input=line)), ()
+
+
+def log_out_here(model: Model, view: CloneView) -> Step:
+    if view.account == Account("none"):
+        return model.tell(f"{view.clone.name}: not logged in"), ()
+    return begin_command(model, "logout", view.clone.name)
+
+
+class Setting(NamedTuple):
+    """A line of the settings: what is so now, the options of `set` that add to it and take from it, and the choices."""
+
+    label: str
+    values: Callable[[CloneView], Sequence[str]]
+    add: str
+    drop: str = ""
+    choices: tuple[str, ...] = ()
+
+
+SETTINGS_OF_CLONE = (
+    Setting("home", lambda view: [view.clone.home], "--home", "", HOMES),
+    Setting("shares", lambda view: view.clone.shared, "--share", "--unshare"),
+    Setting("shared settings", lambda view: view.clone.shared_settings, "--share-settings", "--unshare-settings",
+            SHARABLE_SETTINGS),
+    Setting("may see", lambda view: view.clone.keep_env, "--keep-env", "--no-keep-env"),
+    Setting("own variables", lambda view: view.variables, "--env", "--no-env"),
+    Setting("settings from", lambda view: [], "--settings-from"),
+)  # fmt: skip
+
+
+def settings_dialog(model: Model, clone_id: str) -> Dialog | None:
+    """How a clone lives; it stays open, and follows what is changed."""
+    found = [view for view in model.rows if view.clone.id == clone_id]
+    items = tuple(
+        Item(
+            f"{one.label:<16} {model.displayable(', '.join(one.values(view)) or '-')}", partial(ask_setting, view, one)
+        )
+        for view in found
+        for one in SETTINGS_OF_CLONE
+    )
+    renew = partial(settings_dialog, clone_id=clone_id)
+    return Dialog(f"Settings of {found[0].clone.name}", items=items, renew=renew) if found else None
+
+
+def ask_settings(model: Model, view: CloneView) -> Step:
+    dialog = settings_dialog(model, view.clone.id)
+    return model.push(dialog) if dialog else model, ()
+
+
+def ask_setting(view: CloneView, setting: Setting, model: Model) -> Step:
+    """The pick list of one setting: what could be added, and what is there, which goes when it is chosen."""
+    name, there = view.clone.name, setting.values(view)
+    command = command_named(("set",))[0]
+    lines = tuple(one.help for one in command.arguments if one.flags[0] == setting.add)
+    title, line = f"{name}: {setting.label}", line_input("add", lambda text: ("set", f"{setting.add}={text}", name))
+    items = [Item(one, to_begin("set", f"{setting.add}={one}", name)) for one in setting.choices if one not in there]
+    items += [Item(f"no longer {one}", to_begin("set", f"{setting.drop}={one}", name)) for one in there if setting.drop]
+    if not items:
+        return model.push(Dialog(title, lines, input=line)), ()
+    items += [] if setting.choices else [Item("another…", to_open(Dialog(title, lines, input=line)))]
+    return model.push(Dialog(title, lines, tuple(items))), ()
+
+
+def ask_sessions(model: Model, view: CloneView) -> Step:
+    dialog = Dialog(f"Sessions of {view.clone.name}", ("… being read",), name=f"sessions {view.clone.name}")
+    return model.push(dialog), (Effect("sessions", (view.clone.name,)),)
+
+
+def sessions_dialog(model: Model, name: str, found: Sequence[Session]) -> Dialog:
+    """A clone's sessions: Enter goes on with one, `h` hands it over."""
+    items = []
+    for one in found:
+        age, place = f"{duration_text(model.now - one.updated)} ago", with_tilde(one.meta.cwd, model.places.user_home)
+        words = f"{'[archived] ' if one.is_archived else ''}{session_title(one)}"
+        label = model.displayable(f"{age:<10} {fit(place, 24)}  {words}")
+        items.append(Item(label, to_begin("resume", one.id, "--in", name), value=one.id))
+    verbs = (Verb(("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
+    lines = () if items else ("no sessions yet",)
+    return Dialog(f"Sessions of {name}", lines, tuple(items), None, verbs if items else (), f"sessions {name}")
+
+
+def ask_receiver(model: Model) -> Step:
+    """The clones that the chosen session can be handed over to."""
+    dialog = model.dialogs[-1]
+    session, owner = dialog.items[dialog.selected].value, dialog.name.partition(" ")[2]
+    items = []
+    for view in model.rows:
+        name, note = view.clone.name, f"{account_cell(model, view, 99)}, left: {left_cell(model, view, 5).strip()}"
+        items += [Item(name, to_begin("handover", session, name), note)] if name != owner else []
+    if not items:
+        return model.tell("there is no other clone to hand it over to"), ()
+    return model.push(Dialog("Hand over to", items=tuple(items))), ()
+
+
+def ask_update_all(model: Model) -> Step:
+    """The clones that have an older Codex than the installed one."""
+    older = tuple(view.clone.name for view in model.rows if view.newer)
+    names = older or tuple(view.clone.name for view in model.rows)
+    if not names:
+        return model.tell("there are no clones yet"), ()
+    if not older and model.installed:
+        return model.tell(f"{count_text(len(names), 'clone')}, none older than Codex {model.installed}"), ()
+    go = to_begin("update", each=older) if older else to_begin("update", "--all")
+    title = (
+        f"Update {count_text(len(names), 'clone')} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
+    )
+    lines = (short_list(names, 8), "each keeps the Codex of before: b goes back to it")
+    return model.push(Dialog(title, lines, (Item("update", go), NOT_NOW))), ()
+
+
+def ask_path_setup(model: Model) -> Step:
+    state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[model.on_path]
+    lines = (f"puts {model.places.bin_dir} on PATH, in your shell's rc file", state)
+    return model.push(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), NOT_NOW))), ()
+
+
+def show_about(model: Model) -> Step:
+    lines = (
+        f"codex-mirror {__version__}, Python {sys.version.split()[0]}, license MIT",
+        f"mirror home  {model.places.mirror_home}",
+        f"commands     {model.places.bin_dir}",
+        f"Codex        {model.installed or 'not found on PATH'}",
+        REPOSITORY,
+    )
+    return model.push(Dialog("About", lines)), ()
+
+
+# --- Update ---------------------------------------------------------------------------------------
+
+
+def main_menu(model: Model, name: str = "") -> Dialog:
+    """The earlier program's menu; the home of who has no clones yet says which Codex they get."""
+    items = (
+        Item("Quick Clone", lambda model: quick_clone(model.close_all()), "a new clone with its own login"),
+        Item("Manage Clones", lambda model: (model.close_all(), ()), "accounts, limits, versions"),
+        Item("Update All Clones", lambda model: ask_update_all(model.close_all()), "pin the installed Codex in all"),
+        Item("Diagnostics", to_begin("doctor"), "what is wrong, and what mends it"),
+        Item("Shell PATH Setup", ask_path_setup, "so that the shell finds the clones"),
+        Item("Star on GitHub", to_ask("browse"), "say that you like it"),
+        Item("About", show_about, "version, places, license"),
+        Item("Exit", ask_exit),
+    )
+    lines = (codex_line(model), "i brings ~/.codex along: its settings, sessions and login")[: 1 + model.has_codex_home]
+    return Dialog("codex-mirror", lines if name else (), items, name=name)
+
+
+def ask_exit(model: Model) -> Step:
+    """The earlier program's last question."""
+    items = (Item("Skip and Exit", to_ask("leave"), key="x"), Item("Star and Exit", to_ask("star and leave"), key="s"))
+    exit = Dialog("Exit", ("Do you like codex-mirror?",), items, guarded=True)
+    return leave(model) if model.jobs else (model.push(exit), ())
+
+
+def leave(model: Model) -> Step:
+    """Leaves, and asks only while work is under way; the default is what loses nothing."""
+    if not model.jobs:
+        return model, (Effect("leave"),)
+    items = (
+        Item("wait here", lambda model: (model.close_all(), ())),
+        Item("leave when it is done", lambda model: (model.close_all()._replace(is_leaving=True), ())),
+        Item("leave now", to_ask("leave"), "what is under way is stopped; the next command tidies up"),
+    )
+    lines = tuple(f"{job.title} is still under way" for job in model.jobs)
+    return model.push(Dialog("Leave?", lines, items, guarded=True)), ()
+
+
+def move_selection(model: Model, by: int) -> Step:
+    """The selection, or what is read, moved up or down as far as that goes."""
+    dialog = model.top
+    if dialog and dialog.items:
+        return model.with_top(selected=min(max(dialog.selected + by, 0), len(dialog.items) - 1)), ()
+    if dialog:
+        return model.with_top(top=min(max(dialog.top + by, 0), max(len(dialog.lines) * 2, 1))), ()
+    rows, here = rows_shown(model), selected_row(model)
+    index = min(max(rows.index(here) + by, 0), len(rows) - 1) if here else 0
+    return model._replace(selected=rows[index].clone.id if here else ""), ()
+
+
+def choose_item(model: Model) -> Step:
+    """Does what is selected, goes on with what was typed, or goes back from what was read."""
+    dialog = model.dialogs[-1]
+    item = dialog.items[dialog.selected] if dialog.items else None
+    if not dialog.input:
+        return item.deed(model) if item else (model.close(), ())
+    text = dialog.input.line.text.strip()
+    if dialog.input.judge(model, text):
+        return model.with_top(input=dialog.input._replace(refused=True)), ()
+    return dialog.input.then(model, text, item.value if item else "")
+
+
+def change_table(model: Model, **changes: Any) -> Step:
+    """The table changed, but with the selection on the clone where it is seen now."""
+    here = selected_row(model)
+    return model._replace(**{"selected": here.clone.id if here else model.selected, **changes}), ()
+
+
+def sort_next(model: Model) -> Step:
+    names = ("", *ORDERS)
+    order = names[(names.index(model.sort) + 1) % len(names)]
+    return change_table(
+        model, sort=order, status=f"sorted by {order.lower()}" if order else "in the order of their making"
+    )
+
+
+def go_back(model: Model) -> Step:
+    """Leaves what is open; on the table it only clears the filter."""
+    return change_table(model, sought=TypedLine()) if model.is_home else (model.close(), ())
+
+
+def on_clone(deed: Callable[[Model, CloneView], Step]) -> Message:
+    """What a verb about the selected clone does."""
+
+    def act(model: Model) -> Step:
+        view = selected_row(model)
+        return deed(model, view) if view else (model._replace(status="no clone is selected"), ())
+
+    return act
+
+
+def begin_here(*words: str) -> Message:
+    return on_clone(lambda model, view: begin_command(model, *words, view.clone.name))
+
+
+def ask_fresh(model: Model, everybody: bool = False) -> Step:
+    """Has the clones' own Codex ask what is left, in the background."""
+    here = selected_row(model)
+    views = model.rows if everybody or not here else (here,)
+    return start_job(model, Effect("fresh", ("usage", "--fresh"), tuple(view.clone.name for view in views)))
+
+
+def show_messages(model: Model) -> Step:
+    lines = [f"{duration_text(model.now - at):>6} ago  {text}" for at, text in reversed(model.messages)]
+    return model.push(Dialog("Messages", tuple(lines) or ("nothing has happened yet",))), ()
+
+
+def show_keys(model: Model) -> Step:
+    """The keys of this screen, to read, and where they are those of the table, to choose from."""
+    verbs, is_home = verbs_here(model), model.is_home
+    labels = [f"{', '.join(verb.keys):<12}  {verb.help}" for verb in verbs]
+    deeds = [lambda model, verb=verb: verb.deed(model.close_all()) for verb in verbs]
+    items = tuple(map(Item, labels, deeds)) if is_home else ()
+    return model.push(Dialog("Keys", () if is_home else tuple(labels), items)), ()
+
+
+def open_line(model: Model) -> Step:
+    """A line for any command, as one would type it in a shell."""
+    view = selected_row(model)
+    name, names = view.clone.name if view else "", [one.clone.name for one in model.rows]
+
+    def judge(model: Model, text: str) -> str:
+        try:
+            if not wants_help(text):
+                command, rest = complete_line(text, name, names)
+                parse_arguments(command, rest, model.program)
+        except MirrorError as error:
+            return f"{error.message}{f' ({error.hint})' if error.hint else ''}"
+        return ""
+
+    def go_on(model: Model, text: str, value: str) -> Step:
+        if wants_help(text):
+            words = text.replace("--help", "").split()
+            known = [command for command in COMMANDS if tuple(words[: len(command.words)]) == command.words]
+            told = parser_of(known[0], model.program).format_help() if known else help_text(model.program)
+            return model.close_all().push(Dialog("Help", tuple(told.splitlines()))), ()
+        command, rest = complete_line(text, name, names)
+        return begin_command(model, *command.words, *rest)
+
+    lines = (
+        f"where a NAME is missing it is {name}; --help tells what there is" if name else "--help tells what there is",
+    )
+    return model.push(Dialog("Command", lines, input=line_input(model.program, tuple, judge=judge, then=go_on))), ()
+
+
+def wants_help(text: str) -> bool:
+    return bool(re.match(r"(\S+ +){0,2}(-h|--help|help)\b", text))
+
+
+MOVES = (
+    Verb(("up", "k"), "", "one up", partial(move_selection, by=-1)),
+    Verb(("down", "j"), "", "one down", partial(move_selection, by=1)),
+    Verb(("pgup",), "", "a page up", partial(move_selection, by=-10)),
+    Verb(("pgdn",), "", "a page down", partial(move_selection, by=10)),
+    Verb(("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
+    Verb(("end", "G"), "", "to the last", partial(move_selection, by=1 << 30)),
+)
+ARROWS = tuple(verb._replace(keys=verb.keys[:1]) for verb in MOVES[:2])
+EVERYWHERE = (
+    Verb(("ctrl-l",), "", "draw the screen again", lambda model: (model, (Effect("redraw"),))),
+    Verb(("ctrl-z",), "", "suspend; fg comes back", lambda model: (model, (Effect("suspend"),))),
+    Verb(("ctrl-c",), "", "leave at once", lambda model: (model, (Effect("interrupt"),))),
+)
+TABLE = (
+    Verb(
+        ("enter", "r"),
+        "Enter run",
+        "start its Codex",
+        on_clone(lambda m, view: begin_command(m, "run", view.clone.name)),
+        0,
+    ),
+    Verb(("l",), "l log in", "log in", on_clone(ask_login), 3),
+    Verb(("f",), "f fix", "fix what isn't ok", on_clone(fix_clone), 3),
+    Verb(("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
+    Verb(("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(ask_sessions), 7),
+    Verb(("x",), "x remove", "remove", on_clone(ask_removal), 8),
+    Verb(("t",), "t settings", "settings", on_clone(ask_settings), 8),
+    Verb(("a",), "", "ask now what is left of its limits", ask_fresh),
+    Verb(("d",), "", "doctor: everything about its health", begin_here("doctor")),
+    Verb(("b",), "", "roll back to the Codex of before", begin_here("rollback")),
+    Verb(("R",), "", "rename", on_clone(ask_new_name)),
+    Verb(("e",), "", "export into a file", on_clone(ask_for_file)),
+    Verb(("S",), "", "a shell in it", begin_here("exec")),
+    Verb(("L",), "", "log out", on_clone(log_out_here)),
+)
+HOME = (
+    Verb(("n",), "n new", "a new clone", quick_clone, 4),
+    Verb(("/",), "/ find", "find by name, account, state or directory", partial(change_table, is_finding=True), 4),
+    Verb(("m",), "m menu", "the menu", lambda model: (model.push(main_menu(model)), ()), 2),
+    Verb(("?",), "? keys", "these keys", show_keys, 1),
+    Verb(("q",), "q leave", "leave", leave, 5),
+    Verb(("U",), "U update all", "update all that have an older Codex", ask_update_all),
+    Verb((":",), ": command", "any command, as in a shell", open_line),
+    Verb(("!",), "! messages", "what has happened", show_messages),
+    Verb(("o",), "o sort", "sort by name, left, state, last used", sort_next),
+    Verb(("tab",), "", "large details", lambda model: (model._replace(is_large=not model.is_large), ())),
+    Verb(("A",), "", "ask now what is left of all limits", partial(ask_fresh, everybody=True)),
+    Verb(("D",), "", "doctor, for everything", to_begin("doctor")),
+    Verb(("i",), "", "import an export or a Codex home", ask_import),
+    Verb(
+        ("f5", "ctrl-r"),
+        "",
+        "look at everything again",
+        lambda m: (m._replace(status="looking again"), (Effect("look"),)),
+    ),
+    Verb(("esc",), "", "clear the filter", go_back),
+)
+ENTER = Verb(("enter",), "Enter choose", "do what is selected", choose_item, 0)
+BACK = Verb(("esc", "q"), "Esc back", "go back", go_back, 1)
+VERBS: Mapping[str, tuple[Verb, ...]] = {
+    "table": (*TABLE[:3], *HOME[:4], *TABLE[3:], *HOME[4:], *MOVES),
+    "home": (ENTER, *HOME, *MOVES),
+    "list": (ENTER, BACK, HOME[3], *MOVES),
+    "text": (MOVES[0]._replace(word="↑↓ scroll"), BACK._replace(keys=("esc", "q", "enter")), HOME[3], *MOVES[1:]),
+    "line": (ENTER._replace(word="Enter go on", help="go on with this"), BACK._replace(keys=("esc",)), *ARROWS),
+    "find": (
+        Verb(("enter",), "Enter keep", "keep the filter", partial(change_table, is_finding=False), 0),
+        Verb(("esc",), "Esc clear", "clear it", partial(change_table, is_finding=False, sought=TypedLine()), 1),
+        *ARROWS,
+    ),
+}
+
+
+def mode_of(model: Model) -> str:
+    """Which keys count now."""
+    dialog = model.top
+    if not dialog or dialog.name == "home":
+        return "find" if model.is_finding else "home" if dialog else "table"
+    return "line" if dialog.input else "list" if dialog.items else "text"
+
+
+def verbs_here(model: Model) -> tuple[Verb, ...]:
+    return (*(model.top.verbs if model.top else ()), *VERBS[mode_of(model)], *EVERYWHERE)
+
+
+def press(model: Model, key: str, at: float) -> Step:
+    """What a key means here, which came at that time: the model after it, and what it asks of the world. Pure.
+
+    Alt and a letter mean nothing on the table or where one types; elsewhere they are Esc, and then the letter."""
+    dialog, mode = model.top, mode_of(model)
+    for verb in EVERYWHERE:
+        if key in verb.keys:
+            return verb.deed(model)
+    if model.on_path is None:
+        return model._replace(held=(*model.held, (key, at))[:LONGEST_LINE]), ()
+    if key.startswith("alt-"):
+        return press(press(model, "esc", at)[0], key[4:], at) if mode in ("list", "text") else (model, ())
+    is_unseen = dialog and dialog.guarded and not (dialog.painted and at - dialog.painted >= GUARD_SECONDS)
+    if key != "esc" and (is_unseen or any(job.asks and job.number == model.awaited for job in model.jobs)):
+        return model, ()
+    found = next((verb for verb in verbs_here(model) if key in verb.keys), None)
+    model = model._replace(status="", awaited=0 if found and found not in MOVES else model.awaited)
+    if is_too_small(model.size) and not (found and {"esc", "q"} & {*found.keys}):
+        return model, ()
+    return found.deed(model) if found else type_key(model, key)
+
+
+def type_key(model: Model, key: str) -> Step:
+    """A key that is no verb here: it is typed, or chooses an item of its own."""
+    dialog = model.top
+    if model.is_finding and mode_of(model) == "find":
+        return change_table(model, sought=model.sought.edit(key))
+    if dialog and dialog.input:
+        return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=False)), ()
+    item = next((one for one in dialog.items if one.key == key), None) if dialog else None
+    return item.deed(model) if item else (model, ())
+
+
+def update_model(model: Model, message: Message) -> Step:
+    """The model after a message, be it a key or what the world has to say, and what that asks of the world. Where one
+    comes to another screen, it is looked again."""
+    after, effects = message(model)
+    return after, effects if len(after.dialogs) == len(model.dialogs) else (*effects, Effect("glance"))
+
+
+# --- News -----------------------------------------------------------------------------------------
+
+
+def mark_painted(model: Model, at: float) -> Step:
+    """The dialog on top is on the screen since then."""
+    return model.with_top(painted=at) if model.top and not model.top.painted else model, ()
+
+
+def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, now: float) -> Step:
+    """The registry was read: what is known of clones that are still the same stays; keys that came before it count."""
+    held, model = model.held, model._replace(held=(), broken=broken, on_path=on_path, now=now)
+    if registry:
+        before = {view.clone.id: view for view in model.rows}
+        rows = tuple(before.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
+        bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
+        model = with_versions(keep_selection(model, rows)._replace(rows=rows, broken=bad))
+    first = () if model.rows or model.broken else (main_menu(model, "home"),)
+    others = ((one.renew(model) if one.renew else one, one.selected) for one in model.dialogs if one.name != "home")
+    model = model._replace(dialogs=(*first, *(one._replace(selected=at) for one, at in others if one)))
+    effects: tuple[Effect, ...] = ()
+    for key, at in held:
+        if not any(effect.kind == "lend" for effect in effects):
+            model, more = press(model, key, at)
+            effects += more
+    return model, effects
+
+
+def keep_selection(model: Model, rows: Sequence[CloneView]) -> Model:
+    """The model with the selection on the same clone, or where that is gone, on the one in its place."""
+    ids, before = [view.clone.id for view in rows], [view.clone.id for view in rows_shown(model)]
+    if model.selected in ids or model.selected not in before:
+        return model
+    place = before.index(model.selected)
+    near = [one for one in (*before[place:], *reversed(before[:place])) if one in ids]
+    return model._replace(selected=near[0] if near else "")
+
+
+def with_versions(model: Model) -> Model:
+    """The model that says which clones have an older Codex than the installed one, also on its home menu."""
+
+    def compare(view: CloneView) -> CloneView:
+        newer = model.installed if model.installed and is_newer(model.installed, view.clone.runtime.version) else ""
+        return with_states(view._replace(newer=newer))
+
+    return replace_named(model._replace(rows=tuple(map(compare, model.rows))), main_menu(model, "home"))
+
+
+def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
+    """Which Codex is installed, or would be fetched, is known, and whether there is a ~/.codex."""
+    model = with_versions(model._replace(**facts))
+    dialogs = (
+        one._replace(lines=(*one.lines[:-1], codex_line(model))) if one.name == "create" else one
+        for one in model.dialogs
+    )
+    return model._replace(dialogs=tuple(dialogs)), ()
+
+
+def learn(model: Model, clone_id: str, **facts: Any) -> Step:
+    """Something was found out about a clone; of the figures of one account the newer ones stay."""
+
+    def with_facts(view: CloneView) -> CloneView:
+        usage = facts.get("usage", view.usage)
+        if (
+            view.usage
+            and usage
+            and usage.as_of < view.usage.as_of
+            and facts.get("account", view.account) == view.account
+        ):
+            usage = view.usage
+        return with_states(view._replace(**{**facts, "usage": usage}))
+
+    rows = tuple(with_facts(one) if one.clone.id == clone_id else one for one in model.rows)
+    return model._replace(rows=rows, now=max(model.now, facts.get("used") or 0)), ()
+
+
+def progress(model: Model, number: int, what: str, done: int, total: int) -> Step:
+    jobs = (job._replace(what=what, done=done, total=total) if job.number == number else job for job in model.jobs)
+    return model._replace(jobs=tuple(jobs)), ()
+
+
+def end_job(model: Model, number: int) -> tuple[Model, bool]:
+    """The model without a job that ended, and whether the user waited for it."""
+    jobs = tuple(job for job in model.jobs if job.number != number)
+    return model._replace(jobs=jobs), model.awaited == number
+
+
+def leave_if_done(model: Model) -> Step:
+    return model, (Effect("leave"),) if model.is_leaving and not model.jobs else ()
+
+
+def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
+    """A command has ended: what it did is on the list of messages, and where that is waited for, it is shown. What went
+    wrong is among the notes, which come first then, as what a repair did."""
+    model, is_awaited = end_job(model, effect.job)
+    command, went_well = command_named(effect.words)[0], outcome.code == DONE
+    is_repair = command.handler is doctor and "--fix" in effect.words
+    parts = (outcome.lines, outcome.notes) if went_well and not is_repair else (outcome.notes, outcome.lines)
+    lines = [line for part in parts for line in part] or [f"{effect.title}: {'done' if went_well else 'failed'}"]
+    model = model.tell(*lines)
+    if not is_awaited or model.is_leaving:
+        return leave_if_done(model)
+    lines, together = (
+        list(map(model.displayable, lines)),
+        "; ".join(line.strip() for line in map(model.displayable, lines)),
+    )
+    if went_well and command.handler is create:
+        return model.push(login_dialog(model, effect.words[-1], *lines)), ()
+    if went_well and command.handler is hand_over:
+        go = Item(f"go on with it as {effect.words[2]}", to_begin("resume", effect.words[1], "--in", effect.words[2]))
+        return model.push(Dialog("Handed over", tuple(lines), (go, NOT_NOW), guarded=True)), ()
+    if went_well and (is_repair or not command.asks) and cell_width(together) <= model.size.columns - 2:
+        return model._replace(status=together), ()
+    mend = Verb(("f",), "f fix", "mend what can be mended", to_begin("doctor", "--fix", *effect.words[1:]), 0)
+    verbs = (mend,) if command.handler is doctor and not went_well and not is_repair else ()
+    dialog = Dialog(effect.title, tuple(lines), verbs=verbs, guarded=True)
+    return model._replace(status="").push(dialog), ()
+
+
+def fail(model: Model, effect: Effect, error: MirrorError) -> Step:
+    """A command has failed: where it is waited for a dialog says why and what to do, or the field with its name."""
+    model, is_awaited = end_job(model, effect.job)
+    lines = [model.displayable(line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
+    model = model.tell(f"{effect.title} failed: {lines[0]}".lstrip(), *lines[1:])
+    if (effect.job and not is_awaited) or model.is_leaving:
+        return leave_if_done(model)
+    if effect.words[:1] == ("create",):
+        return quick_clone(model, effect.words[-1], *lines)
+    return model._replace(status="").push(Dialog(f"{effect.title} failed", tuple(lines), guarded=True)), ()
+
+
+def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
+    """What a command would cost is known: the dialog that asks, with no as the default, and asks again when that
+    changed; where it costs nothing, it is done."""
+    model, is_awaited = end_job(model, effect.job)
+    if effect.agreed:
+        model = model.tell(f"{effect.title}: what would be lost has changed")
+    elif not is_awaited:
+        return model.tell(f"{effect.title}: nothing was done, as something else was begun"), ()
+    view = next((one for one in model.rows if one.clone.id == stakes.clone_id), None)
+    if effect.words[0] == "remove" and view:
+        return ask_removal(model, view, stakes)
+    go = to_begin(*effect.words, fed=effect.fed, agreed=stakes)
+    if not stakes.question:
+        return go(model)
+    lines = tuple(map(model.displayable, stakes.question.losses))
+    items = (NOT_NOW._replace(label="no"), Item(f"yes, {effect.words[0]}", go, key="y"))
+    return model.push(Dialog(stakes.question.text, lines, items, guarded=True)), ()
+
+
+def show_stakes(model: Model, stakes: Stakes) -> Step:
+    """What a removal would lose is known: it comes into the field that waits for it, if that is still open."""
+    view = next((one for one in model.rows if one.clone.id == stakes.clone_id), None)
+    is_open = any(dialog.name == f"remove {stakes.clone_id}" for dialog in model.dialogs)
+    return ask_removal(model, view, stakes) if view and is_open else (model, ())
+
+
+def show_sessions(model: Model, name: str, found: Sequence[Session]) -> Step:
+    """The sessions of a clone were read: they come into the dialog that waits for them, if it is still open."""
+    return replace_named(model, sessions_dialog(model, name, found)), ()
+
+
+def hand_back(model: Model, effect: Effect, code: int, notes: tuple[str, ...]) -> Step:
+    """Codex has ended, and the terminal is ours again."""
+    what = {"run": "Codex", "exec": "the program", "resume": "Codex"}.get(effect.words[0], effect.words[0])
+    name = effect.words[-1] if effect.words[0] == "resume" else effect.words[1]
+    return model.tell(*(notes or [f"{name}: {what} ended with exit status {code}"])), ()
+
+
+def show_star(model: Model, shown: bool) -> Step:
+    if shown:
+        return model.tell(f"thank you: {REPOSITORY} is open in the browser"), ()
+    return model.push(Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY))), ()
+
+
+# --- View -----------------------------------------------------------------------------------------
+
+SPINNER = "|/-\\"
+ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•○", "-|++++~>+x>#.^v-*o")
+
+
+class Layout(NamedTuple):
+    """Which rows the table has, its heading included, and what room the pane has, under or beside it."""
+
+    edge: int
+    table: Size
+    pane: Size
+    beside: bool = False
+
+
+def layout_of(model: Model, size: Size) -> Layout:
+    """The table gets what it needs, the pane six lines at least and what is left; below 60×12 there is no pane. The
+    edge is the height of header and footer, each."""
+    edge, rows = 2 if size.rows >= 16 else 1, rows_shown(model)
+    room, part = size.rows - 2 * edge, size.columns * 3 // 5
+    if size.columns >= 150 and not model.is_large and len(columns_for(model, rows, part)) == len(COLUMNS):
+        return Layout(edge, Size(room, part), Size(room - 1, size.columns - part - 3), True)
+    if size.rows < 12 or size.columns < 60:
+        return Layout(edge, Size(room, size.columns), Size(0, 0))
+    table = 2 if model.is_large else max(min(len(rows) + 1, room - PANE_LINES - 1), 2)
+    return Layout(edge, Size(table, size.columns), Size(room - table - 1, size.columns - 2))
+
+
+def rows_in_sight(model: Model) -> tuple[CloneView, ...]:
+    """The clones that are on the screen now."""
+    rows, here = rows_shown(model), selected_row(model)
+    height = layout_of(model, model.size).table.rows - 1
+    return tuple(rows[index] for index in scroll_range(len(rows), rows.index(here), height)) if here else ()
+
+
+def view_model(model: Model, size: Size) -> tuple[Row, ...]:
+    """The model as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
+    if is_too_small(size):
+        text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
+        rows: list[Row] = [(Span(line),) for line in wrap_text(text, max(size.columns, 1))]
+    else:
+        layout, dialogs = layout_of(model, size), model.dialogs
+        room = Size(size.rows - 2 * layout.edge, size.columns)
+        is_bare = bool(dialogs) and dialogs[0].name == "home"
+        body = home_rows(model, dialogs[0], room) if is_bare else body_rows(model, layout, room)
+        body = [*body, *[()] * room.rows][: room.rows]
+        rows = [*header_rows(model, size)[: layout.edge], *body, *footer_rows(model, size)[-layout.edge :]]
+        if not model.is_home:
+            rows = lay_over(rows, box_rows(model, dialogs[-1], size), size)
+    rows = [cut_row(row, 0, size.columns) for row in [*rows, *[()] * size.rows][: size.rows]]
+    return tuple(map(in_ascii, rows)) if model.ascii else tuple(rows)
 
 
 def in_ascii(row: Row) -> Row:
@@ -13113,581 +13529,295 @@ def in_ascii(row: Row) -> Row:
     return tuple(Span("".join(sign(c) for c in span.text.translate(ASCII_SIGNS)), span.style) for span in row)
 
 
-def fit(text: str, width: int) -> str:
-    """Any text in exactly this many cells, with nothing in it that acts."""
-    return cut_or_pad(escape_invisible(text), width)
+def header_rows(model: Model, size: Size) -> list[Row]:
+    """How many clones there are in which state, the installed Codex, PATH; or while one looks for some, the filter."""
+    count = count_text(len(model.rows), "clone")
+    if model.is_finding or model.sought.text:
+        line = line_row(model.sought, 24) if model.is_finding else (Span(escape_invisible(model.sought.text), "bold"),)
+        row: Row = (Span(" / ", "accent"), *line, Span(f"  {len(rows_shown(model))} of {count}", "title"))
+    else:
+        words = [word for view in model.rows for word in view.states]
+        parts = [Span(count if model.on_path is not None else "…", "title")]
+        for word, (_, style) in STATES.items():
+            number = words.count(word) if word != "ok" else 0
+            parts += (
+                [Span(count_text(number, word) if word == "update" else f"{number} {word}", style)] if number else []
+            )
+        parts += (
+            [Span(f"Codex {model.installed}" if model.installed else "no Codex")] if model.watched or model.rows else []
+        )
+        parts += [Span("PATH ✓") if model.on_path else Span("PATH !", "warn")] if model.on_path is not None else []
+        row = ()
+        for part in parts:
+            gap = Span(" · " if row else " ", "dim")
+            row = (*row, gap, part) if width_of((*row, gap, part)) < size.columns else row
+    name = f"codex-mirror {__version__} "
+    if width_of(row) + len(name) + 2 <= size.columns:
+        row = (*fill_row(row, size.columns - len(name)), Span(name, "dim"))
+    return [row, (Span("─" * size.columns, "dim"),)]
 
 
-def ending_in_dots(row: Row, width: int) -> Row:
-    """The row in at most this many cells, with an ellipsis where it is cut."""
-    return row if width_of(row) <= width else (*cut(row, 0, width - 1), Span("…", "dim"))
+def footer_rows(model: Model, size: Size) -> list[Row]:
+    """What happened or is under way, and the verbs that make sense for the selected row."""
+    status = model.status or "".join(job_text(model, job) for job in model.jobs[-1:])
+    view = selected_row(model) if mode_of(model) == "table" else None
+    states = view.states if view else ()
+    dull = {"l": states and "no login" not in states, "f": states[:1] == ("ok",), "u": "update" not in states}
+    dull |= dict.fromkeys("/mU", not model.rows)
+    verbs = [verb for verb in verbs_here(model) if verb.word and not dull.get(verb.keys[0])]
+    while len(verbs) > 1 and sum(cell_width(verb.word) + 2 for verb in verbs) > size.columns:
+        verbs.remove(max(reversed(verbs), key=lambda verb: verb.rank))
+    keys: list[Span] = [Span(" ")]
+    for verb in verbs:
+        key, space, word = verb.word.partition(" ")
+        keys += [Span(key, "accent"), Span(f"{space}{word}  ")]
+    said: list[Row] = [(Span(f" {shorten(status, size.columns - 2)}", "bold"),)] if status else []
+    return [*said, tuple(keys)] if size.rows >= 16 else [*(said or [tuple(keys)])] if said else [(), tuple(keys)]
 
 
-def in_lines(texts: Sequence[str], width: int, height: int) -> list[str]:
-    """The texts wrapped into at most so many lines: where that is too few the longest text is cut, and so on."""
-    parts = [wrapped(text, width) for text in texts]
-    while sum(map(len, parts)) > max(height, 0):
-        longest = max(reversed(parts), key=len)
-        rest = longest.pop()
-        longest[-1:] = [cut_or_pad(f"{line} {rest.lstrip()}", width) for line in longest[-1:]]
-    return [line for part in parts for line in part]
+def job_text(model: Model, job: Job) -> str:
+    amount = f"{size_text(job.done)} of {size_text(job.total)}" if job.total else ""
+    return f"{SPINNER[model.beat % len(SPINNER)]} {': '.join(filter(None, (job.title, job.what, amount)))}"
 
 
-def shortened(path: str, home: str) -> str:
-    return "~" + path[len(home) :] if is_below(path, home) else path
+def home_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
+    """The menu of who has no clones."""
+    return [
+        *[()] * (size.rows >= 12),
+        *((Span("  "), *row) for row in dialog_rows(model, dialog, Size(size.rows - 1, size.columns - 4))),
+    ]
 
 
-def state_of(seen: CloneView) -> str:
-    """The state of a clone as a sign and a word."""
-    if seen.health is None:
-        return "! update" if seen.newer else "… checking"
-    if not seen.health.ok:
-        return "✗ broken"
-    if any(problem.severity == "warning" for problem in seen.health.problems):
-        return "! warning"
-    return "! update" if seen.newer else "✓ ok"
-
-
-def style_of_state(state: str) -> str:
-    return {"✗": "bad", "!": "accent", "…": "dim"}.get(state[0], "plain")
-
-
-def scrolled(count: int, selected: int, height: int) -> range:
-    """Which of so many rows are seen, with the selected one among them."""
-    first = min(max(selected - height // 2, 0), max(count - height, 0))
-    return range(first, min(first + height, count))
-
-
-def sign_of_more(index: int, seen: range, count: int) -> str:
-    """What the first and the last row that is seen begin with, where more rows come before or after it."""
-    return "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
-
-
-def line_spans(line: TypedLine, width: int) -> Row:
-    """A line being typed, so much of it that the cursor is in sight."""
-    before, under, after = line.text[: line.at], line.text[line.at : place_after(line)], line.text[place_after(line) :]
-    under = under or " "
-    start = max(cell_width(before) + cell_width(under) - width, 0)
-    row: Row = (Span(before), Span(under, "cursor"), Span(after))
-    return cut(row, start, start + width)
-
-
-MEASURED_ROWS = 200  # A column is as wide as these want it; measuring thousands would make every key slow.
-
-
-class Column(NamedTuple):
-    """A column of the table of clones: the lower its rank, the longer it stays; from `least` cells it can be read."""
-
-    heading: str
-    rank: int
-    least: int
-    cell: Callable[[Screen, CloneView], str]
-
-
-def account_cell(screen: Screen, seen: CloneView) -> str:
-    if seen.account is None:
-        return "…"
-    return for_eyes(screen, account_text(seen.account._replace(plan="", workspace="")))
-
-
-def plan_cell(screen: Screen, seen: CloneView) -> str:
-    return (seen.account.plan if seen.account else "") or (seen.usage.plan if seen.usage else "") or "-"
-
-
-def left_cell(screen: Screen, seen: CloneView) -> str:
-    left = left_percent(seen.usage, screen.now) if seen.usage else None
-    if left is None:
-        return "…" if seen.usage is None else "-"
-    return f"{usage_bar(left)} {left:3.0f} %" if screen.size.columns >= 100 else f"{left:.0f} %"
-
-
-def version_cell(screen: Screen, seen: CloneView) -> str:
-    return f"{seen.clone.runtime.version} → {seen.newer}" if seen.newer else seen.clone.runtime.version
-
-
-def used_cell(screen: Screen, seen: CloneView) -> str:
-    if not seen.used:
-        return "…" if seen.used is None else "never"
-    return f"{duration_text(screen.now - seen.used)} ago"
-
-
-COLUMNS = (
-    Column("NAME", 0, 10, lambda screen, seen: seen.clone.name),
-    Column("ACCOUNT", 3, 8, account_cell),
-    Column("PLAN", 5, 8, plan_cell),
-    Column("LEFT", 2, 16, left_cell),
-    Column("CODEX", 4, 20, version_cell),
-    Column("STATE", 1, 12, lambda screen, seen: state_of(seen)),
-    Column("USED", 6, 10, used_cell),
-)
-
-
-def columns_for(screen: Screen, rows: Sequence[CloneView], width: int) -> list[tuple[Column, int]]:
-    """The most important columns, as many as fit, each with its width: what is left goes to the narrowest first."""
-    kept: dict[Column, int] = {}
-    wanted: dict[Column, int] = {}
-    room = width - 1
-    for column in sorted(COLUMNS, key=lambda column: column.rank):
-        texts = [column.heading, *(escape_invisible(column.cell(screen, seen)) for seen in rows[:MEASURED_ROWS])]
-        want = max(map(cell_width, texts))
-        size = min(want, column.least)
-        if size + 2 > room:
-            break
-        wanted[column], kept[column], room = want, size, room - size - 2
-    while room > 0 and (hungry := [column for column in kept if kept[column] < wanted[column]]):
-        kept[min(hungry, key=lambda column: kept[column])] += 1
-        room -= 1
-    return [(column, kept[column]) for column in COLUMNS if column in kept]
-
-
-def roster_rows(screen: Screen, page: Roster, size: Size) -> list[Row]:
-    """The filter, the table of clones, and the selected one's details where there is room."""
-    rows, here = matching(screen, page), selected_row(screen, page)
-    above = complaint_of_registry(screen, size.columns - 2, size.rows // 6)
-    above = [*[(Span(" "), *row) for row in above], *(filter_row(page) if page.typing or page.sought.text else [])]
+def body_rows(model: Model, layout: Layout, size: Size) -> list[Row]:
+    """What is wrong with the registry, the table of clones, and the selected one's details."""
+    rows, here = rows_shown(model), selected_row(model)
+    broken = [model.displayable(f"✗ {model.broken}")] if model.broken else []
+    table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, size.rows // 5 + 1)]
     if not here:
-        return [*above, (), (Span("  " + fit(nothing_to_show(screen), size.columns - 3)),)]
-    part = size.columns * 3 // 5
-    beside = size.columns >= 110 and len(columns_for(screen, rows, part)) == len(COLUMNS)
-    width = part if beside else size.columns
-    below = 0 if beside else min(max(size.rows - len(rows) - len(above) - 3, 0), 14)
-    height = max(size.rows - len(above) - 1 - (below + 2 if below >= 5 else 0), 1)
-    table = [*above, *table_rows(screen, rows, here, Size(height, width))]
-    if beside:
-        details = detail_rows(screen, here, Size(size.rows, size.columns - width - 4))
-        table += [()] * (size.rows - len(table))
-        pairs = zip(table, [*details, *[()] * size.rows][: size.rows], strict=True)
-        return [(*fill_row(row, width), Span(" │ ", "dim"), *detail) for row, detail in pairs]
-    if below >= 5:
-        rule = (Span("─" * size.columns, "dim"),)
-        table += [()] * (height + len(above) + 1 - len(table))
-        room = Size(size.rows - len(table) - 1, size.columns - 3)
-        table += [rule, *[(Span("  "), *row) for row in detail_rows(screen, here, room)]]
-    return table
+        nothing = "no clone matches; Esc clears the filter" if model.rows else "" if model.broken else "… being read"
+        return [*table, (), (Span(f"  {shorten(nothing, size.columns - 3)}"),)]
+    height = layout.table.rows - len(table) * (not layout.pane.rows or layout.beside)
+    table += [*table_rows(model, rows, here, layout.table._replace(rows=height)), *[()] * size.rows][:height]
+    pane = pane_rows(model, here, layout.pane)
+    style, name = STATES[here.states[0]][1], shorten(here.clone.name, size.columns // 3)
+    if layout.beside:
+        title: Row = (Span(name, "bold"), Span(f"  {state_text(here)}", style))
+        pairs = zip([*table, *[()] * size.rows][: size.rows], [title, *pane, *[()] * size.rows], strict=False)
+        return [(*fill_row(row, layout.table.columns), Span(" │ ", "dim"), *detail) for row, detail in pairs]
+    rule: Row = (Span("─ ", "dim"), Span(name, "bold"), Span(f" {state_text(here)} ", style))
+    rule = (*rule, Span("─" * max(size.columns - width_of(rule), 0), "dim"))
+    below = [rule, *((Span("  "), *row) for row in pane)] if layout.pane.rows else []
+    return [*table, *below]
 
 
-def complaint_of_registry(screen: Screen, width: int, height: int) -> list[Row]:
-    """What is wrong with the registry and what helps, if anything is."""
-    texts = [for_eyes(screen, f"✗ {screen.broken}")] if screen.broken else []
-    return [(Span(line, "bad"),) for line in in_lines(texts, width, max(height, 1))]
+def line_row(line: TypedLine, width: int) -> Row:
+    """A line being typed, so much of it that the cursor is in sight."""
+    before, under, after = line.text[: line.at], line.text[line.at : line.after] or " ", line.text[line.after :]
+    start = max(cell_width(before) + cell_width(under) - width, 0)
+    return cut_row((Span(before), Span(under, "cursor"), Span(after)), start, start + width)
 
 
-def nothing_to_show(screen: Screen) -> str:
-    if screen.on_path is None:
-        return "… being read"
-    if screen.broken and not screen.rows:
-        return ""
-    return "no clone matches; Esc clears the filter" if screen.rows else "there are no clones yet: q, then Quick Clone"
+def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
+    """What a dialog says, the line to type with what is wrong with it, and as many items as there is room for."""
+    line = input_rows(model, dialog.input, size.columns) if dialog.input else []
+    if dialog.items or line:
+        lines = wrap_texts(dialog.lines, size.columns, size.rows - min(len(dialog.items), 3) - len(line) - 1)
+        rows: list[Row] = [*((Span(text),) for text in lines), *([()] if lines else []), *line]
+        return [*rows, *item_rows(dialog, Size(size.rows - len(rows), size.columns))]
+    lines = [part for text in dialog.lines for part in wrap_text(text, size.columns)]
+    if len(lines) <= size.rows:
+        return [(Span(text),) for text in lines]
+    top = min(dialog.top, len(lines) - size.rows + 1)
+    seen = lines[top : top + size.rows - 1]
+    return [*((Span(text),) for text in seen), (Span(f"{top + 1}-{top + len(seen)} of {len(lines)} lines", "dim"),)]
 
 
-def filter_row(page: Roster) -> list[Row]:
-    line = line_spans(page.sought, 30) if page.typing else (Span(escape_invisible(page.sought.text)),)
-    return [(Span(" / ", "accent"), *line)]
+def input_rows(model: Model, field: Input, width: int) -> list[Row]:
+    """The line to type, and below it what is wrong with it."""
+    label = f"{escape_invisible(field.label)}: "
+    line = field.line._replace(text=re.sub(".", "•", field.line.text)) if field.secret else field.line
+    is_judged = field.refused or (field.live and field.line.text)
+    wrong = [f"! {field.judge(model, field.line.text)}"] if is_judged and field.judge(model, field.line.text) else [" "]
+    line_and_label = (Span(label, "dim"), *line_row(line, max(width - cell_width(label), 4)))
+    return [line_and_label, *((Span(text, "bad"),) for text in wrap_texts(wrong, width, 2))]
 
 
-def table_rows(screen: Screen, rows: Sequence[CloneView], here: CloneView, size: Size) -> list[Row]:
-    columns = columns_for(screen, rows, size.columns)
-    heading = "  ".join(fit(column.heading, width) for column, width in columns)
-    found: list[Row] = [(Span("   " + heading, "dim"),)]
-    shown = scrolled(len(rows), rows.index(here), size.rows)
-    for index in shown:
-        seen, spans = rows[index], []
-        is_here = seen.clone.id == here.clone.id
-        for column, width in columns:
-            text = column.cell(screen, seen)
-            style = style_of_state(text) if column.heading == "STATE" else "plain" if not column.rank else "dim"
-            spans.append(Span(fit(text, width) + "  ", "chosen" if is_here else style))
-        sign = f"{sign_of_more(index, shown, len(rows))}{'▸' if is_here else ' '} "
-        found.append((Span(sign, "chosen" if is_here else "dim"), *spans))
-    return found
-
-
-def detail_rows(screen: Screen, seen: CloneView, size: Size) -> list[Row]:
-    """What there is to know of one clone; where there is too little room for all of it, that is to be seen."""
-    rows = [*fact_rows(screen, seen, size.columns), *complaint_rows(screen, seen, size.columns)]
-    if len(rows) <= size.rows:
-        return rows
-    return [*rows[: size.rows - 1], (Span(fit("… doctor tells all of it", size.columns).rstrip(), "dim"),)]
-
-
-def fact_rows(screen: Screen, seen: CloneView, width: int) -> list[Row]:
-    clone, usage = seen.clone, seen.usage or Usage()
-    names = dict.fromkeys(("5 h", "week", *(window_name(window.minutes) for window in usage.windows)))
-    facts = {
-        "account": login_facts(screen, seen),
-        **{f"{name} left": window_text(usage, name, screen.now).replace("(in", "(resets in") for name in names},
-        "Codex": version_cell(screen, seen),
-        "before": clone.previous.version if clone.previous else "-",
-        "last used": used_cell(screen, seen),
-        "command": shortened(clone.wrapper, screen.places.user_home),
-        "clone": shortened(clone.root, screen.places.user_home),
-    }
-    lines = [(Span(f"{key:<10}", "dim"), Span(fit(value, max(width - 10, 0)).rstrip())) for key, value in facts.items()]
-    return [(Span(fit(clone.name, width).rstrip(), "bold"), Span(f"  {state_of(seen)}")), *lines]
-
-
-def login_facts(screen: Screen, seen: CloneView) -> str:
-    """Who is logged in, with which plan, in which workspace, and for how long."""
-    account, plan = seen.account or Account("unknown"), plan_cell(screen, seen).removesuffix("-")
-    facts = (account_cell(screen, seen), plan, account.workspace[:8], age_text(account, screen.now))
-    return ", ".join(filter(None, facts))
-
-
-def complaint_rows(screen: Screen, seen: CloneView, width: int) -> list[Row]:
-    """What is wrong and what helps; paths start at the clone, which the facts above name."""
-    rows: list[Row] = []
-    for problem in seen.health.problems if seen.health else ():
-        sign = {"error": "✗", "warning": "!"}.get(problem.severity, "·")
-        what = f"{sign} {problem.what}".replace(f" {seen.clone.root}/", " ")
-        rows += [(Span(line, "accent"),) for line in wrapped(for_eyes(screen, what), width)]
-        rows += [(Span(line, "dim"),) for line in wrapped(for_eyes(screen, f"  {problem.fix}"), width)]
-    return rows
-
-
-# --- Views ----------------------------------------------------------------------------------------
-
-SPINNER = "|/-\\"
-
-
-def view_screen(screen: Screen, size: Size) -> tuple[Row, ...]:
-    """The screen as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
-    if is_too_small(size):
-        rows = too_small(size)
-    else:
-        page = [page for page in screen.pages if is_whole(page)][-1]
-        rows = [*header_rows(screen, page, size), *body(screen, page, size), *footer(screen, size)]
-        if page is not top_page(screen):
-            rows = laid_over(rows, dialog(screen, top_page(screen), size), size)
-    rows = [cut(row, 0, size.columns) for row in rows]
-    return tuple(in_ascii(row) for row in rows) if screen.ascii else tuple(rows)
-
-
-def is_whole(page: Page) -> bool:
-    """Does this page fill the screen, so that nothing of the one below is seen?"""
-    return page.whole if isinstance(page, Picker) else isinstance(page, (Roster, Report))
-
-
-def too_small(size: Size) -> list[Row]:
-    text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
-    lines = wrapped(text, max(size.columns, 1))[: size.rows]
-    return [(Span(line),) for line in lines] + [()] * (size.rows - len(lines))
-
-
-def header_rows(screen: Screen, page: Page, size: Size) -> list[Row]:
-    """The program, what is shown, and the mirror home."""
-    home = escape_invisible(shortened(screen.places.mirror_home, screen.places.user_home))
-    left = f" codex-mirror {__version__}"
-    title = f" · {page.title}" if isinstance(page, Report) else " · Manage Clones" if isinstance(page, Roster) else ""
-    room = size.columns - cell_width(left) - 2
-    title = fit(title, min(cell_width(escape_invisible(title)), max(room, 0)))
-    right = fit(home, min(cell_width(home), max(room - cell_width(title), 0)))
-    gap = " " * max(size.columns - cell_width(left + title + right) - 1, 0)
-    rows: list[Row] = [(Span(left, "title"), Span(title, "bold"), Span(gap), Span(right, "dim"))]
-    return [*rows, (Span("─" * size.columns, "dim"),)] if is_roomy(size) else rows
-
-
-def footer(screen: Screen, size: Size) -> list[Row]:
-    """What happened, and the keys; a small terminal has room for one of them."""
-    status = screen.status or "".join(status_of_job(screen, job) for job in screen.jobs[-1:])
-    said: Row = (Span(" " + fit(status, size.columns - 2), "accent"),) if status else ()
-    page, words = top_page(screen), [binding.word for binding in bindings_of(screen) if binding.word]
-    words[1:1] = [f"{item.key} {item.label}" for item in page.items] if isinstance(page, Report) else []
-    while len(words) > 1 and cell_width("  ".join(words)) > size.columns - 2:
-        words.pop(0)
-    keys: Row = (Span(" " + fit("  ".join(words), size.columns - 2), "dim"),)
-    return [said, keys] if is_roomy(size) else [said or keys]
-
-
-def status_of_job(screen: Screen, job: Job) -> str:
-    amount = f"{size_text(job.done)} of {size_text(job.total)}" if job.total else job.what
-    return f"{SPINNER[screen.beat % len(SPINNER)]} {': '.join(filter(None, (job.title, amount)))}"
-
-
-def body(screen: Screen, page: Page, size: Size) -> list[Row]:
-    """The rows between header and footer."""
-    height = body_height(size)
-    if isinstance(page, Roster):
-        rows = roster_rows(screen, page, Size(height, size.columns))
-    elif isinstance(page, Report):
-        rows = report_rows(page, size)
-    else:
-        rows = main_rows(screen, page, Size(height, size.columns)) if isinstance(page, Picker) else []
-    return [*rows[:height], *[()] * (height - len(rows))]
-
-
-def main_rows(screen: Screen, page: Picker, size: Size) -> list[Row]:
-    """The dashboard, the menu, and where there is room how the accounts stand."""
-    roomy = size.rows >= len(page.items) + 7
-    above = [(), *dashboard(screen, size.columns), ()] if roomy else dashboard_lines(screen, size.columns)
-    rows = [*above, *item_rows(page, size.columns, max(size.rows - len(above), 1), size.columns >= 60)]
-    left = size.rows - len(rows) - 1
-    if roomy and left >= 2 and screen.rows:
-        rows += [(), *account_rows(screen, size.columns, left)]
-    return rows
-
-
-def health_counts(screen: Screen) -> Row:
-    """How many clones are in which state, by sign and word."""
-    states = [state_of(seen) for seen in screen.rows]
-    spans = [
-        Span(f"{state[0]} {states.count(state)} {state[2:]}   ", style_of_state(state))
-        for state in ("✗ broken", "! warning", "! update", "✓ ok", "… checking")
-        if state in states
-    ]
-    return tuple(spans) or (Span("-", "dim"),)
-
-
-def logins_text(screen: Screen) -> str:
-    known = [seen.account for seen in screen.rows if seen.account]
-    logged_in = sum(map(is_known, known))
-    return f"{logged_in} of {len(screen.rows)} logged in" if len(known) == len(screen.rows) else "… being read"
-
-
-def path_text(screen: Screen) -> str:
-    directory = shortened(screen.places.bin_dir, screen.places.user_home)
-    words = {True: f"✓ {directory} is on PATH", False: f"! {directory} is not on PATH", None: "… being read"}
-    return words[screen.on_path]
-
-
-def clones_text(screen: Screen) -> str:
-    if screen.on_path is None:
-        return "… being read"
-    return "-" if screen.broken and not screen.rows else count_text(len(screen.rows), "clone")
-
-
-def dashboard(screen: Screen, width: int) -> list[Row]:
-    """Clones, what is wrong with their registry, health, logins and PATH, a line each."""
-    newest = f", Codex {screen.installed} is installed" if screen.installed else ""
-    lines: list[tuple[str, Row]] = [
-        ("Clones", (Span(clones_text(screen) + newest),)),
-        *[("", row) for row in complaint_of_registry(screen, width - 12, 3)],
-        ("Health", health_counts(screen)),
-        ("Logins", (Span(logins_text(screen) if screen.rows else "-"),)),
-        ("PATH", (Span(escape_invisible(path_text(screen)), "accent" if screen.on_path is False else "plain"),)),
-    ]
-    return [ending_in_dots((Span(f"  {label:<9}", "dim"), *row), width) for label, row in lines]
-
-
-def dashboard_lines(screen: Screen, width: int) -> list[Row]:
-    """The same in as few lines as can be."""
-    path = {True: "PATH ✓", False: "PATH !", None: "PATH …"}[screen.on_path]
-    line = (
-        Span(f" {clones_text(screen)}   ", "bold"),
-        Span(f"{path}   "),
-        *(health_counts(screen) if screen.rows else ()),
-    )
-    return [ending_in_dots(line, width), *[(Span(" "), *row) for row in complaint_of_registry(screen, width - 2, 1)]]
-
-
-def item_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
+def item_rows(dialog: Dialog, size: Size) -> list[Row]:
     """As many lines of a list as there is room for, with the selected one in sight."""
-    label_width = max(cell_width(escape_invisible(item.label)) for item in page.items)
+    width = max((cell_width(escape_invisible(item.key + item.label)) for item in dialog.items), default=0)
+    width = min(width + 2 * any(item.key for item in dialog.items), size.columns - 3)
     rows: list[Row] = []
-    shown = scrolled(len(page.items), page.selected, height)
-    for index in shown:
-        item, here = page.items[index], index == page.selected
-        number = digit_of(index) or " "
-        style = "chosen" if here else "dim" if item.why_not else "plain"
-        note = escape_invisible(item.why_not or item.note) if noted or item.why_not else ""
-        more = sign_of_more(index, shown, len(page.items))
-        text = f"{more}{'▸' if here else ' '} {number} {item.key or ' '}  {fit(item.label, label_width)} "
-        row: Row = (Span(text, style), Span(f" {note} " if note else "", style if here else "dim"))
-        if width_of(row) > width:
-            row = (row[0], Span(fit(row[1].text, max(width - cell_width(text), 0)), row[1].style))
-        rows.append(cut(row, 0, width))
+    seen = scroll_range(len(dialog.items), dialog.selected, max(size.rows, 1))
+    for index in seen:
+        item, is_here = dialog.items[index], index == dialog.selected
+        sign = f"{'▸' if is_here else ' '}{sign_of_more(index, seen, len(dialog.items))}"
+        text = sign + fit(f"{item.key}  {item.label}" if item.key else item.label, width) + " "
+        note = shorten(f" {item.note}", max(size.columns - cell_width(text), 0))
+        rows.append((Span(text, "chosen" if is_here else "plain"), Span(note, "dim")))
     return rows
 
 
-def account_rows(screen: Screen, width: int, height: int) -> list[Row]:
-    """How the accounts stand, the clones that fit."""
-    shown = screen.rows if len(screen.rows) <= height else screen.rows[: height - 1]
-    names = min(max((cell_width(seen.clone.name) for seen in shown), default=0), 20)
-    rows: list[Row] = []
-    for seen in shown:
-        account = fit(account_cell(screen, seen), 30)
-        left = left_percent(seen.usage, screen.now) if seen.usage else None
-        gauge = f"{usage_bar(left)} {left:3.0f} % left" if left is not None else ""
-        rows.append((Span(f"  {fit(seen.clone.name, names)}  "), Span(account + "  ", "dim"), Span(gauge)))
-    more = len(screen.rows) - len(shown)
-    return [*rows, (Span(f"  and {more} more", "dim"),)] if more else rows
-
-
-def report_rows(page: Report, size: Size) -> list[Row]:
-    lines, height = report_lines(page, size), report_height(size)
-    first = min(page.top, max(len(lines) - height, 0))
-    rows: list[Row] = [()]
-    rows += [(Span("  " + line),) for line in lines[first : first + height]]
-    if len(lines) > height:
-        rows += [()] * (height + 1 - len(rows))
-        rows.append((Span(f"  {first + 1}-{min(first + height, len(lines))} of {len(lines)} lines", "dim"),))
-    return rows
-
-
-def dialog(screen: Screen, page: Page, size: Size) -> list[Row]:
-    """A dialog's rows, framed."""
-    width, height = min(size.columns, 76) - 4, size.rows - 3
-    if isinstance(page, Picker):
-        noted = width >= 60 and len(page.items) > 4
-        widest = max(map(width_of, item_rows(page, 1 << 10, len(page.items), noted)))
-        width = max(width, min(widest, size.columns - 8))
-        return framed(page.title, picker_rows(page, width, height, noted), width)
-    if isinstance(page, Field):
-        return framed(page.title, field_rows(page, width, height), width)
-    job = next(job for job in screen.jobs if Busy(job.number) == page)
-    return framed(job.title, busy_rows(screen, job, width), width)
-
-
-def picker_rows(page: Picker, width: int, height: int, noted: bool) -> list[Row]:
-    above = intro_rows(page.intro, width, height - min(len(page.items), 3) - 1)
-    return [*above, *item_rows(page, width, max(height - len(above), 1), noted)]
-
-
-def field_rows(page: Field, width: int, height: int) -> list[Row]:
-    label, intro = f"{escape_invisible(page.label)}: ", page.intro
-    if cell_width(label) > width // 2:
-        label, intro = "▸ ", (*intro, page.label)
-    above = intro_rows(intro, width, height - 3)
-    line = page.line._replace(text=re.sub(".", "•", page.line.text)) if page.secret else page.line
-    typed = line_spans(line, max(width - cell_width(label), 4))
-    refused = [(Span(line, "bad"),) for line in wrapped(f"! {page.refused}", width)[:2]] if page.refused else [()]
-    return [*above, (Span(label, "dim"), *typed), *refused]
-
-
-def intro_rows(intro: Sequence[str], width: int, height: int) -> list[Row]:
-    """What a dialog says first, and a gap."""
-    lines = in_lines(intro, width, height)
-    return [*[(Span(line),) for line in lines], *([()] if lines else [])]
-
-
-def busy_rows(screen: Screen, job: Job, width: int) -> list[Row]:
-    what = f"{SPINNER[screen.beat % len(SPINNER)]} {job.what or 'at work'}"
-    rows: list[Row] = [(Span(fit(what, width)),), ()]
-    if job.total:
-        full = max(width - 24, 8)
-        amount = f" {size_text(job.done)} of {size_text(job.total)}"
-        rows[1] = (Span(usage_bar(100 * min(job.done / job.total, 1), full), "accent"), Span(amount))
-    return rows
-
-
-def framed(title: str, rows: Sequence[Row], width: int) -> list[Row]:
-    """Rows in a box with a title: four cells wider, two rows higher."""
-    shown = fit(title, min(cell_width(escape_invisible(title)), max(width - 2, 0)))
-    head = (
-        Span("┌─ ", "dim"),
-        Span(shown, "title"),
-        Span(" " + "─" * max(width - cell_width(shown) - 1, 0) + "┐", "dim"),
-    )
+def box_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
+    """A dialog in a frame with its title, as wide as what it says."""
+    texts = (*dialog.lines, *(f"{item.label}{item.note}" for item in dialog.items))
+    wanted = max((cell_width(escape_invisible(text)) for text in texts), default=0) + 8
+    width = min(max(wanted, 64), size.columns - 4)
+    title = shorten(dialog.title, width - 2)
+    end = Span(f" {'─' * max(width - cell_width(title) - 1, 0)}┐", "dim")
+    rows = dialog_rows(model, dialog, Size(size.rows - 3, width))
     inside = [(Span("│ ", "dim"), *fill_row(row, width), Span(" │", "dim")) for row in rows]
-    return [head, *inside, (Span("└" + "─" * (width + 2) + "┘", "dim"),)]
+    return [(Span("┌─ ", "dim"), Span(title, "title"), end), *inside, (Span(f"└{'─' * (width + 2)}┘", "dim"),)]
 
 
-def laid_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
+def lay_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
     """A box in the middle of the rows, which are dimmed around it."""
     dimmed = [tuple(Span(span.text, "dim") for span in row) for row in rows[:-1]] + [rows[-1]]
     width = max(width_of(row) for row in box)
-    left, first = max((size.columns - width) // 2, 0), max((size.rows - len(box)) // 2, 0)
-    for index, row in enumerate(box[: size.rows], first):
+    left, first = max((size.columns - width) // 2, 0), max((size.rows - 1 - len(box)) // 2, 0)
+    for index, row in enumerate(box[: size.rows - 1], first):
         below = dimmed[index]
-        dimmed[index] = (*fill_row(cut(below, 0, left), left), *row, *cut(below, left + width, size.columns))
+        dimmed[index] = (*fill_row(cut_row(below, 0, left), left), *row, *cut_row(below, left + width, size.columns))
     return dimmed
 
 
-# --- Wishes ---------------------------------------------------------------------------------------
-
-Event: TypeAlias = "Callable[[Screen], Screen]"
+# --- Effects --------------------------------------------------------------------------------------
 
 
 class World(NamedTuple):
-    """What granting a wish needs: the caller, whose reports are seen where the terminal isn't the menu's, where events
-    go, how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
+    """What an effect needs: the context, whose reports are seen where the terminal isn't the menu's, where messages go,
+    how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
 
     context: Context
-    post: Callable[[Event], None]
+    post: Callable[[Message], None]
     spawn: Callable[[Callable[[], None]], None]
     browse: Callable[[str], bool]
     after_exit: Callable[[int, bool], None]
 
-    def begin(self, wish: MenuWish, work: Callable[[], None]) -> None:
-        """Begins work for a wish in the background."""
-        self.spawn(partial(self.perform, wish, work))
+    def begin(self, effect: Effect, work: Callable[[], None]) -> None:
+        """Begins work for an effect in the background."""
+        self.spawn(partial(self.perform, effect, work))
 
-    def perform(self, wish: MenuWish, work: Callable[[], None]) -> None:
-        """Does work for a wish; an error is an event like any other, since a traceback would lie across the screen."""
+    def perform(self, effect: Effect, work: Callable[[], None]) -> None:
+        """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
         try:
             work()
         except MirrorError as error:
-            self.post(partial(command_failed, wish=wish, error=error))
+            self.post(partial(fail, effect=effect, error=error))
         except OSError as error:
-            self.post(partial(command_failed, wish=wish, error=MirrorError(error_line(error), hint_for(error))))
+            self.post(partial(fail, effect=effect, error=MirrorError(error_line(error), hint_for(error))))
         except Exception as error:
             hint = f"please report it: {REPOSITORY}/issues"
             bug = MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
-            self.post(partial(command_failed, wish=wish, error=bug))
+            self.post(partial(fail, effect=effect, error=bug))
 
 
-def grant_wish(screen: Screen, wish: MenuWish, world: World) -> None:
-    """Begins what was asked for; what comes of it arrives as events. Nothing here waits."""
-    if wish.kind == "browse":
-        world.begin(wish, lambda: world.post(partial(browsed, shown=world.browse(REPOSITORY))))
+def begin_effect(model: Model, effect: Effect, world: World) -> None:
+    """Begins what was asked for; what comes of it arrives as messages. Nothing here waits."""
+    if effect.kind == "glance":
+        look_if_changed(model, world)
     else:
-        world.begin(wish, partial(do_in_background, wish, world, known_besides(screen, wish)))
+        world.begin(effect, partial(BACKGROUND[effect.kind], model, effect, world))
 
 
-def known_besides(screen: Screen, wish: MenuWish) -> dict[str, Clone]:
-    """The clones by id that a command doesn't change: one that names no clone may change them all."""
-    rows = screen.rows if wish.typed else ()
-    return {seen.clone.id: seen.clone for seen in rows if seen.clone.name not in wish.typed[:1]}
+def values_of(words: Sequence[str]) -> tuple[Command, dict[str, Any], dict[str, Any]]:
+    """The command of these words, its handler's arguments and the common options, as the command line has them."""
+    command, rest = command_named(words)
+    return (command, *parse_arguments(command, rest, "codex-mirror"))
 
 
-def values_of(wish: MenuWish) -> tuple[Command, dict[str, Any]]:
-    """The command of a wish and its handler's arguments, exactly as the command line would give them."""
-    command = command_called(*wish.words)
-    words = wish.typed if command.passes_on or not wish.typed else ("--", *wish.typed)
-    return command, parse_arguments(command, (*wish.options, *words), "codex-mirror")[0]
+def stakes_of(effect: Effect, world: World) -> Stakes | None:
+    """What a command that asks would cost now, unless it is just what was agreed to, or --yes was typed."""
+    command, values, common = values_of(effect.words)
+    if not command.confirm or common["yes"]:
+        return None
+    is_about_one = command.arguments[0].options.get("metavar") == "NAME"
+    clone_id = clone_named(read_registry(world.context.places), values["name"]).id if is_about_one else ""
+    stakes = Stakes(clone_id, command.confirm(world.context, **values))
+    agreed = effect.agreed and (
+        effect.agreed == stakes or (not effect.agreed.seen and effect.agreed.clone_id == clone_id)
+    )
+    return None if agreed else stakes
 
 
-def has_asked(wish: MenuWish, world: World) -> bool:
-    """Asks before something is lost, unless it is still just what was agreed to."""
-    command, values = values_of(wish)
-    if not command.confirm:
-        return False
-    about = is_about_a_clone(command)
-    whose = clone_named(read_registry(world.context.places), values["name"]).id if about else ""
-    stakes = Stakes(whose, command.confirm(world.context, **values))
-    if stakes.question is None and (wish.kind == "hand over" or not about):
-        return False  # A login where nobody is logged in costs nothing, nor does an export of tame settings.
-    if stakes != wish.agreed:
-        world.post(partial(questioned, wish=wish, stakes=stakes))
-    return stakes != wish.agreed
+def ask_first(model: Model, effect: Effect, world: World) -> None:
+    stakes = stakes_of(effect, world) or Stakes("", None)
+    world.post(partial(ask_question, effect=effect, stakes=stakes))
 
 
-def do_in_background(wish: MenuWish, world: World, known: Mapping[str, Clone]) -> None:
-    """Performs a command with the command line's own handler, reporting its progress, and looks what has changed."""
+def find_stakes(model: Model, effect: Effect, world: World) -> None:
+    if stakes := stakes_of(effect, world):
+        world.post(partial(show_stakes, stakes=stakes))
+
+
+def do_command(model: Model, effect: Effect, world: World) -> None:
+    """Performs a command, or one for each of several clones, with the command line's own handler, reports its progress,
+    and looks at what has changed."""
+    if (stakes := stakes_of(effect, world)) and effect.agreed:
+        return world.post(partial(ask_question, effect=effect, stakes=stakes))
+    outcomes: list[Outcome] = []
+    several = effect.each or ("",)
+    try:
+        for number, name in enumerate(several, 1):
+            prefix = f"{number} of {len(several)}, {name}" if name else ""
+            outcomes.append(outcome_of((*effect.words, *effect.each[number - 1 : number]), effect.job, prefix, world))
+        if effect.then and outcomes[-1].code == DONE:
+            outcomes.append(outcome_of(effect.then, effect.job, "", world))
+    finally:
+        look_around(world, known_besides(model, effect))
+    code = max(outcome.code for outcome in outcomes)
+    lines, notes = [line for one in outcomes for line in one.lines], [note for one in outcomes for note in one.notes]
+    return world.post(partial(finish, effect=effect, outcome=Outcome(code, tuple(lines), tuple(notes))))
+
+
+def outcome_of(words: Sequence[str], job: int, prefix: str, world: World) -> Outcome:
+    """What a command did, in lines and notes alone; the error of one of several is a note."""
 
     def report(what: str, done: int, total: int) -> None:
-        world.post(partial(progressed, number=wish.job, what=what, done=done, total=total))
+        counted = (prefix, 0, 0) if prefix else (what, done, total)
+        world.post(partial(progress, number=job, what=counted[0], done=counted[1], total=counted[2]))
 
-    if has_asked(wish, world):
-        return
-    command, values = values_of(wish)
+    command, values, common = values_of(words)
+    report("", 0, 0)
     try:
-        outcome = command.handler(world.context._replace(report=report), **values)
-    finally:
-        look_around(world, known)
-    world.post(partial(command_ended, wish=wish, outcome=outcome))
+        outcome = command.handler(world.context._replace(report=report, dry_run=common["dry-run"]), **values)
+    except DryRun as rehearsed:
+        outcome = report_of_plan(rehearsed.plan)
+    except (MirrorError, OSError) as error:
+        if not prefix:
+            raise
+        return Outcome(FAILED, notes=(f"{words[-1]}: {error_line_with_hint(error)}",))
+    data = outcome.data() if callable(outcome.data) else outcome.data
+    lines = (*outcome.lines, *(align_table(outcome.table) if outcome.table else ()))
+    if common["json"] and data is not None:
+        lines = tuple(json.dumps(data, indent=2).splitlines())
+    elif outcome.stream and not lines:
+        outcome.stream(text := io.BytesIO())
+        lines = tuple(os.fsdecode(text.getvalue()).splitlines())
+    return Outcome(outcome.code, lines, outcome.notes)
 
 
-def carry_out_here(wish: MenuWish, world: World) -> None:
-    """Runs a command that has the terminal to itself, and waits for it; its exit code goes to the status line."""
-    if has_asked(wish, world):
-        return
-    command, values = values_of(wish)
-    with stdin_of(wish.fed):
+def known_besides(model: Model, effect: Effect) -> dict[str, Clone]:
+    """The clones by id that a command doesn't change: one that names no clone may change them all."""
+    named = {*effect.words, *effect.each}
+    others = {view.clone.id: view.clone for view in model.rows if view.clone.name not in named}
+    return others if len(others) < len(model.rows) else {}
+
+
+def lend_terminal(effect: Effect, world: World) -> None:
+    """Runs a command that has the terminal to itself, and waits for it; how it ended goes to the status line."""
+    if stakes := stakes_of(effect, world):
+        return world.post(partial(ask_question, effect=effect, stakes=stakes))
+    command, values, _ = values_of(effect.words)
+    if command.handler is log_in and effect.words[2:]:
+        world.context.report(f"logging in '{effect.words[1]}' {' '.join(effect.words[2:])}", 0, 0)
+    with stdin_of(effect.fed):
         outcome = command.handler(world.context, **values)
-    code = run_child(outcome.program) if outcome.program else outcome.code
-    world.after_exit(code, len(wish.typed) > 1 and not wish.fed)  # What is fed goes with an argument of the menu's own.
-    notes = () if outcome.program else outcome.notes
-    world.post(partial(handed_back, wish=wish, code=code, notes=notes))
+    program = outcome.program
+    for note in outcome.notes if program else ():
+        world.context.report(note, 0, 0)
+    code = run_child(program, program.cwd or None) if program else outcome.code
+    world.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
+    return world.post(partial(hand_back, effect=effect, code=code, notes=() if program else outcome.notes))
 
 
 @contextlib.contextmanager
@@ -13708,17 +13838,80 @@ def stdin_of(text: str) -> Iterator[None]:
         os.close(kept)
 
 
+def ask_for_limits(model: Model, effect: Effect, world: World) -> None:
+    """Has the clones' own Codex ask what is left, side by side."""
+    clones = [view.clone for view in model.rows if view.clone.name in effect.each]
+
+    def ask(clone: Clone) -> str:
+        answer = fresh_usage(world.context, 15, clone)
+        if answer.usage:
+            world.post(partial(learn, clone_id=clone.id, usage=answer.usage))
+            left = left_percent(answer.usage, time.time())
+            return f"{clone.name}: {answer.usage.why if left is None else f'{left:.0f} % left'}"
+        return f"{clone.name}: {answer.why or answer.error}"
+
+    lines = run_parallel(ask, clones)
+    world.post(partial(finish, effect=effect, outcome=Outcome(lines=tuple(lines))))
+
+
+def find_newest(model: Model, effect: Effect, world: World) -> None:
+    """Which Codex would be fetched, and how large it is; nothing is asked where one is installed."""
+    try:
+        version, size = ask_sources(world.context, newest_with_size)
+        newest = f"{version} ({size_text(size)})" if size > 0 else version
+    except MirrorError as error:
+        newest = error.message
+    world.post(partial(learn_of_codex, facts={"newest": newest}))
+
+
+def find_commands(model: Model, effect: Effect, world: World) -> None:
+    """The names that a new clone's command can't have, since they are commands already, or files in its place."""
+    names = set(entries_of(world.context.places.bin_dir))
+    for directory in {*world.context.env.get("PATH", os.defpath).split(os.pathsep)} - {""}:
+        names |= {name for name in entries_of(directory) if os.access(os.path.join(directory, name), os.X_OK)}
+    world.post(lambda model: (model._replace(commands=frozenset(names)), ()))
+
+
+def find_sessions(model: Model, effect: Effect, world: World) -> None:
+    [name] = effect.words
+    found = newest_sessions([clone_named(read_registry(world.context.places), name)], 200)
+    world.post(partial(show_sessions, name=name, found=found))
+
+
+def stamps_of(paths: Sequence[str]) -> Stamp:
+    """How these files and directories are; one that can't be looked at is as one that isn't there."""
+    found: list[tuple[int, ...]] = [()] * len(paths)
+    for index, path in enumerate(paths):
+        with contextlib.suppress(OSError):
+            found[index] = stamp_of(path)
+    return tuple(found)
+
+
 def glance_at(clone: Clone) -> dict[str, Any]:
-    """What a clone's own files tell."""
+    """What a clone's own files tell, and which of them change when that does: the login, the newest session file, and
+    the directories that a new one would come into."""
     account, sessions = account_of(clone), rollouts_of(clone)
-    usage = usage_of(clone, account, sessions)
-    return {"account": account, "usage": usage, "used": sessions[0][0] if sessions else 0.0}
+    day = max((os.path.dirname(path) for _, path in sessions), default="")
+    top = os.path.join(codex_home_of(clone), "sessions")
+    watched = [login_of(clone), *(path for _, path in sessions[:1])]
+    watched += [path for path in (*directories_above(day or top), top) if path == top or is_below(path, top)]
+    stamp, usage = stamps_of(watched), usage_of(clone, account, sessions)
+    used = sessions[0][0] if sessions else 0.0
+    facts = {"account": account, "usage": usage, "used": used, "variables": tuple(clone_variables(clone))}
+    return {**facts, "watched": tuple(watched), "stamp": stamp}
+
+
+def look_if_changed(model: Model, world: World) -> None:
+    """Looks by stat alone at the clones that are in sight and at the installed Codex, and reads what has changed."""
+    changed = {one.clone.id for one in rows_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp}
+    if changed or stamps_of(model.watched) != model.stamp:
+        known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
+        world.begin(Effect("look"), partial(look_around, world, known))
 
 
 def look_around(world: World, known: Mapping[str, Clone]) -> None:
-    """Reads the registry, then finds out about the clones that aren't known as they are now, some at a time."""
-    context = world.context
-    registry, broken = None, ""
+    """Reads the registry, then finds out about the clones that aren't known as they are now."""
+    context, registry, broken = world.context, None, ""
     try:
         registry = read_registry(context.places)
     except MirrorError as error:
@@ -13726,70 +13919,186 @@ def look_around(world: World, known: Mapping[str, Clone]) -> None:
     except OSError as error:
         broken = error_line(error)
     on_path = is_on_path(context.places.bin_dir, context.env)
-    world.post(partial(arrived, registry=registry, broken=broken, on_path=on_path, at=time.time()))
+    world.post(partial(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time()))
     installed = installed_without_starting(context.env)
-    world.post(partial(compared, installed=installed.version if installed else ""))
+    watched = tuple(find_on_path("codex", context.env.get("PATH", "")))[:3]
+    watched = (*watched, *map(os.path.realpath, watched))
+    home = os.path.isdir(os.path.join(context.places.user_home, ".codex"))
+    facts = {
+        "installed": installed.version if installed else "",
+        "watched": watched,
+        "stamp": stamps_of(watched),
+    }
+    world.post(partial(learn_of_codex, facts={**facts, "has_codex_home": home}))
+    if registry and not registry.clones and not installed:
+        find_newest(Model(context.places), Effect("newest"), world)
     if registry is None:
         return
     clones = [clone for clone in registry.clones if known.get(clone.id) != clone]
     for clone in clones:
         with contextlib.suppress(OSError):
-            world.post(partial(learned, clone_id=clone.id, **glance_at(clone)))
-    around = inspection_context(registry, installed)
-    lanes = min(len(clones), (os.cpu_count() or 1) + 2)
+            world.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
+    inspection, lanes = inspection_context(registry, installed), min(len(clones), (os.cpu_count() or 1) + 2)
     for lane in range(lanes):
-        world.begin(MenuWish("look"), partial(check_health, clones[lane::lanes], around, world))
+        world.begin(Effect("look"), partial(check_health, clones[lane::lanes], inspection, world))
 
 
-def check_health(clones: Sequence[Clone], around: InspectionContext, world: World) -> None:
+def check_health(clones: Sequence[Clone], inspection: InspectionContext, world: World) -> None:
     """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
     for clone in clones:
         with contextlib.suppress(OSError, MirrorError):
-            [facts] = inspect_clones([clone], around, world.context)
-            world.post(partial(learned, clone_id=clone.id, health=health_of(facts)))
+            [facts] = inspect_clones([clone], inspection, world.context)
+            world.post(partial(learn, clone_id=clone.id, health=health_of(facts)))
+
+
+BACKGROUND: Mapping[str, Callable[[Model, Effect, World], None]] = {
+    "ask": ask_first,
+    "stakes": find_stakes,
+    "do": do_command,
+    "fresh": ask_for_limits,
+    "newest": find_newest,
+    "commands": find_commands,
+    "sessions": find_sessions,
+    "look": lambda model, effect, world: look_around(world, {}),
+    "browse": lambda model, effect, world: world.post(partial(show_star, shown=world.browse(REPOSITORY))),
+}
 
 
 # --- Terminal -------------------------------------------------------------------------------------
 
-STAT_SECONDS = 1.0
+STAT_SECONDS, GLANCE_SECONDS = 1.0, 15.0
 BEAT_SECONDS = 0.12
 FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that it needn't be drawn twice.
 ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
 LONG_SECONDS = 1.0  # And the rest of a paste, or of an answer: one whose end never comes must not keep all keys.
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
+UNDONE = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[<u"  # No mouse, and keys as they were.
 IMITATED = (  # What newer terminals, of which a machine may not know yet, imitate.
     (r"(screen|tmux)\b", "screen-256color"),
     (r"(xterm|alacritty|contour|foot|ghostty|iterm2?|kitty|konsole|rio|vte|wezterm)\b", "xterm-256color"),
 )
-UNDONE = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[<u"  # No mouse, and keys as they were.
+
+
+def read_keys() -> list[str]:
+    """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
+    import select
+
+    keys: list[str] = []
+    rest = b""
+    while True:
+        try:
+            data = os.read(0, 1 << 16)
+        except OSError:
+            data = b""
+        if not data:
+            raise SystemExit(128 + signal.SIGHUP)
+        if rest == b"\x1b" and data[:1] not in b"[O":  # What came in two pieces is Esc and a key; Alt comes in one.
+            keys, rest = [*keys, "esc"], b""
+        found, rest = keys_in(rest + data, final=False)
+        keys += found
+        seconds = LONG_SECONDS if re.match(LONG_BEGUN, rest) else ESCAPE_SECONDS
+        if not rest or not select.select([0], [], [], seconds)[0]:
+            return [*keys, *keys_in(rest, final=True)[0]]
 
 
 class Inbox(NamedTuple):
-    """Where workers leave events; a byte in the pipe wakes the loop, and a signal writes its number there."""
+    """Where workers leave messages; a byte in the pipe wakes the loop, and a signal writes its number there."""
 
-    events: Any
+    messages: Any
     ear: int
     console: int
 
-    def post(self, event: Event) -> None:
-        self.events.append(event)
+    def post(self, message: Message) -> None:
+        self.messages.append(message)
         with contextlib.suppress(OSError):
             os.write(self.console, b"\0")
 
-    def signals(self) -> bytes:
-        """The numbers of the signals that came since the last time, and a zero for each event."""
+    def read_signals(self) -> bytes:
+        """The numbers of the signals that came since the last time, and a zero for each message."""
         try:
             return os.read(self.ear, 1 << 16)
         except BlockingIOError:
             return b""
 
+    def wait(self, seconds: float) -> list[str]:
+        """Sleeps until there is something to do, at most so long; the keys that came."""
+        import select
 
-class Painter(NamedTuple):
-    """The window of curses, and what each style looks like on it."""
+        return read_keys() if 0 in select.select([0, self.ear], [], [], seconds)[0] else []
 
-    curses: Any
-    window: Any
-    attributes: Mapping[str, int]
+
+class Painter:
+    """The window of curses in our hands: what each style looks like on it, drawing, and lending the terminal."""
+
+    def __init__(self, curses: Any, window: Any, env: Mapping[str, str]) -> None:
+        self.curses, self.window = curses, window
+        normal, bold, reverse = curses.A_NORMAL, curses.A_BOLD, curses.A_REVERSE
+        accent, bad, warn = 0, bold, bold
+        with contextlib.suppress(curses.error):
+            if not env.get("NO_COLOR"):
+                curses.start_color()
+                curses.use_default_colors()
+                for number, colour in enumerate((curses.COLOR_CYAN, curses.COLOR_RED, curses.COLOR_YELLOW), 1):
+                    curses.init_pair(number, colour, -1)
+                if curses.has_colors():
+                    accent, bad, warn = (curses.color_pair(number) for number in (1, 2, 3))
+        self.attributes = {"plain": normal, "dim": curses.A_DIM, "bold": bold, "accent": accent, "title": accent | bold}
+        self.attributes |= {"bad": bad | bold, "warn": warn, "chosen": reverse, "cursor": reverse}
+        self.take()
+
+    @property
+    def knows_unicode(self) -> bool:
+        """Does the encoding that curses writes, which is the locale's, know box lines?"""
+        return str(self.window.encoding).upper().replace("-", "") == "UTF8"
+
+    def take(self) -> None:
+        """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
+        signal.signal(signal.SIGWINCH, lambda number, frame: None)
+        signal.signal(signal.SIGTSTP, lambda number, frame: None)
+        signal.signal(signal.SIGQUIT, interrupted_by)
+        self.resize()
+        with contextlib.suppress(self.curses.error):
+            self.curses.curs_set(0)
+        self.window.refresh()
+        os.write(1, PASTE_ON)
+
+    def resize(self) -> Size:
+        """The size of now, for which everything is drawn anew."""
+        size = terminal_size()
+        self.curses.resizeterm(size.rows, size.columns)
+        self.window.clear()
+        return size
+
+    def give_back(self) -> None:
+        """Gives the terminal back as it was; one without an alternate screen is wiped: no menu is left on it."""
+        with contextlib.suppress(OSError):
+            os.write(1, PASTE_OFF)
+        if not self.curses.isendwin():
+            if not self.curses.tigetstr("smcup"):
+                self.curses.putp(self.curses.tigetstr("clear"))
+            self.curses.endwin()
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[None]:
+        """The terminal as it was before the menu, signals included, and then the menu's again."""
+        self.give_back()
+        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        yield
+        self.take()
+
+    def paint(self, rows: Sequence[Row]) -> None:
+        """Draws the rows; curses sends only what has changed."""
+        self.window.erase()
+        for y, row in enumerate(rows):
+            x = 0
+            for span in row:
+                text = escape_invisible(span.text)
+                # The last cell of the last line is drawn, though curses complains that the cursor can't go on.
+                with contextlib.suppress(self.curses.error):
+                    self.window.addstr(y, x, text, self.attributes[span.style])
+                x += cell_width(text)
+        self.window.refresh()
 
 
 @lru_cache
@@ -13830,14 +14139,16 @@ def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> 
     os.set_blocking(console, False)
     inbox = Inbox(collections.deque(), ear, console)
     world = World(context, inbox.post, start_in_background, browse, tidy_after)
-    stamp = stamp_of_registry(context.places)
-    world.begin(MenuWish("look"), partial(look_around, world, {}))
+    stamp = stamps_of([registry_file(context.places)])
+    world.begin(Effect("look"), partial(look_around, world, {}))
     with terminal_of_menu(console, context.env) as painter:
-        screen = first_screen(context, terminal_size(), not shows_unicode(painter), redact, time.time())
-        over = looped(screen, inbox, world, stamp, painter)
-    if over == "star and leave" and not browse(REPOSITORY):
-        return Outcome(lines=(f"the repository: {REPOSITORY}",))
-    return Outcome()
+        is_ascii, here = not painter.knows_unicode, current_directory()
+        model = Model(context.places, terminal_size(), is_ascii, context.program, redact, here, now=time.time())
+        model = run_loop(model, inbox, world, stamp, painter)
+    lines = tuple(text for _, text in model.messages[-3:]) if model.is_leaving else ()
+    if model.over == "star and leave" and not browse(REPOSITORY):
+        return Outcome(lines=(*lines, f"the repository: {REPOSITORY}"))
+    return Outcome(lines=lines)
 
 
 @contextlib.contextmanager
@@ -13849,22 +14160,22 @@ def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
     before = termios.tcgetattr(0)
     ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
     handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
+    painter = None
     try:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        listen_while_open()
         os.environ["TERM"] = terminal_type(env["TERM"])
         window = curses.initscr()
         os.environ["TERM"] = env["TERM"]
         curses.raw()
         curses.noecho()
-        painter = Painter(curses, window, attributes_of(curses, env))
-        take(painter)
+        painter = Painter(curses, window, env)
         yield painter
     finally:
         for number in ends:
             signal.signal(number, signal.SIG_IGN)
         with contextlib.suppress(curses.error, OSError):
-            give_back(curses)
+            if painter:
+                painter.give_back()
         with contextlib.suppress(termios.error):
             termios.tcsetattr(0, termios.TCSADRAIN, before)
         signal.set_wakeup_fd(-1)
@@ -13872,41 +14183,8 @@ def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
             signal.signal(number, handler)
 
 
-def listen_while_open() -> None:
-    """The signals of an open menu: a change of the size wakes the loop, SIGQUIT unwinds it."""
-    signal.signal(signal.SIGWINCH, lambda number, frame: None)
-    signal.signal(signal.SIGTSTP, lambda number, frame: None)
-    signal.signal(signal.SIGQUIT, interrupted_by)
-
-
 def interrupted_by(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def attributes_of(curses: Any, env: Mapping[str, str]) -> dict[str, int]:
-    """What each style looks like: one accent colour, and without colours the same by weight alone."""
-    accent = 0
-    with contextlib.suppress(curses.error):
-        if not env.get("NO_COLOR"):
-            curses.start_color()
-            curses.use_default_colors()
-            curses.init_pair(1, curses.COLOR_CYAN, -1)
-            accent = curses.color_pair(1) if curses.has_colors() else 0
-    return {
-        "plain": curses.A_NORMAL,
-        "dim": curses.A_DIM,
-        "bold": curses.A_BOLD,
-        "accent": accent,
-        "title": accent | curses.A_BOLD,
-        "bad": curses.A_BOLD,
-        "chosen": curses.A_REVERSE,
-        "cursor": curses.A_REVERSE,
-    }
-
-
-def shows_unicode(painter: Painter) -> bool:
-    """Does the encoding that curses writes, which is the locale's, know box lines?"""
-    return str(painter.window.encoding).upper().replace("-", "") == "UTF8"
 
 
 def terminal_size() -> Size:
@@ -13916,33 +14194,6 @@ def terminal_size() -> Size:
     except OSError:
         return Size(24, 80)
     return Size(size.lines or 24, size.columns or 80)
-
-
-def take(painter: Painter) -> None:
-    """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
-    resized(painter)
-    with contextlib.suppress(painter.curses.error):
-        painter.curses.curs_set(0)
-    painter.window.refresh()
-    os.write(1, PASTE_ON)
-
-
-def resized(painter: Painter) -> Size:
-    """The size of now, for which everything is drawn anew."""
-    size = terminal_size()
-    painter.curses.resizeterm(size.rows, size.columns)
-    painter.window.clear()
-    return size
-
-
-def give_back(curses: Any) -> None:
-    """Gives the terminal back as it was; one without an alternate screen is wiped, so that no menu is left on it."""
-    with contextlib.suppress(OSError):
-        os.write(1, PASTE_OFF)
-    if not curses.isendwin():
-        if not curses.tigetstr("smcup"):
-            curses.putp(curses.tigetstr("clear"))
-        curses.endwin()
 
 
 def tidy_after(code: int, had_arguments: bool) -> None:
@@ -13956,142 +14207,80 @@ def tidy_after(code: int, had_arguments: bool) -> None:
             os.read(0, 1 << 10)
 
 
-def paint(painter: Painter, rows: Sequence[Row]) -> None:
-    """Draws the rows; curses sends only what has changed."""
-    painter.window.erase()
-    for y, row in enumerate(rows):
-        x = 0
-        for span in row:
-            text = escape_invisible(span.text)
-            # The last cell of the last line is drawn, though curses complains that the cursor has no place to go.
-            with contextlib.suppress(painter.curses.error):
-                painter.window.addstr(y, x, text, painter.attributes[span.style])
-            x += cell_width(text)
-    painter.window.refresh()
-
-
-def looped(screen: Screen, inbox: Inbox, world: World, stamp: Identity | None, painter: Painter) -> str:
-    """The one loop: waits, folds in what came, paints what changed; how the menu was left."""
-    painted: Screen | None = None
-    looked = time.monotonic()
-    grant = partial(carry_out_wish, world=world, painter=painter)
-    while True:
-        came = wait_for_event(inbox, FIRST_SECONDS if painted is None else seconds_to_wait(screen, looked))
-        keys = read_keys() if came else []
-        signals = inbox.signals()
-        while inbox.events:
-            screen = inbox.events.popleft()(screen)
-        screen = screen._replace(now=time.time()) if signals or keys else screen
+def run_loop(model: Model, inbox: Inbox, world: World, stamp: Stamp, painter: Painter) -> Model:
+    """The one loop: waits, folds in what came, paints what changed; the model in which the menu was left."""
+    painted: Model | None = None
+    looked = glanced = time.monotonic()
+    while not model.over:
+        beat = BEAT_SECONDS if model.jobs else STAT_SECONDS
+        wait = min(beat, max(looked + STAT_SECONDS - time.monotonic(), 0))
+        keys = inbox.wait(FIRST_SECONDS if painted is None else wait)
+        signals, at = inbox.read_signals(), time.monotonic()
+        messages: list[Message] = [inbox.messages.popleft() for _ in range(len(inbox.messages))]
+        messages += [partial(press, key=key, at=at) for key in keys]
+        is_due = at - glanced >= GLANCE_SECONDS
+        model = model._replace(now=time.time()) if signals or keys or is_due else model
         if signal.SIGTSTP in signals:
-            screen = suspended(screen, painter)
-        if signals and terminal_size() != screen.size:
-            screen = screen._replace(size=resized(painter))
-        if time.monotonic() - looked >= STAT_SECONDS:
-            before, stamp, looked = stamp, stamp_of_registry(world.context.places), time.monotonic()
+            model = suspend(model, painter)
+        if signals and terminal_size() != model.size:
+            model = model._replace(size=painter.resize())
+        if at - looked >= STAT_SECONDS:
+            before, stamp, looked = stamp, stamps_of([registry_file(world.context.places)]), at
             if before != stamp:
-                known = {seen.clone.id: seen.clone for seen in screen.rows}
-                world.begin(MenuWish("look"), partial(look_around, world, known))
-        screen = screen._replace(beat=screen.beat + 1) if screen.jobs else screen
-        screen = folded(screen, keys, grant)
-        if screen.over:
-            return screen.over
-        if screen is not painted:
-            paint(painter, view_screen(screen, screen.size))
-            painted = screen
+                known = {view.clone.id: view.clone for view in model.rows}
+                world.begin(Effect("look"), partial(look_around, world, known))
+        if is_due:
+            glanced = at
+            look_if_changed(model, world)
+        model = model._replace(beat=model.beat + 1) if model.jobs else model
+        model = fold_messages(model, messages, world, painter)
+        if model is not painted and not model.over:
+            painter.paint(view_model(model, model.size))
+            model = painted = mark_painted(model, time.monotonic())[0]
+    return model
 
 
-def folded(screen: Screen, keys: Sequence[str], grant: Callable[[Screen, MenuWish], Screen]) -> Screen:
-    """The screen after these keys; those that were held back for the end of a job come first."""
-    todo = list(keys)
-    while not screen.over:
-        screen, key = released(screen)
-        if not key and not todo:
+def fold_messages(model: Model, messages: Sequence[Message], world: World, painter: Painter) -> Model:
+    """The model after these messages, and what they ask of the world is done; keys that were typed behind a program's
+    start were meant for the program."""
+    has_lent = False
+    for message in messages:
+        if has_lent and getattr(message, "func", None) is press:
+            continue
+        model, effects = update_model(model, message)
+        for effect in effects:
+            has_lent |= effect.kind == "lend"
+            model = carry_out(model, effect, world, painter)
+        if model.over:
             break
-        screen, wish = pressed(screen, key or todo.pop(0))
-        screen = grant(screen, wish) if wish else screen
-        if wish and wish.kind == "hand over":
-            # What was typed behind it was meant for the program that had the terminal.
-            screen, todo = screen._replace(held=()), []
-    return screen
+    return model
 
 
-def stamp_of_registry(places: Places) -> Identity | None:
-    """The state of the registry: the one stat a second."""
-    try:
-        return identity_of(registry_file(places))
-    except OSError:
-        return None
-
-
-def seconds_to_wait(screen: Screen, looked: float) -> float:
-    """The time to the next look at the registry, or while something is under way to the next beat."""
-    seconds = max(looked + STAT_SECONDS - time.monotonic(), 0)
-    return min(seconds, BEAT_SECONDS) if screen.jobs else seconds
-
-
-def wait_for_event(inbox: Inbox, seconds: float) -> bool:
-    """Sleeps until there is something to do, at most so long; is it a key?"""
-    import select
-
-    return 0 in select.select([0, inbox.ear], [], [], seconds)[0]
-
-
-def read_keys() -> list[str]:
-    """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
-    import select
-
-    keys: list[str] = []
-    rest = b""
-    while True:
-        try:
-            data = os.read(0, 1 << 16)
-        except OSError:
-            data = b""
-        if not data:
-            raise SystemExit(128 + signal.SIGHUP)
-        found, rest = keys_in(rest + data, final=False)
-        keys += found
-        seconds = LONG_SECONDS if re.match(LONG_BEGUN, rest) else ESCAPE_SECONDS
-        if not rest or not select.select([0], [], [], seconds)[0]:
-            return [*keys, *keys_in(rest, final=True)[0]]
-
-
-def carry_out_wish(screen: Screen, wish: MenuWish, world: World, painter: Painter) -> Screen:
-    """Grants a wish; those that need the terminal itself here, the others in the background."""
-    if wish.kind == "interrupt":
+def carry_out(model: Model, effect: Effect, world: World, painter: Painter) -> Model:
+    """Carries out an effect; those that need the terminal itself here, the others in the background."""
+    if effect.kind == "interrupt":
         raise KeyboardInterrupt
-    if wish.kind in ("leave", "star and leave"):
-        return screen._replace(over=wish.kind)
-    if wish.kind == "suspend":
-        return suspended(screen, painter)
-    if wish.kind == "redraw":
+    if effect.kind in ("leave", "star and leave"):
+        return model._replace(over=effect.kind)
+    if effect.kind == "suspend":
+        return suspend(model, painter)
+    if effect.kind == "redraw":
         painter.window.clear()
-        return screen._replace(beat=screen.beat + 1)
-    if wish.kind != "hand over":
-        grant_wish(screen, wish, world)
-        return screen
-    with lent(painter):
-        world.perform(wish, partial(carry_out_here, wish, world))
-    world.begin(wish, partial(look_around, world, known_besides(screen, wish)))
-    return screen._replace(size=terminal_size(), now=time.time())
+        return model._replace(beat=model.beat + 1)
+    if effect.kind != "lend":
+        begin_effect(model, effect, world)
+        return model
+    with painter.lend():
+        world.perform(effect, partial(lend_terminal, effect, world))
+    world.begin(effect, partial(look_around, world, known_besides(model, effect)))
+    return model._replace(size=terminal_size(), now=time.time())
 
 
-@contextlib.contextmanager
-def lent(painter: Painter) -> Iterator[None]:
-    """The terminal as it was before the menu, signals included, and then the menu's again."""
-    give_back(painter.curses)
-    for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-    yield
-    listen_while_open()
-    take(painter)
-
-
-def suspended(screen: Screen, painter: Painter) -> Screen:
+def suspend(model: Model, painter: Painter) -> Model:
     """Stops until the shell brings us back."""
-    with lent(painter):
+    with painter.lend():
         os.kill(0, signal.SIGTSTP)
-    return screen._replace(size=terminal_size(), beat=screen.beat + 1)
+    return model._replace(size=terminal_size(), beat=model.beat + 1)
 
 
 # --- Main -----------------------------------------------------------------------------------------
@@ -14323,7 +14512,8 @@ def menu_or_help(console: Console) -> int:
         console.say_lines(help_text(console.program), to_stderr=True)
         console.say(f"hint: {complaint} use the commands above", to_stderr=True)
         return USAGE
-    context = Context(places_from(os.environ), dict(os.environ), console.program, terminal=True, report=console.report)
+    places, env = places_from(os.environ), dict(os.environ)
+    context = Context(places, env, console.program, True, report=console.report, choose=console.choose)
     recover_first(context)
     outcome = show_menu(context, open_in_browser, console.redact)
     console.render(outcome, False, True, context.width)

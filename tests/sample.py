@@ -1,4 +1,4 @@
-"""A menu with clones as they are in real life, made of values alone: the tests look at it, and so does the picture."""
+"""A menu with clones as they are in real life, made of values alone: the tests look at it, and so do the pictures."""
 
 from __future__ import annotations
 
@@ -39,18 +39,12 @@ def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *prob
     newer = "" if one.runtime.version == "0.169.0" else "0.169.0"
     status = "not_logged_in" if account.kind == "none" else "logged_in"
     health = cm.Health(one.name, status, True, one.runtime.path, one.wrapper, account, problems)
-    return cm.CloneView(one, newer, account, usage, used, health)
+    return cm.with_states(cm.CloneView(one, newer, account, usage, used, health))
 
 
 def chatgpt(email: str, plan: str) -> cm.Account:
-    return cm.Account(
-        "chatgpt",
-        email,
-        plan,
-        "5f0c1a2b-3c4d" if email.endswith("example.com") else "9b1d3e4f-5a6b",
-        f"user {email}",
-        since=NOW - DAY,
-    )
+    workspace = "5f0c1a2b-3c4d" if email.endswith("example.com") else "9b1d3e4f-5a6b"
+    return cm.Account("chatgpt", email, plan, workspace, f"user {email}", since=NOW - DAY)
 
 
 BROKEN = cm.Problem(
@@ -59,20 +53,38 @@ BROKEN = cm.Problem(
 TWINS = cm.Problem(
     "same-account", "warning", "same account as 'work': one login may end the other", "codex-mirror login team"
 )
+NOT_LOGGED_IN = cm.Usage(why="not logged in")
 ROWS = (
-    seen(clone("work", before="0.160.0"), chatgpt("ada@example.com", "plus"), limits(38, 12), NOW - 300),
+    seen(
+        clone("work", before="0.160.0")._replace(directories=("/home/ada/client", "/home/ada/work")),
+        *(chatgpt("ada@example.com", "plus"), limits(38, 12), NOW - 300),
+    ),
     seen(clone("client", "0.157.0"), chatgpt("ada@client.example", "business"), limits(85, 40), NOW - 5 * HOUR),
     seen(clone("ci"), cm.Account("api-key", key="sk-…7890", since=NOW - DAY), cm.Usage(), NOW - 2 * DAY),
-    seen(clone("team"), chatgpt("ada@example.com", "pro"), limits(0, 3), NOW - 9 * DAY, TWINS),
-    seen(clone("spare"), cm.Account("none"), cm.Usage(), 0.0, BROKEN),
+    seen(clone("team"), chatgpt("ada@example.com", "pro"), limits(100, 3), NOW - 9 * DAY, TWINS),
+    seen(clone("spare"), cm.Account("none"), NOT_LOGGED_IN, 0.0, BROKEN),
+    seen(clone("new"), cm.Account("none"), NOT_LOGGED_IN, 0.0),
+)
+
+# Six plausible clones, for the pictures.
+PICTURED = (
+    ROWS[0],
+    seen(clone("personal"), chatgpt("ada@example.org", "plus"), limits(4, 31), NOW - 2 * HOUR),
+    ROWS[1],
+    seen(clone("client-2"), chatgpt("ada@client.example", "business"), limits(100, 62), NOW - HOUR),
+    ROWS[2],
+    ROWS[4],
 )
 
 
-def menu(rows: tuple[cm.CloneView, ...] = ROWS, size: cm.Size = SIZE) -> cm.Screen:
-    """The main screen once everything is known."""
-    context = cm.Context(PLACES, {}, terminal=True)
-    screen = cm.first_screen(context, size, False, False, NOW)
-    return screen._replace(rows=rows, installed="0.169.0", on_path=True)
+def menu(
+    rows: tuple[cm.CloneView, ...] = ROWS, size: cm.Size = SIZE, installed: str = "0.169.0", newest: str = ""
+) -> cm.Model:
+    """The home once everything is known."""
+    model = cm.Model(PLACES, size, here="/home/ada/proj", now=NOW, on_path=True, rows=rows)
+    model = model._replace(installed=installed, newest=newest)
+    model = model._replace(watched=("/usr/bin/codex",) if installed else (), has_codex_home=True)
+    return model if rows else model.push(cm.main_menu(model, "home"))
 
 
 def many(count: int) -> tuple[cm.CloneView, ...]:
@@ -85,57 +97,86 @@ def many(count: int) -> tuple[cm.CloneView, ...]:
     )
 
 
-def after(screen: cm.Screen, *keys: str) -> cm.Screen:
-    """The screen after these keys; what they ask of the world is left undone."""
-    for key in keys:
-        screen, _ = cm.pressed(screen, key)
-    return screen
+def after(model: cm.Model, *keys: str, at: float = 0.0) -> cm.Model:
+    """The model after these keys of somebody who reads what is opened; what they ask of the world is left undone."""
+    for number, key in enumerate(keys, 1):
+        model, _ = cm.press(cm.mark_painted(model, at + number)[0], key, at + number + 0.5)
+    return model
 
 
-def waiting() -> cm.Screen:
+def told(model: cm.Model, message: cm.Message) -> cm.Model:
+    return cm.update_model(model, message)[0]
+
+
+def ended(model: cm.Model, words: str, *lines: str, code: int = cm.DONE, notes: tuple[str, ...] = ()) -> cm.Model:
+    """A command has ended for which somebody waits."""
+    effect = cm.Effect("do", tuple(words.split()), job=model.started)
+    return told(model, lambda model: cm.finish(model, effect, cm.Outcome(code, lines, notes)))
+
+
+def waiting() -> cm.Model:
     """A clone being created, half of its copy done."""
-    screen = after(menu(), "c", *"new", "enter", "enter")
-    return cm.progressed(screen, screen.started, "copying", 202_000_000, 404_000_000)
+    model = after(menu(), "n", *"next", "enter")
+    return told(model, lambda model: cm.progress(model, model.started, "copying", 202_000_000, 404_000_000))
 
 
-def removing(name: str) -> cm.Screen:
+def removing(name: str) -> cm.Model:
     """The question before a clone with a login is removed."""
-    screen = after(menu(), "m", "x")
-    wish = cm.MenuWish("do", ("remove",), (name,), job=screen.started)
     losses = (
         f"removing '{name}' loses",
         "its login: ada.king.countess.of.lovelace@analytical-engine.example.com (business)",
         f"12 sessions, 35 MB in {PLACES.mirror_home}/clones/{name}/home",
         f"3 files of its own, 12 kB, such as {PLACES.mirror_home}/clones/{name}/home/notes.md",
     )
-    return cm.questioned(screen, wish, cm.Stakes(f"id-{name}", cm.Question(losses, f"remove '{name}'?", name)))
+    stakes = cm.Stakes(f"id-{name}", cm.Question(losses, f"remove '{name}'?", name))
+    return told(after(menu(), "x"), lambda model: cm.show_stakes(model, stakes))
 
 
-def logging_out() -> cm.Screen:
-    screen = after(menu(), "m", "o")
-    wish = cm.MenuWish("do", ("logout",), ("work",), job=screen.started)
-    question = cm.Question(("Codex will revoke the login of 'work'",), "log 'work' out?")
-    return cm.questioned(screen, wish, cm.Stakes("id-work", question))
+def logging_out() -> cm.Model:
+    stakes = cm.Stakes("id-work", cm.Question(("Codex will revoke the login of 'work'",), "log 'work' out?"))
+    model = after(menu(), "L")
+    effect = cm.Effect("ask", ("logout", "work"), job=model.started)
+    return told(model, lambda model: cm.ask_question(model, effect, stakes))
 
 
-def failing() -> cm.Screen:
-    screen = after(menu(), "m", "u")
-    wish = cm.MenuWish("do", ("update",), ("work",), job=screen.started)
-    return cm.command_failed(screen, wish, cm.MirrorError("no Codex was found on PATH", "npm install -g @openai/codex"))
+def failing() -> cm.Model:
+    model = after(menu(), "j", "u")
+    effect = cm.Effect("do", ("update", "client"), job=model.started)
+    error = cm.MirrorError("no Codex was found on PATH", "npm install -g @openai/codex")
+    return told(model, lambda model: cm.fail(model, effect, error))
 
 
-def diagnosed() -> cm.Screen:
-    screen = after(menu(), "d", "a")
+def diagnosed() -> cm.Model:
     lines = ("✓ work: ok, ada@example.com (plus)", "✗ spare: broken, not logged in", "  ✗ its Codex doesn't start well")
-    outcome = cm.Outcome(cm.FAILED, (*lines, "      codex-mirror doctor spare --fix"))
-    return cm.command_ended(screen, cm.MenuWish("do", ("doctor",), job=screen.started), outcome)
+    return ended(after(menu(), "D"), "doctor", *lines, "      codex-mirror doctor spare --fix", code=cm.FAILED)
 
 
-def created() -> cm.Screen:
-    screen = waiting()
-    lines = ("created 'new' with Codex 0.169.0", "  command  /home/ada/.local/bin/new", "next: codex-mirror login new")
-    wish = cm.MenuWish("do", ("create",), ("new",), job=screen.started)
-    return cm.command_ended(screen, wish, cm.Outcome(lines=lines))
+def created() -> cm.Model:
+    lines = ("created 'next' with Codex 0.169.0", "  command  /home/ada/.local/bin/next")
+    return ended(waiting(), "create next", *lines, "next: codex-mirror login next")
+
+
+def sessions(size: cm.Size = SIZE) -> cm.Model:
+    """The sessions of a clone."""
+    prompts = [
+        (300, "/home/ada/client", "The upload form drops files above 2 MB; find out why, and write the test first"),
+        (2 * HOUR, "/home/ada/client/api", "Review the open pull request as a stranger would"),
+        (5 * HOUR, "/home/ada/work", "Explain how the scheduler picks the next job"),
+        (DAY, "/home/ada/work/docs", "Turn these notes into a page for new colleagues"),
+        (2 * DAY, "/home/ada/client", "Why is the build slower since Tuesday?"),
+        (9 * DAY, "/home/ada", "Write a script that renames my scans by their date"),
+    ]
+    found = [
+        cm.Session(
+            NOW - age,
+            f"/rollout-2026-11-22T08-00-00-01a222f7-{number:04x}-7cc3-afeb-000000000000.jsonl",
+            clone("work"),
+            cm.SessionMeta(cwd=cwd),
+            prompt,
+        )
+        for number, (age, cwd, prompt) in enumerate(prompts)
+    ]
+    return told(after(menu(PICTURED, size), "s"), lambda model: cm.show_sessions(model, "work", found))
 
 
 UNREADABLE = (
@@ -144,30 +185,37 @@ UNREADABLE = (
 )
 
 
-def every_screen() -> dict[str, cm.Screen]:
+def every_screen() -> dict[str, cm.Model]:
     """One of each kind of screen and dialog, by name."""
-    table = after(menu(), "m")
     return {
-        "main": menu(),
-        "main-before-anything-is-known": cm.first_screen(cm.Context(PLACES, {}), SIZE, False, False, NOW),
-        "main-without-clones": menu(rows=()),
-        "table": after(table, "j"),
-        "table-of-100": after(menu(rows=many(100)), "m", "G"),
-        "table-filtered": after(table, "/", *"ada"),
-        "actions": after(table, "enter", "down", "down"),
-        "field": after(menu(), "c", *"wörk", "enter"),
-        "confirm": after(menu(), "c", *"new", "enter"),
+        "table": menu(),
+        "table-before-anything-is-known": cm.Model(PLACES, SIZE, now=NOW),
+        "table-broken": after(menu()._replace(broken=UNREADABLE), "j"),
+        "table-found": after(menu(), "/", *"ada"),
+        "table-of-100": after(menu(rows=many(100)), "G"),
+        "table-large": after(menu(), "end", "up", "tab"),
+        "table-sorted": after(menu(), "o", "o"),
+        "home": menu(rows=()),
+        "home-without-codex": menu(rows=(), installed="", newest="0.171.0 (106 MB)"),
+        "menu": after(menu(), "m"),
+        "create": after(menu(), "n", *"wörk"),
         "waiting": waiting(),
         "created": created(),
         "removing": removing("work"),
         "logging-out": logging_out(),
+        "log-in": after(menu(), "l"),
         "failed": failing(),
         "diagnosed": diagnosed(),
-        "keys": after(table, "?"),
-        "exit": after(menu(), "x"),
-        "broken": menu()._replace(broken=UNREADABLE),
-        "table-broken": after(menu()._replace(broken=UNREADABLE), "m", "j"),
-        "path": after(menu(), "p"),
-        "rename": after(table, "n"),
-        "settings": after(table, "t"),
+        "keys": after(menu(), "?"),
+        "exit": after(menu(), "m", "end", "enter"),
+        "leaving": after(waiting(), "q"),
+        "rename": after(menu(), "R"),
+        "settings": after(menu(), "t", "down"),
+        "setting": after(menu(), "t", "down", "down", "enter"),
+        "sessions": sessions(),
+        "hand-over": after(sessions(), "h"),
+        "update-all": after(menu(), "U"),
+        "command": after(menu(), ":", *"wrok", "enter"),
+        "messages": after(failing(), "esc", "!"),
+        "path": after(menu(), "m", "down", "down", "down", "down", "enter"),
     }

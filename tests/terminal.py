@@ -23,7 +23,7 @@ PATIENCE = 30.0
 TMUX_KEYS = {
     **{"enter": "Enter", "esc": "Escape", "up": "Up", "down": "Down", "left": "Left", "right": "Right"},
     **{"home": "Home", "end": "End", "pgup": "PPage", "pgdn": "NPage", "tab": "Tab"},
-    **{"backspace": "BSpace", "delete": "DC"},
+    **{"backspace": "BSpace", "delete": "DC", "f5": "F5"},
 }
 
 
@@ -31,6 +31,10 @@ class Person(Protocol):
     """Who sits at the screen: each key is one character or a word such as `enter`, `esc`, `ctrl-u`."""
 
     def press(self, *keys: str) -> None: ...
+
+    def burst(self, *keys: str) -> None: ...
+
+    def answer(self, *keys: str) -> None: ...
 
     def write(self, text: str) -> None: ...
 
@@ -42,40 +46,49 @@ class Person(Protocol):
 
 
 class Pure:
-    """The screen as values: wishes are granted by the real handlers, but at once and in this process."""
+    """The menu as values: effects are carried out by the real handlers, but at once and in this process, and a second
+    passes between one key and the next, in which the screen is painted."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, rows: int = 24, columns: int = 80) -> None:
         self.context = cm.Context(cm.places_from(home.env), home.env, terminal=True)
-        self.events: list[cm.Event] = []
+        self.messages: list[cm.Message] = []
         self.opened: list[str] = []
-        self.world = cm.World(self.context, self.events.append, lambda work: work(), self._browse, lambda *ending: None)
-        self.screen = cm.first_screen(self.context, cm.Size(24, 80), False, False, time.time())
+        self.at = 0.0
+        self.world = cm.World(
+            self.context, self.messages.append, lambda work: work(), self._browse, lambda *ending: None
+        )
+        self.model = cm.Model(self.context.places, cm.Size(rows, columns), here=str(home.home), now=time.time())
         self.look()
 
     def look(self) -> None:
         """What the loop does when it starts, and when the registry has changed."""
-        self.stamp = cm.stamp_of_registry(self.context.places)
+        self.stamp = self._stamp()
         cm.look_around(self.world, {})
         self._fold()
 
     def press(self, *keys: str) -> None:
         for key in keys:
-            self.screen, wish = cm.pressed(self.screen, key)
-            if wish:
-                self._grant(wish)
-            self._fold()
-            while (held := cm.released(self.screen))[1]:
-                self.screen = held[0]
-                self.press(held[1])
+            self.burst(key)
+
+    def burst(self, *keys: str) -> None:
+        """Keys that come together, so that none of them sees what the others have opened."""
+        self.at += 1
+        for key in keys:
+            self._update(partial(cm.press, key=key, at=self.at))
+        self._fold()
+
+    def answer(self, *keys: str) -> None:
+        """Keys of somebody who has read what is asked."""
+        self.press(*keys)
 
     def write(self, text: str) -> None:
         self.press(*text)
 
     def frame(self) -> str:
         """What is shown, with the registry as it is now."""
-        if cm.stamp_of_registry(self.context.places) != self.stamp:
+        if self._stamp() != self.stamp:
             self.look()
-        return drawn(self.screen)
+        return drawn(self.model)
 
     def expect(self, *texts: str) -> str:
         frame = self.frame()
@@ -92,29 +105,37 @@ class Pure:
     def read_on(self) -> None:
         """Nothing is said here that could be read."""
 
+    def _stamp(self) -> cm.Stamp:
+        return cm.stamps_of([cm.registry_file(self.context.places)])
+
     def _browse(self, address: str) -> bool:
         self.opened.append(address)
         return False
 
-    def _grant(self, wish: cm.MenuWish) -> None:
-        if wish.kind in ("leave", "star and leave"):
-            self.screen = self.screen._replace(over=wish.kind)
-        elif wish.kind == "hand over":
-            self.world.perform(wish, partial(cm.carry_out_here, wish, self.world))
+    def _update(self, message: cm.Message) -> None:
+        self.model, effects = cm.update_model(self.model, message)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: cm.Effect) -> None:
+        if effect.kind in ("leave", "star and leave"):
+            self.model = self.model._replace(over=effect.kind)
+        elif effect.kind == "lend":
+            self.world.perform(effect, partial(cm.lend_terminal, effect, self.world))
             self.look()
-        elif wish.kind in ("browse", "do"):
-            cm.grant_wish(self.screen, wish, self.world)
+        elif effect.kind not in ("redraw", "suspend", "interrupt"):
+            cm.begin_effect(self.model, effect, self.world)
 
     def _fold(self) -> None:
-        while self.events:
-            self.screen = self.events.pop(0)(self.screen)
+        while self.messages:
+            self._update(self.messages.pop(0))
+        self.model = cm.mark_painted(self.model, self.at)[0]
 
 
-def drawn(screen: cm.Screen, size: cm.Size | None = None) -> str:
+def drawn(model: cm.Model, size: cm.Size | None = None) -> str:
     """The rows of a screen as text, without the spaces at their ends."""
-    return "".join(
-        "".join(span.text for span in row).rstrip() + "\n" for row in cm.view_screen(screen, size or screen.size)
-    )
+    rows = cm.view_model(model, size or model.size)
+    return "".join("".join(span.text for span in row).rstrip() + "\n" for row in rows)
 
 
 class Tmux:
@@ -156,6 +177,15 @@ class Tmux:
                 self._tmux("send-keys", "-l", "--", key)
             else:
                 self._tmux("send-keys", TMUX_KEYS.get(key) or key.replace("ctrl-", "C-"))
+
+    def burst(self, *keys: str) -> None:
+        """Keys that come together: tmux writes them at once."""
+        self._tmux("send-keys", *(TMUX_KEYS.get(key) or key for key in keys))
+
+    def answer(self, *keys: str) -> None:
+        """Keys of somebody who has read what is asked: until then they don't count, however fast the machine is."""
+        time.sleep(cm.GUARD_SECONDS * 1.2)
+        self.press(*keys)
 
     def write(self, text: str) -> None:
         self._tmux("send-keys", "-l", "--", text)

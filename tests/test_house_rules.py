@@ -326,20 +326,11 @@ NO_NAMES = frozenset(
     "carried_out read_so_far leave_alone_from_now_on".split()
 )
 PARTICIPLE = re.compile(r"(?!(feed|need|seed|speed|bring|ring|string|ping)\Z)[a-z]+(ed|ing)\Z")
-# The rooms of the menu are being built anew; until then their names are their own.
-MENU = slice("Command line", "Main")
-
-
-def _speaks_for_itself(plan: House, room: str) -> bool:
-    titles = [each.title for each in plan.rooms]
-    first, last = (titles.index(title) if title in titles else len(titles) for title in (MENU.start, MENU.stop))
-    return not (room in titles and first < titles.index(room) < last)
 
 
 def _functions(plan: House) -> list[ast.FunctionDef]:
     """The functions of the house that stand by themselves; not methods."""
-    own = [node for node in plan.tree.body if isinstance(node, ast.FunctionDef)]
-    return [node for node in own if _speaks_for_itself(plan, plan.room(node))]
+    return [node for node in plan.tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def functions_are_verbs_or_nouns(source: str) -> list[str]:
@@ -365,7 +356,7 @@ def a_name_is_one_thing(source: str) -> list[str]:
     return [
         _at(plan, node, f"has a variable `{name}`, which is a function of {functions[name]}")
         for node, name in names
-        if name in functions and _speaks_for_itself(plan, plan.room(node))
+        if name in functions
     ]
 
 

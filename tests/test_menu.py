@@ -1,4 +1,4 @@
-"""What a person does in the menu, told once: each test runs on the pure screen and on the real program in tmux."""
+"""What a person does in the menu, told once: each test runs on the pure model and on the real program in tmux."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import rollouts
 
 import codex_mirror as cm
 from helpers import API_KEYS, Home, Mirror, chatgpt_login, fake_codex, npm_install, tree
@@ -44,56 +45,195 @@ def log_in(home: Home, name: str, key: str = API_KEYS[0]) -> None:
     login.chmod(0o600)
 
 
-def test_quick_clone_makes_a_clone_and_logs_it_in(opened: Open, mirror: Mirror) -> None:
+def use_half(home: Home, name: str) -> None:
+    """Somebody is logged in to the clone by ChatGPT, and 38 % of both windows are used."""
+    (home.clone_home(name) / ".codex" / "auth.json").write_text(chatgpt_login("acc-A", "user-A"))
+    windows = {
+        slot: {"used_percent": 38.0, "window_minutes": minutes, "resets_at": int(time.time()) + 9000}
+        for slot, minutes in (("primary", 300), ("secondary", 10080))
+    }
+    limits = {"limit_id": "codex", **windows, "plan_type": "plus"}
+    line = {"timestamp": cm.timestamp_text(time.time()), "type": "event_msg"}
+    session = home.clone_home(name) / ".codex/sessions/2026/11/22/rollout-a.jsonl"
+    session.parent.mkdir(parents=True, exist_ok=True)
+    session.write_text(json.dumps({**line, "payload": {"type": "token_count", "rate_limits": limits}}) + "\n")
+
+
+def names_of(mirror: Mirror) -> list[str]:
+    return [row["name"] for row in mirror("list", "--json").json()]
+
+
+# --- the key presses of the table ---
+
+
+def test_a_clone_is_made_and_logged_in(opened: Open, mirror: Mirror) -> None:
     person = opened()
-    person.expect("0 clones", "Quick Clone")
-    person.press("c")
+    person.expect("0 clones", "Quick Clone", "gets Codex 0.169.0, as installed")
+    person.press("n")
     person.write("work")
-    person.expect("name: work")
     person.press("enter")
-    person.expect("Create 'work'?", "0.169.0")
-    person.press("enter")
-    person.expect("created 'work' with Codex 0.169.0", "Log in now")
-    person.press("a")
+    person.expect("created 'work' with Codex 0.169.0", "▸ log in in the browser", "not now")
+    person.answer("down", "down", "enter")
     person.expect("API key:")
     person.write(API_KEYS[0])
     person.expect("•" * len(API_KEYS[0]))
     person.press("enter")
-    person.expect("work: login ended with exit status 0")
-    person.expect("1 clone,", "✓ 1 ok", "1 of 1 logged in", "API key sk-…aaaa")
-    assert [row["name"] for row in mirror("list", "--json").json()] == ["work"]
+    person.expect("'work' is logged in: API key sk-…aaaa", "1 clone ·", "✓ ok")
+    assert names_of(mirror) == ["work"]
 
 
-def test_a_name_that_cant_be_is_refused_where_it_is_typed(opened: Open, mirror: Mirror, home: Home) -> None:
+def test_enter_starts_codex_at_once(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
-    before = tree(home.bin), mirror("list", "--json").json()
     person = opened()
-    person.expect("1 clone,")
+    person.expect("▸ work")
+    person.press("enter")
+    person.expect("work: Codex ended with exit status 0")
+
+
+def test_f_fixes_what_is_broken_and_says_what_was_done(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    (home.bin / "work").unlink()
+    person = opened()
+    person.expect("1 broken", "✗ broken", "is missing", "f fixes it: ")
+    person.press("f")
+    person.expect("1 no login")
+    person.expect_not("✗ broken")
+    assert (home.bin / "work").exists()
+
+
+def test_all_are_updated_one_by_one_and_roll_back(opened: Open, mirror: Mirror, home: Home) -> None:
+    for name in ("work", "spare"):
+        mirror("create", name, check=True)
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
+    person = opened()
+    person.expect("2 updates", "0.169.0 → 0.170.0")
+    person.press("U", "enter")
+    person.expect("work: 0.169.0 → 0.170.0; spare: 0.169.0 → 0.170.0")
+    person.expect_not("updates")
+    person.press("U")
+    person.expect("2 clones, none older than Codex 0.170.0")
+    person.press("b")
+    person.expect("work: 0.170.0 → 0.169.0", "1 update")
+    person.press("u")
+    person.expect("work: 0.169.0 → 0.170.0")
+
+
+@pytest.mark.parametrize("has_login", [False, True])
+def test_a_clone_goes_when_its_name_is_typed(opened: Open, mirror: Mirror, home: Home, has_login: bool) -> None:
+    before = tree(home.bin)
+    mirror("create", "work", check=True)
+    if has_login:
+        log_in(home, "work")
+    person = opened()
+    person.expect("▸ work")
+    person.press("x")
+    person.expect("its login: API key sk-…aaaa" if has_login else "nothing of value would be lost", "type work:")
+    person.press("y", "enter")
+    person.expect("type work to remove it")
+    person.press("ctrl-u")
+    person.write("work")
+    person.press("enter")
+    person.expect("removed 'work'", "0 clones")
+    assert (tree(home.bin), names_of(mirror)) == (before, [])
+
+
+def test_one_among_many_is_found(opened: Open, mirror: Mirror) -> None:
+    for name in ("alpha", "bravo", "charlie"):
+        mirror("create", name, check=True)
+    person = opened()
+    person.expect("3 clones")
+    person.press("/")
+    person.write("brav")
+    person.expect("1 of 3 clones", "▸ bravo")
+    person.expect_not("alpha")
+    person.press("enter", "r")
+    person.expect("bravo: Codex ended")
+    person.press("esc")
+    person.expect("alpha", "▸ bravo", "3 clones ·")
+
+
+# --- what was seen going wrong ---
+
+
+def test_keys_typed_ahead_answer_no_question(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    log_in(home, "work")
+    person = opened()
+    person.expect("API key sk-…aaaa")
+    login = home.clone_home("work") / ".codex" / "auth.json"
+    person.burst("L", "y")
+    person.expect("log 'work' out?")
+    assert login.exists()
+    person.answer("n")
+    person.burst("l", "enter", "y", "enter")
+    person.expect("'work' is logged in (API key sk-…aaaa)", "▸ n  no")
+    assert login.exists()
+    person.answer("enter")
+    person.expect_not("log 'work' in anew?")
+    person.burst("x", "y", "enter")
+    person.expect("type work to remove it")
+    assert names_of(mirror) == ["work"]
+
+
+def test_text_typed_ahead_is_kept(opened: Open, mirror: Mirror) -> None:
+    person = opened()
+    person.burst("n", *"work", "enter")
+    person.expect("created 'work'", "log in in the browser")
+    person.answer("esc")
+    person.burst("x", *"work", "enter")
+    person.expect("removed 'work'")
+    assert names_of(mirror) == []
+
+
+def test_a_login_that_came_meanwhile_is_seen_when_a_screen_is_entered(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("not logged in", "○ no login")
+    use_half(home, "work")
+    person.press("m", "esc")
+    person.expect("ChatGPT", "62 %", "✓ ok")
+
+
+def test_everything_is_looked_at_again_on_f5(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("○ no login")
+    (home.bin / "work").unlink()
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
+    person.press("f5")
+    person.expect("✗ broken", "0.169.0 → 0.170.0", "Codex 0.170.0")
+
+
+def test_a_name_that_cant_be_is_refused_while_it_is_typed(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    before = tree(home.bin), names_of(mirror)
+    person = opened()
+    person.expect("1 clone ·")
     for name, complaint in [
         ("w/rk", "can't be a clone's name"),
         ("cd", "word of the shell"),
         ("Work", "'work' already"),
+        ("ls", "'ls' is a command already"),
     ]:
-        person.press("c")
+        person.press("n")
         person.write(name)
-        person.press("enter")
         person.expect(complaint)
+        person.press("enter")
+        person.expect(complaint, f"name: {name}")
         person.press("esc")
         person.expect_not("name:")
-    assert (tree(home.bin), mirror("list", "--json").json()) == before
+    assert (tree(home.bin), names_of(mirror)) == before
 
 
-def test_an_error_is_a_dialog_with_the_hint(opened: Open, home: Home) -> None:
-    (home.bin / "taken").write_text("somebody else's")
+def test_a_create_that_fails_gives_its_name_back_with_what_helps(opened: Open, mirror: Mirror, home: Home) -> None:
     person = opened()
     person.expect("0 clones")
-    person.press("c")
-    person.write("taken")
-    person.press("enter", "enter")
-    person.expect("create taken failed", "hint: ", "OK")
+    person.press("n", *"work")
+    person.expect("name: work")
+    (home.base / "npm" / "bin" / "codex").unlink()
     person.press("enter")
-    person.expect_not("hint: ")
-    person.expect("0 clones")
+    person.expect("CODEX_MIRROR_OFFLINE", "hint: ", "name: work")
+    assert names_of(mirror) == []
 
 
 def test_a_bug_in_a_worker_is_a_dialog_and_ends_the_job(
@@ -102,177 +242,143 @@ def test_a_bug_in_a_worker_is_a_dialog_and_ends_the_job(
     person = Pure(home)
     with monkeypatch.context() as patched:
         patched.setattr(cm, "read_registry", lambda places: 1 // 0)
-        person.press("c", *"work", "enter", "enter")
-    person.expect("create work failed", "this is a bug in codex-mirror", "ZeroDivisionError")
-    assert person.screen.jobs == ()
+        person.burst(*"n", *"work", "enter")
+    person.expect("this is a bug in codex-mirror", "ZeroDivisionError")
+    assert person.model.jobs == ()
 
 
-def test_manage_clones_shows_who_is_where(opened: Open, mirror: Mirror, home: Home) -> None:
+def test_an_exported_path_can_be_read_whole_and_the_export_comes_back(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    deep = home.home / ("deep-" * 12) / ("down-" * 8)
+    deep.mkdir(parents=True)
+    person = opened()
+    person.expect("▸ work")
+    person.press("e")
+    person.expect("file: work.codex-mirror.tar.gz")
+    person.press("ctrl-u")
+    person.write(f"{deep}/work.tar.gz")
+    person.press("enter")
+    person.expect("exported 'work' to", "work.tar.gz (")
+    person.answer("q")
+    person.press("e", "ctrl-u", *f"{deep}/work.tar.gz", "enter")
+    person.expect("is there already", "choose another file")
+    person.answer("q")
+    person.press("i", "ctrl-u", *f"{deep}/work.tar.gz", "enter")
+    person.expect("name:", "Enter alone keeps it")
+    person.write("again")
+    person.press("enter")
+    person.expect("imported 'again'")
+    assert names_of(mirror) == ["work", "again"]
+
+
+# --- every verb ---
+
+
+def test_the_table_shows_who_is_where_and_the_pane_what_is_wrong(opened: Open, mirror: Mirror, home: Home) -> None:
     for name in ("work", "spare"):
         mirror("create", name, check=True)
     log_in(home, "work")
     (home.clone_home("spare").parent / "runtime").rename(home.clone_home("spare").parent / "elsewhere")
     person = opened()
-    person.expect("✗ 1 broken", "✓ 1 ok", "1 of 2 logged in")
-    person.press("m")
-    person.expect("NAME", "API key sk-…aaaa", "not logged in", "0.169.0", "✓ ok", "✗ broken", "never")
+    person.expect("2 clones · 1 broken · 1 no login · Codex 0.169.0 · PATH !", "API key sk-…aaaa", "✓ ok", "✗ broken")
     person.press("down")
-    person.expect(
-        "its Codex is incomplete", "runtime/0.169.0-", "doctor spare --fix", "directories are missing", "--fix"
-    )
+    person.expect("its Codex is incomplete", "runtime/0.169.0-", "doctor spare --fix")
 
 
-def test_a_clone_that_is_logged_out_shows_no_plan_and_no_limits(opened: Open, mirror: Mirror, home: Home) -> None:
+def test_limits_are_those_of_who_is_logged_in(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
-    (home.clone_home("work") / ".codex" / "auth.json").write_text(chatgpt_login("acc-A", "user-A"))
-    window = {"used_percent": 38.0, "window_minutes": 300, "resets_at": int(time.time()) + 9000}
-    limits = {"limit_id": "codex", "primary": window, "secondary": None, "plan_type": "plus"}
-    line = {"timestamp": cm.timestamp_text(time.time()), "type": "event_msg"}
-    session = home.clone_home("work") / ".codex/sessions/2026/11/22/rollout-a.jsonl"
-    session.parent.mkdir(parents=True)
-    session.write_text(json.dumps({**line, "payload": {"type": "token_count", "rate_limits": limits}}) + "\n")
+    use_half(home, "work")
     person = opened()
-    person.expect("62 % left")
+    person.expect("62 %", "5 h ", "week ", "plus", "workspace acc-A", "resets in 2 h")
     (home.clone_home("work") / ".codex" / "auth.json").unlink()
-    person = opened()
-    person.expect("work  not logged in")
-    person.expect_not("62 %")
-    person.press("m")
-    person.expect("not logged in", "last used")
+    person.press("f5")
+    person.expect("not logged in", "○ no login")
     person.expect_not("62 %", "plus")
+
+
+def test_fresh_limits_are_asked_for_in_the_background(opened: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("▸ work")
+    for key in ("a", "A"):
+        person.press(key)
+        person.expect("work: not asked: CODEX_MIRROR_OFFLINE is set")
+        person.press("j")
 
 
 def test_how_a_clone_lives_is_changed(opened: Open, mirror: Mirror, home: Home) -> None:
     (home.home / ".npmrc").write_text("x")
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("1 clone,")
-    person.press("m")
-    person.expect("not logged in")
+    person.expect("○ no login")
     person.press("t")
-    person.expect("Settings of work", "home     isolated", "shares   .gitconfig", "may see  -", "no-keep-env")
+    person.expect("Settings of work", "home             isolated", "shares           .gitconfig", "may see          -")
     person.press("down", "enter")
-    person.expect("share this entry of the real home")
-    person.write(".npmrc")
-    person.press("enter")
-    person.expect("changed 'work'")
+    person.expect("no longer .gitconfig", "another…")
+    person.press("end", "enter", *".npmrc", "enter")
+    person.expect("changed 'work'", ".gitconfig, .config/git, .npmrc")
     assert mirror("list", "--json").json()[0]["shared"] == [".gitconfig", ".config/git", ".npmrc"]
-    person.press("t")
-    person.expect("shares   .gitconfig, .config/git, .npmrc")
+    person.press("home", "enter")
+    person.expect("▸ shared")
     person.press("enter")
-    person.expect("isolated", "shared")
-    person.press("2")
-    person.expect_not("a HOME of its own")
-    person.press("t")
-    person.expect("home     shared")
+    person.expect("home             shared")
     assert mirror("list", "--json").json()[0]["home"] == "shared"
-
-
-def test_update_all_and_roll_back(opened: Open, mirror: Mirror, home: Home) -> None:
-    for name in ("work", "spare"):
-        mirror("create", name, check=True)
-    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
-    person = opened()
-    person.expect("! 2 update")
-    person.press("u")
-    person.expect("Update 2 clones to Codex 0.170.0?")
-    person.press("enter")
-    person.expect("work: 0.169.0 → 0.170.0", "spare: 0.169.0 → 0.170.0")
-    person.press("esc", "m")
-    person.expect("✓ ok", "0.170.0")
-    person.press("b")
-    person.expect("work: 0.170.0 → 0.169.0")
-    person.expect("0.169.0 → 0.170.0", "! update")
-    person.press("u")
-    person.expect("work: 0.169.0 → 0.170.0")
+    person.press("esc")
+    person.expect_not("Settings of work")
 
 
 def test_what_is_not_possible_now_says_why(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("✓ 1 ok")
-    person.press("m", "b")
-    person.expect("Roll back: no earlier Codex is kept")
-    person.press("o")
-    person.expect("Log out: not logged in")
+    person.expect("○ no login")
+    person.press("b")
+    person.expect("rollback work failed", "no earlier")
+    person.answer("q")
+    person.press("L")
+    person.expect("work: not logged in")
 
 
-def test_diagnostics_of_one_clone_and_of_all(opened: Open, mirror: Mirror, home: Home) -> None:
+def test_doctor_of_one_and_of_all_tells_everything(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
     (home.bin / "work").unlink()
     person = opened()
-    person.expect("✗ 1 broken")
+    person.expect("✗ broken")
     person.press("d")
-    person.expect("All clones", "work")
-    person.press("2")
-    person.expect("doctor work", "is missing", "[wrapper]", "f mend")
-    person.press("f")
+    person.expect("doctor work", "is missing", "[wrapper]", "f fix")
+    person.answer("f")
     person.expect("doctor --fix work", "✓ work: ok")
-    assert (home.bin / "work").exists()
-    person.press("q")
-    person.expect("✓ 1 ok")
-    person.press("d", "enter")
-    person.expect("✓ work: ok")
+    person.answer("q")
+    person.press("m", "down", "down", "down", "enter")
+    person.expect("✓ work: ok", "codex-mirror:")
 
 
 def test_shell_path_setup_writes_the_block(opened: Open, home: Home) -> None:
     home.env["SHELL"] = "/bin/bash"
     person = opened()
-    person.expect("is not on PATH")
-    person.press("p")
-    person.expect("Shell PATH Setup", "rc file")
-    person.press("y")
-    person.expect("puts", "to use it in this shell")
+    person.expect("PATH !")
+    person.press("down", "down", "down", "down", "enter")
+    person.expect("Shell PATH Setup", "it is not on PATH now", "▸ ")
+    person.press("enter")
+    person.expect("now puts", "to use it in this shell")
     assert str(home.bin) in (home.home / ".bashrc").read_text()
 
 
-def test_a_clone_without_a_login_goes_after_a_yes(opened: Open, mirror: Mirror, home: Home) -> None:
-    before = tree(home.bin)
+def test_a_removal_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("1 clone,")
-    person.press("m", "x")
-    person.expect("Remove 'work'?", "▸ 1 n  No")
-    person.press("enter")
-    person.expect_not("Remove 'work'?")
+    person.expect("○ no login")
     person.press("x")
-    person.expect("Remove 'work'?")
-    person.press("y")
-    person.expect("removed 'work'", "there are no clones yet")
-    assert (tree(home.bin), mirror("list", "--json").json()) == (before, [])
-
-
-def test_a_clone_with_a_login_goes_when_its_name_is_typed(opened: Open, mirror: Mirror, home: Home) -> None:
-    mirror("create", "work", check=True)
-    log_in(home, "work")
-    person = opened()
-    person.expect("1 of 1 logged in")
-    person.press("m", "x")
-    person.expect("its login: API key sk-…aaaa", "type work:")
-    person.press("y", "enter")
-    person.expect("type work to go on")
-    person.press("ctrl-u")
-    person.write("work")
-    person.press("enter")
-    person.expect("removed 'work'")
-    assert mirror("list", "--json").json() == []
-
-
-def test_a_question_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirror, home: Home) -> None:
-    mirror("create", "work", check=True)
-    person = opened()
-    person.expect("1 clone,")
-    person.press("m", "x")
     person.expect("nothing of value would be lost")
     log_in(home, "work")
-    person.press("y")
+    person.write("work")
+    person.press("enter")
     person.expect("its login: API key sk-…aaaa", "type work:", "what would be lost has changed")
     person.write("work")
     mirror("remove", "work", "--yes", check=True)
     mirror("create", "work", check=True)
     log_in(home, "work")
     person.press("enter")
-    person.expect("type work:", "what would be lost has changed")
+    person.expect("what would be lost has changed")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
 
 
@@ -280,78 +386,25 @@ def test_a_logout_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirro
     mirror("create", "work", check=True)
     log_in(home, "work")
     person = opened()
-    person.expect("1 of 1 logged in")
-    person.press("m", "o")
+    person.expect("✓ ok")
+    person.press("L")
     person.expect("sk-…aaaa) here; nothing")
     log_in(home, "work", API_KEYS[1])
-    person.press("y")
-    person.expect("sk-…bbbb) here; nothing", "▸ 1 n  No", "what would be lost has changed")
+    person.answer("y")
+    person.expect("sk-…bbbb) here; nothing", "▸ n  no", "what would be lost has changed")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
 
 
-def test_renaming_asks_for_the_new_name(opened: Open, mirror: Mirror) -> None:
+def test_renaming_begins_with_the_old_name(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("1 clone,")
-    person.press("m", "n")
-    person.write("office")
+    person.expect("▸ work")
+    person.press("R")
+    person.expect("new name: work")
+    person.write("shop")
     person.press("enter")
-    person.expect("'work' is now 'office'")
-    person.press("esc", "m")
-    person.expect("▸ office")
-
-
-def test_a_clone_goes_into_one_file_and_comes_back_from_it(opened: Open, mirror: Mirror, home: Home) -> None:
-    mirror("create", "work", check=True)
-    person = opened()
-    person.expect("✓ 1 ok")
-    person.press("m", "e")
-    person.expect("the file: work.codex-mirror.tar.gz")
-    person.press("enter")
-    person.expect("exported 'work' to")
-    person.press("e", "enter")
-    person.expect("work.codex-mirror.tar.gz is there already", "choose another file")
-    person.press("enter", "e", "home", *"again-", "enter")
-    person.expect("exported 'work' to", "again-work.codex-mirror.tar.gz")
-    found = [path for where in (Path.cwd(), home.home) for path in where.glob("*work.codex-mirror.tar.gz")]
-    again, file = sorted(found)
-    again.unlink()
-    person.press("esc", "i")
-    person.write(str(file))
-    person.press("enter")
-    person.expect("name:")
-    person.write("again")
-    person.press("enter")
-    person.expect("imported 'again'")
-    file.unlink()
-    assert [row["name"] for row in mirror("list", "--json").json()] == ["work", "again"]
-
-
-def test_codex_gets_the_arguments_and_its_exit_status_is_shown(opened: Open, mirror: Mirror) -> None:
-    mirror("create", "work", check=True)
-    person = opened()
-    person.expect("1 clone,")
-    person.press("m", "R")
-    person.write("exit '")
-    person.press("enter")
-    person.expect("No closing quotation")
-    person.press("backspace")
-    person.write("'7'")
-    person.press("enter")
-    person.read_on()
-    person.expect("work: Codex ended with exit status 7")
-    person.press("r")
-    person.expect("work: Codex ended with exit status 0")
-    person.press("S")
-    person.write("sh -c 'exit 9'")
-    person.press("enter")
-    person.read_on()
-    person.expect("work: the program ended with exit status 9")
-    person.press("S")
-    person.write("echo hi there")
-    person.press("enter")
-    person.read_on()
-    person.expect("work: the program ended with exit status 0")
+    person.expect("'work' is now 'workshop'")
+    person.expect("▸ workshop")
 
 
 def test_login_and_logout_hand_the_terminal_over(opened: Open, mirror: Mirror, home: Home) -> None:
@@ -360,26 +413,88 @@ def test_login_and_logout_hand_the_terminal_over(opened: Open, mirror: Mirror, h
     auth.write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[1]}))
     home.env["FAKE_CODEX_AUTH"] = str(auth)
     person = opened()
-    person.expect("1 clone,")
-    person.press("m", "l")
-    person.expect("work: login ended with exit status 0")
-    person.expect("API key sk-…bbbb")
-    person.press("o")
-    person.expect("log 'work' out?", "revoke", "▸ 1 n  No")
-    person.press("y")
+    person.expect("○ no login")
+    person.press("l")
+    person.expect("in the browser", "with a device code", "with an API key")
+    person.press("down", "enter")
+    person.expect("'work' is logged in: API key sk-…bbbb", "✓ ok")
+    person.press("L")
+    person.expect("log 'work' out?", "▸ n  no")
+    person.answer("y")
     person.expect("work: logout ended with exit status 0", "not logged in")
 
 
 def test_a_second_login_is_asked_for_also_when_the_first_came_since(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("1 clone,", "0 of 1 logged in")
+    person.expect("○ no login")
     log_in(home, "work")
-    person.press("m", "l")
-    person.expect("'work' is logged in (API key sk-…aaaa)", "drops that login at once", "▸ 1 n  No")
-    person.press("enter")
+    person.press("l", "enter")
+    person.expect("'work' is logged in (API key sk-…aaaa)", "drops that login at once", "▸ n  no")
+    person.answer("enter")
     person.expect("sk-…aaaa")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
+
+
+def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror, home: Home) -> None:
+    for name in ("work", "spare"):
+        mirror("create", name, check=True)
+    session = rollouts.an_id()
+    lines = rollouts.Shape().beginning(session, "mend the parser", cwd=str(home.home))
+    rollouts.write(home.clone_home("work") / ".codex", session, lines)
+    person = opened()
+    person.expect("2 clones")
+    person.press("s")
+    person.expect("Sessions of work", "mend the parser", "h hand over")
+    person.press("enter")
+    person.expect("work: Codex ended with exit status 0")
+    person.press("h", "h")
+    person.expect("Hand over to", "spare", "not logged in")
+    person.press("enter")
+    person.expect("handed session", "go on with it as spare")
+    person.answer("enter")
+    person.expect("spare: Codex ended with exit status 0")
+    assert [row["id"] for row in mirror("sessions", "spare", "--json").json()] == [session]
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("rename office", "'work' is now 'office'"),
+        ("codex-mirror rename spare other", "'spare' is now 'other'"),
+        ("run exec '7'", "work: Codex ended with exit status"),
+        ("which", "no clone is set for"),
+        ("list", "not logged in"),
+        ("list --json", '"name": "work"'),
+        ("use", "codex-mirror run is 'work' from now on"),
+        ("remove --yes", "removed 'work'"),
+        ("rename --dry-run office", "nothing was changed: this was a dry run"),
+        ("env --shell json", "CODEX_MIRROR_CLONE"),
+        ("create --help", "--codex VERSION|latest"),
+        ("wrok", "there is no command 'wrok'"),
+        ("run 'x", "No closing quotation"),
+        ("path setup --shell tcsh", "invalid choice: 'tcsh'"),
+    ],
+)
+def test_any_command_can_be_typed_and_a_missing_name_is_the_selected_clone(
+    home: Home, codex: Path, mirror: Mirror, line: str, seen: str
+) -> None:
+    for name in ("work", "spare"):
+        mirror("create", name, check=True)
+    person = Pure(home, 60, 160)
+    person.press(":")
+    person.expect("where a NAME is missing it is work")
+    person.write(line)
+    person.press("enter")
+    person.expect(seen)
+
+
+def test_a_line_is_typed_in_the_terminal_too(opened: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("▸ work")
+    person.burst(":", *"versions", "enter")
+    person.expect("0.169.0", "VERSION", "PINNED BY", "work")
 
 
 def test_a_registry_changed_elsewhere_shows_with_the_selection_on_the_same_clone(opened: Open, mirror: Mirror) -> None:
@@ -387,7 +502,7 @@ def test_a_registry_changed_elsewhere_shows_with_the_selection_on_the_same_clone
         mirror("create", name, check=True)
     person = opened()
     person.expect("2 clones")
-    person.press("m", "down")
+    person.press("down")
     person.expect("▸ bravo")
     mirror("create", "charlie", check=True)
     person.expect("charlie", "▸ bravo")
@@ -400,32 +515,37 @@ def test_the_star_shows_its_address_when_no_browser_opens(opened: Open, home: Ho
     home.env["BROWSER"] = "false"
     person = opened()
     person.expect("Star on GitHub")
-    person.press("s")
+    person.press("down", "down", "down", "down", "down", "enter")
     person.expect("https://github.com/Mohit-Patil/codex-mirror")
 
 
-def test_about_and_the_keys_of_every_screen(opened: Open, mirror: Mirror) -> None:
+def test_the_menu_of_before_is_behind_m_and_asks_its_last_question(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.press("a")
-    person.expect("mirror home", "license")
-    person.press("?")
-    person.expect("Keys of this screen")
-    person.press("q", "q", "m")
-    person.expect("NAME")
-    person.press("?")
-    person.expect("show only some clones", "suspend")
-    person.press("esc", "enter")
-    person.expect("Run", "Remove")
-    person.press("esc")
-    person.expect_not("Remove")
-    person.press("/")
-    person.write("wo")
-    person.expect("/ wo")
-    person.write("x")
-    person.expect("no clone matches")
-    person.press("esc")
     person.expect("▸ work")
+    person.press("m")
+    entries = ["Quick Clone", "Manage Clones", "Update All Clones", "Diagnostics", "Shell PATH Setup", "Star on GitHub"]
+    person.expect(*entries, "About", "Exit")
+    person.press("down", "enter")
+    person.expect_not("Quick Clone")
+    person.press("m", "end", "up", "enter")
+    person.expect("mirror home", "license")
+    person.press("q", "down", "enter")
+    person.expect("Star and Exit", "▸ x  Skip and Exit")
+    person.press("esc", "esc")
+    person.expect_not("Exit")
+
+
+def test_what_has_happened_can_be_read_again(opened: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("▸ work")
+    person.press("R", "s", "enter")
+    person.expect("'work' is now 'works'")
+    person.press("j")
+    person.expect_not("is now")
+    person.press("!")
+    person.expect("Messages", "'work' is now 'works'")
 
 
 def test_a_broken_registry_is_told_and_not_touched(opened: Open, home: Home) -> None:
@@ -435,6 +555,6 @@ def test_a_broken_registry_is_told_and_not_touched(opened: Open, home: Home) -> 
     before = tree(home.mirror)
     person = opened()
     person.expect("the registry", "is not JSON")
-    person.press("m")
+    person.press("m", "esc")
     person.expect("is not JSON")
     assert tree(home.mirror) == before

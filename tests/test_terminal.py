@@ -46,17 +46,17 @@ def modes(tmux: Tmux) -> str:
 
 # Keys that lead to each screen, and what is seen there.
 WAYS = {
-    "main": ([], "Quick Clone"),
-    "table": (["m"], "NAME"),
-    "actions": (["m", "enter"], "Rename"),
-    "field": (["c", "x"], "name: x"),
-    "confirm": (["c", "x", "enter"], "Create 'x'?"),
-    "filter": (["m", "/", "w"], "/ w"),
-    "report": (["a"], "license"),
-    "exit": (["q"], "Star and Exit"),
+    "table": ([], "NAME"),
+    "menu": (["m"], "Quick Clone"),
+    "keys": (["?"], "a new clone"),
+    "field": (["n", "x"], "name: x"),
+    "removal": (["x"], "type work:"),
+    "filter": (["/", "w"], "/ w"),
+    "report": (["!"], "nothing has happened yet"),
+    "exit": (["m", "end", "enter"], "Star and Exit"),
 }
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131)]
-KILLS = [(name, *SIGNALS[0]) for name in WAYS] + [("main", *one) for one in SIGNALS[1:]]
+KILLS = [(name, *SIGNALS[0]) for name in WAYS] + [("table", *one) for one in SIGNALS[1:]]
 
 
 @pytest.mark.parametrize(("name", "number", "code"), KILLS)
@@ -67,7 +67,7 @@ def test_killed_anywhere_it_leaves_the_terminal_as_it_was(
     tmux = terminal()
     before = modes(tmux)
     tmux.command(f"clear; stty -a >before; {tmux.program}; echo code=$?; stty -a >after")
-    tmux.expect("Quick Clone", "✓ 1 ok")
+    tmux.expect("NAME", "○ no login")
     keys, seen = WAYS[name]
     tmux.press(*keys)
     tmux.expect(seen)
@@ -78,14 +78,14 @@ def test_killed_anywhere_it_leaves_the_terminal_as_it_was(
     tmux.until(lambda frame: frame.count("ready") == 2, "the shell to take a command")
     assert (home.home / "after").read_text() == (home.home / "before").read_text()
     assert modes(tmux) == before
-    assert "codex-mirror 1" not in tmux.scrollback()
+    assert "1 clone" not in tmux.scrollback()
 
 
 def test_left_as_it_was_it_leaves_no_line_behind(terminal: Open) -> None:
     tmux = terminal()
     before, seen = modes(tmux), tmux.scrollback()
     tmux.open().expect("0 clones")
-    tmux.press("q", "enter")
+    tmux.press("q")
     frame = tmux.until(lambda frame: frame.count("$ ") + frame.count("$\n") == 2, "a second prompt")
     assert modes(tmux) == before
     assert [line for line in frame.splitlines() if line.strip()][-1] == "$"
@@ -109,7 +109,7 @@ def test_ctrl_z_suspends_and_fg_comes_back(terminal: Open) -> None:
     tmux = terminal(shell="bash")
     before = modes(tmux)
     tmux.open().expect("0 clones")
-    tmux.press("c")
+    tmux.press("n")
     tmux.write("wo")
     tmux.press("ctrl-z")
     tmux.expect("Stopped")
@@ -124,10 +124,10 @@ def test_ctrl_z_suspends_and_fg_comes_back(terminal: Open) -> None:
 
 def test_esc_works_at_once_and_arrow_keys_still_do(terminal: Open) -> None:
     tmux = terminal().open()
-    tmux.expect("▸ 1 c")
+    tmux.expect("▸ Quick Clone")
     tmux.press("down", "down", "up")
-    tmux.expect("▸ 2 m")
-    tmux.press("c")
+    tmux.expect("▸ Manage Clones")
+    tmux.press("n")
     tmux.expect("name:")
     start = time.monotonic()
     tmux.press("esc")
@@ -135,23 +135,45 @@ def test_esc_works_at_once_and_arrow_keys_still_do(terminal: Open) -> None:
     assert time.monotonic() - start < 1.0, "Esc waits for another byte"
 
 
+def test_esc_and_a_key_that_come_one_after_the_other_are_no_alt(terminal: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    tmux = terminal().open()
+    tmux.expect("○ no login")
+    for _ in range(5):
+        tmux.press("/", "z", "esc", "n", "o", "esc")
+        tmux.expect("▸ work", "1 clone ·")
+    tmux.press("esc", "n", *"next")
+    tmux.expect("name: next")
+
+
 def test_keys_typed_ahead_are_not_lost(terminal: Open, mirror: Mirror) -> None:
     tmux = terminal()
     tmux.command(tmux.program)
-    tmux.write("cwork\r\r")
-    tmux.write("n")
-    tmux.expect("1 clone,", "✓ 1 ok")
-    tmux.expect_not("Created")
-    tmux.write("cspare\r\rn" + "m" + "jk/sp\r")
+    tmux.write("nwork\r")
+    tmux.expect("created 'work'", "log in in the browser")
+    tmux.press("esc")
+    tmux.expect_not("created 'work' with")
+    tmux.write("nspare\rjk/sp\r")
     tmux.expect("▸ spare", "/ sp")
     assert [row["name"] for row in mirror("list", "--json").json()] == ["work", "spare"]
+
+
+def test_before_the_first_frame_a_burst_answers_no_question(terminal: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    login = home.clone_home("work") / ".codex" / "auth.json"
+    login.write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    tmux = terminal()
+    tmux.command(tmux.program)
+    tmux.write("Lyl\ryxy\r")
+    tmux.expect("log 'work' out?")
+    assert login.exists()
 
 
 def test_a_paste_is_text_whatever_is_in_it(terminal: Open) -> None:
     tmux = terminal().open()
     tmux.expect("0 clones")
     tmux.paste("cq\n")
-    tmux.press("c")
+    tmux.press("n")
     tmux.paste("wo\nrk?日本")
     tmux.expect("name: wo rk?日本")
     tmux.press("left", "backspace")
@@ -161,7 +183,7 @@ def test_a_paste_is_text_whatever_is_in_it(terminal: Open) -> None:
 def test_a_paste_without_an_end_doesnt_take_all_keys(terminal: Open) -> None:
     tmux = terminal().open()
     tmux.expect("0 clones")
-    tmux.press("c")
+    tmux.press("n")
     tmux.write("\x1b[200~wo")
     tmux.write("rk")
     tmux.expect("name: work")
@@ -172,35 +194,31 @@ def test_a_paste_without_an_end_doesnt_take_all_keys(terminal: Open) -> None:
 def test_alt_and_a_letter_never_leaves_a_field_nor_acts_on_the_clone_below(terminal: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     tmux = terminal().open()
-    tmux.expect("✓ 1 ok")
-    tmux.press("m", "n")
-    tmux.write("one two")
-    tmux.write("\x1bb\x1bu\x1bx")
+    tmux.expect("○ no login")
+    tmux.write("\x1bs")
+    tmux.write("\x1bx")
+    tmux.press("R")
+    tmux.write("\x1bu")
+    tmux.write("\x1bx")
     tmux.write("-")
-    tmux.expect("one -two")
-    tmux.write("\x7f\x7f\x1bdq")
-    tmux.expect("new name: oneq")
+    tmux.expect("new name: work-")
     tmux.press("esc")
-    tmux.expect_not("new name:")
-    tmux.write("\x1bq")
-    tmux.expect("Star and Exit")
+    tmux.expect_not("new name:", "Remove", "Star")
 
 
-@pytest.mark.parametrize("keys", [["c", "x"], ["m", "enter"]], ids=["field", "actions"])
+@pytest.mark.parametrize("keys", [["n", "x"], ["?"]], ids=["field", "keys"])
 def test_it_may_be_resized_at_any_moment(terminal: Open, mirror: Mirror, keys: list[str]) -> None:
     mirror("create", "work", check=True)
     tmux = terminal().open()
-    tmux.expect("✓ 1 ok")
+    tmux.expect("○ no login")
     tmux.press(*keys)
-    for rows, columns in [(10, 40), (5, 20), (50, 160), (1, 1), (24, 80), (9, 200), (100, 300), (24, 80)]:
+    for rows, columns in [(10, 40), (5, 20), (50, 160), (1, 1), (24, 80), (9, 200), (100, 300), (12, 60), (24, 80)]:
         tmux.resize(rows, columns)
-        wanted = " back" if rows >= 10 and columns >= 40 else "cod" if columns > 10 else ""
+        wanted = "Esc back" if rows >= 10 and columns >= 40 else "cod" if columns > 10 else ""
         frame = tmux.expect(wanted)
         assert max(len(line) for line in frame.splitlines() or [""]) <= columns
-    tmux.press(*["esc"] * sum(key in ("m", "c", "enter") for key in keys))
-    tmux.expect("q leave")
-    tmux.press("q")
-    tmux.expect("Star and Exit")
+    tmux.press("esc")
+    tmux.expect("Enter run")
 
 
 def trace_of(home: Home, seconds: int) -> list[str]:
@@ -219,17 +237,19 @@ def trace_of(home: Home, seconds: int) -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-def test_idle_it_writes_nothing_and_looks_once_a_second(terminal: Open, mirror: Mirror, home: Home) -> None:
+def test_idle_it_writes_nothing_and_looks_by_stat_alone(terminal: Open, mirror: Mirror, home: Home) -> None:
+    """Once a second at the registry, and every 15 s at the files of the clones that are in sight."""
     mirror("create", "work", check=True)
     tmux = terminal()
     tmux.command(f"strace -f -ttt -o {home.base / 'trace'} {tmux.program}")
-    tmux.expect("✓ 1 ok")
-    tmux.press("m")
-    tmux.expect("NAME")
-    calls = trace_of(home, 3)
+    tmux.expect("○ no login")
+    calls = trace_of(home, 17)
     names = [re.sub(r"^\d+ +[\d.]+ (?:<\.\.\. )?(\w+).*", r"\1", call) for call in calls]
-    assert set(names) <= {"newfstatat", "stat", "statx", "select", "pselect6", "poll", "read"}, "\n".join(calls)
-    assert len(names) <= 3 * 4
+    assert set(names) <= {"newfstatat", "stat", "statx", "select", "pselect6", "poll", "read", "rt_sigaction"}, (
+        "\n".join(calls)
+    )
+    assert any("auth.json" in call for call in calls)
+    assert len([call for call in calls if "auth.json" not in call and "clones/work" not in call]) <= 17 * 5
     times = [float(call.split()[1]) for call in calls if "registry.json" in call]
     assert all(times[index + 1] - times[index] > 0.9 for index in range(len(times) - 1))
 
@@ -254,11 +274,11 @@ def test_it_is_fit_for_the_terminals_there_are(
 ) -> None:
     mirror("create", "work", check=True)
     tmux = terminal(env=env).open()
-    frame = tmux.expect("+ 1 ok" if ascii_only else "✓ 1 ok", "x  Exit")
+    frame = tmux.expect("o no login" if ascii_only else "○ no login", "NAME")
     assert frame.isascii() == ascii_only
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-7]", tmux.frame("-e"))) == colours
-    tmux.press("m", "enter")
-    tmux.expect("Rename")
+    tmux.press("m")
+    tmux.expect("Exit")
 
 
 @pytest.mark.parametrize(
@@ -302,9 +322,9 @@ def test_while_codex_runs_the_whole_terminal_is_its_own(terminal: Open, mirror: 
     mirror("create", "work", check=True)
     tmux = terminal()
     before = modes(tmux)
-    tmux.open().expect("1 clone,")
-    tmux.press("m", "R")
-    tmux.write("cat")
+    tmux.open().expect("1 clone ·")
+    tmux.press(":")
+    tmux.write("run cat")
     tmux.press("enter")
     tmux.expect_not("NAME")
     tty = tmux.ask("#{pane_tty}")
@@ -318,23 +338,21 @@ def test_while_codex_runs_the_whole_terminal_is_its_own(terminal: Open, mirror: 
     tmux.expect("work: Codex ended with exit status 130", "NAME")
     tmux.press("r")
     tmux.expect("work: Codex ended with exit status 0")
-    tmux.press("esc", "q", "enter")
+    tmux.press("q")
     tmux.expect("spoken to Codex")
 
 
 def test_what_a_killed_program_left_set_is_undone_and_its_last_words_are_seen(terminal: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     tmux = terminal().open()
-    tmux.expect("1 clone,")
+    tmux.expect("1 clone ·")
     before = modes(tmux)
-    tmux.press("m", "S")
-    tmux.write("sh -c 'echo last words; printf \"\\033[?1003h\\033[?1006h\"; kill -9 $$'")
+    tmux.press(":")
+    tmux.write("exec sh -c 'echo last words; printf \"\\033[?1003h\\033[?1006h\"; kill -9 $$'")
     tmux.press("enter")
     tmux.expect("last words")
     tmux.read_on()
     tmux.expect("work: the program ended with exit status 137", "NAME")
-    tmux.press("q")
-    tmux.expect("Quick Clone")
     assert modes(tmux) == before
 
 
@@ -345,20 +363,18 @@ def test_a_wait_for_the_lock_is_said_where_the_terminal_is_handed_over(
     auth = home.base / "login.json"
     auth.write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
     tmux = terminal(env={"FAKE_CODEX_AUTH": str(auth)}).open()
-    tmux.expect("1 clone,")
-    tmux.press("m")
-    tmux.expect("✓ ok")
+    tmux.expect("○ no login")
     with (home.mirror / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        tmux.press("l")
+        tmux.press("l", "enter")
         tmux.expect("waiting for")
-    tmux.expect("work: login ended with exit status", "NAME")
+    tmux.expect("'work' is logged in", "NAME")
 
 
 def test_a_terminal_without_an_alternate_screen_is_left_clean(terminal: Open) -> None:
     tmux = terminal(env={"TERM": "vt100"}).open()
     tmux.expect("0 clones", "Exit")
-    tmux.press("q", "enter")
+    tmux.press("q")
     tmux.expect_not("Quick Clone", "codex-mirror 1", "Exit")
     tmux.command("echo ready")
     tmux.until(lambda frame: frame.count("ready") == 2, "the shell")
@@ -371,10 +387,12 @@ def test_the_star_opens_the_repository_in_the_browser(terminal: Open, home: Home
     script.chmod(0o755)
     tmux = terminal(env={"BROWSER": str(script)}).open()
     tmux.expect("Star on GitHub")
-    tmux.press("s")
+    tmux.press("end", "up", "up", "enter")
     tmux.expect("thank you")
     assert "noise" not in tmux.frame()
-    tmux.press("x", "s")
+    tmux.press("end", "enter")
+    tmux.expect("Star and Exit")
+    tmux.answer("s")
     tmux.expect_not("Star on GitHub")
     visited = home.base / "visited"
     tmux.until(lambda frame: visited.read_text().count("\n") == 2, "a second visit")
@@ -386,7 +404,23 @@ def test_a_list_longer_than_the_terminal_scrolls(terminal: Open, mirror: Mirror)
         mirror("create", f"clone-{number}", check=True)
     tmux = terminal(rows=10, columns=40).open()
     tmux.expect("9 clones")
-    tmux.press("m", "G")
+    tmux.press("G")
     tmux.expect("▸ clone-8")
     tmux.press("g")
     tmux.expect("▸ clone-0")
+
+
+def test_a_long_message_of_a_result_can_be_read_after_leaving_when_it_is_done(terminal: Open, mirror: Mirror) -> None:
+    mirror("create", "work", check=True)
+    tmux = terminal().open()
+    tmux.expect("○ no login")
+    with (Path(tmux.home.mirror) / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tmux.press("R", "s", "enter")
+        tmux.expect("rename work works")
+        tmux.press("q")
+        tmux.expect("is still under way", "▸ wait here")
+        tmux.answer("down", "enter")
+        tmux.expect_not("wait here")
+    tmux.expect("'work' is now 'works'", "$")
+    tmux.expect_not("NAME")
