@@ -473,7 +473,7 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("create --help", "--codex VERSION|latest"),
         ("wrok", "there is no command 'wrok'"),
         ("run 'x", "No closing quotation"),
-        ("path setup --shell tcsh", "invalid choice: 'tcsh'"),
+        ("path setup --shell tcsh", "--shell can't be 'tcsh'"),
     ],
 )
 def test_any_command_can_be_typed_and_a_missing_name_is_the_selected_clone(
