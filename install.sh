@@ -415,7 +415,7 @@ except Exception as error:
 
 # A file that isn't the program is refused: another digest than the release's, an error page, half a file.
 check_program() {
-    problem=$("$python" -I -S -c '
+    answer=$("$python" -I -S -c '
 import hashlib, sys
 path, digest = sys.argv[1:]
 with open(path, "rb") as file:
@@ -423,11 +423,13 @@ with open(path, "rb") as file:
 if digest and hashlib.sha256(source).hexdigest() != digest:
     sys.exit("its SHA-256 is %s instead of %s" % (hashlib.sha256(source).hexdigest(), digest))
 try:
-    compile(source, "codex_mirror.py", "exec")
+    program = compile(source, path, "exec")
 except (SyntaxError, ValueError) as error:
     sys.exit("it is not a Python program: %s" % error)
-' "$1" "$STAMP_SHA256" 2>&1) || err "$source was refused: $problem"
-    answer=$("$python" -I -S "$1" --version 2>&1 </dev/null)
+sys.argv = [path, "--version"]
+exec(program, {"__name__": "__main__", "__file__": path})
+' "$1" "$STAMP_SHA256" 2>&1 </dev/null)
+    case $answer in "its SHA-256 "* | "it is not "*) err "$source was refused: $answer" ;; esac
     version=${answer#* }
     case $answer in
         *"$NEWLINE"*) version="" ;;
