@@ -1743,12 +1743,22 @@ def sync_tree(path: str) -> None:
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
     """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
-    with open_descriptor(path, NEW_FILE, mode) as file:
+    with name_errors(path), open_descriptor(path, NEW_FILE, mode) as file:
         set_mode(file, mode, path)
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
         os.fsync(file)
+
+
+@contextlib.contextmanager
+def name_errors(path: str) -> Iterator[None]:
+    """Gives an error in an open file its name, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def set_mode(file: int, mode: int, path: str) -> None:
@@ -1923,7 +1933,8 @@ def copy_file(
     It is durable, unless it is synced later."""
     import shutil
 
-    with open(source, "rb", buffering=0) as reader, open(os.open(target, NEW_FILE, mode), "wb") as writer:
+    file = os.open(target, NEW_FILE, mode)
+    with name_errors(target), open(file, "wb") as writer, open(source, "rb", buffering=0) as reader:
         set_mode(writer.fileno(), mode, target)
         size = os.fstat(reader.fileno()).st_size
         try:
@@ -3475,7 +3486,10 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
     target = os.path.join(places.bin_dir, name)
     if kind_of(target):
         owned = wrapper_at(target)
-        what = "the wrapper of a clone that isn't in the registry" if owned else "there already, and isn't ours"
+        home = wrapper_setting(owned.text, "mirror_home") if owned else ""
+        whose = f", which is that of {home}" if home and not is_same_directory(home, places.mirror_home) else ""
+        strange = f"the wrapper of a clone that isn't in the registry of {places.mirror_home}{whose}"
+        what = strange if owned else "there already, and isn't ours"
         raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
     for found in find_on_path(name, path):
         if not wrapper_owner(found):
@@ -4835,7 +4849,7 @@ def refuse_full_disk(directory: str, needed: int) -> None:
     if free < needed:
         raise MirrorError(
             f"the disk is too full: {size_text(needed)} are needed in {directory}, and {size_text(free)} are free",
-            "make room, or use --root on another disk",
+            "make room on that disk; codex-mirror doctor --fix removes what nothing needs any more",
         )
 
 
@@ -4883,7 +4897,7 @@ def digest_copies(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]
 
     def sync_fresh() -> None:
         for path in fresh:
-            with open_descriptor(path, os.O_RDONLY) as file:
+            with name_errors(path), open_descriptor(path, os.O_RDONLY) as file:
                 os.fsync(file)
 
     done = dict(zip(fresh, run_parallel(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
@@ -9247,6 +9261,19 @@ def claimed_values(registry: Registry, key: str) -> set[str]:
     return {text_in(entry.row, key) for entry in registry.entries}
 
 
+def size_of_unfinished(plans: Sequence[str]) -> str:
+    """What the unfinished changes made, in words and without what others have, too; nothing below a megabyte."""
+    sizes: dict[str, int] = {}
+    for path in plans:
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            plan = plan_from(read_whole(path))
+            tops = (*plan.made, *(name_while_deleting(one, plan) for one in plan.to_delete))
+            files = ((file, os.lstat(file)) for top in tops for file in files_below(top))
+            sizes |= {file: facts.st_size for file, facts in files if facts.st_nlink == 1}
+    size = sum(sizes.values())
+    return size_text(size) if size >= 1 << 20 else ""
+
+
 def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
     people's directories only with our mark inside. A date is eight such digits, too."""
@@ -9328,6 +9355,12 @@ def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Place
 # --- Inspection -----------------------------------------------------------------------------------
 
 STATUS_SECONDS = 5
+
+
+def is_misnamed(runtime: Runtime) -> bool:
+    """Is there another version in the runtime's directory than its name says? The earlier program fills it anew."""
+    name = os.path.basename(runtime.path)
+    return bool(re.fullmatch(RUNTIME_NAME, name)) and name.rpartition("-")[0] != runtime.version
 
 
 class Facts:
@@ -9561,6 +9594,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "each_in_cloud": lambda f: told_in_cloud(base_of(f.clone), f.context.places),
     "package_version": lambda f: recorded_version(f.clone.runtime),
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
+    "misnamed_runtime": lambda f: f.clone.runtime.path if is_misnamed(f.clone.runtime) else "",
     "unused": lambda f: unused_runtimes(f.clone),
     "newer": lambda f: newer_version(f.inspection.installed, f.clone),
     "wrapper": lambda f: wrapper_state(f.clone, f.context.places),
@@ -9606,6 +9640,7 @@ FACTS_WAITED_FOR: Mapping[str, Callable[[Facts], Any]] = {
 }
 FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "unsettled": lambda f: unfinished_plans(f.context.places),
+    "unsettled_size": lambda f: size_of_unfinished(f.unsettled),
     "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
     "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry, f.context.places),
     "orphans": lambda f: [base for base, why in f.strays.items() if not why],
@@ -10033,6 +10068,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror use --unset DIR"),
         Finding("home-undecided", "info", "one Enter in {undecided_home} would let settings in its .codex count here",
                 FIX, repair_pin),
+        Finding("runtime-misnamed", "info",
+                "{misnamed_runtime} has Codex {pinned} in it, since the earlier codex-mirror updated it", UPDATE),
         Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
         Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
                 FIX, remove_unused_runtimes),
@@ -10052,6 +10089,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
+        Finding("unsettled-files", "info", "until it is finished or cleared, what it made takes {unsettled_size}",
+                FIX_HOME),
         Finding("leftovers", "warning", "left by a change that was killed: {leftovers}", FIX_HOME, repair_mirror_home),
         Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
                 FIX_HOME, repair_registry),
@@ -10184,7 +10223,15 @@ def made_lines(how: str, clone: Clone) -> tuple[str, ...]:
 
 def home_notices(clone: Clone, context: Context) -> list[str]:
     """What a new clone can't do, and how it could."""
-    return [*git_login_note(clone, context.places, context.env), *node_notice(clone)]
+    return [*git_login_note(clone, context.places, context.env), *node_notice(clone), *temporary_notice(clone, context)]
+
+
+def temporary_notice(clone: Clone, context: Context) -> list[str]:
+    """The notice that the clone lies where its Codex warns at every start (0.120 to 0.171)."""
+    directory = os.path.realpath(context.env.get("TMPDIR") or "/tmp")
+    if not is_below(os.path.realpath(clone.root), directory):
+        return []
+    return [f"'{clone.name}' lies below the temporary directory {directory}: its Codex warns of that at every start"]
 
 
 def node_notice(clone: Clone) -> list[str]:
@@ -11160,6 +11207,9 @@ def question_of_removal(context: Context, *, name: str, force: bool = False) -> 
         losses.append(f"the newest is {max(own, key=modified_at)}")
     if not losses:
         return None
+    with contextlib.suppress(UnseenProcessesError):
+        if force and (pids := codex_pids_of(clone)):
+            losses.append(f"and the Codex that is running in it is ended (pid {', '.join(map(str, pids))})")
     return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if has_login else "")
 
 
@@ -11177,35 +11227,50 @@ def update(
     wanted = wanted_from(source, codex, allow_incomplete, force)
     if bool(names) == everything:
         raise MirrorError("name the clones to update, or --all", "codex-mirror update --all", USAGE)
-    registry, lines, data = read_registry(context.places), list[str](), list[dict[str, object]]()
+    registry = read_registry(context.places)
     targets = list(dict.fromkeys(names)) or [clone.name for clone in registry.clones]
     if context.dry_run:
         rehearse_each(partial(update_clone, context, name, wanted, force) for name in targets)
+    results = list(update_each(context, targets, wanted, force, everything))
+    if names and len(targets) == 1 and isinstance(results[0][1], Exception):
+        raise results[0][1]
+    lines = [update_text(one) for _, one in results if isinstance(one, UpdateResult)]
     notes = [row_complaint(bad) for bad in registry.bad_rows if everything]
-    for name in targets:
+    failed: dict[str, list[str]] = {}
+    for name, one in results:
+        if isinstance(one, UpdateResult):
+            notes += [*one.left, *old_processes_text(one)]
+        else:
+            failed.setdefault(error_line_with_hint(one), []).append(name)
+    notes += [f"{', '.join(hindered)}: {why}" for why, hindered in failed.items()]
+    data = [update_row(name, one) for name, one in results]
+    whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
+    lines = lines if data else ["there are no clones to update"]
+    return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
+
+
+def update_each(
+    context: Context, names: Sequence[str], wanted: Wanted, force: bool, is_all: bool
+) -> Iterator[tuple[str, UpdateResult | MirrorError | OSError]]:
+    """Updates one after the other, to the same Codex; each name with what came of it. Of all clones, one that somebody
+    removed meanwhile is left out."""
+    for name in names:
         try:
             updated = update_clone(context, name, wanted, force)
         except (MirrorError, OSError) as error:
-            if names and len(targets) == 1:
-                raise
-            if everything and isinstance(error, MirrorError) and error.code == NOT_FOUND:
-                continue  # Somebody removed it meanwhile.
-            notes.append(f"{name}: {error_line_with_hint(error)}")
-            data.append({"name": name, "ok": False, "error": error_line(error)})
+            if not (is_all and isinstance(error, MirrorError) and error.code == NOT_FOUND):
+                yield name, error
             continue
-        lines.append(update_text(updated))
-        data.append(update_row(updated))
-        notes += [*updated.left, *old_processes_text(updated)]
+        yield name, updated
         if wanted.codex == LATEST:
             wanted = wanted._replace(codex=updated.after.runtime.version)
         elif updated.changed and not (wanted.source or wanted.codex) and not installed_without_starting(context.env):
             wanted = wanted._replace(source=updated.after.name)
-    lines += [] if data else ["there are no clones to update"]
-    whole = all(one["ok"] for one in data) and not (everything and registry.bad_rows)
-    return Outcome(DONE if whole else FAILED, tuple(lines), tuple(notes), data=data)
 
 
-def update_row(updated: UpdateResult) -> dict[str, object]:
+def update_row(name: str, updated: UpdateResult | MirrorError | OSError) -> dict[str, object]:
+    if not isinstance(updated, UpdateResult):
+        return {"name": name, "ok": False, "error": error_line(updated)}
     before, after = (clone.runtime.version for clone in (updated.before, updated.after))
     return {**clone_keys(updated.after), "ok": not updated.left, "before": before, "after": after}
 
@@ -11230,7 +11295,7 @@ def list_versions(context: Context, *, everything: bool = False) -> Outcome:
 def roll_back(context: Context, *, name: str, force: bool = False) -> Outcome:
     updated = roll_back_clone(context, name, force)
     notes = (*updated.left, *old_processes_text(updated))
-    return Outcome(FAILED if updated.left else DONE, (update_text(updated),), notes, about=update_row(updated))
+    return Outcome(FAILED if updated.left else DONE, (update_text(updated),), notes, about=update_row(name, updated))
 
 
 def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
@@ -14498,6 +14563,19 @@ def recover_first(context: Context) -> None:
                 recover(context.places)
 
 
+def callers_environment() -> dict[str, str]:
+    """Our environment as the caller gave it to us: in the locale C, Python puts another LC_CTYPE into it (PEP 538)."""
+    env = dict(os.environ)
+    if sys.flags.utf8_mode and env.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+        given = None
+        with contextlib.suppress(OSError):
+            given = re.search(rb"(?:\A|\0)LC_CTYPE=([^\0]*)", read_whole("/proc/self/environ"))
+        env |= {"LC_CTYPE": os.fsdecode(given[1]) if given else ""}
+        if not given:
+            del env["LC_CTYPE"]
+    return env
+
+
 def unwind_on_signals() -> None:
     """Lets signals unwind `with` blocks; one that was ignored before we came (nohup) stays so."""
     heard = {signal.SIGTERM: interrupted_by, signal.SIGHUP: interrupted_by, signal.SIGINT: signal.default_int_handler}
@@ -14512,7 +14590,7 @@ def menu_or_help(console: Console) -> int:
         console.say_lines(help_text(console.program), to_stderr=True)
         console.say(f"hint: {complaint} use the commands above", to_stderr=True)
         return USAGE
-    places, env = places_from(os.environ), dict(os.environ)
+    places, env = places_from(os.environ), callers_environment()
     context = Context(places, env, console.program, True, report=console.report, choose=console.choose)
     recover_first(context)
     outcome = show_menu(context, open_in_browser, console.redact)
@@ -14549,9 +14627,17 @@ def dispatch(argv: list[str], console: Console) -> int:
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
-    places, env = places_from(os.environ), dict(os.environ)
     context = Context(
-        *(places, env, console.program, terminal, width, console.report, console.changes.append, console.choose),
+        *(
+            places_from(os.environ),
+            callers_environment(),
+            console.program,
+            terminal,
+            width,
+            console.report,
+            console.changes.append,
+            console.choose,
+        ),
         dry_run=common["dry-run"],
     )
     return run_command(command, values, common, context, console)

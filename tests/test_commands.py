@@ -1231,6 +1231,17 @@ def test_without_a_server_an_update_leaves_alone_who_works_with_the_clone(
         assert cm(*words).code == 0 and user.poll() is None
 
 
+def test_who_agrees_to_a_forced_removal_is_told_whom_it_ends(
+    cm: Launched, house: Home, pretend_codex: Callable[[str], Process]
+) -> None:
+    user = pretend_codex("work")
+    log_in(cm, "work")
+    assert f"the Codex that is running in it is ended (pid {user.pid})" in cm("remove", "work", "--force").err
+    assert user.poll() is None
+    result = cm("remove", "work", "--force", "--yes")
+    assert (result.code, user.wait(10)) == (0, -signal.SIGTERM) and f"work: ended Codex (pid {user.pid})" in result.err
+
+
 def test_a_running_server_is_a_warning_with_its_pid(cm: Launched, server: Process) -> None:
     found = problems(cm)["work", "server-running"]
     assert (found["severity"], f"(pid {server.pid})" in found["what"]) == ("warning", True)
@@ -1298,6 +1309,16 @@ def test_update_all_goes_on_after_a_failure_and_reports_each_clone(cm: Launched,
     assert again.code == 1 and OTHER_CLONE in again.err
 
 
+def test_what_hinders_every_update_is_said_once(cm: Launched, house: Home) -> None:
+    shutil.rmtree(house.base / "npm")
+    result = cm("update", "--all")
+    [line] = result.err.splitlines()
+    assert result.code == 1 and line.startswith(f"work, {OTHER_CLONE}: ")
+    assert [row["error"] for row in cm("update", "--all", "--json").json()] == [
+        line.split(": ", 1)[1].split(" (")[0]
+    ] * 2
+
+
 def test_update_of_several_names_goes_on_after_one_that_is_not_there(cm: Launched, house: Home) -> None:
     install_codex(house, "0.170.0")
     result = cm("update", "nobody", "work")
@@ -1317,6 +1338,17 @@ def test_a_clone_that_is_named_twice_is_updated_once(cm: Launched) -> None:
 def test_update_wants_names_or_all(cm: Launched, words: list[str]) -> None:
     result = cm(*words)
     assert (result.code, result.out) == (2, "") and "--all" in result.err
+
+
+def test_a_killed_update_is_told_with_the_room_that_it_takes(cm: Launched, house: Home) -> None:
+    package = fake_codex(house.base / "other", "0.171.0")
+    (package / "codex-resources" / "large").write_bytes(b"x" * (3 << 20))
+    (package / "bin" / "codex").write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    assert cm("update", "work", "--from", package).code == -signal.SIGKILL
+    found = problems(cm)["codex-mirror", "unsettled-files"]
+    assert (found["severity"], found["what"]) == ("info", "until it is finished or cleared, what it made takes 3 MB")
+    cm("doctor", "--fix")
+    assert not [key for key in problems(cm) if "unsettled" in key[1]]
 
 
 def test_update_from_takes_that_codex(cm: Launched, house: Home) -> None:
@@ -1768,7 +1800,8 @@ def test_a_login_variable_in_the_environment_is_information(cm: Launched, house:
 def test_what_the_earlier_program_left_is_named_but_not_taken_away(cm: Launched, house: Home) -> None:
     left = [house.mirror / "registry.json.lock", house.mirror / "registry.json.tmp-1-2"]
     left.append(house.mirror / "clones/work/.codex-mirror/runtime.backup-1")
-    for path in left:
+    left[0].touch()
+    for path in left[1:]:
         path.mkdir()
     result = cm("doctor")
     assert result.code == 0 and "[legacy-leftovers]" in result.out and all(str(path) in result.out for path in left)
@@ -2354,6 +2387,30 @@ def test_a_quiet_removal_that_is_agreed_to_is_quiet(cm: Launched, house: Home) -
     assert cm("remove", "work", "-y", "-q") == Result(0, "", "")
     log_in(cm, OTHER_CLONE)
     assert "loses" in cm("remove", OTHER_CLONE, "-q").err
+
+
+LOCALES: list[tuple[dict[str, str | None], str]] = [
+    ({"LANG": None}, ""),
+    ({"LANG": "C"}, ""),
+    ({"LANG": "C", "LC_CTYPE": "C"}, "C"),
+    ({"LANG": "C", "LC_CTYPE": "POSIX"}, "POSIX"),
+    ({"LANG": None, "LC_CTYPE": "C.UTF-8"}, "C.UTF-8"),
+    ({"LANG": None, "LC_ALL": "C"}, ""),
+    ({"LANG": "C", "LC_CTYPE": "", "PYTHONUTF8": "1"}, ""),
+]
+
+
+@pytest.mark.parametrize(("env", "told"), LOCALES)
+def test_a_program_in_a_clone_has_the_caller_s_locale_and_not_python_s(
+    cm: Launched, env: dict[str, str | None], told: str
+) -> None:
+    assert cm("exec", "work", "--", "sh", "-c", 'echo "$LC_CTYPE"', env=env, check=True).out == f"{told}\n"
+
+
+def test_a_new_clone_below_the_temporary_directory_is_told_of_its_warnings(cm: Launched, house: Home) -> None:
+    result = cm("create", "new", "--root", house.base / "t" / "new", check=True)
+    assert f"'new' lies below the temporary directory {house.base}/t: its Codex warns" in result.err
+    assert "temporary" not in cm("create", "other", check=True).err
 
 
 def test_quiet_prints_data_and_errors_only(fresh: Launched) -> None:

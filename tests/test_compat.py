@@ -344,6 +344,17 @@ class EarlierProgram(NamedTuple):
             return bool(file.write(f"{os.getpid()}\n{int(time.time() * 1000)}\n"))
         return False
 
+    def update(self, home: Home, row: dict[str, Any], version: str) -> dict[str, Any]:
+        """What it makes of a clone in an update: another Codex in the same directory, and its own wrapper."""
+        shutil.rmtree(row["runtimePath"])
+        fake_codex(Path(row["runtimePath"]), version)
+        entry = os.path.join(row["runtimePath"], "bin", "codex")
+        updated = {**row, "runtimeEntryPath": entry, "codexVersionPinned": version}
+        Path(row["wrapperPath"]).write_text(WRAPPER.replace("NAME", row["name"]))
+        Path(row["rootPath"], ".codex-mirror", "clone.json").write_text(json.dumps(updated))
+        self.upsert(updated)
+        return updated
+
     def upsert(self, row: dict[str, Any]) -> None:
         with self.locked():
             self.write_with(row)
@@ -405,6 +416,25 @@ def test_what_both_programs_change_at_once_is_changed_by_one(home: Home) -> None
             change.commit(wanted(change.registry, clone))
         assert caught.value.code == cm.BUSY and row in rows_of(home)
         assert not list(home.mirror.glob("registry.json.lock*"))
+
+
+def test_a_clone_of_ours_that_the_earlier_program_updates_is_a_clone_still_and_doctor_says_so(
+    home: Home, codex: Path
+) -> None:
+    assert ask(home, "create", "work").code == 0
+    [row] = rows_of(home)
+    earlier = EarlierProgram(home.mirror / "registry.json")
+    updated = earlier.update(home, row, "0.170.0")
+    assert ask(home, "list").out.startswith("work\t0.170.0\t") and raw(home, "run", "work", "--version").code == 0
+    found = {one["id"]: one for one in ask(home, "doctor", "work", "--json").json()[0]["problems"]}
+    assert f"{row['runtimePath']} has Codex 0.170.0 in it" in found["runtime-misnamed"]["what"]
+    assert found["runtime-misnamed"]["fix"].endswith("update work")
+    assert "error" not in {one["severity"] for one in found.values()}
+    assert ask(home, "update", "work", "--from", fake_codex(home.base / "new", "0.170.0")).code == 0
+    [now] = rows_of(home)
+    assert now["runtimePath"] != updated["runtimePath"] and "0.170.0-" in now["runtimePath"]
+    again = ask(home, "doctor", "work", "--fix")
+    assert "runtime-misnamed" not in again.out and again.code == 0, again
 
 
 LOCKS_LEFT = [

@@ -757,6 +757,26 @@ def test_a_file_system_without_locks_is_named_with_what_to_do(
     assert str(place / "lock") in caught.value.message and "CODEX_MIRROR_HOME" in caught.value.hint
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_what_fails_in_an_open_file_is_told_with_its_name(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    (place / "source").write_text("x")
+    for call, deed in (
+        ("write", lambda: cm.write_new("written", b"x")),
+        ("fsync", lambda: cm.write_new("synced", b"x")),
+        ("copy_file_range", lambda: cm.copy_file("source", "copied", 0o600)),
+        ("fsync", lambda: cm.copy_file("source", "kept", 0o600)),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(OSError) as caught:
+            patched.setattr(os, call, refuse)
+            deed()
+        assert caught.value.filename in ("written", "synced", "copied", "kept") and caught.value.errno == number
+
+
 WITHOUT_MODES = [errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP]
 
 

@@ -155,6 +155,18 @@ COMMANDS: list[tuple[str, Callable[[Home], object], str]] = [
 ]
 
 
+def test_a_command_of_another_mirror_home_is_named_with_it(home: Home) -> None:
+    elsewhere = places_of(home)._replace(mirror_home=str(home.base / "elsewhere"))
+    (home.bin / "work").write_bytes(cm.wrapper_content(clone_like(home, "work"), elsewhere))
+    with pytest.raises(cm.MirrorError) as caught:
+        cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+    assert f"the registry of {home.mirror}, which is that of {home.base}/elsewhere" in caught.value.message
+    (home.bin / "work").write_bytes(cm.wrapper_content(clone_like(home, "work"), places_of(home)))
+    with pytest.raises(cm.MirrorError) as caught:
+        cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+    assert caught.value.message.endswith(f"isn't in the registry of {home.mirror}")
+
+
 def command(home: Home, name: str, content: str, mode: int = 0o755) -> None:
     directory = home.base / "commands"
     directory.mkdir()
