@@ -3293,6 +3293,19 @@ def tool_path(clone: Clone, path: str) -> str:
     return path if f"{path}:".startswith(f"{front}:") else ":".join(filter(None, (front, path)))
 
 
+def callers_environment() -> dict[str, str]:
+    """Our environment as the caller gave it to us: in the locale C, Python puts another LC_CTYPE into it (PEP 538)."""
+    env = dict(os.environ)
+    if sys.flags.utf8_mode and env.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+        given = None
+        with contextlib.suppress(OSError):
+            given = re.search(rb"(?:\A|\0)LC_CTYPE=([^\0]*)", read_whole("/proc/self/environ"))
+        env |= {"LC_CTYPE": os.fsdecode(given[1]) if given else ""}
+        if not given:
+            del env["LC_CTYPE"]
+    return env
+
+
 def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of the clone's Codex, made from ours; the wrapper makes the same one from the same table."""
     hidden = hidden_variables(clone)
@@ -14561,19 +14574,6 @@ def recover_first(context: Context) -> None:
         if unfinished_plans(context.places) or kind_of(earlier_lock_file(context.places)):
             with hold_lock(lock_file(context.places), "settle", 0, lambda holder: None):
                 recover(context.places)
-
-
-def callers_environment() -> dict[str, str]:
-    """Our environment as the caller gave it to us: in the locale C, Python puts another LC_CTYPE into it (PEP 538)."""
-    env = dict(os.environ)
-    if sys.flags.utf8_mode and env.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
-        given = None
-        with contextlib.suppress(OSError):
-            given = re.search(rb"(?:\A|\0)LC_CTYPE=([^\0]*)", read_whole("/proc/self/environ"))
-        env |= {"LC_CTYPE": os.fsdecode(given[1]) if given else ""}
-        if not given:
-            del env["LC_CTYPE"]
-    return env
 
 
 def unwind_on_signals() -> None:
