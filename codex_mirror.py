@@ -347,7 +347,9 @@ def complaint_about_name(text: str) -> str:
     if len(text) > 64:
         return "a clone's name has at most 64 characters"
     if not NAME.match(text):
-        return f"{text!r} can't be a clone's name: letters, digits, '.', '_' and '-' only, first a letter or a digit"
+        return (
+            f"{text!r} can't be a clone's name: use letters, digits, '.', '_' and '-', and begin with a letter or digit"
+        )
     if ".." in text:
         return f"{text!r} can't be a clone's name: '..' means the directory above"
     if text.lower().split(".")[0] in DEVICES:
@@ -359,7 +361,7 @@ def clone_name(text: str) -> CloneName:
     """The only maker of a `CloneName`."""
     text = text.strip()
     if complaint := complaint_about_name(text):
-        raise MirrorError(complaint, "a name such as 'work' or 'client-2' will do", USAGE)
+        raise MirrorError(complaint, "use a name such as 'work' or 'client-2'", USAGE)
     return CloneName(text)
 
 
@@ -370,7 +372,7 @@ def new_clone_name(text: str) -> CloneName:
         raise MirrorError(f"'{name}' is the name of the program itself", "choose another name", REFUSED)
     if name in SHELL_WORDS:
         raise MirrorError(
-            f"'{name}' is a word of the shell, which would never start the clone", "choose another name", REFUSED
+            f"'{name}' is a shell keyword, so the shell would never start the clone", "choose another name", REFUSED
         )
     return name
 
@@ -768,7 +770,7 @@ fi
 if [ -t 2 ]; then
   for cm_variable in $cm_logins; do
     eval "cm_value=\${$cm_variable:-}"
-    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would change the login" >&2
   done
 fi
 if [ -f "$cm_env" ] && [ -O "$cm_env" ]; then . "$cm_env"; fi
@@ -1561,7 +1563,7 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
             if strict:
                 refuse_hazards(home, places)
             return
-        what = "is a link to nothing" if os.path.islink(home) else f"can't be looked at: {error.strerror}"
+        what = "is a link to nothing" if os.path.islink(home) else f"can't be read: {error.strerror}"
     if what:
         raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
     refuse_hazards(home, places, strict)
@@ -1808,7 +1810,9 @@ def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> int:
         except FileExistsError:
             facts = os.lstat(directory)
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-                raise MirrorError(f"{directory} was made by somebody else meanwhile", "try again", REFUSED) from None
+                raise MirrorError(
+                    f"{directory} was created by another program meanwhile", "try again", REFUSED
+                ) from None
         if synced:
             sync_directory(os.path.dirname(directory))
     return len(missing)
@@ -1990,7 +1994,7 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
             try:
                 take_lock(file, deadline, patience_for(seconds), waiting)
             except OSError as error:
-                hint = "that file system has no locks: mount it with them, or set CODEX_MIRROR_HOME to another one"
+                hint = "its file system has no locks: mount it with locks, or set CODEX_MIRROR_HOME to another one"
                 raise MirrorError(f"{path} can't be locked: {error.strerror}", hint) from None
             if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
                 continue
@@ -2583,8 +2587,8 @@ def is_noexec(path: str) -> bool:
 def refuse_noexec(*paths: str) -> None:
     """Refuses places for a clone or its command from which nothing can be started. Raises MirrorError."""
     if found := next(filter(is_noexec, paths), ""):
-        hint = "choose another one by --root or CODEX_MIRROR_HOME, and CODEX_MIRROR_BIN_DIR for commands"
-        raise MirrorError(f"nothing can be started in {found}: it is on a noexec file system", hint, REFUSED)
+        hint = "choose another one with --root or CODEX_MIRROR_HOME, and CODEX_MIRROR_BIN_DIR for the commands"
+        raise MirrorError(f"no program can be started in {found}: its file system is mounted noexec", hint, REFUSED)
 
 
 def volume_of(path: str, volumes: Iterable[str]) -> str:
@@ -2653,7 +2657,7 @@ def checked_member_name(name: str) -> str:
     """A member's path inside the archive, checked. Raises MirrorError."""
     plain = os.path.normpath(name)
     if name.startswith("/") or plain == ".." or plain.startswith("../") or "\0" in name:
-        raise MirrorError(f"the archive wants to write outside of its directory: {name}", DONT_USE, REFUSED)
+        raise MirrorError(f"the archive has a path that leads out of its directory: {name}", DONT_USE, REFUSED)
     if plain.count("/") >= DEPTH_LIMIT:
         what = f"the archive is more than {DEPTH_LIMIT} directories deep: {name[:60]}…"
         raise MirrorError(what, DONT_USE, REFUSED)
@@ -2703,7 +2707,7 @@ def limit_of(most: int, left: int, what: Callable[[int], str]) -> Limit:
     """What is reasonable, or nine tenths of what is left on the disk where that is less."""
     if most < (room := left * 9 // 10):
         return Limit(most, refused_archive(what(most)))
-    hint = f"make room, or if that is more than it can hold, {DONT_USE}"
+    hint = f"free some space, or if that is more than it can hold, {DONT_USE}"
     return Limit(room, MirrorError(f"the archive {what(room)}", hint, FAILED))
 
 
@@ -2795,7 +2799,9 @@ def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple
                 if left < 0:
                     raise size.error
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, gzip.BadGzipFile) as why:
-        raise MirrorError(f"this is not a whole .tar.gz archive: {why}", "get it again", FAILED) from None
+        raise MirrorError(
+            f"the .tar.gz archive is damaged or incomplete: {why}", "download or copy it again", FAILED
+        ) from None
 
 
 def limited_members(too_much: MirrorError) -> Any:
@@ -2812,7 +2818,7 @@ def limited_members(too_much: MirrorError) -> Any:
             return member
 
         def _proc_gnusparse_10(self, *rest: object) -> NoReturn:
-            raise MirrorError("the archive has a file with holes", DONT_USE, REFUSED)
+            raise MirrorError("the archive contains a sparse file", DONT_USE, REFUSED)
 
     return Member
 
@@ -2829,7 +2835,7 @@ def read_members(archive: BinaryIO, wanted: str, most: int, each: int) -> dict[s
             name = checked_member_name(member.name).lower()
             if member.isreg() and re.fullmatch(wanted, name):
                 if member.size > each or (left := left - member.size) < 0:
-                    raise refused_archive(f"has settings of more than {size_text(each)}: {member.name}")
+                    raise refused_archive(f"contains settings larger than {size_text(each)}: {member.name}")
                 found[name] = tar.extractfile(member).read()
     return found
 
@@ -2839,7 +2845,9 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
     path = os.path.join(directory, checked_member_name(member.name))
     content = tar.extractfile(member) if member.isreg() else None
     if content is None and not member.isdir():
-        raise MirrorError(f"the archive has something that is no file: {member.name}", DONT_USE, REFUSED)
+        raise MirrorError(
+            f"the archive contains something other than files and directories: {member.name}", DONT_USE, REFUSED
+        )
     try:
         made = make_directories(os.path.dirname(path) if content else path, synced=False)
         if not content:
@@ -2854,7 +2862,7 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
             raise
-        what = f"the archive has a member twice, or under a name that can't be: {member.name}"
+        what = f"the archive contains a path twice, or one that isn't allowed: {member.name}"
         raise MirrorError(what, DONT_USE, REFUSED) from None
 
 
@@ -2916,7 +2924,7 @@ class RegistryError(MirrorError):
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(
-            f"the registry {path} {why}", "to rebuild it, and keep the broken one aside: codex-mirror doctor --fix"
+            f"the registry {path} {why}", "to rebuild it, and set the broken one aside: codex-mirror doctor --fix"
         )
 
 
@@ -2929,7 +2937,9 @@ def read_registry(places: Places) -> Registry:
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO):
             raise RegistryError(path, f"can't be read: {error.strerror}") from None
-        raise MirrorError(f"the registry {path} can't be read: {error.strerror}", "make it readable again") from None
+        raise MirrorError(
+            f"the registry {path} can't be read: {error.strerror}", "make it readable again (chmod u+r)"
+        ) from None
     if content is None:
         if kind_of(path) or kind_of(path + ".previous"):
             raise RegistryError(
@@ -2990,7 +3000,7 @@ def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
 def clone_from_row(row: Any, places: Places) -> Clone:
     """The only maker of a `Clone` from text. Raises ValueError with what is wrong."""
     if not isinstance(row, dict):
-        raise ValueError("it is not an object")
+        raise ValueError("it is not a JSON object")
     for key in REQUIRED:
         text = row.get(key)
         if not isinstance(text, str) or not text:
@@ -3173,7 +3183,7 @@ def clone_named(registry: Registry, text: str) -> Clone:
         return clone
     for bad in registry.bad_rows:
         if isinstance(bad.row, dict) and bad.row.get("name") == name:
-            raise MirrorError(f"the registry's row of '{name}' is broken: {bad.why}", "see codex-mirror doctor", FAILED)
+            raise MirrorError(f"the registry entry of '{name}' is broken: {bad.why}", "see codex-mirror doctor", FAILED)
     guess = nearest_word(name, [clone.name for clone in registry.clones])
     hint = f"did you mean '{guess}'?" if guess else "codex-mirror list shows the clones"
     if not registry.entries:
@@ -3234,7 +3244,7 @@ def checked_variable(name: str) -> str:
     """A variable that clones don't see by default. Raises MirrorError."""
     if name not in HIDDEN_VARIABLES:
         raise MirrorError(
-            f"{name} isn't hidden from clones", f"hidden are: {', '.join(sorted(HIDDEN_VARIABLES))}", USAGE
+            f"{name} is not a hidden variable", f"hidden variables: {', '.join(sorted(HIDDEN_VARIABLES))}", USAGE
         )
     return name
 
@@ -3242,9 +3252,9 @@ def checked_variable(name: str) -> str:
 def refuse_variable(name: str) -> None:
     """Refuses a variable that is ours to set, or that decides who is logged in. Raises MirrorError."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise MirrorError(f"{name!r} can't be the name of a variable", "--env VAR=VALUE", USAGE)
+        raise MirrorError(f"{name!r} is not a valid variable name", "--env VAR=VALUE", USAGE)
     if name in OWN_VARIABLES or name in HIDDEN_VARIABLES or name.startswith(("CODEX_", "cm_", "BASH_", "fish_")):
-        raise MirrorError(f"{name} can't be set for a clone: it is a shell's, or decides how a clone runs", "", REFUSED)
+        raise MirrorError(f"{name} can't be set for a clone: the shell or codex-mirror sets it", "", REFUSED)
 
 
 def clone_variables(clone: Clone) -> dict[str, str]:
@@ -3491,7 +3501,7 @@ def complaint_about_wrapper(clone: Clone) -> str:
     """Why what lies in the place of a clone's wrapper is left as it is, or nothing."""
     words = {"edited": "was edited", "open": "may be written by others", "foreign": "isn't ours"}
     trouble = wrapper_trouble(clone)
-    return f"{clone.wrapper} {words[trouble]}, and was left as it is" if trouble else ""
+    return f"{clone.wrapper} {words[trouble]}, and was left alone" if trouble else ""
 
 
 def refuse_taken_command(name: str, places: Places, path: str) -> None:
@@ -3501,12 +3511,12 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
         owned = wrapper_at(target)
         home = wrapper_setting(owned.text, "mirror_home") if owned else ""
         whose = f", which is that of {home}" if home and not is_same_directory(home, places.mirror_home) else ""
-        strange = f"the wrapper of a clone that isn't in the registry of {places.mirror_home}{whose}"
-        what = strange if owned else "there already, and isn't ours"
+        strange = f"the command of a clone that isn't in the registry of {places.mirror_home}{whose}"
+        what = strange if owned else "there already, and wasn't made by codex-mirror"
         raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
     for found in find_on_path(name, path):
         if not wrapper_owner(found):
-            raise MirrorError(f"'{name}' is a command already: {found}", "choose another name", REFUSED)
+            raise MirrorError(f"'{name}' is already a command: {found}", "choose another name", REFUSED)
 
 
 def home_claiming(clone: Clone, places: Places) -> str:
@@ -3536,7 +3546,7 @@ def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
     """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
     if not os.path.isdir(home):
         return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
-    hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; clones of this one are made anew, and log in anew"
+    hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; to use this one, make new clones and log them in"
     return f"{here} is a copy of {home}, to which {names} belongs", hint
 
 
@@ -3959,11 +3969,11 @@ def set_login_aside(move: MovedLogin) -> None:
         return
     try:
         if kind_of(move.source) != "file" or digest_of(move.source) != move.digest:
-            raise MirrorError(f"{move.source} is another login meanwhile, and was left as it is")
+            raise MirrorError(f"{move.source} holds another login by now, and was left alone")
         os.rename(move.source, move.aside)
     except OSError as error:
         remove_file(move.staged)
-        raise MirrorError(f"{move.source} could not be moved, and was left as it is: {error.strerror}") from None
+        raise MirrorError(f"{move.source} could not be moved, and was left alone: {error.strerror}") from None
     except MirrorError:
         remove_file(move.staged)
         raise
@@ -3980,7 +3990,7 @@ def finish_staged(plan: Plan, staged: StagedFile) -> None:
         remove_file(temporary)
     elif seen and kind_of(target) == "file" and digest_of(target) != seen:
         remove_file(temporary)
-        raise MirrorError(f"{target} was changed meanwhile, and was left as it is")
+        raise MirrorError(f"{target} was changed meanwhile, and was left alone")
     elif (
         kind_of(target) == kind_of(temporary)
         and replaces
@@ -3992,7 +4002,7 @@ def finish_staged(plan: Plan, staged: StagedFile) -> None:
             put_in_place(temporary, target)
         except FileExistsError:
             remove_file(temporary)
-            raise MirrorError(f"{target} isn't ours, and was left as it is") from None
+            raise MirrorError(f"{target} wasn't made by codex-mirror, and was left alone") from None
     sync_directory(os.path.dirname(target))
 
 
@@ -4005,7 +4015,7 @@ def write_derived(plan: Plan, clone: Clone) -> None:
     try:
         write_whole(os.path.join(base, "clone.json"), clone_row_text(clone))
     except RecursionError:  # Reading goes deeper than writing.
-        raise MirrorError(f"the registry's row of '{clone.name}' is nested too deeply to be copied") from None
+        raise MirrorError(f"the registry entry of '{clone.name}' is nested too deeply to be copied") from None
 
 
 def log_at_home(plan: Plan, places: Places) -> None:
@@ -4060,15 +4070,15 @@ def discard_ours(plan: Plan, path: str) -> None:
     if gone != path and kind_of(path) and not kind_of(gone):
         before = os.lstat(path)
         if not is_plans_own(path, plan) or not is_as_marked(path, plan):
-            raise MirrorError(f"{path} isn't ours, and was left as it is")
+            raise MirrorError(f"{path} wasn't made by codex-mirror, and was left alone")
         os.rename(path, gone)
         if is_another(before, os.lstat(gone)):
             give_name_back(gone, path)
-            raise MirrorError(f"{path} was changed meanwhile, and was left as it is")
+            raise MirrorError(f"{path} was changed meanwhile, and was left alone")
         sync_directory(os.path.dirname(path))
     if kind_of(gone):
         if not is_plans_own(gone, plan):
-            raise MirrorError(f"{gone} isn't ours, and was left as it is")
+            raise MirrorError(f"{gone} wasn't made by codex-mirror, and was left alone")
         discard(gone)
         sync_directory(os.path.dirname(gone))
 
@@ -4089,7 +4099,7 @@ def give_name_back(gone: str, path: str) -> None:
         else:
             os.rename(gone, path)
     except FileExistsError:
-        raise MirrorError(f"{path} was changed twice meanwhile; what was there is {gone} now") from None
+        raise MirrorError(f"{path} was changed twice meanwhile; its content is now in {gone}") from None
 
 
 def name_while_deleting(path: str, plan: Plan) -> str:
@@ -4344,7 +4354,7 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
     home = places.mirror_home
     for name in ("lock", "reserve", "registry.json.previous", "registry.json.lock", *TEMPORARY_NAMES, *more):
         if kind_of(path := os.path.join(home, name)) not in ("", "file"):
-            return f"{path} is in the way: it is no plain file", "move it away"
+            return f"{path} is in the way: it is not a regular file", "move it away"
     if kind_of(clones := clones_directory(places)) not in ("", "directory"):
         return f"{clones} is not a directory of its own", "put the clones' own directory back in its place"
     if not os.path.isdir(home) or is_writable(home):
@@ -4541,7 +4551,7 @@ def package_by_probing(path: str, env: Mapping[str, str], scratch: str) -> Codex
         make_directories(directory, synced=False)
     answer = capture([path, "--version"], {**env, "CODEX_HOME": home, "TMPDIR": elsewhere}, home, start_seconds())
     if answer.code != 0:
-        raise MirrorError(f"{path} {failure_text(answer)}", f"mend that Codex first: {INSTALL_ADVICE}")
+        raise MirrorError(f"{path} {failure_text(answer)}", f"fix that Codex first: {INSTALL_ADVICE}")
     binary = binary_of_probe(home)
     return package_of_binary(binary) if binary else None
 
@@ -4617,7 +4627,7 @@ def find_package(
     if found.missing and not allow_incomplete:
         raise MirrorError(
             f"{wanted or os.path.join(found.package, found.entry)} is incomplete; missing: {', '.join(found.missing)}",
-            "--codex latest fetches a whole one; --allow-incomplete takes this one all the same",
+            "use --codex latest to fetch a complete one, or --allow-incomplete to take this one anyway",
             REFUSED,
         )
     if found.version:
@@ -4638,8 +4648,8 @@ def installed_package(change: Change, env: Mapping[str, str]) -> CodexPackage | 
     if scripts:
         return scripts[0]
     if nameless:  # It answers as a Codex does, and doesn't show where its program is.
-        what = f"where the Codex behind {nameless[0]} is could not be found"
-        raise MirrorError(what, "--codex latest fetches one; or name its package with --from")
+        what = f"the real Codex behind {nameless[0]} could not be found"
+        raise MirrorError(what, "use --codex latest to fetch one, or name its package with --from")
     return None
 
 
@@ -4696,10 +4706,8 @@ def version_of(
     answer = capture([*words, "--version"], env, os.path.dirname(path), start_seconds(), while_running)
     said = re.search(rb"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", answer.out)
     if answer.code != 0 or not said:
-        what = failure_text(answer) if answer.code != 0 else "did not tell its version"
-        raise MirrorError(
-            f"{path} {what}", f"a Codex that doesn't start isn't pinned; install it again: {INSTALL_ADVICE}"
-        )
+        what = failure_text(answer) if answer.code != 0 else "didn't print its version"
+        raise MirrorError(f"{path} {what}", f"install it again: {INSTALL_ADVICE}")
     return said[0].decode()
 
 
@@ -4861,8 +4869,8 @@ def refuse_full_disk(directory: str, needed: int) -> None:
     free = free_bytes(directory)
     if free < needed:
         raise MirrorError(
-            f"the disk is too full: {size_text(needed)} are needed in {directory}, and {size_text(free)} are free",
-            "make room on that disk; codex-mirror doctor --fix removes what nothing needs any more",
+            f"not enough disk space: {size_text(needed)} needed in {directory}, {size_text(free)} are free",
+            "free some space on that disk; codex-mirror doctor --fix removes what nothing needs any more",
         )
 
 
@@ -4921,7 +4929,9 @@ def refuse_changed_pins(before: Sequence[PinnedFile] | None, now: Sequence[Pinne
     """Refuses a clone as a source when somebody changed the bytes of its pinned files. Raises MirrorError."""
     digests = {file.path: file.sha256 for file in before or ()}
     if changed := [file.path for file in now if digests.get(file.path, file.sha256) != file.sha256]:
-        raise MirrorError(f"{changed[0]} is not what was pinned", "codex-mirror doctor --deep --fix mends it", REFUSED)
+        raise MirrorError(
+            f"{changed[0]} differs from what was pinned", "codex-mirror doctor --deep --fix repairs it", REFUSED
+        )
 
 
 def link_pinned_file(source: str, identity: Identity, target: str, known: LinkCandidates) -> PinnedFile | None:
@@ -4996,8 +5006,8 @@ def pin_runtime(
         raise MirrorError(f"the Codex in {where} says {said}, but its package says {source.version}", again)
     started = binary_of_probe(home)
     if started and source.kind == "binary" and not is_below(started, os.path.realpath(path)):
-        what = f"{os.path.join(source.package, source.entry)} only starts another program, {started}"
-        raise MirrorError(what, "name a package whose codex is the program itself with --from", REFUSED)
+        what = f"{os.path.join(source.package, source.entry)} only starts another program: {started}"
+        raise MirrorError(what, "use --from with a package whose codex is the program itself", REFUSED)
     return runtime
 
 
@@ -5171,7 +5181,7 @@ def codex_sources(context: Context) -> Iterator[Source]:
 def ask_sources(context: Context, question: Callable[[Source], Any]) -> Any:
     """The answer of the first source that has one; one that can't be reached is tried twice. Raises FetchError."""
     if is_offline(context.env):
-        raise FetchError("offline", "CODEX_MIRROR_OFFLINE forbids every request", "unset it")
+        raise FetchError("offline", "network requests are turned off by CODEX_MIRROR_OFFLINE", "unset it")
     failures: list[FetchError] = []
     for source in codex_sources(context):
         for tries_left in (1, 0):
@@ -5199,7 +5209,7 @@ def origin_of(address: str) -> tuple[str, str, int]:
         host, port = "", 0
     is_loopback = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
     if not host or "@" in parts.netloc or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback)):
-        where, hint = re.sub("//[^/]*@", "//", address), "name an https: address without a name and a password in it"
+        where, hint = re.sub("//[^/]*@", "//", address), "use an https: address without a user name and password in it"
         raise FetchError("refused", f"nothing is fetched from {where}", hint)
     return parts.scheme, host, port
 
@@ -5268,7 +5278,7 @@ ANSWER_LIMIT, ARCHIVE_LIMIT, UNPACKED_LIMIT = 32 << 20, 2 << 30, 4 << 30
 CONNECT_SECONDS, STALL_SECONDS, STALL_BYTES = 10.0, 30.0, 16 << 10
 UNPACKED = 3  # An archive unpacks to less than so many times its size (0.171.0: 2.4).
 NPM_PROXIES = (("http", "proxy"), ("https", "proxy"), ("https", "https-proxy"))
-FROM_HERE = "name a Codex that is here with --from"
+FROM_HERE = "name a local Codex with --from"
 PROXY_HINT = "check the proxy in https_proxy or ~/.npmrc"
 
 
@@ -5356,19 +5366,19 @@ def open_address(address: str, source: Source) -> Any:
 
 def web_page_from(source: Source) -> FetchError:
     hint = "check the address of the registry, and whether a proxy or a login page stands in between"
-    return FetchError("refused", f"{source.host} answers with a web page instead of a Codex", hint)
+    return FetchError("refused", f"{source.host} answered with a web page instead of a Codex", hint)
 
 
 def failure_of_status(code: int, host: str, source: Source) -> FetchError:
     """What it means that a source answers with this status."""
     if code in (401, 403):
-        what = "asks for a login" if code == 401 else "forbids it"
+        what = "asks for a login" if code == 401 else "denies access"
         hint = f"check the _authToken of {host} in ~/.npmrc" if source.kind == "npm" else "try again later"
         return FetchError("refused", f"{host} {what} ({code})", hint)
     if code == 407:
         return FetchError("unreachable", f"the proxy refuses to ask {host} ({code})", PROXY_HINT)
     kind = "absent" if code in (404, 410) else "unreachable" if code >= 500 or code == 429 else "refused"
-    return FetchError(kind, f"{host} answers with {code}", "try again later" if kind == "unreachable" else "")
+    return FetchError(kind, f"{host} answered {code}", "try again later" if kind == "unreachable" else "")
 
 
 def failure_of_connection(why: Any, host: str, proxy: str) -> FetchError:
@@ -5377,8 +5387,8 @@ def failure_of_connection(why: Any, host: str, proxy: str) -> FetchError:
 
     what = "no answer in time" if isinstance(why, TimeoutError) else getattr(why, "strerror", "") or str(why)
     if isinstance(why, ssl.SSLCertVerificationError):
-        hint = "name your network's certificates with SSL_CERT_FILE, or with cafile in ~/.npmrc"
-        return FetchError("refused", f"the certificate of {host} can't be trusted: {why.verify_message}", hint)
+        hint = "name your network's certificates in SSL_CERT_FILE, or as cafile in ~/.npmrc"
+        return FetchError("refused", f"the certificate of {host} isn't trusted: {why.verify_message}", hint)
     if proxy:
         return FetchError("unreachable", f"{host} can't be reached through the proxy {proxy}: {what}", PROXY_HINT)
     return FetchError("unreachable", f"{host} can't be reached: {what or type(why).__name__}", "check the network")
@@ -5401,12 +5411,12 @@ def read_parts(response: Any, limit: int, host: str) -> Iterator[bytes]:
             try:
                 part = response.read1(1 << 18)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                part, size, why = b"", -2, "stood still" if isinstance(error, TimeoutError) else why
+                part, size, why = b"", -2, "stalled" if isinstance(error, TimeoutError) else why
             count += len(part)
             if count > limit:
                 raise FetchError("refused", f"{host} sends more than {size_text(limit)}")
             if (now := time.monotonic()) - since > STALL_SECONDS:
-                size, why = (-2, "stood still") if count - marked < STALL_BYTES else (size, why)
+                size, why = (-2, "stalled") if count - marked < STALL_BYTES else (size, why)
                 marked, since = count, now
             if not part or size == -2:
                 break
@@ -5434,7 +5444,7 @@ def newest_version(source: Source) -> str:
         answer = answer_of(kind.versions.format(address=source.address), source)
     if latest := latest_in(answer):
         return latest
-    raise FetchError("refused", f"{source.host} doesn't tell which Codex is its newest", "name a version with --codex")
+    raise FetchError("refused", f"{source.host} doesn't say which Codex is the newest", "name a version with --codex")
 
 
 def newest_with_size(source: Source) -> tuple[str, int]:
@@ -5467,7 +5477,7 @@ def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str
     if not archive:
         raise FetchError("absent", f"{source.host} has no Codex {version} for {platform}")
     if not archive.digest:
-        raise FetchError("refused", f"{source.host} tells no digest of Codex {version} that can be trusted")
+        raise FetchError("refused", f"{source.host} gives no digest of Codex {version} that can be trusted")
     digest, count = new_digest(archive.algorithm), 0
     response = open_address(archive.address, source)
     with response, open(path, "wb") as file:
@@ -5484,15 +5494,17 @@ def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str
                 context.report(what, count, size)
     if digest.hexdigest() != archive.digest:
         found = f"its {archive.algorithm} is {digest.hexdigest()}, and {archive.digest} was announced"
-        hint = "try again later; if that doesn't help, somebody may have changed it"
-        raise FetchError("refused", f"the archive of Codex {version} from {source.host} is another one: {found}", hint)
+        hint = "try again later; if it happens again, somebody may have tampered with it"
+        raise FetchError(
+            "refused", f"the archive of Codex {version} from {source.host} has the wrong digest: {found}", hint
+        )
     return archive.address
 
 
 def fetch_package(context: Context, version: str, scratch: str, root: str = "") -> CodexPackage:
     """A Codex of this version from its source, unpacked in a scratch, for a clone with this root. Raises FetchError."""
     if platform_names() not in MACHINES.values():
-        raise MirrorError(f"there is no Codex for {platform_names()[0]}", "name one that you have with --from PATH")
+        raise MirrorError(f"there is no Codex for {platform_names()[0]}", "name a local one with --from PATH")
     path, directory = os.path.join(scratch, new_id(), "codex.tgz"), os.path.join(scratch, new_id())
     make_directories(os.path.dirname(path), synced=False)
     above = next((one for one in directories_above(root) if os.path.isdir(one)), "")
@@ -5509,13 +5521,13 @@ def fetch_package(context: Context, version: str, scratch: str, root: str = "") 
     if not found or found.version != version or found.missing:
         inside = f"Codex {found.version or 'without a version'}" if found else "no Codex"
         lacks = f" without {', '.join(found.missing)}" if found and found.missing else ""
-        raise MirrorError(f"{address} was to be Codex {version}, and has {inside}{lacks} in it", "don't use that file")
+        raise MirrorError(f"{address} should be Codex {version}, and has {inside}{lacks} in it", "don't use that file")
     return found._replace(origin=address)
 
 
 def unknown_version(context: Context, version: str) -> MirrorError:
     """That there is no such version for this machine, with those nearest by number."""
-    what, hint = f"there is no Codex {version} for {platform_names()[0]}", "codex-mirror versions shows those there are"
+    what, hint = f"there is no Codex {version} for {platform_names()[0]}", "codex-mirror versions lists them"
     try:
         _, known = ask_sources(context, known_versions)
     except FetchError:
@@ -5634,9 +5646,9 @@ def wanted_package(change: Change, context: Context, wanted: Wanted, root: str =
 def wanted_from(source: str, codex: str, allow_incomplete: bool = False, force: bool = False) -> Wanted:
     """The only maker of a `Wanted` from words. Raises MirrorError."""
     if codex and source:
-        raise MirrorError("--codex and --from were both given", "give one of them", USAGE)
+        raise MirrorError("--codex and --from can't be used together", "use one of them", USAGE)
     if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
-        raise MirrorError(f"{codex!r} is no version of Codex", f"a number such as 0.171.0, or {LATEST}", USAGE)
+        raise MirrorError(f"{codex!r} is not a version of Codex", f"a number such as 0.171.0, or {LATEST}", USAGE)
     return Wanted(source, codex, allow_incomplete, force)
 
 
@@ -5661,7 +5673,9 @@ def checked_bin_dir(bin_dir: str, places: Places) -> str:
     directory = path_from(bin_dir, places) if bin_dir else places.bin_dir
     if ":" in directory or "\n" in directory:
         raise MirrorError(
-            f"{directory} can't be an entry of PATH", "choose a directory without ':' and line ends", REFUSED
+            f"{directory} can't be an entry of PATH",
+            "choose a directory without ':' and line breaks in its name",
+            REFUSED,
         )
     if kind_of(directory) and not os.path.isdir(directory):
         raise MirrorError(f"{directory} is not a directory", "choose another one with --bin-dir", REFUSED)
@@ -5736,7 +5750,7 @@ def checked_rc_file(text: str, places: Places) -> str:
         )
     for directory in inside:
         if kind_of(directory) == "link":
-            raise MirrorError(f"{directory} is a link", "name the file that it leads to", REFUSED)
+            raise MirrorError(f"{directory} is a link", "name the file that it points to", REFUSED)
     return path
 
 
@@ -5803,7 +5817,9 @@ def edit_rc_file(
     The file keeps its mode and owner, and a link into someone's dotfiles stays one. Raises MirrorError with the lines
     to add by hand when it can't be done."""
     real, block = os.path.realpath(path), path_block(edit({}), marks)
-    by_hand = "to do it by hand, add these lines:" if block else f"to do it by hand, take our lines out of {path}"
+    by_hand = (
+        "to do it by hand, add these lines:" if block else f"to do it by hand, delete the codex-mirror block in {path}"
+    )
     refusal = partial(MirrorError, hint=by_hand, code=REFUSED, lines=block)
     try:
         before, content = identity_of(real) if kind_of(real) else None, read_or_none(real)
@@ -5811,11 +5827,11 @@ def edit_rc_file(
         wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))), marks)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise refusal(f"{path} was left as it is: {reason}") from None
+        raise refusal(f"{path} was left alone: {reason}") from None
     if wanted == content:
         return False
     if (before or os.path.islink(path)) and (why := why_not_replaced(real)):
-        raise refusal(f"{path} was left as it is: {why}")
+        raise refusal(f"{path} was left alone: {why}")
     if change.is_dry:
         change.extend_plan(staged=[StagedFile("", real, True)])
     elif wanted is None:
@@ -5824,7 +5840,7 @@ def edit_rc_file(
         try:
             replace_rc_file(change, real, before, wanted)
         except PermissionError as error:
-            raise refusal(f"{path} was left as it is: its owner can't be kept ({error.strerror})") from None
+            raise refusal(f"{path} was left alone: its owner can't be kept ({error.strerror})") from None
     return True
 
 
@@ -5849,7 +5865,7 @@ def replace_rc_file(change: Change, path: str, before: Identity | None, wanted: 
 def why_not_replaced(path: str) -> str:
     """Why a new file in the place of an rc file would not do what its user wants, or nothing."""
     if not kind_of(path):  # A link leads here, as into a repository of dotfiles that isn't checked out.
-        return f"it leads to {path}, which isn't there"
+        return f"it points to {path}, which isn't there"
     facts = os.stat(path)
     if not facts.st_mode & 0o200 or not os.access(path, os.W_OK):
         return "it is read-only"
@@ -5866,7 +5882,7 @@ def remove_rc_file(change: Change, path: str, before: Identity | None, directori
 def refuse_changed_file(path: str, before: Identity | None) -> None:
     """Refuses to replace a file that isn't any more what was read. Raises MirrorError BUSY."""
     if identity_of(path) != before:
-        raise MirrorError(f"{path} was left as it is: another program is writing it", "try again", BUSY)
+        raise MirrorError(f"{path} was left alone: another program is writing it", "try again", BUSY)
 
 
 # --- Settings -------------------------------------------------------------------------------------
@@ -5974,7 +5990,7 @@ def plain_values(path: tuple[str, ...], value: str) -> Iterator[tuple[tuple[str,
         elif mark in "[{":
             around.append((mark, here))
             if max(len(around), len(here)) > DEPTH_LIMIT:
-                raise MirrorError(f"the settings lie more than {DEPTH_LIMIT} deep in each other", DONT_USE, REFUSED)
+                raise MirrorError(f"the settings are nested more than {DEPTH_LIMIT} levels deep", DONT_USE, REFUSED)
         elif mark != "=":
             if plain:
                 yield here, plain
@@ -6015,7 +6031,7 @@ def written_values(config: str) -> list[tuple[tuple[str, ...], str]]:
     for one in config_statements(config.removeprefix("\ufeff")):
         path = (*(one.table[1:] if one.table[:1] == ("[[",) else one.table), *one.key)
         if len(path) > DEPTH_LIMIT:
-            raise MirrorError(f"the settings lie more than {DEPTH_LIMIT} deep in each other", DONT_USE, REFUSED)
+            raise MirrorError(f"the settings are nested more than {DEPTH_LIMIT} levels deep", DONT_USE, REFUSED)
         if one.key:
             values += [(inner, plain_text(value)) for inner, value in plain_values(path, one.value)]
     return values
@@ -6214,7 +6230,7 @@ def stage_distrusting_profiles(change: Change, clone: Clone) -> None:
     """Stages the profiles that trust the real home, so that they don't. Raises MirrorError for one that is a link."""
     for path, content in trusting_profiles(clone, change.places).items():
         if kind_of(path) == "link":
-            raise MirrorError(f"{path} is a link", "take the trust out of the file that it leads to", REFUSED)
+            raise MirrorError(f"{path} is a link", "remove the trust in the file that it points to", REFUSED)
         text = content.decode("utf-8", "surrogateescape")
         held = with_home_distrusted(text, os.path.realpath(change.places.user_home)).encode("utf-8", "surrogateescape")
         change.stage(path, held, 0o600, replaces=True, seen=digest_of_bytes(content))
@@ -6518,7 +6534,7 @@ def pinned_config(
     forced = [name for name in config_values(held) if re.search(r"(\A|\.)forced_\w+\Z", name)] if foreign else []
     if forced:
         what = f"these settings have {forced[0]}, which can log a clone out"
-        raise MirrorError(what, "take it out of them", REFUSED)
+        raise MirrorError(what, "remove it from them", REFUSED)
     put_settings(move, home, held)
     said = complaint_of_codex(clone, context, home, move.shown, "features", "disable", PIN_FEATURE)
     if not said:
@@ -6531,7 +6547,7 @@ def pinned_config(
         put_settings(move, own, without_left_out(text, "\n") if foreign else text)
         said = complaint_of_codex(clone, context, own, move.shown, "login", "status") or said
         what = f"Codex {clone.runtime.version} can't read these settings: {said}"
-        raise MirrorError(what, "mend that config.toml", REFUSED)
+        raise MirrorError(what, "fix that config.toml", REFUSED)
     tried = read_whole(config_file(home), CONFIG_LIMIT).decode("utf-8", "surrogateescape")
     return with_moved_paths(tried, (home,), target, move.tails).encode("utf-8", "surrogateescape")
 
@@ -6564,7 +6580,7 @@ def complaint_of_codex(clone: Clone, context: Context, home: str, shown: str, *a
     if answer.code not in (None, 126) and b"rror loading config" not in answer.err:
         return ""
     said = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), os.path.join(shown, ""))
-    return " ".join(said.split())[:300] or "it does not answer"
+    return " ".join(said.split())[:300] or "it doesn't answer"
 
 
 def stage_config(change: Change, clone: Clone, before: bytes | None, wanted: bytes) -> None:
@@ -6668,7 +6684,7 @@ def claims_in(token: str) -> dict[str, Any]:
 
 def mask_key(key: str) -> str:
     """An API key that can be told from another one, and nothing more."""
-    return f"sk-…{key[-4:]}" if len(key) >= 16 else "sk-…"
+    return f"{'sk-' if key.startswith('sk-') else ''}…{key[-4:] if len(key) >= 16 else ''}"
 
 
 def age_text(account: Account, now: float) -> str:
@@ -7027,15 +7043,15 @@ def sessions_with_id(clones: Iterable[Clone], start: str) -> list[Session]:
     """The copies of the one session whose id is this, or begins so, newest first. Raises MirrorError: NOT_FOUND, or
     USAGE with the candidates; a sub-agent's own thread is none of them where something else is meant."""
     if len(start) < 4:
-        raise MirrorError(f"'{start}' is too short for the beginning of a session's id", "give 4 characters", USAGE)
+        raise MirrorError(f"'{start}' is too short for a session id", "give at least 4 characters", USAGE)
     found = [one for one in sessions_of(clones) if one.id.lower().startswith(start.lower())]
     found = [one for one in found if one.id.lower() == start.lower()] or found
     if len({one.id for one in found}) > 1:
         found = [one for one in map(with_meta, found) if not one.meta.is_subagent] or found
     if not found:
-        raise MirrorError(f"session '{start}' was not found", "codex-mirror sessions shows them", NOT_FOUND)
+        raise MirrorError(f"session '{start}' was not found", "codex-mirror sessions lists them", NOT_FOUND)
     if len(ids := list(dict.fromkeys(one.id for one in found))) > 1:
-        raise MirrorError(f"'{start}' begins the ids of {len(ids)} sessions", "give more of it", USAGE, ids[:10])
+        raise MirrorError(f"'{start}' matches {len(ids)} sessions", "give more characters", USAGE, ids[:10])
     return found
 
 
@@ -7930,9 +7946,7 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
     shares = [checked_share(text, context.places, registry, codex_home) for text in wanted if text not in SHARE_WORDS]
     shares += default_shares(context, registry) if "default" in wanted else ()
     if shares and home != "isolated":
-        raise MirrorError(
-            f"{shares[0]} is there already in the real HOME", "--share goes with --home isolated", REFUSED
-        )
+        raise MirrorError(f"{shares[0]} exists already in the real HOME", "--share goes with --home isolated", REFUSED)
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
@@ -7980,7 +7994,7 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     if guarded:
         raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
     if not os.path.lexists(path):
-        raise MirrorError(f"{path} is not there", "--share takes something that exists in your home", FAILED)
+        raise MirrorError(f"{path} is not there", "--share takes an entry that exists in your home", FAILED)
     return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
 
 
@@ -8249,7 +8263,7 @@ def refuse_taken_name(registry: Registry, name: str) -> None:
     for entry in registry.entries:
         taken = name_of_entry(entry)
         if taken == name:
-            raise MirrorError(f"clone '{name}' exists already", "choose another name, or remove it first", REFUSED)
+            raise MirrorError(f"clone '{name}' exists already", "choose another name", REFUSED)
         if taken.lower() == name.lower():
             raise MirrorError(f"'{name}' differs from the clone '{taken}' only by case", "choose another name", REFUSED)
 
@@ -8353,7 +8367,7 @@ def refuse_strange_clone(clone: Clone, places: Places) -> None:
     for tail in CLONE_WAYS if kind_of(base) else ():
         refuse_hazards(os.path.join(base, tail), places)
     if complaint := complaint_about_base(clone):
-        raise MirrorError(complaint, "put the clone's own directory back in its place", REFUSED)
+        raise MirrorError(complaint, "put the clone's own directory back", REFUSED)
 
 
 def verify_clone_directory(clone: Clone, places: Places, only_looks: bool = False) -> None:
@@ -8430,7 +8444,9 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
         refuse_taken_command(name, context.places, context.env.get("PATH", os.defpath))
         wrapper = os.path.join(os.path.dirname(clone.wrapper), name)
         if kind_of(wrapper):
-            raise MirrorError(f"{wrapper} is there already, and isn't ours", "choose another name", REFUSED)
+            raise MirrorError(
+                f"{wrapper} is there already, and wasn't made by codex-mirror", "choose another name", REFUSED
+            )
         renamed = clone._replace(name=name, wrapper=wrapper, updated=current_timestamp())
         kept = list(filter(None, [complaint_about_wrapper(clone)]))
         change.describe(f"rename {clone.name} {name}")
@@ -8545,7 +8561,9 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
     """Puts the runtime before the last update back; again, and it is the later one. Raises MirrorError."""
     with begin_clone_change(context, "rollback", name) as (change, clone):
         if not clone.previous:
-            raise MirrorError(f"clone '{name}' has no earlier Codex to go back to", "only an update leaves one", FAILED)
+            raise MirrorError(
+                f"clone '{name}' has no earlier Codex to go back to", "there is one after an update", FAILED
+            )
         if missing := complaints_about_runtime(clone.previous, manifest_of(clone.previous.path)):
             raise MirrorError(
                 f"the earlier Codex of '{name}' is damaged: {missing[0]}",
@@ -8671,7 +8689,7 @@ def change_clone(context: Context, name: str, request: CloneChanges) -> tuple[bo
 def accepted_account(clone: Clone) -> Account:
     """The account that the clone is logged in to now. Raises MirrorError when nobody knows."""
     if not is_known(account := account_of(clone)):
-        what = f"whose login '{clone.name}' has can't be told: {account_text(account)}"
+        what = f"the account of '{clone.name}' can't be read: {account_text(account)}"
         raise MirrorError(what, f"codex-mirror login {clone.name}")
     return account
 
@@ -8679,7 +8697,7 @@ def accepted_account(clone: Clone) -> Account:
 def change_variables(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the hidden variables that it may see."""
     if unknown := [variable for variable in request.no_keep_env if variable not in clone.keep_env]:
-        hint = f"it sees: {', '.join(clone.keep_env) or 'none of those that are hidden'}"
+        hint = f"it sees: {', '.join(clone.keep_env) or 'no hidden variable'}"
         raise MirrorError(f"'{clone.name}' doesn't see {unknown[0]}", hint)
     kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, request.keep_env)))
     return clone._replace(keep_env=tuple(variable for variable in kept if variable not in request.no_keep_env)), []
@@ -8792,12 +8810,12 @@ def stage_settings(change: Change, clone: Clone, context: Context, source: str) 
     config = read_config(source)
     if config is not None:
         if kind_of(config_file(target)) == "link":
-            raise MirrorError(f"{config_file(target)} is a link", "change the file that it leads to", REFUSED)
+            raise MirrorError(f"{config_file(target)} is a link", "change the file that it points to", REFUSED)
         before = read_config(target)
         if before is not None:
             kept = f"{config_file(target)}.before-{change.id}"
             change.stage(kept, before, 0o600, replaces=False)
-            context.report(f"the config.toml of before is kept as {kept}", 0, 0)
+            context.report(f"the old config.toml was kept as {kept}", 0, 0)
         stage_config(change, clone, before, pinned_config(change, clone, context, config, move=move))
     return own
 
@@ -8859,7 +8877,7 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     unpack(archive, directory, IMPORT_LIMIT)
     about = read_json_object(os.path.join(directory, "codex-mirror.json"))
     if about.get("version") != 1 or not isinstance(about.get("name"), str):
-        raise MirrorError("this is not an export of codex-mirror", "codex-mirror export NAME makes one", REFUSED)
+        raise MirrorError("this is not a codex-mirror export", "codex-mirror export NAME makes one", REFUSED)
     return os.path.join(directory, "codex"), about
 
 
@@ -8884,7 +8902,7 @@ def import_export(
         home, about = unpacked_export(change, archive)
         inside = [os.path.relpath(path, home) for path in files_below(home)]
         if dangers_in(judged_files(home, inside)) != agreed:
-            raise MirrorError("the export was changed while it was looked at", "import it again", REFUSED)
+            raise MirrorError("the export was changed while it was being read", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
         brought = ImportedHome(home, sessions=True, login=True, exported_from=text_in(about, "codexHome"))
         return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, brought=brought)
@@ -8901,10 +8919,10 @@ def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHom
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
     if not is_codex_home(home):
-        raise MirrorError(f"{path} is no Codex home", "name one, such as ~/.codex", REFUSED)
+        raise MirrorError(f"{path} is not a Codex home", "name one, such as ~/.codex", REFUSED)
     base = clone_directory_of(home)
     if base and os.path.realpath(base_in_root(root_in_base(base))) == base:
-        raise MirrorError(f"{path} is a clone already", "codex-mirror rename gives it another name", REFUSED)
+        raise MirrorError(f"{path} is already a clone", "codex-mirror rename gives it another name", REFUSED)
     aside = os.path.join(home, f"auth.json.moved-to-{name}-{new_id()}")
     request = NewClone(checked, codex=codex, brought=brought._replace(home=home, aside=aside))
     return make_clone(context, f"import {path}", lambda change: request)
@@ -8920,7 +8938,7 @@ def refuse_unmovable_login(home: str) -> None:
             f"{home} can't be written, so the login can't be moved", "log in to the clone instead", REFUSED
         )
     if os.path.isfile(login) and not is_known(account_in_file(login)) and not keeps_login_in_keyring(home):
-        what = f"{login} is no login of Codex that can be read, and stays where it is"
+        what = f"{login} is not a readable Codex login, and was left where it is"
         raise MirrorError(what, "leave --move-login out, and log in to the clone", REFUSED)
     if keeps_login_in_keyring(home) or not os.path.isfile(login):
         where = "in the keyring, and can't be moved" if keeps_login_in_keyring(home) else "not there"
@@ -9077,8 +9095,8 @@ def copy_plan(source: Session, target: Clone, copies: Sequence[Session], fork: b
     refuse_unreadable(source)
     if source.meta.is_subagent:
         above = next((one for one in (source.meta.session, source.meta.parent) if one not in ("", source.id)), "ID")
-        hint = f"hand over the session that it belongs to: codex-mirror handover {above} {target.name}"
-        raise MirrorError(f"session {source.id} is the thread of a sub-agent, and is not copied", hint, REFUSED)
+        hint = f"hand over its parent session: codex-mirror handover {above} {target.name}"
+        raise MirrorError(f"session {source.id} belongs to a sub-agent", hint, REFUSED)
     copy_id = new_session_id() if fork else ""
     path = os.path.join(codex_home_of(target), os.path.relpath(source.path, codex_home_of(source.clone)))
     if fork:
@@ -9095,8 +9113,11 @@ def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
     seen = digest_of(copy.path)
     relation, skipped, kept = compare_copies(complete_lines(plan.source.path), complete_lines(copy.path))
     if relation in ("ahead", "apart"):
-        what, there = f"session {copy.id} went on in '{copy.clone.name}' by itself", f"{copy.id} --in {copy.clone.name}"
-        hint = f"--fork makes another session of it; to go on there: codex-mirror resume {there}"
+        what, there = (
+            f"session {copy.id} was continued in '{copy.clone.name}' by itself",
+            f"{copy.id} --in {copy.clone.name}",
+        )
+        hint = f"--fork copies it as a new session; to continue there: codex-mirror resume {there}"
         raise MirrorError(what, hint, REFUSED)
     if maker_of(copy) == plan.creator != maker_of(plan.source):
         return plan._replace(seen=seen, kept=kept, skipped=skipped)
@@ -9115,21 +9136,25 @@ def refuse_unreadable(session: Session) -> None:
         what, hint = "is compressed", f"to have it unpacked: codex-mirror resume {session.id} --in {session.clone.name}"
         raise MirrorError(f"session {session.id} {what}", hint, REFUSED)
     if not session.meta.id:
-        raise MirrorError(f"{session.path} doesn't begin as a session does", "it can't be handed over", REFUSED)
+        raise MirrorError(
+            f"{session.path} doesn't begin as a session does", "a damaged session can't be handed over", REFUSED
+        )
 
 
 def refuse_open(copy: Session) -> None:
     """Refuses to replace a session that somebody has open. Raises MirrorError BUSY."""
     if pids := pids_with_open(copy.path):
         what = f"session {copy.id} is open in '{copy.clone.name}' (pid {', '.join(map(str, pids))})"
-        raise MirrorError(what, "close it there first; --force replaces it all the same", BUSY)
+        raise MirrorError(what, "close it there first, or replace it with --force", BUSY)
 
 
 def refuse_links_above(path: str, clone: Clone) -> None:
     """Refuses a place in a clone that is reached through a link: what is behind it isn't the clone's."""
     for above in directories_above(os.path.dirname(path)):
         if is_below(above, base_of(clone)) and kind_of(above) not in ("directory", ""):
-            raise MirrorError(f"{above} is no directory of the clone's own", "sessions are only put into one", REFUSED)
+            raise MirrorError(
+                f"{above} is no directory of the clone's own", "sessions are only written into one", REFUSED
+            )
 
 
 def handover_notes(source: Session, target: Clone, left_out: Mapping[str, int]) -> tuple[str, ...]:
@@ -9465,7 +9490,7 @@ def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
 
 def row_complaint(bad: BadRow) -> str:
     """A broken row of the registry and what is wrong with it, in words."""
-    return f"the registry's row '{text_in(bad.row, 'name')}' is broken: {bad.why}"
+    return f"the registry entry '{text_in(bad.row, 'name')}' is broken: {bad.why}"
 
 
 def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
@@ -9728,7 +9753,7 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
         for path, content in files.items():
             if not kind_of(path):
                 write_whole(path, content)
-        done = commit_repair(change, clone, "made its directories whole and private")
+        done = commit_repair(change, clone, "restored its directories, and made them private")
     return [*done, *change.unfinished]
 
 
@@ -9743,7 +9768,7 @@ def repair_pin(context: Context, facts: Facts) -> list[str]:
         stage_config(change, clone, config, wanted)
         change.make_room(os.path.dirname(updater_file(clone)), 0o700)
         change.stage(updater_file(clone), UPDATER_SETTINGS, 0o600, replaces=True)
-        done = commit_repair(change, clone, "put the settings back that hold its pin")
+        done = commit_repair(change, clone, "restored the settings that hold its pin")
     return [*done, *change.unfinished]
 
 
@@ -9751,7 +9776,7 @@ def repair_wrapper(context: Context, facts: Facts) -> list[str]:
     """Writes a clone's command again, where what lies there is its own or nothing."""
     with begin_clone_change(context, "doctor --fix", facts.name) as (change, clone):
         stage_wrapper(change, clone)
-        done = commit_repair(change, clone, f"wrote its command {clone.wrapper} again")
+        done = commit_repair(change, clone, f"rewrote its command {clone.wrapper}")
     return change.unfinished or done
 
 
@@ -9771,7 +9796,7 @@ def derive_git(context: Context, facts: Facts) -> list[str]:
             remove_file(link)
         refresh_git(clone, context.places, context.env)
         done = commit_repair(change, clone, "its git configuration is now a copy, which follows yours")
-    left = [f"{clone.name}: {share} is a link of the clone's own, and was left" for share in git_not_copied(clone)]
+    left = [f"{clone.name}: {share} is the clone's own link, and was left alone" for share in git_not_copied(clone)]
     return [*(left or done), *change.unfinished]
 
 
@@ -9840,7 +9865,7 @@ def repair_files(context: Context, name: str) -> list[str]:
             for path, file in damaged_files(one, manifest_of(one.path))
         }
         if not files:
-            return [f"{clone.name}: its Codex is whole again"]
+            return [f"{clone.name}: its Codex is complete again"]
         packages = [source.package for source in repair_packages(change, context)]
         for path, (runtime, file) in files.items():
             if path not in (staged.target for staged in change.plan.staged):
@@ -9914,7 +9939,7 @@ def repair_registry(context: Context, facts: Facts) -> list[str]:
         if returned:
             change.describe(f"doctor --fix: {'; '.join(done)}")
             change.commit(registry)
-    stays = ["the broken rows stay: no clone's own row was found for them"] if registry.bad_rows else []
+    stays = ["the broken entries stay: no clone was found for them"] if registry.bad_rows else []
     return [*done, *stays, *left]
 
 
@@ -10011,9 +10036,9 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
-        Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back in its place"),
+        Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
-        Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {base}"),
+        Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {base}"),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
         Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
@@ -10024,7 +10049,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror doctor {name} --deep --fix", repair_runtime),
         Finding("runtime-version", "error", "its Codex is {other_version}, but {pinned} was pinned", UPDATE),
         Finding("wrapper", "error", "its command {missing_wrapper} is missing", FIX, repair_wrapper),
-        Finding("wrapper", "error", "{foreign_wrapper} isn't its command, but somebody else's",
+        Finding("wrapper", "error", "{foreign_wrapper} isn't its command, but another program",
                 "move that file away, then " + FIX),
         Finding("wrapper", "error", "its command {edited_wrapper} was edited, so it is neither used nor replaced",
                 "move that file away, then " + FIX),
@@ -10033,13 +10058,13 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
         Finding("login-damaged", "error", "its login can't be read: {damaged_login}",
                 "codex-mirror login {name}"),
-        Finding("start", "error", "its Codex doesn't start well: {failure_of_codex}",
+        Finding("start", "error", "its Codex doesn't start: {failure_of_codex}",
                 "codex-mirror run {name} -- login status"),
-        Finding("start", "error", "its Codex doesn't start well: {failure_of_node}", "install Node, or " + UPDATE),
+        Finding("start", "error", "its Codex doesn't start: {failure_of_node}", "install Node, or " + UPDATE),
         Finding("home-trusted", "error",
                 "it trusts {trusted_home}, so that settings in its .codex can delete the login or start another Codex",
                 FIX, repair_pin),
-        Finding("wrapper-outdated", "warning", "its command is not up to date: {outdated_wrapper}",
+        Finding("wrapper-outdated", "warning", "its command is out of date: {outdated_wrapper}",
                 FIX, repair_wrapper),
         Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_on_path}, which comes first on PATH",
                 "codex-mirror rename {name} {name}-2, or put {bin_dir} first on PATH"),
@@ -10052,43 +10077,43 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
         Finding("login-shared", "error", "its login lies in a directory that '{sharer}' shares",
                 "codex-mirror set {sharer} --unshare ENTRY"),
-        Finding("directory-open", "warning", "others may look into it: {open_to_others}", FIX, repair_directories),
-        Finding("pin-loose", "warning", "its Codex may update itself, going by: {loose}", FIX, repair_pin),
+        Finding("directory-open", "warning", "other users may read it: {open_to_others}", FIX, repair_directories),
+        Finding("pin-loose", "warning", "its Codex may update itself, because of: {loose}", FIX, repair_pin),
         Finding("server-running", "warning",
-                "in its background there is a Codex that isn't pinned, and that sessions join: {servers}",
+                "a background server that isn't pinned is running, and sessions join it: {servers}",
                 FIX, end_server),
         Finding("same-account", "warning",
                 "same account as {twins}: refresh tokens are single-use, so one login may end the other",
                 "codex-mirror login {name}, with another account"),
         Finding("account-changed", "warning", "{account_change}",
                 "codex-mirror set {name} --accept-account, or if that is wrong codex-mirror login {name}"),
-        Finding("login-files", "warning", "its shells don't find your programs, for want of: {missing_helpers}",
+        Finding("login-files", "warning", "its shells don't find your programs; missing: {missing_helpers}",
                 FIX, write_helpers),
-        Finding("git-config", "warning", "git isn't as outside there, for want of copies of: {git_not_copied}",
+        Finding("git-config", "warning", "git doesn't behave as outside; not copied: {git_not_copied}",
                 FIX, derive_git),
-        Finding("settings-unlinked", "warning", "settings that it shares aren't linked yet: {unlinked_settings}",
+        Finding("settings-unlinked", "warning", "shared settings aren't linked yet: {unlinked_settings}",
                 FIX, link_new_settings),
         Finding("settings-replaced", "warning",
-                "settings that it shares have become its own: {replaced_settings}",
+                "shared settings were replaced by its own: {replaced_settings}",
                 "move them away, then " + FIX + "; or codex-mirror set {name} --unshare-settings ENTRY"),
-        Finding("settings-gone", "warning", "settings that it shares are gone from ~/.codex: {dangling_settings}",
+        Finding("settings-gone", "warning", "shared settings are missing in ~/.codex: {dangling_settings}",
                 "put them back, or codex-mirror set {name} --unshare-settings ENTRY"),
         Finding("shares-new", "info", "a new clone would also share: {new_shares}",
                 "codex-mirror set {name} --share default"),
-        Finding("git-kept", "info", "edited in the clone, and by you otherwise, which doesn't count there: {git_kept}",
-                "remove that file to have yours; it comes again at the next start"),
-        Finding("directory-gone", "info", "it is set for directories that are gone: {gone_directories}",
+        Finding("git-kept", "info", "edited both in the clone and outside; the clone keeps its own: {git_kept}",
+                "remove that file to have yours; it is copied again at the next start"),
+        Finding("directory-gone", "info", "it is set for directories that don't exist: {gone_directories}",
                 "codex-mirror use --unset DIR"),
         Finding("home-undecided", "info", "one Enter in {undecided_home} would let settings in its .codex count here",
                 FIX, repair_pin),
         Finding("runtime-misnamed", "info",
                 "{misnamed_runtime} has Codex {pinned} in it, since the earlier codex-mirror updated it", UPDATE),
-        Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so a change of them isn't seen", UPDATE),
-        Finding("runtime-unused", "info", "a Codex that nothing needs any more: {unused}",
+        Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so changes to it can't be noticed", UPDATE),
+        Finding("runtime-unused", "info", "a Codex that is no longer needed: {unused}",
                 FIX, remove_unused_runtimes),
         Finding("runtime-unused", "info", "in its runtime directory, but not as we pinned it: {unknown_runtimes}",
-                "remove it by hand when nothing needs it"),
-        Finding("login-override", "info", "hidden from it, since it would change the login: {overrides}",
+                "delete it if you don't need it"),
+        Finding("login-override", "info", "hidden from it, because it would change the login: {overrides}",
                 "unset it, unless another program needs it"),
         Finding("path", "info", "{off_path}", "{path_setup}"),
         Finding("newer-codex", "info", "{pinned} → {newer} available", UPDATE),
@@ -10096,15 +10121,15 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "mirror home": (
         Finding("registry", "error", "{broken_registry}", FIX_HOME, rebuild_registry),
         Finding("registry", "error", "{refusal[0]}", "{refusal[1]}"),
-        Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or mend it in {registry_file}",
+        Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or fix it in {registry_file}",
                 repair_registry),
         Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
-        Finding("git-tracked", "error", "a repository has files of it: {tracked}", "git rm -r --cached {home}"),
+        Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
-        Finding("unsettled", "warning", "a change was not finished: {unsettled}", FIX_HOME, repair_mirror_home),
+        Finding("unsettled", "warning", "an unfinished change: {unsettled}", FIX_HOME, repair_mirror_home),
         Finding("unsettled-files", "info", "until it is finished or cleared, what it made takes {unsettled_size}",
                 FIX_HOME),
-        Finding("leftovers", "warning", "left by a change that was killed: {leftovers}", FIX_HOME, repair_mirror_home),
+        Finding("leftovers", "warning", "left over by a killed change: {leftovers}", FIX_HOME, repair_mirror_home),
         Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
                 FIX_HOME, repair_registry),
         Finding("orphan-clone", "warning", "clones that can't be taken into the registry as they lie there: {astray}",
@@ -10119,7 +10144,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
         Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
                 "{each_bin_hazard[1]}"),
-        Finding("mirror-home-open", "warning", "others may look into it: {open_to_others}",
+        Finding("mirror-home-open", "warning", "other users may read it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
         Finding("shim-shadowed", "warning", "codex itself is {codex_before_shim} here, and not the shim",
                 "open a new shell, or codex-mirror shim install"),
@@ -10268,7 +10293,7 @@ def brought_notice(settings_from: str, context: Context) -> tuple[str, ...]:
     if not settings_from:
         return ()
     source = settings_source(settings_from, read_registry(context.places), context.places)
-    return secrets_notice(source, "came along")
+    return secrets_notice(source, "were imported too")
 
 
 def keyring_notice(clone: Clone) -> list[str]:
@@ -10340,7 +10365,7 @@ def update_text(updated: UpdateResult) -> str:
     if not updated.changed:
         return f"{updated.after.name}: already at {after.version}"
     if before.version == after.version:
-        again = "as it was before" if after == updated.before.previous else "pinned anew"
+        again = "as it was before" if after == updated.before.previous else "pinned again"
         return f"{updated.after.name}: {after.version} {again}"
     return f"{updated.after.name}: {before.version} → {after.version}"
 
@@ -10363,27 +10388,39 @@ NO_FILE_SYSTEM = "that file system can't do it, so keep clones and commands on a
 def hint_for(error: OSError) -> str:
     """What to do about an error that the system reports."""
     first = {
-        errno.ENOSPC: "make room on that disk; ",
-        errno.EDQUOT: "make room on that disk; ",
+        errno.ENOSPC: "free some space on that disk; ",
+        errno.EDQUOT: "free some space on that disk; ",
         errno.EACCES: "check the permissions there; ",
         errno.EPERM: "check the permissions there; ",
         errno.EROFS: "that file system is read-only; ",
         errno.EILSEQ: "names must be UTF-8 there: rename it; ",
+        errno.ENOENT: "check that the directory exists",
+        errno.ENOTDIR: "name another place: a part of that path is a file",
+        errno.EISDIR: "name a file: that is a directory",
+        errno.ENAMETOOLONG: "use a shorter name",
         **dict.fromkeys((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK), NO_FILE_SYSTEM),
     }
-    return first.get(error.errno or 0, "") + "codex-mirror doctor shows what is left to mend"
+    hint = first.get(error.errno or 0, "; ")
+    return f"{hint}codex-mirror doctor shows what is left to fix".lstrip("; ") if hint.endswith("; ") else hint
 
 
 def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], notes: Sequence[str]) -> Outcome:
     """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
     lines: list[str] = []
+    in_common: dict[Problem, list[str]] = {}
+    for health in healths:
+        for problem in {common_to(one, health): one for one in health.problems if one not in general}:
+            in_common.setdefault(problem, []).append(health.name)
     for health in healths:
         warned = any(map(needs_action, health.problems))
         sign, state = ("✗", "broken") if not health.ok else ("!", "warning") if warned else ("✓", "ok")
         login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
-        own = [problem for problem in health.problems if problem not in general]
+        own = [one for one in health.problems if one not in general and len(in_common[common_to(one, health)]) == 1]
         lines += problem_lines(own, everything=len(healths) == 1)
+    for problem, names in in_common.items():
+        if len(names) > 1 and (said := problem_lines([for_all_of(problem, names)], everything=False)):
+            lines += [f"{short_list(names)}:", *said]
     lines += ["codex-mirror:", *problem_lines(general)] if general else []
     if not healths and not any(map(needs_action, general)):
         lines.append("there are no clones yet; next: codex-mirror create work")
@@ -10392,6 +10429,17 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
         data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(general))))
     wrong = any(needs_action(problem) for health in healths for problem in health.problems) or len(data) > len(healths)
     return Outcome(FAILED if wrong else DONE, tuple(lines), tuple(notes), data=data)
+
+
+def common_to(problem: Problem, health: Health) -> Problem:
+    """The problem without the clone's name in what helps, so that it is equal to that of another clone."""
+    return problem._replace(fix=re.sub(rf"(?<![\w.-]){re.escape(health.name)}(?![\w.-])", "NAME", problem.fix))
+
+
+def for_all_of(problem: Problem, names: Sequence[str]) -> Problem:
+    """The problem that these clones have in common, with one command for all of them where there is one."""
+    fix = problem.fix.replace("codex-mirror doctor NAME --fix", "codex-mirror doctor --fix")
+    return problem._replace(fix=re.sub(r"codex-mirror update NAME\Z", f"codex-mirror update {' '.join(names)}", fix))
 
 
 def needs_action(problem: Problem) -> bool:
@@ -10553,8 +10601,8 @@ def bound_clone(registry: Registry, context: Context) -> Clone:
     if clone := binding_of(registry, directory, context.env).clone:
         return clone
     where = with_tilde(directory, context.places.user_home) if directory else "a directory that was removed"
-    hint = "name one; or set one for this directory: codex-mirror use NAME"
-    raise MirrorError(f"no clone is named, and none is set for {where}", hint, USAGE)
+    hint = "name one, or set one for this directory: codex-mirror use NAME"
+    raise MirrorError(f"no clone given, and none is set for {where}", hint, USAGE)
 
 
 def startable_clone(context: Context, name: str) -> Clone:
@@ -10573,14 +10621,14 @@ def startable_clone(context: Context, name: str) -> Clone:
 
 def hiding_notice(clone: Clone, context: Context) -> tuple[str, ...]:
     return tuple(
-        f"{clone.name}: hiding {variable}, which would have changed the login"
+        f"{clone.name}: hiding {variable}, which would change the login"
         for variable in hidden_login_variables(clone, context.env)
     )
 
 
 def env_lines(context: Context, *, name: str = "", shell: str = "", unset: bool = False) -> Outcome:
     """The clone's environment for `eval`, wherever that will be: all that the clone sets, what else differs from ours,
-    and what must be unset; with `unset` the way out of it again. What the shell had of its own it remembers without
+    and what must be unset; with `unset` the way out of it. What the shell had of its own it remembers without
     telling it to any program: a key that is hidden stays hidden."""
     clone = startable_clone(context, name)
     changes, hidden = leaving_changes(clone, context) if unset else entering_changes(clone, context)
@@ -10706,10 +10754,10 @@ def question_of_login(context: Context, *, name: str, arguments: Sequence[str] =
         return None
     damaged = f"the login of '{name}' is damaged: its auth.json can't be read"
     before = damaged if account.kind == "unknown" else f"'{name}' is logged in ({account_text(account)})"
-    at_once = "Codex drops that login at once, whether or not the new one succeeds"
+    at_once = "Codex drops that login at once, even if the new one fails"
     losses = (before, "the new login takes its place" if fed else at_once)
     hint = f"codex-mirror login --yes {name} {' '.join(map(quote_if_needed, arguments))}".rstrip()
-    return Question(losses, f"log '{name}' in anew?", stdin_taken=bool(fed), hint=hint)
+    return Question(losses, f"log '{name}' in again?", stdin_taken=bool(fed), hint=hint)
 
 
 @contextlib.contextmanager
@@ -10752,15 +10800,15 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
 # What a logout does to each kind of login (Codex 0.171 asks the server to revoke a ChatGPT login, and no other).
 LOCAL_LOGOUT = {
     "none": "nobody was logged in to '{}'; its empty auth.json is gone",
-    "chatgpt": "dropped the login of '{}' here; the server still knows it",
+    "chatgpt": "dropped the login of '{}' here; it stays valid on the server",
     "unknown": "dropped the login of '{}' here, which couldn't be read",
-    "": "dropped the login of '{}' here; nothing is revoked, so it is valid elsewhere",
+    "": "dropped the login of '{}' here; it isn't revoked, and stays valid elsewhere",
 }
 LOGOUT = {
     "chatgpt": "Codex will revoke the login of '{}' ({}) at the server and delete it here",
     "keyring": "Codex will delete the login of '{}' ({}), and revoke it at the server if it is one of ChatGPT",
     "unknown": "Codex will delete the login of '{}', which can't be read here",
-    "": "Codex will delete the login of '{}' ({}) here; nothing is revoked, so it is valid elsewhere",
+    "": "Codex will delete the login of '{}' ({}) here; it isn't revoked, and stays valid elsewhere",
 }
 
 
@@ -10791,14 +10839,14 @@ def use(
     if unset:
         name, directory = "", directory or name
     if default and directory:
-        raise MirrorError("--default is for every other directory, so none is named with it", USE_HELP, USAGE)
+        raise MirrorError("--default takes no directory", USE_HELP, USAGE)
     if not name and not unset:
         if default:
             raise MirrorError("--default needs a clone", "codex-mirror use --default NAME", USAGE)
         return list_bindings(context)
     path = "" if default else os.path.realpath(path_from(directory, context.places)) if directory else ""
     if not default and not directory and not (path := current_directory()):
-        raise MirrorError("the current directory was removed", "name one, or go to another", FAILED)
+        raise MirrorError("the current directory was removed", "name one, or change to another", FAILED)
     if name and path and not os.path.isdir(path):
         raise MirrorError(f"{path} is not a directory", USE_HELP, FAILED)
     before, left = bind_directory(context, name, path)
@@ -10938,7 +10986,7 @@ def show_usage(
     context: Context, *, name: str = "", fresh: bool = False, timeout: float = 15, best: bool = False
 ) -> Outcome:
     if not 0 < timeout < 3600:
-        raise MirrorError(f"--timeout {timeout:g} is no number of seconds to wait", "--timeout 15", USAGE)
+        raise MirrorError(f"--timeout {timeout:g} is not a number of seconds", "--timeout 15", USAGE)
     registry = read_registry(context.places)
     clones = [clone_named(registry, name)] if name else list(registry.clones)
     answers = run_parallel(partial(fresh_usage, context, timeout), clones) if fresh else [FreshAnswer() for _ in clones]
@@ -10966,7 +11014,7 @@ def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) ->
     known = [(percent, clone.name) for clone, percent in left if percent is not None]
     if not known:
         return Outcome(
-            FAILED, notes=(*notes, "of no clone it is known what is left; --fresh asks"), data={"name": None}
+            FAILED, notes=(*notes, "it isn't known what is left of any clone; --fresh asks"), data={"name": None}
         )
     name = max(known, key=lambda one: one[0])[1]
     return Outcome(FAILED if notes else DONE, (name,), tuple(notes), data={"name": name})
@@ -11050,7 +11098,7 @@ def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: 
         return told_copy(context, last_placed_copy(copies), copies)
     number = context.choose(align_table(session_table(found, clones, context, time.time()), context.width), "number: ")
     if not 0 <= number < len(found):
-        hint = "codex-mirror resume ID, --last or --here; codex-mirror sessions shows them"
+        hint = "codex-mirror resume ID, --last or --here; codex-mirror sessions lists them"
         raise MirrorError("no session was chosen", hint, USAGE)
     return found[number]
 
@@ -11076,7 +11124,7 @@ def session_in_clone(context: Context, copies: Sequence[Session], name: str) -> 
 def report_handover(context: Context, done: Handover) -> Session:
     """The copy that a handover made; what is to be known of it is said first. Raises MirrorError."""
     if done.unfinished:
-        raise MirrorError(done.unfinished[0], "codex-mirror doctor shows what is left to mend")
+        raise MirrorError(done.unfinished[0], "codex-mirror doctor shows what is left to fix")
     for note in done.notes:
         context.report(note, 0, 0)
     return done.copy
@@ -11130,7 +11178,7 @@ def create(
 
 
 def own_notices(tails: Iterable[str]) -> list[str]:
-    return [f"{tail} is a file of the clone's own, and stays so" for tail in tails]
+    return [f"{tail} is the clone's own file, and stays" for tail in tails]
 
 
 def login_command(clone: Clone, context: Context) -> str:
@@ -11185,9 +11233,9 @@ def set_clone(
     request = request._replace(share_settings=tuple(share_settings), unshare_settings=tuple(unshare_settings))
     request = request._replace(env=tuple(env), no_env=tuple(no_env), accept_account=accept_account)
     if not any(request):
-        raise MirrorError("nothing was said to change", "codex-mirror set --help shows what can be set", USAGE)
+        raise MirrorError("no change was given", "codex-mirror set --help lists what can be changed", USAGE)
     has_changed, own, left = change_clone(context, name, request)
-    line = f"changed '{name}'" if has_changed else f"nothing had to change in '{name}'"
+    line = f"changed '{name}'" if has_changed else f"nothing to change in '{name}'"
     notes = (*own_notices(own), *brought_notice(settings_from, context), *left)
     keys = clone_keys(clone_named(read_registry(context.places), name))
     return Outcome(FAILED if left else DONE, (line,), notes, about={**keys, "changed": has_changed})
@@ -11223,7 +11271,7 @@ def question_of_removal(context: Context, *, name: str, force: bool = False) -> 
     with contextlib.suppress(UnseenProcessesError):
         if force and (pids := codex_pids_of(clone)):
             losses.append(f"and the Codex that is running in it is ended (pid {', '.join(map(str, pids))})")
-    return Question((f"removing '{name}' loses", *losses), f"remove '{name}'?", name if has_login else "")
+    return Question((f"removing '{name}' deletes", *losses), f"remove '{name}'?", name if has_login else "")
 
 
 def update(
@@ -11383,7 +11431,7 @@ def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
         lines += [f"{file} puts {one} on PATH in the next step" for one in on_path if one in lines_of(file)]
     blocks = {path: directories_in_rc_file(path, context.places.user_home) for path in paths}
     for path, named in blocks.items():
-        lines.append(f"{path} puts {short_list(named)} on PATH" if named else f"{path} has no lines of codex-mirror")
+        lines.append(f"{path} puts {short_list(named)} on PATH" if named else f"{path} has no codex-mirror block")
     notes = [
         f"to use {one} in this shell: {reload_line(shell or shell_of(context.env), paths[0], not rc_file)}"
         if paths and all(one in named for named in blocks.values())
@@ -11447,15 +11495,13 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     changed, refused = edit_rc_files(context, "path remove", paths, leave_others)
     others = {path: directories_in_rc_file(path, home) for path in changed}
     lines = [
-        f"took {directory or ('our line' if others[path] else 'the block of codex-mirror')} out of {path}"
+        f"removed {directory or ('our line' if others[path] else 'the codex-mirror block')} from {path}"
         for path in changed
     ]
     kept = list(dict.fromkeys(one for path in paths for one in directories_in_rc_file(path, home) if not directory))
     lines += [f"{one} stays there: codex-mirror path remove --bin-dir {shell_quote(one)}" for one in kept]
     if not changed and not refused:
-        lines.append(
-            f"no block of codex-mirror names {directory}" if directory else "there was no block of codex-mirror"
-        )
+        lines.append(f"no codex-mirror block names {directory}" if directory else "there was no codex-mirror block")
     about = {"path": directory or context.places.bin_dir}
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about=about)
 
@@ -11475,7 +11521,7 @@ def export_clone(context: Context, *, name: str, output: str = "", with_login: b
     if output == "-":
         if context.terminal or sys.stdout is None:
             hint = f"codex-mirror export {name} -o FILE, or a pipe"
-            raise MirrorError("an export goes into a file or a pipe", hint, USAGE)
+            raise MirrorError("an export is not written to a terminal", hint, USAGE)
         return Outcome(stream=lambda file: pack_export(file, clone, with_login), notes=warning)
     path = path_from(output or usual_export(name), context.places)
     export_to_file(context, name, path, with_login)
@@ -11510,7 +11556,7 @@ def import_clone(
         clone, left = import_home(context, name, wanted, ImportedHome(where, with_sessions, move_login))
         moved = move_login and not os.path.exists(login_file(where))
         said = (f"the login was moved: {where} is logged out, and its auth.json set aside there",) if moved else ()
-        said += secrets_notice(where, "came along")
+        said += secrets_notice(where, "were imported too")
     is_in = account_of(clone).kind not in ("none", "unknown")
     following = f"codex-mirror run {clone.name}" if is_in else login_command(clone, context)
     lines = (*made_lines("imported", clone), f"next: {following}")
@@ -11522,10 +11568,12 @@ def import_source(context: Context, path: str, is_about_home: bool) -> str:
     """The file, pipe (`-` is stdin) or directory to import. Raises MirrorError."""
     where = path if path == "-" else path_from(path, context.places)
     if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
-        raise MirrorError("an export can't be typed", "pipe one in, or name its file", USAGE)
+        raise MirrorError("stdin is a terminal, not an export", "pipe an export in, or name its file", USAGE)
     if where == "-" or is_file_or_pipe(where):
         if is_about_home:
-            raise MirrorError("an export brings what is in it", "leave --move-login and --with-sessions out", USAGE)
+            raise MirrorError(
+                "--move-login and --with-sessions are for a Codex home, not for an export", "leave them out", USAGE
+            )
     elif not os.path.isdir(where):
         what = "neither a file nor a directory" if os.path.lexists(where) else "not there"
         hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
@@ -11818,15 +11866,15 @@ CODEX = option_argument("--codex", value="VERSION|latest", help="this version of
 INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
 FORCE = flag_argument("--force", help="also while its Codex is running")
 REVOKED = flag_argument("--force", help="also a Codex whose certificate Apple has revoked")
-END_ALL = flag_argument("--force", help="end whoever is in the way of ending its background server")
+END_ALL = flag_argument("--force", help="end other programs that use the clone, too")
 BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
 SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
 RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
 HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
 SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
-DRY_RUN = flag_argument("--dry-run", help="only say what would be made, written and deleted")
+DRY_RUN = flag_argument("--dry-run", help="only show what would be created, written and deleted")
 SHARE_SETTINGS = repeated_argument(
-    "--share-settings", value="SETTING", help=f"settings that stay those of ~/.codex: {', '.join(SHARABLE_SETTINGS)}"
+    "--share-settings", value="SETTING", help=f"settings shared with ~/.codex, as links: {', '.join(SHARABLE_SETTINGS)}"
 )
 KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="a hidden variable that this clone may see")
 SETTINGS = option_argument("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
@@ -11841,14 +11889,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(("list",), "show the clones", list_clones,
             (ANY_CLONE, flag_argument("--full", help="everything about each clone"),),
             ("codex-mirror list", "codex-mirror list --json"), asks=True),
-    Command(("run",), "become a clone's Codex; everything after the name goes to it", run,
+    Command(("run",), "run a clone's Codex; everything after the name goes to it", run,
             (BOUND_CLONE,),
             ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"), passes_on="name"),
     Command(("exec",), "run any program, or your shell, in a clone's environment", exec_program,
             (BOUND_CLONE,), ("codex-mirror exec work -- git status",), passes_on="name"),
     Command(("env",), "print a clone's environment for eval", env_lines,
             (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help),
-             flag_argument("--unset", help="the way out of it again")),
+             flag_argument("--unset", help="print how to leave it again")),
             ('eval "$(codex-mirror env work)"',), asks=True),
     Command(("login",), "log a clone in; everything after the name goes to codex login", log_in,
             (NAME_OF_CLONE,),
@@ -11859,13 +11907,13 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror logout work --local",), confirm=question_of_logout),
     Command(("usage",), "show what is left of each clone's rate limits", show_usage,
             (ANY_CLONE, flag_argument("--fresh", help="ask the clones' own Codex, which asks the server"),
-             option_argument("--timeout", value="SECONDS", type=float, default=15.0, help="for so long at most (15)"),
+             option_argument("--timeout", value="SECONDS", type=float, default=15.0, help="how long to wait (15)"),
              flag_argument("--best", help="print the name of the clone with the most left")),
             ("codex-mirror usage", "codex-mirror usage work --fresh --json"), asks=True),
     Command(("sessions",), "show the sessions of all clones, newest first", list_sessions,
             (ANY_CLONE, flag_argument("--here", help="only those of this directory, and below"),
              option_argument("--grep", value="TEXT", help="only those with this in their first words or directory"),
-             option_argument("--limit", value="N", type=int, default=30, help="so many at most (30; 0: all)")),
+             option_argument("--limit", value="N", type=int, default=30, help="how many at most (30; 0 for all)")),
             ("codex-mirror sessions", "codex-mirror sessions work --grep parser --json"), asks=True),
     Command(("resume",), "go on with a session, in its directory and as the clone that has it", resume,
             (optional_word("session_id", "ID", "its id, or the beginning of it"),
@@ -11877,10 +11925,10 @@ COMMANDS: tuple[Command, ...] = (
             (Argument(("session_id",), "its id, or the beginning of it", {"metavar": "ID"}),
              Argument(("name",), "the clone that gets it", NAMES),
              flag_argument("--fork", help="as a session with a new id"),
-             flag_argument("--force", help="also over one that is open there")),
+             flag_argument("--force", help="even if it is open there")),
             ("codex-mirror handover 01a222f7-aacf personal",), can_be_dry=True),
-    Command(("doctor",), "find what is wrong, and with --fix put it right", doctor,
-            (ANY_CLONE, flag_argument("--fix", help="mend what can be mended without losing anything"),
+    Command(("doctor",), "find what is wrong, and fix it with --fix", doctor,
+            (ANY_CLONE, flag_argument("--fix", help="repair what can be repaired without losing anything"),
              flag_argument("--deep", help="read every byte of the pinned runtimes"), END_ALL),
             ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, can_be_dry=True),
     Command(("update",), "pin the installed Codex in clones", update,
@@ -11936,15 +11984,15 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror which", "codex-mirror which ~/client"), asks=True),
     Command(("shim", "install"), "let the command codex start the directory's clone", shim_install,
             (SHELL,), ("codex-mirror shim install",)),
-    Command(("shim", "remove"), "take that away again", shim_remove, (), ("codex-mirror shim remove",)),
+    Command(("shim", "remove"), "remove the shim again", shim_remove, (), ("codex-mirror shim remove",)),
     Command(("wrapper", "install"), "write every clone's command again, or move all to another directory",
             wrapper_install,
             (BIN_DIR,), ("codex-mirror wrapper install --bin-dir ~/bin",), can_be_dry=True),
     Command(("path", "status"), "show whether the wrapper directory is on PATH", path_status,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path status",), asks=True),
-    Command(("path", "setup"), "put the wrapper directory on PATH in the shell's rc file", path_setup,
+    Command(("path", "setup"), "put the wrapper directory on PATH, in the shell's rc file", path_setup,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path setup",), can_be_dry=True),
-    Command(("path", "remove"), "take that out of the rc files again, or only one directory", path_remove,
+    Command(("path", "remove"), "remove it from the rc files again, or only one directory", path_remove,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path remove",), can_be_dry=True),
     Command(("completion",), "print the completions for a shell", completion,
             (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
@@ -14518,7 +14566,7 @@ def consent(question: Question) -> bool:
                 answers = stack.enter_context(open("/dev/tty", encoding="utf-8", errors="replace"))
         if not (answers and sys.stderr and sys.stderr.isatty()):
             raise MirrorError("not confirmed: no terminal to ask on", question.hint, REFUSED)
-        prompt = f"type '{question.word}' to go on: " if question.word else f"{question.text} [y/N] "
+        prompt = f"type '{question.word}' to confirm: " if question.word else f"{question.text} [y/N] "
         print(escape_invisible(prompt), end="", file=sys.stderr, flush=True)
         answer = answers.readline().strip()
     return answer == question.word if question.word else answer.lower() in ("y", "yes")

@@ -47,9 +47,7 @@ def chatgpt(email: str, plan: str) -> cm.Account:
     return cm.Account("chatgpt", email, plan, workspace, f"user {email}", since=NOW - DAY)
 
 
-BROKEN = cm.Problem(
-    "start", "error", "its Codex doesn't start well: Permission denied", "codex-mirror doctor spare --fix"
-)
+BROKEN = cm.Problem("start", "error", "its Codex doesn't start: Permission denied", "codex-mirror doctor spare --fix")
 TWINS = cm.Problem(
     "same-account", "warning", "same account as 'work': one login may end the other", "codex-mirror login team"
 )
@@ -123,7 +121,7 @@ def waiting() -> cm.Model:
 def removing(name: str) -> cm.Model:
     """The question before a clone with a login is removed."""
     losses = (
-        f"removing '{name}' loses",
+        f"removing '{name}' deletes",
         "its login: ada.king.countess.of.lovelace@analytical-engine.example.com (business)",
         f"12 sessions, 35 MB in {PLACES.mirror_home}/clones/{name}/home",
         f"3 files of its own, 12 kB, such as {PLACES.mirror_home}/clones/{name}/home/notes.md",

@@ -59,18 +59,18 @@ def test_files_and_directories_come_out_private(tmp_path: Path, format: int) -> 
 
 
 REFUSED = [
-    ("absolute", [member("/etc/passwd")], "outside of its directory"),
-    ("above", [member("../x")], "outside of its directory"),
-    ("above, deeper", [member("a/../../x")], "outside of its directory"),
-    ("above as a directory", [member("..", b"", type=tarfile.DIRTYPE)], "outside of its directory"),
-    ("a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "no file"),
-    ("a link inside", [member("a"), member("l", b"", type=tarfile.SYMTYPE, linkname="a")], "no file"),
-    ("a hard link", [member("a"), member("l", b"", type=tarfile.LNKTYPE, linkname="a")], "no file"),
-    ("a hard link out", [member("l", b"", type=tarfile.LNKTYPE, linkname="/etc/passwd")], "no file"),
-    ("a FIFO", [member("f", b"", type=tarfile.FIFOTYPE)], "no file"),
-    ("a device", [member("d", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3)], "no file"),
-    ("a block device", [member("d", b"", type=tarfile.BLKTYPE)], "no file"),
-    ("through a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/tmp"), member("l/x")], "no file"),
+    ("absolute", [member("/etc/passwd")], "leads out of its directory"),
+    ("above", [member("../x")], "leads out of its directory"),
+    ("above, deeper", [member("a/../../x")], "leads out of its directory"),
+    ("above as a directory", [member("..", b"", type=tarfile.DIRTYPE)], "leads out of its directory"),
+    ("a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "other than files"),
+    ("a link inside", [member("a"), member("l", b"", type=tarfile.SYMTYPE, linkname="a")], "other than files"),
+    ("a hard link", [member("a"), member("l", b"", type=tarfile.LNKTYPE, linkname="a")], "other than files"),
+    ("a hard link out", [member("l", b"", type=tarfile.LNKTYPE, linkname="/etc/passwd")], "other than files"),
+    ("a FIFO", [member("f", b"", type=tarfile.FIFOTYPE)], "other than files"),
+    ("a device", [member("d", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3)], "other than files"),
+    ("a block device", [member("d", b"", type=tarfile.BLKTYPE)], "other than files"),
+    ("through a link", [member("l", b"", type=tarfile.SYMTYPE, linkname="/tmp"), member("l/x")], "other than files"),
     ("too big", [member("a", b"x" * 600), member("b", b"x" * 600)], "unpacks to more than"),
 ]  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_one_member_never_takes_another_s_place(tmp_path: Path, members: list[An
         unpacked(archive_of(*members), tmp_path)
         assert (tmp_path / "target" / "a").read_bytes() == b"x"
         return
-    with pytest.raises(cm.MirrorError, match="twice, or under a name that can't be") as caught:
+    with pytest.raises(cm.MirrorError, match="contains a path twice, or one that isn't allowed") as caught:
         unpacked(archive_of(*members), tmp_path)
     assert caught.value.code == cm.REFUSED
 
@@ -117,7 +117,7 @@ def test_a_file_with_holes_is_refused_before_the_map_of_them_is_read(tmp_path: P
     """The map says how long it is, and may be as long as the archive."""
     holes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1", "GNU.sparse.name": "x"}
     content = b"1000000\n" + b"0\n" * 2_000_000
-    with pytest.raises(cm.MirrorError, match="has a file with holes") as caught:
+    with pytest.raises(cm.MirrorError, match="contains a sparse file") as caught:
         unpacked(archive_of(member("x", content, pax_headers=holes)), tmp_path, 1 << 30)
     assert caught.value.code == cm.REFUSED and list((tmp_path / "target").iterdir()) == []
 
@@ -150,7 +150,7 @@ BROKEN: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize(("kind", "content"), BROKEN, ids=[row[0] for row in BROKEN])
 def test_an_archive_that_isn_t_whole_is_told_in_one_line(tmp_path: Path, kind: str, content: bytes) -> None:
-    with pytest.raises(cm.MirrorError, match=r"not a whole \.tar\.gz|is empty|unpacks to more than") as caught:
+    with pytest.raises(cm.MirrorError, match=r"damaged or incomplete|is empty|unpacks to more than") as caught:
         unpacked(content, tmp_path)
     assert caught.value.code in (cm.FAILED, cm.REFUSED) and "\n" not in caught.value.message
 
@@ -188,7 +188,7 @@ def test_no_more_inodes_are_used_than_leaves_some_on_the_disk(tmp_path: Path, mo
     unpacked(archive_of(*(member(f"f{number}", b"") for number in range(18))), tmp_path)
     with pytest.raises(cm.MirrorError, match="has more than 18 files and directories") as caught:
         cm.unpack(io.BytesIO(archive_of(member(f"e/{chain(18)}"))), str(tmp_path / "target"), 1 << 20)
-    assert caught.value.code == cm.FAILED and "make room" in caught.value.hint
+    assert caught.value.code == cm.FAILED and "free some space" in caught.value.hint
 
 
 @pytest.mark.parametrize("depth", [101, 1500, 20_000])
@@ -255,7 +255,7 @@ def test_where_the_disk_has_less_room_than_is_reasonable_the_disk_is_to_blame(
     monkeypatch.setattr(cm, "free_bytes", lambda path: 1000)
     with pytest.raises(cm.MirrorError, match="unpacks to more than 900 B") as caught:
         unpacked(archive_of(member("a", b"x" * 950)), tmp_path)
-    assert caught.value.code == cm.FAILED and "make room" in caught.value.hint
+    assert caught.value.code == cm.FAILED and "free some space" in caught.value.hint
 
 
 def test_what_has_a_time_keeps_it_and_nothing_else_tells_one(tmp_path: Path) -> None:

@@ -189,14 +189,14 @@ def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     [
         (["use", "wrok"], 3, "did you mean 'work'?"),
         (["use", "work", "nowhere"], 1, "is not a directory"),
-        (["use", "work", "a", "--default"], 2, "--default is for every other directory"),
+        (["use", "work", "a", "--default"], 2, "--default takes no directory"),
         (["use", "--default"], 2, " use --default NAME"),
         (["use", ""], 2, ""),
         (["use", "--unset", "a", "b", "c"], 2, ""),
         (["run"], 2, " use NAME"),
         (["exec"], 2, " use NAME"),
         (["env"], 2, " use NAME"),
-        (["run", "--", "exec", "x"], 2, "no clone is named, and none is set for ~"),
+        (["run", "--", "exec", "x"], 2, "no clone given, and none is set for ~"),
         (["run", ""], 2, ""),
     ],
 )

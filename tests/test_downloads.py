@@ -243,8 +243,8 @@ def test_a_fetched_codex_is_nobody_s_installation(home: Home, registry: Depot) -
 WORDS = [
     (("create", "new", "--codex", "latest", "--from", "work"), 2, "--codex and --from"),
     (("update", "work", "--codex", "latest", "--from", "work"), 2, "--codex and --from"),
-    (("create", "new", "--codex", "../../x"), 2, "is no version"),
-    (("create", "new", "--codex", "newest"), 2, "is no version"),
+    (("create", "new", "--codex", "../../x"), 2, "is not a version"),
+    (("create", "new", "--codex", "newest"), 2, "is not a version"),
     (("create", "new", "--codex", ""), 2, "--codex"),
 ]
 
@@ -317,7 +317,7 @@ def test_what_cannot_be_got_back_now_is_said_with_what_helps(home: Home, registr
     ask(home, "create", "work", "--codex", "0.168.0")
     lose(home, "work")
     result = ask(home, "doctor", "--fix", env={"CODEX_MIRROR_OFFLINE": "1"})
-    assert result.code == 1 and "CODEX_MIRROR_OFFLINE forbids every request" in result.err
+    assert result.code == 1 and "network requests are turned off by CODEX_MIRROR_OFFLINE" in result.err
     assert "(unset it, or python3 " in result.err and " update work --from PATH)" in result.err
     assert ask(home, "update", "work", "--from", home.base / "packages/0.168.0").code == 0
     lose(home, "work")
@@ -370,22 +370,22 @@ def away(depot: Depot) -> None:
 
 FAULTS: list[tuple[str, Callable[[Depot], object], str, str]] = [
     ("401", set_up(TAGS, Answer(b"", 401)), "127.0.0.1 asks for a login (401)", "_authToken of 127.0.0.1"),
-    ("403", set_up(TAGS, Answer(b"", 403)), "127.0.0.1 forbids it (403)", "_authToken"),
-    ("HTML", set_up(TAGS, Answer(b"<html>", kind="text/html; charset=x")), "answers with a web page", "login page"),
+    ("403", set_up(TAGS, Answer(b"", 403)), "127.0.0.1 denies access (403)", "_authToken"),
+    ("HTML", set_up(TAGS, Answer(b"<html>", kind="text/html; charset=x")), "answered with a web page", "login page"),
     (
         "HTML that says it is JSON",
         set_up(TAGS, Answer(b"\n<!doctype html>", kind="application/json")),
         "a web page",
         "",
     ),
-    ("HTML for the archive", set_up(TARBALL, Answer(b"<p>", kind="text/html")), "answers with a web page", ""),
-    ("no JSON", set_up(TAGS, Answer(b"[1, 2")), "doesn't tell which Codex is its newest", "--codex"),
-    ("a strange newest", set_up(TAGS, answer_with({"latest": "../../x"})), "doesn't tell which", ""),
-    ("500", set_up(TAGS, Answer(b"", 500)), "127.0.0.1 answers with 500", "later"),
-    ("another archive", set_up(TARBALL, Answer(b"x")), "is another one: its sha512 is ", "somebody"),
-    ("no digest", without_digest, "tells no digest", ""),
-    ("another version inside", of_another, "was to be Codex 0.171.0, and has Codex 0.168.0 in it", ""),
-    ("no archive", not_an_archive, "this is not a whole .tar.gz archive", ""),
+    ("HTML for the archive", set_up(TARBALL, Answer(b"<p>", kind="text/html")), "answered with a web page", ""),
+    ("no JSON", set_up(TAGS, Answer(b"[1, 2")), "doesn't say which Codex is the newest", "--codex"),
+    ("a strange newest", set_up(TAGS, answer_with({"latest": "../../x"})), "doesn't say which", ""),
+    ("500", set_up(TAGS, Answer(b"", 500)), "127.0.0.1 answered 500", "later"),
+    ("another archive", set_up(TARBALL, Answer(b"x")), "has the wrong digest: its sha512 is ", "somebody"),
+    ("no digest", without_digest, "gives no digest", ""),
+    ("another version inside", of_another, "should be Codex 0.171.0, and has Codex 0.168.0 in it", ""),
+    ("no archive", not_an_archive, "the .tar.gz archive is damaged or incomplete", ""),
     ("no archive there", set_up(TARBALL, Answer(b"", 404)), "there is no Codex 0.171.0", "the nearest: "),
     (
         "too large",
@@ -397,12 +397,17 @@ FAULTS: list[tuple[str, Callable[[Depot], object], str, str]] = [
     (
         "standing still",
         lambda d: set_up(TARBALL, broken(d, breaks_after=7, stalls=True))(d),
-        "stood still after 7 B",
+        "stalled after 7 B",
         "",
     ),
     ("not https", elsewhere("http://example.com/x.tgz"), "nothing is fetched from http://example.com/x.tgz", "https"),
     ("a file", elsewhere("file:///etc/passwd"), "nothing is fetched from file:///etc/passwd", ""),
-    ("a password", elsewhere("https://me:secret@example.com/x"), "nothing is fetched from https://example.com/x", ""),
+    (
+        "a user name and password",
+        elsewhere("https://me:secret@example.com/x"),
+        "nothing is fetched from https://example.com/x",
+        "",
+    ),
     ("unreachable", away, "127.0.0.1 can't be reached", "--from"),
 ]
 
@@ -483,7 +488,7 @@ def test_a_full_disk_is_seen_before_the_download(home: Home, registry: Depot, mo
     registry.answers[TARBALL] = whole._replace(breaks_after=0, stalls=True)
     monkeypatch.setattr(cm, "free_bytes", lambda path: size * 2)
     result = ask(home, "create", "work")
-    assert result.code == 1 and "the disk is too full" in result.err and "fetching" not in result.err
+    assert result.code == 1 and "not enough disk space" in result.err and "fetching" not in result.err
 
 
 def test_a_proxy_that_refuses_is_named(home: Home, depot: Depot) -> None:
@@ -499,7 +504,7 @@ def test_offline_nothing_is_asked_and_the_way_out_is_said(home: Home, registry: 
     home.env["CODEX_MIRROR_OFFLINE"] = "1"
     for words in (("create", "work"), ("create", "work", "--codex", "latest"), ("create", "work", "--codex", "0.1.0")):
         result = ask(home, *words)
-        assert result.code == 1 and "hint: unset it, or name a Codex that is here with --from" in result.err
+        assert result.code == 1 and "hint: unset it, or name a local Codex with --from" in result.err
     assert registry.asked == []
 
 
@@ -512,7 +517,7 @@ def test_what_only_drips_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 
     clock = iter(range(10_000))
     monkeypatch.setattr(cm.time, "monotonic", lambda: next(clock))
-    with pytest.raises(cm.FetchError, match="stood still after 31 B"):
+    with pytest.raises(cm.FetchError, match="stalled after 31 B"):
         list(cm.read_parts(Drip(), 1 << 20, "codex.example"))
 
 

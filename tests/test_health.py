@@ -69,8 +69,8 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"hazards": [cm.Hazard("/x", "may be written by anyone", "")]}, "directory-unsafe", ERROR, "/x may be written"),
     ({"hazards": [cm.Hazard("/x", "is a group's", "", True)]}, "directory-unsafe", WARNING, "/x is a group's"),
-    ({"tracked": ["/x/auth.json"]}, "git-tracked", ERROR, "a repository has files of it: /x/auth.json"),
-    ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join: server 0.171.0 (pid 7)"),
+    ({"tracked": ["/x/auth.json"]}, "git-tracked", ERROR, "a git repository has files of it: /x/auth.json"),
+    ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join it: server 0.171.0 (pid 7)"),
     ({"account": cm.Account("unknown"), "status": cm.CapturedOutput(1, b"", b"Error checking login status: x\n")},
      "login-damaged", ERROR, "its login can't be read: "),
     ({"missing": ["/r/a"]}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
@@ -80,7 +80,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"absent": ["/h"]}, "directory-missing", ERROR, "/h"),
     ({"read_only": ["/h"]}, "directory-read-only", ERROR, "/h"),
     ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
-    ({"wrapper": "foreign"}, "wrapper", ERROR, "somebody else's"),
+    ({"wrapper": "foreign"}, "wrapper", ERROR, "another program"),
     ({"wrapper": "not executable"}, "wrapper", ERROR, "can't be executed"),
     ({"status": cm.CapturedOutput(None, b"", b"")}, "start", ERROR, "did not answer in time"),
     ({"status": cm.CapturedOutput(-9, b"", b"")}, "start", ERROR, "was ended by signal 9"),
@@ -89,7 +89,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"status": cm.CapturedOutput(1, b"", b"WARNING: x\nError checking login: y\n")}, "start", ERROR, "login: y"),
     ({"misnamed_runtime": "/r/0.169.0-abcdef12"}, "runtime-misnamed", INFO, "/r/0.169.0-abcdef12 has Codex"),
     ({"recorded": False}, "runtime-unrecorded", INFO, "no record of its Codex's files"),
-    ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is not up to date"),
+    ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is out of date"),
     ({"wrapper": "edited"}, "wrapper", ERROR, "was edited"),
     ({"wrapper": "open"}, "wrapper", ERROR, "may be written by others"),
     ({"noexec": ["/b"]}, "noexec", ERROR, "(noexec): /b"),
@@ -98,7 +98,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"of_others": ["/h/auth.json"]}, "foreign-files", WARNING, "as sudo leaves them: /h/auth.json"),
     ({"unknown_runtimes": ["/r/my-patched"]}, "runtime-unused", INFO, "not as we pinned it: /r/my-patched"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
-    ({"open_to_others": ["/h"]}, "directory-open", WARNING, "others may look into it: /h"),
+    ({"open_to_others": ["/h"]}, "directory-open", WARNING, "other users may read it: /h"),
     ({"loose": ["features.daemon_auto_start"]}, "pin-loose", WARNING, "features.daemon_auto_start"),
     ({"home_trust": "trusted"}, "home-trusted", ERROR, "can delete the login"),
     ({"home_trust": ""}, "home-undecided", INFO, "would let settings in its .codex count"),
@@ -107,15 +107,15 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unused": ["/r/old"]}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ["CODEX_API_KEY"]}, "login-override", INFO, "CODEX_API_KEY"),
     ({"on_path": False}, "path", INFO, "bin is not on PATH"),
-    ({"git_not_copied": [".gitconfig"]}, "git-config", WARNING, "for want of copies of: .gitconfig"),
-    ({"git_kept": ["/h/.gitconfig"]}, "git-kept", INFO, "which doesn't count there: /h/.gitconfig"),
+    ({"git_not_copied": [".gitconfig"]}, "git-config", WARNING, "not copied: .gitconfig"),
+    ({"git_kept": ["/h/.gitconfig"]}, "git-kept", INFO, "keeps its own: /h/.gitconfig"),
     ({"new_shares": [".nvm"]}, "shares-new", INFO, "would also share: .nvm"),
     ({"sharer": "other"}, "login-shared", ERROR, "in a directory that 'other' shares"),
-    ({"missing_helpers": ["/h/.profile"]}, "login-files", WARNING, "for want of: /h/.profile"),
+    ({"missing_helpers": ["/h/.profile"]}, "login-files", WARNING, "missing: /h/.profile"),
     ({"unlinked_settings": ["skills/new"]}, "settings-unlinked", WARNING, "aren't linked yet: skills/new"),
-    ({"replaced_settings": ["AGENTS.md"]}, "settings-replaced", WARNING, "have become its own: AGENTS.md"),
-    ({"dangling_settings": ["rules"]}, "settings-gone", WARNING, "gone from ~/.codex: rules"),
-    ({"gone_directories": ["/old"]}, "directory-gone", INFO, "directories that are gone: /old"),
+    ({"replaced_settings": ["AGENTS.md"]}, "settings-replaced", WARNING, "replaced by its own: AGENTS.md"),
+    ({"dangling_settings": ["rules"]}, "settings-gone", WARNING, "missing in ~/.codex: rules"),
+    ({"gone_directories": ["/old"]}, "directory-gone", INFO, "directories that don't exist: /old"),
     ({"newer": "0.170.0"}, "newer-codex", INFO, "0.169.0 → 0.170.0 available"),
 ]  # fmt: skip
 
@@ -224,10 +224,10 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
         "'x' is broken: its id",
     ),
     (
-        {"found": (cm.Registry((cm.BadRow(7, "it is not an object"),)), None)},
+        {"found": (cm.Registry((cm.BadRow(7, "it is not a JSON object"),)), None)},
         "registry-row",
         ERROR,
-        "it is not an object",
+        "it is not a JSON object",
     ),
     ({"unsettled": ["/m/journal.json"]}, "unsettled", WARNING, "/m/journal.json"),
     ({"unsettled_size": "418 MB"}, "unsettled-files", INFO, "what it made takes 418 MB"),
@@ -236,13 +236,13 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
     ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
-    ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "others may look into it"),
+    ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "other users may read it"),
     ({"copy": ("/m is a copy of /n", "use /n")}, "mirror-home-copy", ERROR, "/m is a copy of /n"),
     ({"hazards": [cm.Hazard("/m", "is a group's", "fix", True)]}, "directory-unsafe", WARNING, "/m is a group's"),
     ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
     ({"each_ownerless": [("/Volumes/D ignores who", "fix")]}, "no-owners", WARNING, "/Volumes/D ignores who"),
     ({"each_in_cloud": [("/h/x lies in /h/Documents", "fix")]}, "in-cloud", WARNING, "lies in /h/Documents"),
-    ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "a repository has files of it: /m/registry.json"),
+    ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "a git repository has files of it: /m/registry.json"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
     ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex itself is /usr/bin/codex here"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
@@ -289,7 +289,7 @@ def test_a_mirror_home_on_a_read_only_file_system_is_named_so(home: Home, monkey
 
 ERRORS = [
     (errno.EACCES, "/b/.work.codex-mirror-0123abcd", "/b/work: Permission denied", "permissions"),
-    (errno.ENOSPC, b"/m/registry.json.new", "/m/registry.json.new: No space left on device", "make room"),
+    (errno.ENOSPC, b"/m/registry.json.new", "/m/registry.json.new: No space left on device", "free some"),
     (errno.EROFS, "/b/work", "/b/work: Read-only file system", "read-only"),
     (errno.EIO, None, "Input/output error", "doctor shows"),
     (errno.EIO, 7, "Input/output error", "doctor shows"),
@@ -302,7 +302,73 @@ def test_an_error_of_the_system_names_the_users_file_and_a_way_out(
 ) -> None:
     error = OSError(number, os.strerror(number), path)
     assert cm.error_line(error) == says and way_out in cm.hint_for(error)
-    assert cm.hint_for(error).endswith("codex-mirror doctor shows what is left to mend")
+    assert cm.hint_for(error).endswith("codex-mirror doctor shows what is left to fix")
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.ENOENT, "check that the directory exists"),
+        (errno.EISDIR, "name a file: that is a directory"),
+        (errno.ENOTDIR, "name another place: a part of that path is a file"),
+    ],
+)
+def test_a_place_that_was_named_wrongly_is_no_matter_for_doctor(number: int, way_out: str) -> None:
+    assert cm.hint_for(OSError(number, os.strerror(number), "/b/x")) == way_out
+
+
+def health_with(name: str, *problems: Any) -> Any:
+    return cm.Health(name, "logged_in", True, "/r", "/w", cm.Account("api-key"), tuple(problems))
+
+
+def test_what_several_clones_have_in_common_is_said_once() -> None:
+    """With one command for all where there is one, and NAME where each needs its own; JSON stays a list of each."""
+    names = ("work", "a.b", "work-2")
+    healths = [
+        health_with(
+            name,
+            cm.Problem("runtime", "error", "its Codex is incomplete: bin/codex", f"codex-mirror update {name}"),
+            cm.Problem(
+                "new-shares", "info", "a new clone would also share: .x", f"codex-mirror set {name} --share default"
+            ),
+            cm.Problem("own", "warning", f"something of {name} alone", "codex-mirror doctor"),
+        )
+        for name in names
+    ]
+    outcome = cm.report_of_doctor(healths, [], [])
+    assert outcome.lines == (
+        *(
+            line
+            for name in names
+            for line in (
+                f"✗ {name}: broken, API key",
+                f"  ! something of {name} alone [own]",
+                "      codex-mirror doctor",
+            )
+        ),
+        "work, a.b, work-2:",
+        "  ✗ its Codex is incomplete: bin/codex [runtime]",
+        "      codex-mirror update work a.b work-2",
+        "work, a.b, work-2:",
+        "  · a new clone would also share: .x [new-shares]",
+        "      codex-mirror set NAME --share default",
+    )
+    assert all(len(row["problems"]) == 3 for row in outcome.data)
+    alone = cm.report_of_doctor(healths[:1], [], [])
+    assert "      codex-mirror set work --share default" in alone.lines
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("sk-proj-0123456789abcdef", "sk-…cdef"),
+        ("0123456789abcdefghij", "…ghij"),
+        ("sk-short", "sk-…"),
+        ("short", "…"),
+    ],
+)
+def test_a_key_is_shown_by_what_it_begins_and_ends_with(key: str, shown: str) -> None:
+    assert cm.mask_key(key) == shown
 
 
 def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
@@ -407,7 +473,7 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
     again = {problem["id"] for row in ask(home, "doctor", "--json").json() for problem in row["problems"]}
     assert (id not in again) == (mends or not id) and (fixed.code == 0) == mends, (fixed, again)
     assert login.read_text() == json.dumps({"OPENAI_API_KEY": API_KEYS[0]})
-    wrote, removed = f"wrote its command {clone.wrapper} again", in_runtime(clone, "../0.1.0-abcdef12").resolve()
+    wrote, removed = f"rewrote its command {clone.wrapper}", in_runtime(clone, "../0.1.0-abcdef12").resolve()
     assert (wrote in fixed.err) == (id.startswith("wrapper") and mends), fixed.err
     assert (f"removed {removed}" in fixed.err) == ("an old runtime" in kind) and not removed.exists()
     after = at_rest(home)
@@ -454,7 +520,7 @@ def test_a_clone_that_lies_elsewhere_is_named_with_its_place_and_its_home_can_be
     login = home.clone_home("work") / ".codex" / "auth.json"
     login.write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
     refused = ask(home, "import", login.parent, "--name", "anew")
-    assert refused.code == 5 and "is a clone already" in refused.err
+    assert refused.code == 5 and "is already a clone" in refused.err
     moved = home.mirror.rename(home.base / "m2")
     env = {"CODEX_MIRROR_HOME": str(moved)}
     base = moved / "clones" / "work" / ".codex-mirror"
@@ -500,7 +566,7 @@ BACK: list[tuple[str, Callable[[list[Any]], list[Any]], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("is_torn", [False, True], ids=["broken rows", "broken registry"])
+@pytest.mark.parametrize("is_torn", [False, True], ids=["broken entries", "broken registry"])
 @pytest.mark.parametrize(("kind", "damage", "order"), BACK, ids=[row[0] for row in BACK])
 def test_clones_come_back_by_their_own_rows_in_one_way(
     home: Home, codex: Path, kind: str, damage: Callable[[list[Any]], list[Any]], order: list[str], is_torn: bool

@@ -128,21 +128,26 @@ def test_an_export_that_changes_between_the_question_and_the_import_is_refused(
     monkeypatch.setattr(cm, "dangers_of_export", look_and_change)
     before = {name: what for name, what in settled(mirror).items() if name != "h/e.tar.gz"}
     result = ask(mirror, "import", "e.tar.gz", "--yes")
-    assert result.code == 5 and "was changed while it was looked at" in result.err
+    assert result.code == 5 and "was changed while it was being read" in result.err
     assert {name: what for name, what in settled(mirror).items() if name != "h/e.tar.gz"} == before
 
 
 FOREIGN: list[tuple[str, dict[str, bytes], str, int]] = [
     ("deep", {"/".join(["d"] * 1500): b"x"}, "more than 100 directories deep", 5),
-    ("long settings", {"config.toml": b"#" * ((1 << 20) + 1)}, "has settings of more than 1 MB: codex/config.toml", 5),
+    (
+        "long settings",
+        {"config.toml": b"#" * ((1 << 20) + 1)},
+        "contains settings larger than 1 MB: codex/config.toml",
+        5,
+    ),
     (
         "many long settings",
         {f"agents/{n}.toml": b"#" * (1 << 20) for n in range(17)},
-        "has settings of more than 1 MB",
+        "contains settings larger than 1 MB",
         5,
     ),
-    ("deep settings", {"config.toml": b"x = " + b"[" * 200 + b"]" * 200}, "more than 100 deep in each other", 5),
-    ("outside", {"../../x": b"x"}, "outside of its directory", 5),
+    ("deep settings", {"config.toml": b"x = " + b"[" * 200 + b"]" * 200}, "more than 100 levels deep", 5),
+    ("outside", {"../../x": b"x"}, "leads out of its directory", 5),
 ]
 
 
@@ -255,7 +260,7 @@ def test_settings_come_along_whole_with_create_set_and_import(mirror: Home) -> N
     }.items():
         result = ask(mirror, *words)
         assert result.code == 0 and LEFT_OUT in result.err, result
-        kept = [line for line in result.err.splitlines() if "config.toml of before is kept as" in line]
+        kept = [line for line in result.err.splitlines() if "old config.toml was kept as" in line]
         assert bool(kept) == (name == "first")
         assert all(Path(line.split(" kept as ")[1]).is_file() for line in kept)
         assert_settings_are_whole(mirror, name, sessions=name == "brought")
@@ -313,7 +318,11 @@ def test_a_file_that_is_no_login_of_codex_is_not_moved(mirror: Home, kind: str) 
     (own / "auth.json").write_text(NO_LOGINS[kind])
     before = settled(mirror)
     result = ask(mirror, "import", str(own), "--name", "new", "--move-login")
-    assert result.code == 5 and f"{own}/auth.json is no login of Codex" in result.err and settled(mirror) == before
+    assert (
+        result.code == 5
+        and f"{own}/auth.json is not a readable Codex login" in result.err
+        and settled(mirror) == before
+    )
 
 
 # --- what an export holds, and what import refuses ---
@@ -348,14 +357,24 @@ def test_an_import_has_the_kind_of_home_that_was_exported(mirror: Home, kind: st
 REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("nothing there", ["nowhere"], 1, "nowhere is not there"),
     ("a device", ["/dev/null"], 1, "is neither a file nor a directory"),
-    ("no archive", ["text"], 1, "this is not a whole .tar.gz archive"),
-    ("an archive of something else", ["other"], 5, "this is not an export of codex-mirror"),
-    ("of another version", ["later"], 5, "this is not an export of codex-mirror"),
-    ("with what goes with a home", ["export", "--move-login"], 2, "an export brings what is in it"),
-    ("with sessions of a home", ["export", "--with-sessions"], 2, "an export brings what is in it"),
+    ("no archive", ["text"], 1, "the .tar.gz archive is damaged or incomplete"),
+    ("an archive of something else", ["other"], 5, "this is not a codex-mirror export"),
+    ("of another version", ["later"], 5, "this is not a codex-mirror export"),
+    (
+        "with what goes with a home",
+        ["export", "--move-login"],
+        2,
+        "--move-login and --with-sessions are for a Codex home, not for an export",
+    ),
+    (
+        "with sessions of a home",
+        ["export", "--with-sessions"],
+        2,
+        "--move-login and --with-sessions are for a Codex home, not for an export",
+    ),
     ("a home without a name", ["home"], 2, "the new clone needs a name"),
-    ("no home", ["empty", "--name", "x"], 5, "is no Codex home"),
-    ("a clone's", ["CLONE", "--name", "x"], 5, "is a clone already"),
+    ("no home", ["empty", "--name", "x"], 5, "is not a Codex home"),
+    ("a clone's", ["CLONE", "--name", "x"], 5, "is already a clone"),
     ("a taken name", ["export", "--name", "first"], 5, "clone 'first' exists already"),
     ("a bad name", ["export", "--name", "a/b"], 2, ""),
     ("a login that isn't there", ["home", "--name", "x", "--move-login"], 5, "is not there"),

@@ -197,7 +197,7 @@ def test_a_hidden_variable_may_be_kept_for_a_clone(home: Home, name: str) -> Non
 
 @pytest.mark.parametrize("name", [*LEFT, "", "A B", "codex_api_key", "CODEX_HOME", "HOME"])
 def test_what_isn_t_hidden_can_t_be_kept(name: str) -> None:
-    with pytest.raises(cm.MirrorError, match="isn't hidden") as caught:
+    with pytest.raises(cm.MirrorError, match="is not a hidden variable") as caught:
         cm.checked_variable(name)
     assert caught.value.code == cm.USAGE
 

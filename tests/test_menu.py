@@ -211,7 +211,7 @@ def test_a_name_that_cant_be_is_refused_while_it_is_typed(opened: Open, mirror: 
     person.expect("1 clone ·")
     for name, complaint in [
         ("w/rk", "can't be a clone's name"),
-        ("cd", "word of the shell"),
+        ("cd", "shell keyword"),
         ("Work", "'work' already"),
         ("ls", "'ls' is a command already"),
     ]:

@@ -23,9 +23,9 @@ BAD_NAMES = [
     ("", "a clone needs a name"),
     ("   ", "a clone needs a name"),
     ("x" * 65, "at most 64 characters"),
-    (".hidden", "first a letter or a digit"),
-    ("-rf", "first a letter or a digit"),
-    ("_a", "first a letter or a digit"),
+    (".hidden", "begin with a letter or digit"),
+    ("-rf", "begin with a letter or digit"),
+    ("_a", "begin with a letter or digit"),
     ("a b", "letters, digits"),
     ("a/b", "letters, digits"),
     ("../a", "letters, digits"),
@@ -55,7 +55,7 @@ def test_a_bad_name_has_its_own_message(name: str, says: str) -> None:
 
 TAKEN = [
     *((name, "the name of the program itself") for name in ("codex", "Codex", "codex-mirror", "CODEX-MIRROR")),
-    *((name, "a word of the shell") for name in ("if", "cd", "export", "test", "time", "function", "end", "alias")),
+    *((name, "a shell keyword") for name in ("if", "cd", "export", "test", "time", "function", "end", "alias")),
 ]
 
 

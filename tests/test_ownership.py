@@ -321,7 +321,7 @@ def test_a_directory_that_a_stranger_makes_meanwhile_is_not_taken_for_one_s_own(
     monkeypatch.setattr(os, "mkdir", mkdir_after_the_stranger)
     result = ask(home, "create", "far", "--root", root)
     monkeypatch.undo()
-    assert result.code == 5 and f"{root} was made by somebody else meanwhile" in result.err
+    assert result.code == 5 and f"{root} was created by another program meanwhile" in result.err
     assert [row["name"] for row in rows_of(home)] == ["work"]
     assert not (root / ".codex-mirror").exists()
 

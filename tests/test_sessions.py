@@ -279,11 +279,11 @@ def test_last_and_here_choose_the_newest(home: Home, clones: dict[str, Path]) ->
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("resume", "01a"), 2, "too short"),
     (("resume", "ffffffff"), 3, "was not found"),
-    (("resume", "01a222f7"), 2, "begins the ids of 2 sessions"),
+    (("resume", "01a222f7"), 2, "matches 2 sessions"),
     (("resume",), 2, "no session was chosen"),
     (("resume", an_id(3)), 2, "was written at the same time in"),
-    (("handover", "01a222f7-0001"), 2, "required: NAME"),
-    (("handover", "01a222f7", "personal"), 2, "begins the ids of 2 sessions"),
+    (("handover", "01a222f7-0001"), 2, "missing: NAME"),
+    (("handover", "01a222f7", "personal"), 2, "matches 2 sessions"),
     (("handover", an_id(1), "nobody"), 3, "'nobody' was not found"),
     (("resume", an_id(1), "--in", "nobody"), 3, "'nobody' was not found"),
 ]

@@ -46,7 +46,7 @@ def test_every_entry_is_linked_and_skills_one_by_one(home: Home, mine: Path, how
     assert (top / "AGENTS.md").read_text() == "changed", "they stay live"
     assert not (top / "skills" / ".system").exists() and not (top / "skills").is_symlink()
     before = at_rest(home)
-    assert ask(home, "set", "work", *EVERY).out == "nothing had to change in 'work'\n"
+    assert ask(home, "set", "work", *EVERY).out == "nothing to change in 'work'\n"
     assert changes(before, at_rest(home)) == {}
 
 
@@ -73,7 +73,7 @@ def test_what_the_clone_has_of_its_own_wins_and_is_named(home: Home, mine: Path)
     theirs = Path(cm.codex_home_of(clone_in(home, "other")))
     (theirs / "AGENTS.md").write_text("of other")
     said = ask(home, "create", "work", "--settings-from", "other", *EVERY)
-    assert said.code == 0 and "AGENTS.md is a file of the clone's own, and stays so" in said.err
+    assert said.code == 0 and "AGENTS.md is the clone's own file, and stays" in said.err
     assert "AGENTS.md" not in links(home)
     assert "AGENTS.md is a file of the clone's own" in ask(home, "set", "other", "--share-settings", "AGENTS.md").err
     assert (theirs / "AGENTS.md").read_text() == "of other"

@@ -186,8 +186,8 @@ def test_a_setup_keeps_what_the_block_puts_on_path_and_puts_its_own_in_front(hom
         path("setup", *options)
         assert named() == [str(directory) for directory in directories]
         assert "already" in path("setup", *options)
-    assert f"took {odd} out of {file}" in path("remove", "--bin-dir", odd)
-    assert f"no block of codex-mirror names {odd}" in path("remove", "--bin-dir", odd)
+    assert f"removed {odd} from {file}" in path("remove", "--bin-dir", odd)
+    assert f"no codex-mirror block names {odd}" in path("remove", "--bin-dir", odd)
     assert named() == [str(home.bin), str(home.base / "new")]
     odd.rmdir()
     told = path("remove")

@@ -119,7 +119,7 @@ def test_nothing_is_started_from_a_volume_that_mount_calls_noexec(home: Home, co
     make_clone(home, "work", root=str(disk / "a"))
     mac.mount(line_of(disk, "noexec"))
     told = mac("create", "other", "--root", disk / "b")
-    assert told.code == 5 and f"nothing can be started in {disk}/b: it is on a noexec file system" in told.err
+    assert told.code == 5 and f"no program can be started in {disk}/b: its file system is mounted noexec" in told.err
     assert "[noexec]" in mac("doctor", "work").out and "[noexec]" not in ask(home, "doctor", "work").out
 
 

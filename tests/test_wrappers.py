@@ -29,7 +29,7 @@ fi
 if [ -t 2 ]; then
   for cm_variable in $cm_logins; do
     eval "cm_value=\${$cm_variable:-}"
-    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would change the login" >&2
   done
 fi
 unset $cm_hidden
@@ -149,7 +149,7 @@ COMMANDS: list[tuple[str, Callable[[Home], object], str]] = [
     ("a link", lambda home: (home.bin / "work").symlink_to("nowhere"), "isn't ours"),
     ("a directory", lambda home: (home.bin / "work").mkdir(), "isn't ours"),
     ("a wrapper of nobody", lambda home: (home.bin / "work").write_text(OURS), "isn't in the registry"),
-    ("a command of the same name", lambda home: command(home, "work", "x"), "is a command already"),
+    ("a command of the same name", lambda home: command(home, "work", "x"), "is already a command"),
     ("a file that is no command", lambda home: command(home, "work", "x", 0o644), ""),
     ("a wrapper of ours elsewhere on PATH", lambda home: command(home, "work", OURS), ""),
 ]
@@ -193,7 +193,7 @@ def test_a_name_that_would_replace_or_be_shadowed_by_something_is_refused(
 def test_the_commands_of_the_machine_are_refused(home: Home) -> None:
     for name in ("env", "ls", "cat"):
         assert shutil.which(name, path=home.env["PATH"])
-        with pytest.raises(cm.MirrorError, match="is a command already"):
+        with pytest.raises(cm.MirrorError, match="is already a command"):
             cm.refuse_taken_command(name, places_of(home), home.env["PATH"])
 
 
@@ -495,7 +495,7 @@ def test_what_a_killed_change_left_goes_and_what_only_has_such_a_name_stays(
     text = '{"id": "x"}' if path.name == "clone.json" else sealed(owner=clone.id) if "work" in path.name else "mine"
     path.write_text(text)
     told = str([one["what"] for row in ask(home, "doctor", "--json").json() for one in row["problems"]])
-    assert ("left by a change that was killed" in told) == goes
+    assert ("left over by a killed change" in told) == goes
     ask(home, "doctor", "--fix")
     ask(home, "update", "work")
     assert path.exists() != goes
