@@ -29,6 +29,9 @@ REFRESH_TOKEN = "planted-refresh-token-0123456789-ddddd"
 SECRETS = [*API_KEYS, ACCESS_TOKEN, REFRESH_TOKEN]
 LEAKS: list[str] = []
 
+# macOS has no C.UTF-8.
+UTF8_LOCALE = "en_US.UTF-8" if platform.system() == "Darwin" else "C.UTF-8"
+
 # npm's archives give every file this time, in every version (1985-10-26 08:15 UTC).
 NPM_MTIME = 499162500
 
@@ -142,6 +145,11 @@ class Home(NamedTuple):
         return self.mirror / "clones" / name / ".codex-mirror" / "home"
 
 
+def odd_name(name: bytes) -> str:
+    """A name that isn't UTF-8, for a file; on macOS, whose file systems refuse such, one that is merely odd."""
+    return name.decode("utf-8", "replace") if platform.system() == "Darwin" else os.fsdecode(name)
+
+
 def quickest_place() -> Path:
     """A file system in memory where there is one that lets programs start, since every change is synced to the disk."""
     memory = Path("/dev/shm")
@@ -169,7 +177,7 @@ def make_home(base: Path) -> Home:
         "PATH": "/usr/bin:/bin",
         # Codex leaves no aliases in a CODEX_HOME below TMPDIR and warns instead, so it lies beside.
         "TMPDIR": str(tmp),
-        "LANG": "C.UTF-8",
+        "LANG": UTF8_LOCALE,
         "CODEX_MIRROR_HOME": str(mirror),
         "CODEX_MIRROR_BIN_DIR": str(bin_dir),
         # No test asks the network, unless it says so.

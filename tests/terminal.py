@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 import codex_mirror as cm
-from helpers import Home, Mirror, look_for_secrets
+from helpers import UTF8_LOCALE, Home, Mirror, look_for_secrets
 
 PATIENCE = 30.0
 # The words of the program and those of tmux, where they differ.
@@ -138,6 +138,15 @@ def drawn(model: cm.Model, size: cm.Size | None = None) -> str:
     return "".join("".join(span.text for span in row).rstrip() + "\n" for row in rows)
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, the newest last."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if listed.exists():
+        return [int(child) for child in listed.read_text().split()]
+    rows = subprocess.run(["ps", "-axo", "ppid=,pid="], capture_output=True, check=True).stdout.split()
+    return sorted(int(child) for parent, child in zip(rows[::2], rows[1::2], strict=True) if int(parent) == pid)
+
+
 class Tmux:
     """The real program in a terminal of its own: a tmux server with a socket in the test's home."""
 
@@ -227,9 +236,7 @@ class Tmux:
 
     def pid(self) -> int:
         """The program that the shell runs now."""
-        shell = self.ask("#{pane_pid}")
-        children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-        return int(children[-1])
+        return children_of(int(self.ask("#{pane_pid}")))[-1]
 
     def scrollback(self) -> str:
         return self._tmux("capture-pane", "-p", "-S", "-")
@@ -244,6 +251,8 @@ class Tmux:
     def _is_alive(self) -> bool:
         """Does any process have this home's environment?"""
         mark = f"CODEX_MIRROR_HOME={self.home.mirror}".encode()
+        if not Path("/proc/self").exists():
+            return mark in subprocess.run(["ps", "-axEww", "-o", "command="], capture_output=True, check=True).stdout
         for environ in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 if mark in environ.read_bytes().split(b"\0"):
@@ -251,7 +260,7 @@ class Tmux:
         return False
 
     def _tmux(self, *words: object) -> str:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")} | {"LANG": "C.UTF-8"}
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")} | {"LANG": UTF8_LOCALE}
         done = subprocess.run(["tmux", "-u", "-S", self.socket, *map(str, words)], env=env, capture_output=True)
         assert done.returncode == 0, done.stderr
         look_for_secrets("the terminal", done.stdout)

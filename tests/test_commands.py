@@ -41,6 +41,7 @@ from helpers import (
     PROGRAM,
     REFRESH_TOKEN,
     REPO,
+    UTF8_LOCALE,
     Home,
     Mirror,
     Process,
@@ -624,7 +625,7 @@ def test_the_version_of_a_clone_is_codexs_and_not_ours(cm: Launched, house: Home
         assert run(argv, env=house.env) == Result(0, "codex-cli 0.169.0\n", "")
 
 
-@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "xx_XX.nonsense"])
+@pytest.mark.parametrize("locale", ["C", "POSIX", UTF8_LOCALE, "xx_XX.nonsense"])
 def test_arguments_are_bytes_in_every_locale(cm: Launched, locale: str) -> None:
     result = cm("run", "work", b"caf\xe9", "caf\u00e9", env={"LC_ALL": locale})
     assert overheard(result.out).argv == [b"caf\xe9", "caf\u00e9".encode()]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from helpers import tree, wait_until
+from helpers import odd_name, tree, wait_until
 from rooms import ROOT, cm, make_deep
 
 SOMEBODY_ELSE = 54321
@@ -285,7 +285,7 @@ def build_stubborn(top: Path, kept: Path) -> None:
     (top / "a" / "out").symlink_to(kept)
     (top / "a" / "file-out").symlink_to(kept / "file")
     (top / "a" / "gone").symlink_to("nowhere")
-    (top / "a" / os.fsdecode(b"\xff\n")).write_text("x")
+    (top / "a" / odd_name(b"\xff\n")).write_text("x")
     (top / "a" / "b").chmod(0o500)
     (top / "a").chmod(0o000)
     top.chmod(0o500)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, run, tree
+from helpers import UTF8_LOCALE, Home, run, tree
 from rooms import ask, clone_in, clone_like, cm, make_clone, places_of
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -91,7 +91,7 @@ def test_a_shell_says_the_same_of_the_real_home_that_it_says_outside(tmp_path: P
     home = tmp_path / odd
     home.mkdir()
     written = cm.shell_text_outside(SAID, str(home))
-    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    env = {"PATH": os.environ["PATH"], "LC_ALL": UTF8_LOCALE}
     outside, inside = (
         run([*SHELLS[shell], "-c", text], env={**env, "HOME": str(where)}, cwd=tmp_path).out.splitlines()
         for text, where in ((SAID, home), (written, tmp_path))

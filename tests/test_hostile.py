@@ -31,6 +31,7 @@ from helpers import (
     Home,
     fake_codex,
     npm_install,
+    odd_name,
     overheard,
     run,
     start,
@@ -652,7 +653,7 @@ ODD_ROOTS = [
     ("escapes", EVIL),
     ("a backslash", "a\\nb\\"),
     ("a glob", "*?[a-z]{b,c}~"),
-    ("bytes that aren't UTF-8", os.fsdecode(b"a\xff\xfeb")),
+    ("bytes that aren't UTF-8", odd_name(b"a\xff\xfeb")),
     ("4,000 characters", "/".join(["d" * 99] * 39 + ["d" * 50])),
 ]
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers import PROGRAM, REPO, Home, Result, fake_codex, finish, run, start, tree, wait_until
+from helpers import PROGRAM, REPO, UTF8_LOCALE, Home, Result, fake_codex, finish, run, start, tree, wait_until
 
 INSTALLER = REPO / "install.sh"
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "zsh": ["zsh", "--emulate", "sh"], "ash": ["busybox", "ash"]}
@@ -129,7 +129,7 @@ def furnish(home: Home, name: str) -> Machine:
         "PATH": ":".join(dict.fromkeys([str(tools), "/usr/bin", "/bin", *shells])),
         "SHELL": "/bin/bash",
         "TMPDIR": home.env["TMPDIR"],
-        "LANG": "C.UTF-8",
+        "LANG": UTF8_LOCALE,
         "CODEX_MIRROR_HOME": str(user / ".codex-mirror"),
         "CODEX_MIRROR_BIN_DIR": str(user / ".local/bin"),
     }

@@ -111,8 +111,11 @@ def take_install(command: Path, prefix: Path) -> None:
 
 
 def running_below(directory: Path) -> dict[int, str]:
-    """The processes whose program lies below there, going by /proc."""
+    """The processes whose program lies below there, going by /proc or, on macOS, by `ps`, which tells whole paths."""
     found = {}
+    if not Path("/proc/self").exists():
+        rows = [row.split(None, 1) for row in run(["ps", "-axww", "-o", "pid=,comm="], env=os.environ).out.splitlines()]
+        return {int(pid): path for pid, path in rows if path.startswith(f"{directory}/")}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{pid}/exe").startswith(f"{directory}/"):
@@ -122,6 +125,9 @@ def running_below(directory: Path) -> dict[int, str]:
 
 def is_running(pid: int) -> bool:
     """Is there such a process, and not only what is left of it until its parent looks?"""
+    if not Path("/proc/self").exists():
+        state = run(["ps", "-o", "stat=", "-p", str(pid)], env=os.environ).out.strip()
+        return bool(state) and not state.startswith("Z")
     try:
         return bool(os.readlink(f"/proc/{pid}/exe"))
     except OSError:

@@ -9,7 +9,6 @@ import mmap
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,7 @@ from helpers import API_KEYS, Result, discard, finish, run, start, wait_until
 from real.kit import House, Screen, a_house, answer_until, forge_newer_version, is_running, on_screen, running_below
 from rooms import cm
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.once,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes through /proc"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.once]
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 MAIN_SCREEN, COMMAND_CENTER, DISTRUSTED = "OpenAI Codex (v", "Agent command center", "Open restricted"
 
