@@ -24,6 +24,7 @@ III Clones
     Registry             the list of clones: the one truth
     Launch               the environment of a clone: what is set, what is hidden
     Wrappers             one command per clone, in a directory that isn't ours
+    Moved homes          is a mirror home a copy, or has it another name than its clones know
     Directories          which clone a directory has, and the `codex` that starts it
     Change logs          what was changed, in the log of each clone and in the mirror home's
     Recovery             finish a change that was committed, clear away one that was not, also a killed one's
@@ -50,6 +51,7 @@ III Clones
     Clones               create, rename, remove
     Updates              update, roll back, wrappers again, and which clone a directory has
     Clone changes        set: what a clone shares, sees and has of its own
+    Moving home          bind the clones of a mirror home that was moved to its new place
     Export and import    a clone as one file, and a Codex home as a clone
     Handover             a session as another account may go on with it, line by line, and put there by the journal
     App server           ask a clone's own Codex what is left, and end it only where no login can be lost
@@ -338,6 +340,7 @@ SHELL_WORDS = frozenset(
     "zmodload zparseopts zregexparse zstyle".split()
 )
 OWN_NAMES = ("codex", "codex-mirror")
+PLACES_OF_OURS = ("CODEX_MIRROR_HOME", "CODEX_MIRROR_BIN_DIR")
 
 
 def complaint_about_name(text: str) -> str:
@@ -378,7 +381,8 @@ def new_clone_name(text: str) -> CloneName:
 
 
 def home_from(env: Mapping[str, str]) -> str:
-    """The user's real home, also when HOME is unset, or when we were started inside a clone."""
+    """The user's real home, also when HOME is unset, or when we were started inside a clone; `/`, as containers have
+    it, for a user without one who says where everything of ours is. Raises MirrorError."""
     home = env.get("CODEX_MIRROR_USER_HOME") or env.get("HOME") or ""
     if not os.path.isabs(home):
         import pwd
@@ -386,7 +390,10 @@ def home_from(env: Mapping[str, str]) -> str:
         try:
             home = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
-            raise MirrorError("HOME is not set, and this user has no home directory", "set HOME", REFUSED) from None
+            if not all(os.path.isabs(env.get(name, "")) for name in PLACES_OF_OURS):
+                hint = f"set HOME, or {' and '.join(PLACES_OF_OURS)}"
+                raise MirrorError("HOME is not set, and this user has no home directory", hint, REFUSED) from None
+            home = "/"
     return os.path.normpath(home)
 
 
@@ -441,7 +448,7 @@ def shim_directory(places: Places) -> str:
 
 def with_tilde(path: str, home: str) -> str:
     """The path as people write it: below `~` where it lies in their home."""
-    return "~" + path[len(home) :] if path == home or is_below(path, home) else path
+    return "~" + path[len(home) :] if home != "/" and (path == home or is_below(path, home)) else path
 
 
 def base_in_root(root: str) -> str:
@@ -1273,6 +1280,13 @@ def is_path_to(path: str, file: str) -> bool:
         return os.path.samefile(path, file)
     except OSError:
         return False
+
+
+def is_link_to(path: str, target: str) -> bool:
+    """Is this a link to that very path, maybe by another name of the directory that holds it?"""
+    told = os.readlink(path) if kind_of(path) == "link" else ""
+    is_alike = os.path.basename(told) == os.path.basename(target)
+    return told == target or (is_alike and is_same_directory(os.path.dirname(told), os.path.dirname(target)))
 
 
 def is_same_directory(one: str, other: str) -> bool:
@@ -2584,6 +2598,19 @@ def is_noexec(path: str) -> bool:
     return bool(os.statvfs(there).f_flag & getattr(os, "ST_NOEXEC", 0))
 
 
+def place_not_writable(directory: str) -> str:
+    """The directory that keeps us from making something in this one, or from making this one; or nothing."""
+    there = next(filter(os.path.lexists, directories_above(directory)), "/")
+    return "" if not os.path.isdir(there) or is_writable(there) else there
+
+
+def refuse_unwritable_commands(directory: str) -> None:
+    """Refuses a directory for commands in which none can be made. Raises MirrorError."""
+    if there := place_not_writable(directory):
+        hint = "set CODEX_MIRROR_BIN_DIR to a directory of your own"
+        raise MirrorError(f"no command can be made in {directory}: {there} can't be written", hint, REFUSED)
+
+
 def refuse_noexec(*paths: str) -> None:
     """Refuses places for a clone or its command from which nothing can be started. Raises MirrorError."""
     if found := next(filter(is_noexec, paths), ""):
@@ -3519,6 +3546,142 @@ def refuse_taken_command(name: str, places: Places, path: str) -> None:
             raise MirrorError(f"'{name}' is already a command: {found}", "choose another name", REFUSED)
 
 
+# --- Moved homes ----------------------------------------------------------------------------------
+
+MOVE_HOME = "move-home"
+
+
+# Directories that have another name now: each one's old name, and the new.
+NewNames = tuple[tuple[str, str], ...]
+
+
+def id_in_base(base: str) -> str:
+    """The id in a clone directory's own `clone.json`, or nothing."""
+    return text_in(read_json_object(os.path.join(base, "clone.json")), "id")
+
+
+def root_in_base(base: str) -> str:
+    """Where the clone lies whose directory this is, or was copied from, going by its own `clone.json`; or nothing."""
+    return text_in(read_json_object(os.path.join(base, "clone.json")), "rootPath")
+
+
+def moved_path(path: str, names: Iterable[tuple[str, str]]) -> str:
+    """A path as it is called now."""
+    found = ((old, new) for old, new in names if path == old or is_below(path, old))
+    return next((new + path[len(old) :] for old, new in found), path)
+
+
+def names_of_move(old: str, new: str) -> tuple[str, str]:
+    """The outermost directory on the way to a path that isn't there any more whose new name explains the new path, and
+    that name."""
+    while os.path.basename(old) == os.path.basename(new) and not os.path.lexists(os.path.dirname(old)):
+        old, new = os.path.dirname(old), os.path.dirname(new)
+    return old, new
+
+
+def place_before_move(clone: Clone, places: Places) -> str:
+    """Where the mirror home was when it held this clone, which lies in it now by another name; nothing for a clone that
+    is where it should be, or nowhere."""
+    if kind_of(base_of(clone)):
+        return ""
+    parent = os.path.dirname(clone.root)
+    around = [os.path.dirname(parent)] if os.path.basename(parent) == "clones" else []
+    for old in filter(None, (place_in_mark(places.mirror_home), *around)):
+        if not os.path.lexists(old):
+            root = moved_path(clone.root, (names_of_move(old, places.mirror_home),))
+            if root != clone.root and id_in_base(base_in_root(root)) == clone.id:
+                return old
+    return ""
+
+
+def told_places(clone: Clone, names: NewNames, places: Places) -> tuple[str, str]:
+    """The mirror home and the real home for which the clone's command was written, going by any of its copies."""
+    base = base_in_root(moved_path(clone.root, names))
+    copies = (f"{base}/bin/codex", clone.wrapper, os.path.join(places.bin_dir, clone.name))
+    found = (wrapper for path in copies if (wrapper := wrapper_at(path)) and wrapper.owner == clone.id)
+    text = next(found, Wrapper("", False, "")).text
+    return wrapper_setting(text, "mirror_home"), wrapper_setting(text, "user_home")
+
+
+def new_names(clones: Sequence[Clone], places: Places) -> NewNames:
+    """What has another name now than when the clones were made: the real home, as their commands say, and the
+    directories above the mirror home, as their rows and commands do."""
+    marked = place_in_mark(places.mirror_home)
+    moved = next(filter(None, (place_before_move(clone, places) for clone in clones)), "")
+    may_be = moved or ("" if not marked or os.path.lexists(marked) else marked)
+    names: NewNames = (names_of_move(may_be, places.mirror_home),) if may_be else ()
+    told = [told_places(clone, names, places) for clone in clones]
+    if not moved and may_be not in [home for home, _ in told]:
+        names = ()
+    for user_home in dict.fromkeys(one for _, one in told if one):
+        if moved_path(user_home, names) != places.user_home and (names or not os.path.lexists(user_home)):
+            names = (names_of_move(user_home, places.user_home), *names)
+    return tuple(pair for pair in names if moved_path(pair[0], [one for one in names if one != pair]) != pair[1])
+
+
+def names_binding(clone: Clone, clones: Sequence[Clone], places: Places) -> NewNames:
+    """The directories that have another name now, where the clone goes by the old one; it looks at the other clones
+    only where that may be."""
+    told = told_places(clone, (), places)
+    if kind_of(base_of(clone)) and all(os.path.lexists(one) for one in told if one):
+        return ()
+    names = new_names(clones, places)
+    told = told_places(clone, names, places)
+    is_bound = not kind_of(base_of(clone)) or any(moved_path(one, names) != one for one in told)
+    return names if is_bound else ()
+
+
+def move_complaint(names: NewNames) -> tuple[str, str]:
+    """What is wrong where a home has another name, and the ways out; two empty texts where none has."""
+    if not names:
+        return "", ""
+    links = [
+        f"{'' if is_writable(os.path.dirname(old)) else 'sudo '}ln -s {quote_if_needed(new)} {quote_if_needed(old)}"
+        for old, new in names
+    ]
+    by_link = (
+        "" if any(os.path.lexists(old) for old, _ in names) else f"{' && '.join(links)} (the old name leads there); or "
+    )
+    what = "; ".join(f"{old} is {new} now" for old, new in names)
+    return f"{what}, and its clones go by the old name", f"{by_link}codex-mirror {MOVE_HOME} (they get the new one)"
+
+
+def is_marked_here(home: str) -> bool:
+    """Is this the very directory that got the mark of this mirror home, and no copy of it?"""
+    mark, facts = read_json_object(os.path.join(home, HOME_MARK)), os.stat(home)
+    return (mark.get("device"), mark.get("inode")) == (facts.st_dev, facts.st_ino)
+
+
+def write_mark(home: str) -> None:
+    """Writes into the mark of a mirror home where that is, and which directory."""
+    facts = os.stat(home)
+    mark = {"mirrorHome": os.path.realpath(home), "device": facts.st_dev, "inode": facts.st_ino}
+    write_whole(os.path.join(home, HOME_MARK), json.dumps(mark).encode() + b"\n")
+
+
+def mend_session_paths(clone: Clone) -> None:
+    """Lets Codex's own table of sessions name the files where they are now: by another place it finds none (0.171).
+    Raises MirrorError."""
+    import sqlite3
+
+    home = os.path.realpath(codex_home_of(clone))
+    for path in paths_in(codex_home_of(clone)):
+        if not re.fullmatch(r"state_\d+\.sqlite", os.path.basename(path)) or kind_of(path) != "file":
+            continue
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=5)) as table, table:
+                rows = table.execute("SELECT rollout_path, id FROM threads").fetchall()
+                for old, number in rows:
+                    tail = re.search(r"/((archived_)?sessions/.+)", old) if isinstance(old, str) else None
+                    new = os.path.join(home, tail[1]) if tail else ""
+                    if new and new != old and os.path.isfile(new) and not os.path.lexists(old):
+                        table.execute("UPDATE threads SET rollout_path = ? WHERE id = ?", (new, number))
+        except sqlite3.Error as error:
+            raise MirrorError(
+                f"{path} still names the sessions of '{clone.name}' by their old place: {error}"
+            ) from None
+
+
 def home_claiming(clone: Clone, places: Places) -> str:
     """The mirror home to which a clone belongs, when that isn't this one, which is a copy of it; or nothing."""
     here = places.mirror_home
@@ -3537,9 +3700,19 @@ def home_claiming(clone: Clone, places: Places) -> str:
 
 
 def refuse_copy(clone: Clone, places: Places) -> None:
-    """Refuses a clone that belongs to the mirror home of which this one is a copy. Raises MirrorError."""
+    """Refuses a clone that belongs to the mirror home of which this one is a copy, or that isn't where it says, since
+    its mirror home was moved. Raises MirrorError."""
+    if old := place_before_move(clone, places):
+        raise MirrorError(*move_complaint((names_of_move(old, places.mirror_home),)), REFUSED)
     if home := home_claiming(clone, places):
         raise MirrorError(*copy_complaint(places.mirror_home, home, f"'{clone.name}'"), REFUSED)
+
+
+def copy_found(clones: Sequence[Clone], places: Places) -> tuple[str, str]:
+    """What is wrong with a mirror home whose clones belong to another, and the ways out, or two empty texts."""
+    claimed = {f"'{clone.name}'": home for clone in clones if (home := home_claiming(clone, places))}
+    home = next(iter(claimed.values()), "")
+    return copy_complaint(places.mirror_home, home, short_list([*claimed])) if home else ("", "")
 
 
 def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
@@ -3939,6 +4112,10 @@ def execute_plan(places: Places, plan: Plan, committed: bool, registry: Registry
         steps += [(partial(finish_staged, plan), staged) for staged in plan.staged]
         steps += [(partial(write_derived, plan), clone) for clone in changed]
         steps += [(partial(log_at_home, plan), places)]
+        if plan.what == MOVE_HOME:
+            steps += [(mend_session_paths, clone) for clone in changed]
+            is_whole = all(kind_of(base_of(clone)) for clone in registry.clones)  # Else others may come after.
+            steps += [(write_mark, places.mirror_home)] if is_whole else []
         steps += [(partial(discard_ours, plan), path) for path in plan.to_delete]
         steps += [(discard, path) for path in scratch]
         steps += [(partial(write_shim, places), registry)] if registry.last_change == plan.id else []
@@ -4022,18 +4199,8 @@ def log_at_home(plan: Plan, places: Places) -> None:
     """Writes the change into the mirror home's log, a line a clone, if that has it, as all that are of no clone."""
     what, pairs = plan.event or plan.what, zip(plan.owners, plan.owners[1:], strict=False)
     clones = {one: name[7:] for one, name in pairs if name.startswith("legacy:") and not one.startswith("legacy:")}
-    if not clones or what.partition(" ")[0] in LOGGED_AT_HOME:
+    if not clones or re.split("[ ,]", what)[0] in LOGGED_AT_HOME:
         add_to_log(home_log(places), plan.id, [f"{one} {name} {what}" for one, name in (clones or {"-": "-"}).items()])
-
-
-def id_in_base(base: str) -> str:
-    """The id in a clone directory's own `clone.json`, or nothing."""
-    return text_in(read_json_object(os.path.join(base, "clone.json")), "id")
-
-
-def root_in_base(base: str) -> str:
-    """Where the clone lies whose directory this is, or was copied from, going by its own `clone.json`; or nothing."""
-    return text_in(read_json_object(os.path.join(base, "clone.json")), "rootPath")
 
 
 def is_plans_own(path: str, plan: Plan) -> bool:
@@ -4250,11 +4417,11 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
     if context.dry_run:
         yield from rehearsed_change(context, what)
         return
-    make_directories(places.mirror_home)
+    if not os.path.isdir(places.mirror_home):
+        refuse_no_writing(places)
+        make_directories(places.mirror_home)
     make_private(places.mirror_home)
-    complaint, fix = complaint_about_writing(places)
-    if complaint:
-        raise MirrorError(complaint, fix)
+    refuse_no_writing(places)
     if not kind_of(mark := os.path.join(places.mirror_home, HOME_MARK)):
         with contextlib.suppress(FileExistsError):
             write_new(mark, b"")
@@ -4304,9 +4471,7 @@ def scratch_before_change(context: Context, what: str) -> Iterator[str]:
 
 def rehearsed_change(context: Context, what: str) -> Iterator[Change]:
     """A change that is planned, and that writes nothing but its scratch, elsewhere; nor is anything settled for it."""
-    complaint, fix = complaint_about_writing(context.places)
-    if complaint:
-        raise MirrorError(complaint, fix)
+    refuse_no_writing(context.places)
     change = Change(context, what)
     try:
         yield change
@@ -4330,8 +4495,8 @@ def rehearse_each(deeds: Iterable[Callable[[], object]]) -> None:
 
 def complete_mark(home: str) -> None:
     """Writes into the mark of the mirror home where that is, and keeps all of it out of repositories."""
-    if not place_in_mark(home):
-        write_whole(os.path.join(home, HOME_MARK), json.dumps({"mirrorHome": os.path.realpath(home)}).encode() + b"\n")
+    if place_in_mark(home) in ("", os.path.realpath(home)) and not is_marked_here(home):
+        write_mark(home)
     write_ignore_all(home)
 
 
@@ -4357,11 +4522,21 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
             return f"{path} is in the way: it is not a regular file", "move it away"
     if kind_of(clones := clones_directory(places)) not in ("", "directory"):
         return f"{clones} is not a directory of its own", "put the clones' own directory back in its place"
-    if not os.path.isdir(home) or is_writable(home):
+    if not (there := place_not_writable(home)):
         return "", ""
-    if os.statvfs(home).f_flag & os.ST_RDONLY:
-        return f"{home} is on a read-only file system", "mount it writable, or set CODEX_MIRROR_HOME"
+    own = "set CODEX_MIRROR_HOME and CODEX_MIRROR_BIN_DIR to directories of your own"
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return f"{home} is on a read-only file system", f"mount it writable, or {own}"
+    if there != home:
+        return f"{home} can't be made: {there} can't be written", own
     return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}"
+
+
+def refuse_no_writing(places: Places) -> None:
+    """Refuses a mirror home in which nothing can be changed. Raises MirrorError."""
+    complaint, fix = complaint_about_writing(places)
+    if complaint:
+        raise MirrorError(complaint, fix)
 
 
 def mirror_home_lock(context: Context, what: str) -> contextlib.AbstractContextManager[None]:
@@ -8027,7 +8202,7 @@ def setting_target(tail: str, places: Places) -> str:
 def is_settings_link(clone: Clone, tail: str, places: Places) -> bool:
     """Is there still the link that we made?"""
     path = os.path.join(codex_home_of(clone), tail)
-    return kind_of(path) == "link" and os.readlink(path) == setting_target(tail, places)
+    return is_link_to(path, setting_target(tail, places))
 
 
 def settings_links_of(clone: Clone, places: Places) -> SettingsLinks:
@@ -8200,6 +8375,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         if sharer := sharing_clone(base_in_root(root), change.registry.clones, places):
             raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
+        refuse_unwritable_commands(os.path.dirname(wrapper))
         refuse_noexec(root, wrapper)
         refuse_unfit_volume(root, places)
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
@@ -8578,6 +8754,7 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
 
 def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]]:
     """Writes every clone's wrapper in this directory, instead of elsewhere; each clone with what hindered it."""
+    refuse_unwritable_commands(directory)
     refuse_noexec(directory)
     results = []
     if context.dry_run:
@@ -8775,8 +8952,7 @@ def changed_shares(
 def link_of_share(clone: Clone, share: str, places: Places) -> str:
     """The link of a shared entry, when it is still the one that we made."""
     link = os.path.join(home_of(clone), share)
-    ours = kind_of(link) == "link" and os.readlink(link) == os.path.join(places.user_home, share)
-    return link if ours else ""
+    return link if is_link_to(link, os.path.join(places.user_home, share)) else ""
 
 
 def stage_settings_links(change: Change, clone: Clone, entries: Sequence[str]) -> tuple[Clone, tuple[str, ...]]:
@@ -8818,6 +8994,136 @@ def stage_settings(change: Change, clone: Clone, context: Context, source: str) 
             context.report(f"the old config.toml was kept as {kept}", 0, 0)
         stage_config(change, clone, before, pinned_config(change, clone, context, config, move=move))
     return own
+
+
+# --- Moving home ----------------------------------------------------------------------------------
+
+
+def moved_clone(clone: Clone, names: NewNames, places: Places) -> Clone:
+    """The clone in the mirror home that was moved: its places by their names of now."""
+    root = clone.root if kind_of(base_of(clone)) else moved_path(clone.root, names)
+
+    def moved(runtime: Runtime) -> Runtime:
+        path, entry = (root + place[len(clone.root) :] for place in (runtime.path, runtime.entry))
+        return runtime._replace(path=path, entry=entry)
+
+    commands = [clone.wrapper, moved_path(clone.wrapper, names), os.path.join(places.bin_dir, clone.name)]
+    there = [path for path in commands if is_wrapper_of(clone, path)]
+    usable = [path for path in commands if moved_path(path, names) == path and os.path.isdir(os.path.dirname(path))]
+    gone = {path: moved_path(path, names) for path in clone.directories if not os.path.lexists(path)}
+    return clone._replace(
+        root=root,
+        runtime=moved(clone.runtime),
+        previous=moved(clone.previous) if clone.previous else None,
+        wrapper=[*there, *usable, commands[-1]][0],
+        directories=tuple(gone[path] if os.path.isdir(gone.get(path, "")) else path for path in clone.directories),
+        updated=current_timestamp(),
+    )
+
+
+def move_home(context: Context) -> tuple[list[Clone], list[str]]:
+    """Binds the clones of a mirror home that was moved to its new place, where they lie, so that no login is ever
+    doubled; those, and which stay behind and what could not be finished, in words. Raises MirrorError."""
+    places = context.places
+    with begin_change(context, MOVE_HOME) as change:
+        if not (names := new_names(change.registry.clones, places)):
+            for clone in change.registry.clones:
+                refuse_copy(clone, places)
+            return [], []
+        moved: dict[str, Clone] = {}
+        left: list[str] = []
+        for clone in change.registry.clones:
+            now = moved_clone(clone, names, places)
+            try:
+                refuse_running_in(clone, now)
+                verify_clone_directory(now, places, only_looks=True)
+                moved[clone.id] = now
+            except MirrorError as error:
+                if error.code == BUSY:
+                    raise
+                left.append(f"'{clone.name}' stays as it is: {error.message}")
+        change.describe(f"{MOVE_HOME}, since {'; '.join(f'{old} is {new} now' for old, new in names)}")
+        change.extend_plan(clones=list(moved.values()))
+        for clone in moved.values():
+            stage_moved_clone(change, clone, names)
+        entries = change.registry.entries
+        kept = tuple(moved.get(one.id, one) if isinstance(one, Clone) else one for one in entries)
+        change.commit(change.registry._replace(entries=kept))
+    return list(moved.values()), [*left, *change.unfinished]
+
+
+def refuse_running_in(*places_of_clone: Clone) -> None:
+    """Refuses a clone in which Codex is running, in whichever of these places. Raises MirrorError BUSY."""
+    for clone in places_of_clone:
+        if who := user_of_home(codex_home_of(clone), codex_pids_of(clone)):
+            raise MirrorError(f"Codex is running in '{clone.name}' ({who})", "quit it first", BUSY)
+
+
+def stage_moved_clone(change: Change, clone: Clone, names: NewNames) -> None:
+    """Stages all in a clone that names the old place: its command, its links into the real home, its settings, and what
+    its copies of git's configuration were made of."""
+    stage_wrapper(change, clone)
+    home, codex_home = home_of(clone), codex_home_of(clone)
+    tails = [*clone.shared, *(f".config/git/{name}" for name in GIT_LINKS)]
+    links = [os.path.join(home, tail) for tail in tails]
+    for link in [*links, *(os.path.join(codex_home, tail) for tail in clone.settings_links)]:
+        target = os.readlink(link) if kind_of(link) == "link" else ""
+        if target and not os.path.lexists(target) and (now := moved_path(target, names)) != target:
+            [half] = stage_files(change, [link], replaces=True)
+            change.stage_link(now, half)
+    for path in (config_file(codex_home), *profile_files(codex_home)):
+        if kind_of(path) == "file":
+            content = read_whole(path, CONFIG_LIMIT)
+            wanted = moved_settings(content.decode("utf-8", "surrogateescape"), names)
+            if path == config_file(codex_home):
+                wanted = with_home_distrusted(wanted, os.path.realpath(change.places.user_home))
+            if (new := wanted.encode("utf-8", "surrogateescape")) != content:
+                change.stage(path, new, 0o600, replaces=True, seen=digest_of_bytes(content))
+    stage_moved_git(change, clone, names)
+
+
+def moved_settings(config: str, names: NewNames) -> str:
+    """A TOML text in which what is gone from its place, and lies there by another name, has that."""
+
+    def moved(token: re.Match[str]) -> str:
+        text = plain_text(token[0])
+        now = moved_path(text, names) if text != token[0] else text
+        quoted = json.dumps(now, ensure_ascii=False)
+        is_moved = now != text and quoted not in config and os.path.lexists(now) and not os.path.lexists(text)
+        return quoted if is_moved else token[0]
+
+    return re.sub(TOML_OPAQUE, moved, config, flags=re.DOTALL)
+
+
+def stage_moved_git(change: Change, clone: Clone, names: NewNames) -> None:
+    """Stages the clone's copies of git's configuration, and what they were made with, by the names of now: nothing has
+    to be derived anew then, and what was edited in a copy is still told from what wasn't."""
+    known: list[str] = []
+    with contextlib.suppress(ValueError, TypeError):
+        _, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
+        known = [*times, *copies]
+    includes = {f"/include-{short_digest(path)}": f"/include-{short_digest(moved_path(path, names))}" for path in known}
+    now = {path: moved_path(path, names) for path in known}
+    now |= {path: now[path].replace(old, new) for old, new in includes.items() for path in known if path.endswith(old)}
+    references = {f"/reference-{short_digest(path)}": f"/reference-{short_digest(now[path])}" for path in known}
+    words = {**{f"{old}/": f"{new}/" for old, new in names}, **includes, **references}
+    files = {path: path for path in (os.path.join(home_of(clone), GIT_COPIES[share]) for share in shared_git(clone))}
+    for path in paths_in(git_directory(clone)):
+        name = os.path.basename(path).partition(".")
+        files[path] = os.path.join(
+            git_directory(clone), words.get(f"/{name[0]}", f"/{name[0]}")[1:] + name[1] + name[2]
+        )
+    for path, target in files.items():
+        content = wanted = (read_or_none(path) or b"") if kind_of(path) == "file" else b""
+        for before, after in words.items():
+            wanted = wanted.replace(os.fsencode(before), os.fsencode(after))
+        if target == path and wanted == content:
+            continue
+        facts = os.stat(path)
+        change.stage(target, wanted, stat.S_IMODE(facts.st_mode), replaces=True)
+        if not change.is_dry:  # A reference has the time of its source.
+            os.utime(change.plan.staged[-1].temporary, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        change.extend_plan(to_delete=[path] if target != path else [])
 
 
 # --- Export and import ----------------------------------------------------------------------------
@@ -9573,13 +9879,6 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
-def copy_found(clones: Sequence[Clone], places: Places) -> tuple[str, str]:
-    """What is wrong with a mirror home whose clones belong to another, and the ways out, or two empty texts."""
-    claimed = {f"'{clone.name}'": home for clone in clones if (home := home_claiming(clone, places))}
-    home = next(iter(claimed.values()), "")
-    return copy_complaint(places.mirror_home, home, short_list([*claimed])) if home else ("", "")
-
-
 def is_copied_base(base: str, places: Places) -> bool:
     """Is this the copy of a clone that another mirror home has? Its login is in use there."""
     root = root_in_base(base)
@@ -9613,7 +9912,9 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
-    "claimed": lambda f: home_claiming(f.clone, f.context.places),
+    "names": lambda f: names_binding(f.clone, f.inspection.clones, f.context.places),
+    "claimed": lambda f: f.names or home_claiming(f.clone, f.context.places),
+    "moved": lambda f: move_complaint(f.names),
     "hazards": lambda f: hazards_of_clone(f.clone, f.context.places),
     "each_hazard": lambda f: told_hazards(f.hazards, by_group=False),
     "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
@@ -9718,6 +10019,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "legacy_leftovers": lambda f: find_legacy_leftovers(f.context.places, f.bases),
         "codex_before_shim": lambda f: codex_before_shim(f.context.places, f.context.env),
         "open_to_others": lambda f: [f.home] if is_open_to_others(f.home) else [],
+        "moved": lambda f: move_complaint(new_names(f.registry.clones, f.context.places)),
         "copy": lambda f: copy_found(f.registry.clones, f.context.places),
         "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
         "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
@@ -10036,6 +10338,7 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
+        Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
         Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {base}"),
@@ -10123,6 +10426,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("registry", "error", "{refusal[0]}", "{refusal[1]}"),
         Finding("registry-row", "error", "{each_bad_row}", FIX_HOME + ", or fix it in {registry_file}",
                 repair_registry),
+        Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
         Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
@@ -10154,12 +10458,20 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     ),
 }  # fmt: skip
 SEVERITIES = ("error", "warning", "info")
+HOME_MOVED = "home-moved"
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
     """What is wrong, worst first."""
-    problems = (problem for finding in FINDINGS[facts.kind] for problem in problems_of(finding, facts))
+    problems = [problem for finding in FINDINGS[facts.kind] for problem in problems_of(finding, facts)]
+    if any(problem.id == HOME_MOVED for problem in problems):
+        problems = [one for one in problems if one.id == HOME_MOVED or not is_explained_by_move(facts, one)]
     return tuple(sorted(problems, key=lambda problem: SEVERITIES.index(problem.severity)))
+
+
+def is_explained_by_move(facts: Facts, problem: Problem) -> bool:
+    """Is a problem there only because the mirror home has another name?"""
+    return facts.kind == "clone" or problem.id in ("mirror-home-copy", "orphan-clone", "orphan-wrapper")
 
 
 def problems_of(finding: Finding, facts: Facts) -> Iterator[Problem]:
@@ -11403,6 +11715,34 @@ def show_log(context: Context, *, name: str = "") -> Outcome:
     return Outcome(lines=lines, table=Table(("WHEN", "CLONE", "WHAT"), rows) if rows else None, data=data)
 
 
+def move_home_command(context: Context) -> Outcome:
+    clones, left = move_home(context)
+    data = [{"name": clone.name, "id": clone.id, "path": clone.root} for clone in clones]
+    lines = tuple(f"{clone.name}: {clone.root}" for clone in clones)
+    lost = [f"'{clone.name}' has its login in the keyring, under the old name: codex-mirror login {clone.name}"
+            for clone in clones if keeps_login_in_keyring(codex_home_of(clone))]  # fmt: skip
+    lines = lines or ("nothing to do: no directory has another name",)
+    has_shim = clones and kind_of(os.path.join(shim_directory(context.places), "codex"))
+    shim = ["to have codex itself found by its new name: codex-mirror shim install"] if has_shim else []
+    notes = (*left, *lost, *shim, *path_notice(context))
+    return Outcome(FAILED if left else DONE, lines, notes, data={"moved": data})
+
+
+def question_of_move(context: Context) -> Question | None:
+    """What could be lost with a home that isn't provably the same directory: a copy of it elsewhere may be in use."""
+    clones = read_registry(context.places).clones
+    names = new_names(clones, context.places)
+    moved = [moved_clone(clone, names, context.places) for clone in clones]
+    logins = [f"'{clone.name}'" for clone in moved if account_of(clone).kind not in ("none", "keyring")]
+    if not names or not logins or is_marked_here(context.places.mirror_home):
+        return None
+    losses = (
+        f"{names[0][0]} isn't here any more; if it is still in use elsewhere, on another disk or machine,",
+        f"each of these logins would be in two places, which ends it: {short_list(logins)}",
+    )
+    return Question(losses, "is this the only one?", hint=f"codex-mirror {MOVE_HOME} --yes, if this is the only one")
+
+
 def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
     directory = checked_bin_dir(bin_dir, context.places)
     results = install_wrappers(context, directory)
@@ -11943,6 +12283,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(("rename",), "give a clone another name", rename_command,
             (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
             ("codex-mirror rename work office",), can_be_dry=True),
+    Command((MOVE_HOME,), "have the clones go by the new name of a home directory that was moved", move_home_command,
+            (), (f"codex-mirror {MOVE_HOME}",), can_be_dry=True, confirm=question_of_move),
     Command(("log",), "show what was changed, of all clones or one, newest last", show_log,
             (optional_word("name", "NAME", "only this clone, also one that is gone", type=str.strip),),
             ("codex-mirror log", "codex-mirror log work --json"), asks=True),

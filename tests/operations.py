@@ -76,7 +76,7 @@ class Operation(NamedTuple):
 
     `mends`: what it finds isn't in order; `toggles`: given again it goes back; `variant`: so like another that the two
     large tests take only a part of the events before the commit; `loose`: ends of names that aren't compared; `also`:
-    what else must hold."""
+    what else must hold; `halted`: no clone starts until it is done."""
 
     name: str
     argv: tuple[str, ...]
@@ -87,6 +87,7 @@ class Operation(NamedTuple):
     toggles: bool = False
     variant: bool = False
     loose: tuple[str, ...] = ()
+    halted: bool = False
     also: Callable[[Theatre], list[str]] = lambda theatre: []
 
     def play(self, theatre: Theatre, **more: Any) -> Played:
@@ -180,6 +181,23 @@ def taken_directory(theatre: Theatre) -> None:
     """Another clone has the home directory and the default, and the shim is installed."""
     for words in (("use", "other", "~b/h"), ("use", "--default", "other"), ("shim", "install", "--shell", "sh")):
         plays(*words)(theatre)
+
+
+def moved(theatre: Theatre) -> None:
+    """All directories had other names when the clones were made: those that they have below `was`."""
+    base, names = theatre.home.base, ("m", "h", "bin")
+    (base / "was").mkdir(mode=0o700)
+    for name in names:
+        (base / name).rename(base / "was" / name)
+    theatre.home.home.mkdir()  # The stage stands there.
+    env = {"HOME": "h", "CODEX_MIRROR_HOME": "m", "CODEX_MIRROR_BIN_DIR": "bin"}
+    env = {key: f"{base}/was/{name}" for key, name in env.items()}
+    result = theatre.stage.play("move-home", "--yes", env=env, seed=21)
+    assert result.code == 0, result
+    theatre.home.home.rmdir()
+    for name in names:
+        (base / "was" / name).rename(base / name)
+    (base / "was").rmdir()
 
 
 def one_clone_a_directory(theatre: Theatre) -> list[str]:
@@ -284,6 +302,7 @@ OPERATIONS = (
         ("set", "work", "--share-settings", "AGENTS.md", "--share-settings", "skills", "--env", "PROXY=x"),
         codex_home,
     ),
+    Operation("move-home", ("move-home", "--yes"), moved, mends=True, halted=True),
     Operation("use", ("use", "work", "~b/h"), taken_directory, also=one_clone_a_directory),
     Operation("use --default", ("use", "--default", "work"), taken_directory),
     Operation("shim install", ("shim", "install", "--shell", "bash"), taken_directory),
@@ -492,7 +511,7 @@ class Judge:
             self.wrong.setdefault(what, []).append(point)
 
     def failing_wrappers(self, left: Picture) -> list[str]:
-        if (key := launching(left)) in self.launched:
+        if (key := launching(left)) in self.launched or self.run.operation.halted:
             return []
         self.launched.add(key)
         wrong = failing_wrappers(self.theatre)

@@ -211,11 +211,11 @@ def write_registry(home: Home, rows: list[Any], **more: Any) -> None:
 
 
 def at_rest(home: Home) -> Tree:
-    """The whole tree without what every start leaves: who held the lock last, and the aliases of Codex."""
+    """The whole tree without what every start leaves: who held the lock last, the log, and the aliases of Codex."""
     return {
         path: what
         for path, what in tree(home.base).items()
-        if path not in ("m/lock", "m/login.lock") and not re.search(r"(^t/|\.codex/tmp(/|$))", path)
+        if path not in ("m/lock", "m/login.lock", "m/events.log") and not re.search(r"(^t/|\.codex/tmp(/|$))", path)
     }
 
 

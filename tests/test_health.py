@@ -33,6 +33,7 @@ FINE = {
         ("missing", "damaged", "absent", "open_to_others", "read_only", "loose", "overrides", "servers", "unused"), ()
     ),
     **dict.fromkeys(("strange", "shadow", "newer"), ""),
+    "names": (),
     "home_trust": "untrusted",
     "missing_helpers": [],
     "each_ownerless": [],
@@ -66,6 +67,7 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgpt", "x@y.z", "pro", "w", "v")
 LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"names": (("/jo", "/jo2"),)}, "home-moved", ERROR, "/jo is /jo2 now"),
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"hazards": [cm.Hazard("/x", "may be written by anyone", "")]}, "directory-unsafe", ERROR, "/x may be written"),
     ({"hazards": [cm.Hazard("/x", "is a group's", "", True)]}, "directory-unsafe", WARNING, "/x is a group's"),
@@ -169,7 +171,7 @@ def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> 
 
 
 def test_the_worst_comes_first(home: Home) -> None:
-    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key != "status"}
+    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in ("status", "names")}
     severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
 
@@ -237,6 +239,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
     ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
     ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "other users may read it"),
+    ({"moved": ("/jo is /jo2 now", "ln -s /jo2 /jo")}, "home-moved", ERROR, "/jo is /jo2 now"),
     ({"copy": ("/m is a copy of /n", "use /n")}, "mirror-home-copy", ERROR, "/m is a copy of /n"),
     ({"hazards": [cm.Hazard("/m", "is a group's", "fix", True)]}, "directory-unsafe", WARNING, "/m is a group's"),
     ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
@@ -521,15 +524,14 @@ def test_a_clone_that_lies_elsewhere_is_named_with_its_place_and_its_home_can_be
     login.write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
     refused = ask(home, "import", login.parent, "--name", "anew")
     assert refused.code == 5 and "is already a clone" in refused.err
-    moved = home.mirror.rename(home.base / "m2")
-    env = {"CODEX_MIRROR_HOME": str(moved)}
-    base = moved / "clones" / "work" / ".codex-mirror"
+    (home.mirror / "clones/work").rename(home.mirror / "clones/elsewhere")
+    base = home.mirror / "clones" / "elsewhere" / ".codex-mirror"
     for words in (("doctor",), ("doctor", "--fix")):
-        result = ask(home, *words, env=env)
+        result = ask(home, *words)
         assert result.code == 1 and f"{base} (it belongs in {home.mirror}/clones/work)" in result.out
     words = ("import", base / "home" / ".codex", "--name", "anew", "--move-login", "--with-sessions")
-    assert ask(home, *words, env=env).code == 0
-    rows = {row["name"]: row["authStatus"] for row in ask(home, "doctor", "--json", env=env).json()}
+    assert ask(home, *words).code == 0
+    rows = {row["name"]: row["authStatus"] for row in ask(home, "doctor", "--json").json()}
     assert rows["anew"] == "logged_in" and not (base / "home" / ".codex" / "auth.json").exists()
 
 

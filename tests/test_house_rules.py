@@ -37,12 +37,12 @@ DOORS = {
     "fcntl": "Disk",
     "hashlib": "Files",
     "tarfile": "Archives",
+    "sqlite3": "Moved homes",
     "urllib.request": "Downloads",
     "http": "Downloads",
     "ssl": "Downloads",
     "curses": "Terminal",
     "webbrowser": "Main",
-    "sqlite3": NOWHERE,
     "importlib": NOWHERE,
 }
 # Ways of becoming or starting a program that need no import of their own.
@@ -527,7 +527,7 @@ TRESPASSES: dict[Rule, list[tuple[str, str, str]]] = {
         ("Disk", "import shutil", "Disk imports shutil when it is loaded"),
         ("header", "import os, tempfile", "the header imports tempfile"),
         ("Disk", "def f():\n    import concurrent.futures", "whose only door is Processes"),
-        ("Registry", "def f():\n    import sqlite3", "whose only door is nowhere"),
+        ("Registry", "def f():\n    import sqlite3", "whose only door is Moved homes"),
         ("Main", "def f():\n    import curses.ascii", "imports curses.ascii, whose only door"),
     ],
     deeds_have_one_door: [

@@ -6,10 +6,14 @@ import contextlib
 import os
 import pwd
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rooms import cm
+from helpers import Home
+from rooms import cm, raw
 
 NAMES = ["a", "A", "7", "work", "Work-2", "client_3", "a.b", "a.", "a-", "x" * 64, "console", "com10", "lpt", "nully"]
 
@@ -110,6 +114,65 @@ HOMES: list[tuple[str, Mapping[str, str], str]] = [
 def test_the_real_home_is_found(kind: str, env: Mapping[str, str], home: str) -> None:
     assert cm.home_from(env) == home
     assert cm.places_from(env) == cm.Places(f"{home}/.codex-mirror", f"{home}/.local/bin", home)
+
+
+NO_HOME = [
+    ({"CODEX_MIRROR_HOME": "/m", "CODEX_MIRROR_BIN_DIR": "/b"}, ("/m", "/b", "/")),
+    ({}, "set HOME, or CODEX_MIRROR_HOME and CODEX_MIRROR_BIN_DIR"),
+    ({"CODEX_MIRROR_HOME": "/m"}, "set HOME, or CODEX_MIRROR_HOME and CODEX_MIRROR_BIN_DIR"),
+    ({"CODEX_MIRROR_HOME": "/m", "CODEX_MIRROR_BIN_DIR": "~/b"}, "set HOME, or CODEX_MIRROR_HOME"),
+]
+
+
+@pytest.mark.parametrize(("env", "expected"), NO_HOME)
+def test_who_has_no_home_needs_two_places_and_is_told_so(
+    env: Mapping[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    if isinstance(expected, tuple):
+        assert cm.places_from(env)[:3] == expected
+        return
+    with pytest.raises(cm.MirrorError) as refused:
+        cm.places_from(env)
+    assert refused.value.code == cm.REFUSED and expected in refused.value.hint
+
+
+def test_a_path_in_the_root_as_home_is_shown_as_it_is() -> None:
+    assert [cm.with_tilde(path, "/") for path in ("/", "/w")] == ["/", "/w"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who has no home directory")
+def test_a_user_without_a_home_works_with_two_places_and_is_told_of_them_without(home: Home, codex: Path) -> None:
+    uid = next(uid for uid in range(47110, 48000) if not is_user(uid))
+    for path in (home.base, home.base / "t"):
+        os.chown(path, uid, 0)
+        path.chmod(0o755)
+    places = {"CODEX_MIRROR_HOME": str(home.base / "m"), "CODEX_MIRROR_BIN_DIR": str(home.base / "commands")}
+
+    def answer(env: Mapping[str, str | None], *words: str) -> Any:
+        unset = {"HOME": None, "CODEX_MIRROR_HOME": None, "CODEX_MIRROR_BIN_DIR": None}
+        return raw(home, *words, env={**unset, **env}, cwd="/", become=partial(os.setuid, uid))
+
+    for env in ({}, {"HOME": "/"}):
+        refused = answer(env, "create", "work")
+        assert refused.code in (1, 5) and "doctor" not in refused.err, refused
+        assert "CODEX_MIRROR_HOME and CODEX_MIRROR_BIN_DIR" in refused.err
+    half = answer({"HOME": "/", "CODEX_MIRROR_HOME": places["CODEX_MIRROR_HOME"]}, "create", "work")
+    assert half.code == 5 and "set CODEX_MIRROR_BIN_DIR to a directory of your own" in half.err
+    for extra in ({}, {"HOME": "/"}):
+        for words in (["create", "work"], ["doctor"], ["exec", "work", "--", "true"], ["remove", "work", "--yes"]):
+            done = answer({**places, **extra}, *words)
+            assert done.code == 0 and "Traceback" not in done.err, (words, done)
+
+
+def is_user(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
 
 
 PLACES: list[tuple[str, Mapping[str, str], tuple[str, str]]] = [
