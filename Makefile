@@ -40,8 +40,8 @@ dist: ## make the files of a release in dist/
 	@.ci/dist
 
 # From the environment, not as text of the recipe: the name of a tag is somebody else's choice.
-release: ## set the version, run the checks, commit and tag (VERSION=1.2.3); pushes nothing
-	@.ci/release make "$$VERSION"
+release: ## set the version, run the checks, commit and tag (VERSION=1.2.3 NOTES=FILE); pushes nothing
+	@.ci/release make "$$VERSION" "$$NOTES"
 
 release-check: ## check a tag as the release workflow does (TAG=v1.2.3)
 	@.ci/release check "$$TAG"

@@ -30,13 +30,16 @@ class Checkout(NamedTuple):
 
     def make(self, *args: str, **more: str) -> Result:
         # PYTHON is given, so that nothing looks for one.
-        env = {**self.env, "RELEASE_CHECKS": "true", **more}
+        env = {**self.env, "RELEASE_CHECKS": "true", "NOTES": str(self.root.parent / "notes"), **more}
         return run(["make", "--no-print-directory", "PYTHON=none", *args], env=env, cwd=self.root)
 
     def commit(self, version: str) -> None:
         (self.root / "codex_mirror.py").write_text(PROGRAM_TEXT.replace("1.2.3", version))
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", f"is {version}")
+
+
+NOTES = '# New\n\n- `list NAME`, which isn\'t $(touch oops)\n- and "more"\n'
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def checkout(home: Home) -> Checkout:
     shutil.copy(REPO / "Makefile", root)
     shutil.copy(REPO / ".gitignore", root)
     shutil.copytree(REPO / ".ci", root / ".ci")
+    (home.base / "notes").write_text(NOTES)
     (root / "install.sh").write_text(INSTALLER_TEXT)
     who = {"NAME": "A Releaser", "EMAIL": "releaser@example.com"}
     env = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
@@ -152,6 +156,22 @@ def test_a_release_is_one_commit_and_one_annotated_tag(checkout: Checkout) -> No
     assert os.stat(checkout.root / "codex_mirror.py").st_mode & 0o777 == 0o755
     assert checkout.make("release-check").code == 0
     assert checkout.git("status", "--porcelain") == ""
+
+
+def test_the_tag_says_what_changed_for_users_and_the_workflow_publishes_that(checkout: Checkout) -> None:
+    checkout.make("release", "VERSION=1.3.0")
+    assert checkout.git("tag", "--list", "--format=%(contents)") == f"codex-mirror 1.3.0\n\n{NOTES}\n"
+    said = run([".ci/release", "notes", "v1.3.0"], env=checkout.env, cwd=checkout.root, check=True).out
+    assert said.strip() == NOTES.strip()
+    workflow = (REPO / ".github/workflows/release.yml").read_text()
+    assert '.ci/release notes "$TAG" >dist/notes.md' in workflow and "--notes-file dist/notes.md" in workflow
+
+
+@pytest.mark.parametrize("notes", ["", "/nowhere"])
+def test_a_release_that_says_nothing_is_refused(checkout: Checkout, notes: str) -> None:
+    result = checkout.make("release", "VERSION=1.3.0", NOTES=notes)
+    assert result.code == 2 and result.err.startswith("NOTES must name a file that says what changed for users")
+    assert checkout.git("tag") == "" and checkout.git("status", "--porcelain") == ""
 
 
 def test_a_release_is_made_before_the_remote_has_it(checkout: Checkout) -> None:
