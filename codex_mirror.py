@@ -5949,13 +5949,22 @@ def directories_in_rc_file(path: str, home: str) -> list[str]:
         return []
 
 
-def path_advice(directory: str, context: Context) -> str:
-    """What puts a directory on PATH: the command, or where the rc files name it already, what has a shell read them."""
-    shell, paths = shell_of(context.env), rc_paths(context, "", "")
-    if github_path(context.env, "", "") or unknown_shell(context.env):
-        return path_setup_line(directory, context.places)
-    is_named = all(directory in directories_in_rc_file(path, context.places.user_home) for path in paths)
-    return reload_line(shell, paths[0], True) if is_named else path_setup_line(directory, context.places)
+def path_advice(directory: str, context: Context, shell: str = "", rc_file: str = "") -> tuple[str, str]:
+    """What puts a directory on PATH, and how to say that: the command where it can still do something, where an rc file
+    names the directory what has a shell read it, and else the line to write into one."""
+    given = {"--shell": shell if shell != shell_of(context.env) else "", "--rc-file": rc_file}
+    options = "".join(f" {option} {quote_if_needed(value)}" for option, value in given.items() if value)
+    setup = "to add it", path_setup_line(directory, context.places) + options
+    if github_path(context.env, shell, rc_file) or (not (shell or rc_file) and unknown_shell(context.env)):
+        return setup
+    home, paths = context.places.user_home, rc_paths(context, shell, rc_file)
+    shell = shell or shell_of(context.env)
+    named = [path for path in paths if directory in directories_in_rc_file(path, home)]
+    if any(path not in named and not why_not_edited(path) for path in paths):
+        return setup
+    if named:
+        return "to use it in this shell", reload_line(shell, named[0], not rc_file)
+    return f"to add it, write into {paths[0]}", path_line(directory, shell, home=home)
 
 
 def edit_rc_files(
@@ -5983,6 +5992,10 @@ def edit_rc_files(
     return changed, refused
 
 
+def reason_of(error: OSError | ValueError) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
+
+
 def edit_rc_file(
     change: Change, path: str, edit: Callable[[dict[str, str]], Sequence[str]], marks: tuple[str, str] = PATH_MARKS
 ) -> bool:
@@ -6001,8 +6014,7 @@ def edit_rc_file(
         block[:] = path_block(edit(path_lines(content or b"", change.places.user_home)), marks)
         wanted = replace_block(content, block, len(missing_directories(os.path.dirname(real))), marks)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise refusal(f"{path} was left alone: {reason}") from None
+        raise refusal(f"{path} was left alone: {reason_of(error)}") from None
     if wanted == content:
         return False
     if (before or os.path.islink(path)) and (why := why_not_replaced(real)):
@@ -6035,6 +6047,16 @@ def replace_rc_file(change: Change, path: str, before: Identity | None, wanted: 
         raise PermissionError(error.errno, error.strerror, path) from None
     refuse_changed_file(path, before)
     os.replace(temporary, path)
+
+
+def why_not_edited(path: str) -> str:
+    """Why `path setup` would leave an rc file as it is, or nothing."""
+    real = os.path.realpath(path)
+    try:
+        replace_block(read_or_none(real), [])
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+    return why_not_replaced(real) if kind_of(real) or os.path.islink(path) else ""
 
 
 def why_not_replaced(path: str) -> str:
@@ -6336,6 +6358,7 @@ def is_own_config(config: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=8)
 def home_trust(config: str, home: str) -> str:
     """What these settings say of the real home, given as its real path: `trusted`, `untrusted`, or nothing.
 
@@ -9732,14 +9755,24 @@ class InspectionContext(NamedTuple):
     clones: tuple[Clone, ...]
     accounts: Mapping[str, Account]
     installed: CodexPackage | None
+    path_fix: Callable[[str], str]
     deep: bool = False
     volumes: Mapping[str, Sequence[str]] = {}
 
 
-def inspection_context(registry: Registry, installed: CodexPackage | None, deep: bool = False) -> InspectionContext:
+def inspection_context(
+    registry: Registry, installed: CodexPackage | None, context: Context, deep: bool = False
+) -> InspectionContext:
     """What to know of all clones before each is inspected."""
     accounts = {clone.id: account_of(clone) for clone in registry.clones}
-    return InspectionContext(registry.clones, accounts, installed, deep, mounted_volumes())
+    once = lru_cache(maxsize=None)(partial(path_fix, context=context))  # It reads rc files, and may start zsh.
+    return InspectionContext(registry.clones, accounts, installed, once, deep, mounted_volumes())
+
+
+def path_fix(directory: str, context: Context) -> str:
+    """What to do about a directory that isn't on PATH, in a line."""
+    how, what = path_advice(directory, context)
+    return f"{how}: {what}" if how.startswith("to add it,") else what
 
 
 def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
@@ -9908,7 +9941,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "name": lambda f: f.clone.name,
     "pinned": lambda f: f.clone.runtime.version,
     "bin_dir": lambda f: os.path.dirname(f.clone.wrapper),
-    "path_setup": lambda f: path_advice(f.bin_dir, f.context),
+    "path_setup": lambda f: f.inspection.path_fix(f.bin_dir) if f.off_path or f.shadow_off_path else "",
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
@@ -10029,8 +10062,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "tracked": lambda f: tracked_files(f.home, f.context),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
         "each_off_path": lambda f: [
-            (off_path_text(one), path_advice(one, f.context))
-            for one in directories_off_path(f.registry.clones, f.context)
+            (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
         ],
     },
 }
@@ -10524,7 +10556,7 @@ def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Cont
     """The facts of the clones as they are in the registry; those that changed meanwhile are inspected again."""
     facts: list[Facts] = []
     for _ in range(3 if clones else 0):
-        around = inspection_context(registry, installed_without_starting(context.env), deep)
+        around = inspection_context(registry, installed_without_starting(context.env), context, deep)
         facts = inspect_clones(clones, around, context)
         registry = read_registry(context.places)
         now = {clone.id: clone for clone in registry.clones}
@@ -10542,9 +10574,7 @@ def path_notice(context: Context, directory: str = "") -> list[str]:
     directory = directory or context.places.bin_dir
     if is_on_path(directory, context.env):
         return []
-    advice = path_advice(directory, context)
-    how = "to add it" if advice == path_setup_line(directory, context.places) else "to use it in this shell"
-    return [off_path_text(directory), f"{how}: {advice}"]
+    return [off_path_text(directory), ": ".join(path_advice(directory, context))]
 
 
 def first_path_notice(clone: Clone, context: Context) -> list[str]:
@@ -11771,14 +11801,12 @@ def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
         lines += [f"{file} puts {one} on PATH in the next step" for one in on_path if one in lines_of(file)]
     blocks = {path: directories_in_rc_file(path, context.places.user_home) for path in paths}
     for path, named in blocks.items():
-        lines.append(f"{path} puts {short_list(named)} on PATH" if named else f"{path} has no codex-mirror block")
-    notes = [
-        f"to use {one} in this shell: {reload_line(shell or shell_of(context.env), paths[0], not rc_file)}"
-        if paths and all(one in named for named in blocks.values())
-        else f"to add it: {path_setup_line(one, context.places)}"
-        for one, is_on in on_path.items()
-        if not is_on
-    ]
+        why = "" if named else why_not_edited(path)
+        lacks = f"{path} has no codex-mirror block" + (f": {why}" if why else "")
+        lines.append(f"{path} puts {short_list(named)} on PATH" if named else lacks)
+    off = [one for one, is_on in on_path.items() if not is_on]
+    advice = [(one, *path_advice(one, context, shell, rc_file)) for one in off]
+    notes = [f"{how.replace(' it ', f' {one} ').replace(' it,', f' {one},')}: {what}" for one, how, what in advice]
     files = {path: directory in named for path, named in blocks.items()}
     data = {"binDir": directory, "onPath": on_path[directory], "files": files, "directories": on_path, "named": blocks}
     return Outcome(FAILED if notes else DONE, tuple(lines), data=data, notes=tuple(notes))
@@ -14406,7 +14434,8 @@ def look_around(world: World, known: Mapping[str, Clone]) -> None:
     for clone in clones:
         with contextlib.suppress(OSError):
             world.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
-    inspection, lanes = inspection_context(registry, installed), min(len(clones), (os.cpu_count() or 1) + 2)
+    inspection = inspection_context(registry, installed, context)
+    lanes = min(len(clones), (os.cpu_count() or 1) + 2)
     for lane in range(lanes):
         world.begin(Effect("look"), partial(check_health, clones[lane::lanes], inspection, world))
 

@@ -42,6 +42,7 @@ FINE = {
     "git_kept": [],
     "new_shares": [],
     "sharer": "",
+    "path_setup": "codex-mirror path setup",
     "recorded": True,
     "on_path": True,
     "package_version": "0.169.0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -545,6 +546,51 @@ def test_what_setup_has_done_is_not_advised_again(home: Home, codex: Path, shell
     (home.home / ".bash_login").touch()  # Now bash reads another file at login.
     if shell == "bash":
         assert all(" path setup" in told for told in advice())
+
+
+def hard_linked(path: Path) -> None:
+    path.write_text("a\n")
+    os.link(path, path.with_name(f"another name of {path.name}"))
+
+
+IN_THE_WAY: dict[str, Callable[[Path], object]] = {
+    "a link to nothing": lambda path: path.symlink_to("dots/x"),
+    "a file with two names": hard_linked,
+    "a file that is read-only": lambda path: (path.touch(), path.chmod(0o444)),
+    "half a block": lambda path: path.write_text(BLOCK[0] + "\n"),
+    "a directory": lambda path: path.mkdir(),
+    "nothing": lambda path: None,
+}
+FILES_OF = {"bash": (".bashrc", ".profile"), "zsh": (".zshrc",), "sh": (".profile",)}
+
+
+@pytest.mark.parametrize("what", IN_THE_WAY)
+@pytest.mark.parametrize(("shell", "which"), [("bash", 0), ("bash", 1), ("bash", -1), ("zsh", -1), ("sh", -1)])
+@pytest.mark.parametrize("options", [(), ("--shell",)])
+def test_no_advice_goes_round_in_a_circle(
+    home: Home, shell: str, which: int, what: str, options: tuple[str, ...]
+) -> None:
+    """One does what one is told, whatever is in the way of the files of the shell, and isn't told the same again."""
+    for name in FILES_OF[shell] if which < 0 else FILES_OF[shell][which : which + 1]:
+        IN_THE_WAY[what](home.home / name)
+    env = {"SHELL": "/bin/fish" if options else f"/bin/{shell}"}
+    asked = ["path", "status", *options, *([shell] if options else [])]
+    told = ask(home, *asked, env=env).err
+    for _ in range(2):
+        how, _, rest = told.partition(" path setup")
+        if not how.startswith("to add it"):
+            break
+        ask(home, "path", "setup", *shlex.split(rest), env=env)
+        told, before = ask(home, *asked, env=env).err, told
+        assert told != before
+    is_free = what == "nothing" or (shell == "bash" and which >= 0)
+    assert told.startswith(f"to use {home.bin} in this shell: " if is_free else f"to add {home.bin}, write into "), told
+    if not options:
+        assert told.partition(": ")[2].strip() in ask(home, "doctor", env=env).out
+    if not is_free:
+        line = told.split(": ", 1)[1]
+        said = run(["sh", "-c", f"{line}\necho :$PATH:"], env=home.env).out
+        assert f":{home.bin}:" in said, "and the line does it"
 
 
 def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> None:
