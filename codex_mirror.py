@@ -6049,6 +6049,12 @@ def replace_rc_file(change: Change, path: str, before: Identity | None, wanted: 
     os.replace(temporary, path)
 
 
+def path_fix(directory: str, context: Context) -> str:
+    """What to do about a directory that isn't on PATH, in a line."""
+    how, what = path_advice(directory, context)
+    return f"{how}: {what}" if how.startswith("to add it,") else what
+
+
 def why_not_edited(path: str) -> str:
     """Why `path setup` would leave an rc file as it is, or nothing."""
     real = os.path.realpath(path)
@@ -8015,11 +8021,11 @@ def may_hold_login(directory: str) -> bool:
     return any(re.fullmatch(LOGIN_NAMES, name) for name in (*names, *below))
 
 
-def new_shares(clone: Clone, context: Context, registry: Registry) -> list[str]:
+def new_shares(clone: Clone, defaults: Iterable[str]) -> list[str]:
     """What a clone made now would share, and this one doesn't, though nobody has named what it should share."""
     if clone.home != "isolated" or clone.named_shares:
         return []
-    places = {share: os.path.join(home_of(clone), share) for share in default_shares(context, registry)}
+    places = {share: os.path.join(home_of(clone), share) for share in defaults}
     return [share for share, path in places.items() if share not in clone.shared and is_vacant(path)]
 
 
@@ -8169,8 +8175,9 @@ def login_at_top_of(directory: str) -> str:
 def sharing_clone(base: str, clones: Sequence[Clone], places: Places) -> str:
     """The clone that shares an entry of the real home in which this clone's directory lies, or which lies in that; or
     nothing."""
-    shares = ((one, os.path.join(places.user_home, share)) for one in clones for share in one.shared)
-    return next((one.name for one, path in shares if is_nested_with(path, base)), "")
+    names = {share: one.name for one in reversed(clones) for share in one.shared}
+    found = (share for share in names if is_nested_with(os.path.join(places.user_home, share), base))
+    return names[share] if (share := next(found, "")) else ""
 
 
 def checked_share(text: str, places: Places, registry: Registry, codex_home: str = "") -> str:
@@ -9755,7 +9762,8 @@ class InspectionContext(NamedTuple):
     clones: tuple[Clone, ...]
     accounts: Mapping[str, Account]
     installed: CodexPackage | None
-    path_fix: Callable[[str], str]
+    advice_on_path: Callable[[str], str]
+    shared_by_default: tuple[str, ...]
     deep: bool = False
     volumes: Mapping[str, Sequence[str]] = {}
 
@@ -9766,13 +9774,8 @@ def inspection_context(
     """What to know of all clones before each is inspected."""
     accounts = {clone.id: account_of(clone) for clone in registry.clones}
     once = lru_cache(maxsize=None)(partial(path_fix, context=context))  # It reads rc files, and may start zsh.
-    return InspectionContext(registry.clones, accounts, installed, once, deep, mounted_volumes())
-
-
-def path_fix(directory: str, context: Context) -> str:
-    """What to do about a directory that isn't on PATH, in a line."""
-    how, what = path_advice(directory, context)
-    return f"{how}: {what}" if how.startswith("to add it,") else what
+    shares = default_shares(context, registry) if registry.clones else ()
+    return InspectionContext(registry.clones, accounts, installed, once, shares, deep, mounted_volumes())
 
 
 def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
@@ -9941,7 +9944,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "name": lambda f: f.clone.name,
     "pinned": lambda f: f.clone.runtime.version,
     "bin_dir": lambda f: os.path.dirname(f.clone.wrapper),
-    "path_setup": lambda f: f.inspection.path_fix(f.bin_dir) if f.off_path or f.shadow_off_path else "",
+    "path_setup": lambda f: f.inspection.advice_on_path(f.bin_dir) if f.off_path or f.shadow_off_path else "",
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
@@ -9987,7 +9990,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "sharer": lambda f: sharing_clone(base_of(f.clone), f.inspection.clones, f.context.places),
     "missing_helpers": lambda f: missing_helpers(f.clone),
     **{"git_not_copied": lambda f: git_not_copied(f.clone), "git_kept": lambda f: git_kept(f.clone)},
-    "new_shares": lambda f: new_shares(f.clone, f.context, Registry(entries=f.inspection.clones)),
+    "new_shares": lambda f: new_shares(f.clone, f.inspection.shared_by_default),
     "gone_directories": lambda f: [path for path in f.clone.directories if not os.path.isdir(path)],
     "settings_links": lambda f: settings_links_of(f.clone, f.context.places),
     "unlinked_settings": lambda f: list(f.settings_links.missing),

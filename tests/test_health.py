@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -652,3 +653,33 @@ def test_the_program_itself_is_examined_with_its_wrapper(home: Home, codex: Path
     assert cm.login_status(clone, context) == cm.CapturedOutput(1, b"", b"Not logged in\n")
     os.unlink(clone.wrapper)
     assert tree(home.home).keys() == {"."}
+
+
+def test_doctor_reads_once_what_is_the_same_for_all_clones(home: Home, codex: Path) -> None:
+    """Its time once was that of one clone's look at everything, times the square of their number."""
+    for tail in (".zshenv", ".rustup/settings.toml", ".nvm/nvm.sh"):
+        (home.home / tail).parent.mkdir(exist_ok=True)
+        (home.home / tail).touch()
+    asked = home.base / "asked"
+    (home.base / "tools").mkdir()
+    (home.base / "tools" / "zsh").write_text(f"#!/bin/sh\necho >>{asked}\n")
+    (home.base / "tools" / "zsh").chmod(0o755)
+    home.put_on_path(home.base / "tools")
+    counts = []
+    for number in range(4):
+        make_clone(home, f"work{number}")
+        opened = Counter[str]()
+        registry = cm.read_registry(places_of(home))
+        context = caller_in(home)._replace(env={**home.env, "SHELL": "/bin/zsh"})
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(cm, "checked_share", seen(lambda text, *rest: text, opened))
+            patched.setattr(cm, "read_or_none", seen(cm.read_or_none, opened))
+            cm.inspect_clones(registry.clones, cm.inspection_context(registry, None, context), context)
+        users = {path: count for path, count in opened.items() if "/" not in path or cm.is_below(path, str(home.home))}
+        counts.append((users, len(asked.read_text())))
+        asked.unlink()
+    assert counts[1:] == counts[:1] * 3 and counts[0][0]
+
+
+def seen(read: Callable[..., Any], opened: Counter[str]) -> Callable[..., Any]:
+    return lambda path, *rest: (opened.update([path]), read(path, *rest))[1]
