@@ -223,13 +223,13 @@ def on_screen(home: Home, command: str, cwd: Path, **env: str) -> Iterator[Scree
 
 def answer_until(screen: Screen, text: str, seconds: float = 30) -> str:
     """Goes on through all that Codex asks at its start, but not through an offer to update, until this is shown."""
-    deadline, answered = time.monotonic() + seconds, ""
+    deadline, answered, again = time.monotonic() + seconds, "", 0.0
     while text not in (frame := screen.look()):
         assert not UPDATE_PROMPT.search(frame), f"it offers an update:\n{frame}"
         assert time.monotonic() < deadline, f"{text!r} was not shown, but:\n{frame}"
-        if QUESTIONS.search(frame) and frame != answered:
+        if QUESTIONS.search(frame) and (frame != answered or time.monotonic() > again):  # It may miss an early key.
             screen.press("Enter")
-            answered = frame
+            answered, again = frame, time.monotonic() + 2
         time.sleep(0.05)
     return frame
 
