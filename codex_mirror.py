@@ -11871,7 +11871,7 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     ]
     kept = list(dict.fromkeys(one for path in paths for one in directories_in_rc_file(path, home) if not directory))
     lines += [f"{one} stays there: codex-mirror path remove --bin-dir {shell_quote(one)}" for one in kept]
-    if not changed and not refused:
+    if not changed and not refused and not kept:
         lines.append(f"no codex-mirror block names {directory}" if directory else "there was no codex-mirror block")
     about = {"path": directory or context.places.bin_dir}
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about=about)

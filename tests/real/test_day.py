@@ -208,3 +208,93 @@ def test_a_tool_call_finds_the_clones_own_codex_and_rg_first(house: House, model
     rg = Path(row["runtimeEntryPath"]).parent.parent / "codex-path" / "rg"
     version = f"codex-cli {row['codexVersionPinned']}"
     assert model.outputs[0].splitlines() == [str(house.base_of(name) / "bin" / "codex"), str(rg), version]
+
+
+# What else people have: their configuration elsewhere, commands in it, hooks, other toolchains, a moved XDG home.
+OTHER_FILES = {
+    "dots/gitconfig": """\
+[user]
+\tname = Eve
+[include]
+\tpath = aliases
+[includeIf "hasconfig:remote.*.url:**/origin"]
+\tpath = ~/dots/work
+[core]
+\thooksPath = ~/dots/hooks
+\tattributesFile = ~/dots/attributes
+[commit]
+\ttemplate = ~/dots/template
+[filter "upper"]
+\tclean = "$HOME/dots/bin/upper"
+[merge]
+\tconflictStyle = diff3
+""",
+    "dots/aliases": """\
+[alias]
+\tmine = !"$HOME/dots/bin/say" ~/dots '~' "$HOME"
+\tdeep = "!f() { sh -c 'cat ~/dots/template'; }; f"
+""",
+    "dots/work": "[user]\n\temail = eve@work.example\n",
+    "dots/hooks/commit-msg": '#!/bin/sh\necho "by the hook" >>"$1"\n',
+    "dots/attributes": "*.up filter=upper\n",
+    "dots/template": "the template\n",
+    "dots/bin/upper": "#!/bin/sh\ntr a-z A-Z\n",
+    "dots/bin/say": '#!/bin/sh\nprintf "%s\\n" "$@"\n',
+    "xdg/git/ignore": "*.skipped\n",
+    ".pyenv/shims/python9": '#!/bin/sh\nexec "${PYENV_ROOT:-$HOME/.pyenv}/versions/9/bin/python9" "$@"\n',
+    ".pyenv/versions/9/bin/python9": "#!/bin/sh\necho Python 9\n",
+    ".local/share/uv/tools/thing/bin/thing": "#!/bin/sh\necho a tool of uv\n",
+    ".local/bin/thing": '#!/bin/sh\nexec "${XDG_DATA_HOME:-$HOME/.local/share}/uv/tools/thing/bin/thing"\n',
+}
+OTHER_DAY = (
+    "cd ~proj && git clone -q ../origin app && cd app && git config user.email && git config user.name",
+    "cd ~proj/app && git mine && git deep",
+    "cd ~proj/app && echo loud >a.up && touch b.skipped && git add . && git status --porcelain && git show :a.up",
+    "cd ~proj/app && git commit -q -m work && git log -1 --format='%an %s %b'",
+    "python9; thing; bash -lc 'python9' | tr a-z A-Z; git config --get core.hooksPath | sed s,.*/,,",
+    "git config --global --add safe.directory '*' && git config --get-all safe.directory",
+)
+OTHER_RESULTS = [
+    "eve@work.example\nEve\n",
+    "~/dots\n~\n~\nthe template\n",
+    "A  a.up\nLOUD\n",
+    "Eve work by the hook \n",
+    "Python 9\na tool of uv\nPYTHON 9\nhooks\n",
+    "*\n",
+]
+
+
+@pytest.mark.parametrize("kind", ["plain", "isolated"])
+def test_a_day_of_somebody_else_has_the_same_results_too(house: House, model: MockModel, kind: str) -> None:
+    home = house.home.home
+    configure(house, model)
+    for tail, text in OTHER_FILES.items():
+        (home / tail).parent.mkdir(parents=True, exist_ok=True)
+        (home / tail).write_text(text)
+        (home / tail).chmod(0o755 if text.startswith("#!") else 0o644)
+    variables = {"GIT_CONFIG_GLOBAL": str(home / "dots/gitconfig"), "XDG_CONFIG_HOME": str(home / "xdg")}
+    lines = [line.replace("~proj", f"{home}/proj") for line in OTHER_DAY]
+    with house.installed() as env:
+        codex: list[Any] = [Path(os.path.realpath(house.prefix / "bin" / "codex"))]
+        paths = f"{home}/.pyenv/shims:{home}/.local/bin"
+        env = {**env, **variables, "HOME": str(home), "PATH": f"{paths}:{env['PATH']}"}
+        if kind == "plain":
+            (home / ".profile").write_text(f'export PATH="{paths}:$PATH"\n')
+            run([*codex, "login", "--with-api-key"], env=env, stdin=API_KEYS[0], check=True)
+        else:
+            house.mirror("create", "eve", "--settings-from", home / ".codex", env=env, check=True, timeout=300)
+            house.log_in("eve", API_KEYS[0])
+            codex = ["eve"]
+        before = (home / "dots/gitconfig").read_text()
+        shutil.rmtree(home / "proj", ignore_errors=True)
+        (home / "proj").mkdir()
+        model.requests.clear()
+        model.answers = [call(number, "exec_command", cmd=line) for number, line in enumerate(lines)]
+        options = ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "work"]
+        result: Result = run([*codex, *options], env=env, cwd=home / "proj", timeout=120)
+        assert result.code == 0, result.err
+    said = [text.replace(str(home), "~") for text in model.outputs]
+    assert said == OTHER_RESULTS
+    after = (home / "dots/gitconfig").read_text()
+    assert (after == before) == (kind == "isolated"), "outside git itself writes it"
+    (home / "dots/gitconfig").write_text(before)
