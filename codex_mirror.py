@@ -6663,7 +6663,8 @@ def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml
                 pieces, at = ["\n" * one.text.count("\n")], len(one.text)
                 break
             if whole and whole != path:
-                pieces, at = [*pieces, one.text[at:start], json.dumps(whole, ensure_ascii=False)], end
+                with contextlib.suppress(ValueError):  # No TOML can hold it.
+                    pieces, at = [*pieces, one.text[at:start], toml_quote(whole)], end
         texts += [*pieces, one.text[at:]]
     return "".join(texts) if move.user_home else config, gone
 

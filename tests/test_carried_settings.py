@@ -161,6 +161,9 @@ OUTSIDE = [
     ('[mcp_servers.x]\nargs = ["../a"]\nx_file = "../a"\n', '[mcp_servers.x]\nargs = ["../a"]\nx_file = "../a"\n'),
     ('projects."/x".path = "~/x"', 'projects."/x".path = "~/x"'),
     ("x_file = ", "x_file = "),
+    ('x_file = "../\\ud800"', 'x_file = "../\\ud800"'),
+    ('x_file = "../a\\u007fb\\n"', 'x_file = "/h/a\\u007fb\\n"'),
+    ('x_file = "../\\u0000"', 'x_file = "/h/\\u0000"'),
 ]  # fmt: skip
 
 
