@@ -625,22 +625,24 @@ purge_clones() {
 }
 
 remove_path_block() {
+    blocks=$(files_with_block)
     if [ "$works" = yes ]; then
         said=$("$launcher" path remove --bin-dir "$bin" </dev/null) ||
             err "$bin could not be taken out of the PATH block, so codex-mirror stays"
-        case $said in "no block "*) ;; *) say "$said" ;; esac
-        return
+        [ -z "$blocks" ] || say "$said"
+    elif [ -n "$blocks" ]; then
+        warn "codex-mirror doesn't run, so its PATH block stays; take out the lines between"
+        warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<' in:"
+        warn "$blocks"
     fi
-    zsh=${ZDOTDIR:-$HOME} fish=${XDG_CONFIG_HOME:-$HOME/.config}/fish/conf.d/codex-mirror.fish
-    for file in .bashrc .bash_profile .bash_login .profile; do tell_block "$HOME/$file"; done
-    for file in "$zsh/.zshrc" "$zsh/.zprofile" "$fish"; do tell_block "$file"; done
 }
 
-tell_block() {
-    if grep -q '^# >>> codex-mirror PATH >>>' "$1" 2>/dev/null; then
-        warn "codex-mirror doesn't run, so its PATH block stays in $1: take out the lines between"
-        warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<'"
-    fi
+files_with_block() {
+    zsh=${ZDOTDIR:-$HOME}
+    for file in "$HOME/.bashrc" "$HOME/.bash_profile" "$HOME/.bash_login" "$HOME/.profile" "$zsh/.zshrc" \
+        "$zsh/.zprofile" "${XDG_CONFIG_HOME:-$HOME/.config}/fish/conf.d/codex-mirror.fish"; do
+        if grep -q '^# >>> codex-mirror PATH >>>' "$file" 2>/dev/null; then printf '%s\n' "$file"; fi
+    done
 }
 
 # The receipt goes last: whoever is interrupted can start again.

@@ -970,7 +970,7 @@ def test_an_uninstall_works_when_the_program_does_not(telltale: Machine) -> None
         (telltale.library / "codex_mirror.py").write_text("broken(")
         (telltale.home / ".zprofile").write_text(f"alias x=y\n{block}")
         result = telltale.install("--uninstall", check=True)
-        assert (f"its PATH block stays in {telltale.home}/.zprofile" in result.err) == bool(block)
+        assert (f"in:\ninstall.sh: {telltale.home}/.zprofile\n" in result.err) == bool(block)
         assert result.err.count("PATH") == (3 if block else 0)
         assert os.listdir(telltale.home) == [".zprofile"]
 
