@@ -441,12 +441,29 @@ exec(program, {"__name__": "__main__", "__file__": path})
 }
 
 write_launcher() {
-    printf '%s\n' "#!/bin/sh" "$MARK" "python=$(quoted "$python")" "library=$(quoted "$library")" \
-        "start='$START'" "pythons='$PYTHONS'" "places='$PYTHON_PLACES'" &&
+    printf '%s\n' "#!/bin/sh" "$MARK" "python=$(quoted "$python")" "prefix=$(quoted "$prefix")" \
+        "start='$START'" "pythons='$PYTHONS'" "places='$PYTHON_PLACES'" "installer='$RAW_FILES/install.sh'" &&
         cat <<'END'
 
-# From here on it is the same on every machine. -I -S: nothing from the environment, the current directory or site
-# packages gets in.
+# From here on it is the same on every machine. A command that isn't where it was installed any more, or is a copy, has
+# its program beside itself.
+# shellcheck disable=SC3013  # every sh that there is knows -ef
+if ! [ "$0" -ef "$prefix/bin/codex-mirror" ]; then
+    case $0 in /*) self=$0 ;; *) self=./$0 ;; esac
+    while [ -L "$self" ]; do
+        target=$(readlink "$self") || break
+        case $target in /*) self=$target ;; *) self=${self%/*}/$target ;; esac
+    done
+    self=$(cd "${self%/*}/.." 2>/dev/null && pwd) && prefix=$self
+fi
+library=$prefix/share/codex-mirror
+if ! [ -r "$library/codex_mirror.py" ]; then
+    echo "codex-mirror: $library/codex_mirror.py is missing" >&2
+    echo "hint: to install it again: curl -fsSL $installer | PREFIX='$prefix' sh" >&2
+    exit 1
+fi
+
+# -I -S: nothing from the environment, the current directory or site packages gets in.
 [ -f "$python" ] && [ -x "$python" ] && exec "$python" -I -S -c "$start" "$library" "$0" "$@"
 
 # That Python is gone: any other will do. macOS has one that only offers to install the developer tools.

@@ -1414,6 +1414,59 @@ def test_the_launcher_is_called_by_the_name_it_was_called_by(telltale: Machine) 
     assert run([link, "tell"], env=telltale.env, check=True).json()["argv"] == [str(link), "tell"]
 
 
+def moved(machine: Machine) -> Path:
+    return machine.home.rename(machine.base / "moved")
+
+
+def copied(machine: Machine) -> Path:
+    shutil.copytree(machine.home, machine.base / "copied", symlinks=True)
+    return machine.base / "copied"
+
+
+def behind_a_link(machine: Machine) -> Path:
+    """Its directory is a link by now, as that of somebody's dotfiles, and the home has another name."""
+    commands = machine.command.parent.rename(machine.base / "commands")
+    machine.command.parent.symlink_to(commands)
+    return moved(machine)
+
+
+@pytest.mark.parametrize("change", [moved, copied, behind_a_link], ids=lambda change: change.__name__)
+def test_a_launcher_that_was_moved_or_copied_starts_the_program_beside_it(
+    telltale: Machine, change: Callable[[Machine], Path]
+) -> None:
+    telltale.install(check=True)
+    tail, program = telltale.command.relative_to(telltale.home), telltale.library / "codex_mirror.py"
+    program = program.relative_to(telltale.home)
+    there = change(telltale)
+    text = (there / program).read_text()
+    (there / program).write_text(text + 'print("beside", file=sys.stderr)\n')
+    (there / "cm").symlink_to(tail)
+    for command, cwd in ((there / tail, "/"), (tail, there), (there / "cm", "/"), ("./cm", there)):
+        result = run([command, "tell"], env=telltale.env, cwd=cwd, check=True)
+        assert result.err == "beside\n" and result.json()["argv"] == [str(command), "tell"]
+
+
+@pytest.mark.parametrize("gone", ["codex_mirror.py", "."])
+@pytest.mark.parametrize("change", [lambda machine: machine.home, moved, copied], ids=["in place", "moved", "copied"])
+def test_a_launcher_whose_program_is_gone_says_so_and_how_to_have_it_again(
+    telltale: Machine, gone: str, change: Callable[[Machine], Path]
+) -> None:
+    telltale.install(check=True)
+    tail, library = telltale.command.relative_to(telltale.home), telltale.library.relative_to(telltale.home)
+    there = change(telltale)
+    path = there / library / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result = run([there / tail, "--version"], env=telltale.env)
+    assert (result.code, result.out) == (1, "") and "Traceback" not in result.err
+    first, hint = result.err.splitlines()
+    assert first == f"codex-mirror: {there / library}/codex_mirror.py is missing"
+    assert hint.startswith("hint: to install it again: curl -fsSL https://")
+    again = hint.partition("| ")[2].removesuffix(" sh")
+    env = {**telltale.env, **dict([shlex.split(again)[0].split("=", 1)])}
+    assert run(["sh", telltale.checkout / "install.sh"], env=env).code == 0
+    assert run([there / tail, "tell"], env=telltale.env).code == 0
+
+
 @pytest.mark.parametrize(("before", "end"), [(signal.SIG_DFL, -signal.SIGINT), (signal.SIG_IGN, 0)])
 def test_ctrl_c_while_the_program_is_loaded_is_its_end_without_a_traceback(
     telltale: Machine, before: signal.Handlers, end: int
