@@ -3531,9 +3531,24 @@ def complaint_about_wrapper(clone: Clone) -> str:
     return f"{clone.wrapper} {words[trouble]}, and was left alone" if trouble else ""
 
 
-def refuse_taken_command(name: str, places: Places, path: str) -> None:
+def stale_owner(path: str, clones: Iterable[Clone]) -> str:
+    """The clone that a command of ours still starts, though its own command is another one by now, as after a backup
+    from before a `rename`; or nothing. What somebody copied or edited is none."""
+    wrapper = wrapper_at(path)
+    if not wrapper or not wrapper.unedited or wrapper_setting(wrapper.text, "clone") != os.path.basename(path):
+        return ""
+    owner = next((clone for clone in clones if clone.id == wrapper.owner), None)
+    if not owner or is_same_file(path, owner.wrapper):
+        return ""
+    return owner.name if os.path.basename(path) != owner.name or own_wrapper(owner) else ""
+
+
+def refuse_taken_command(name: str, places: Places, path: str, clones: Iterable[Clone]) -> None:
     """Refuses a name whose wrapper would replace, or be shadowed by, something that isn't ours. Raises MirrorError."""
     target = os.path.join(places.bin_dir, name)
+    if owner := stale_owner(target, clones):
+        what = f"{target} is a command of '{owner}' from before its own one"
+        raise MirrorError(what, "codex-mirror doctor --fix removes it", REFUSED)
     if kind_of(target):
         owned = wrapper_at(target)
         home = wrapper_setting(owned.text, "mirror_home") if owned else ""
@@ -8398,7 +8413,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         given = request.settings_from
         brought = ImportedHome(settings_source(given, change.registry, places)) if given else request.brought
         refuse_taken_name(change.registry, request.name)
-        refuse_taken_command(request.name, places, context.env.get("PATH", os.defpath))
+        refuse_taken_command(request.name, places, context.env.get("PATH", os.defpath), change.registry.clones)
         clone_id = new_uuid()
         root = root_for(request, clone_id, change.registry, places)
         source = wanted_package(change, context, request.codex, root)
@@ -8648,7 +8663,7 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
     name = new_clone_name(new)
     with begin_clone_change(context, "rename", old) as (change, clone):
         refuse_taken_name(change.registry, name)
-        refuse_taken_command(name, context.places, context.env.get("PATH", os.defpath))
+        refuse_taken_command(name, context.places, context.env.get("PATH", os.defpath), change.registry.clones)
         wrapper = os.path.join(os.path.dirname(clone.wrapper), name)
         if kind_of(wrapper):
             raise MirrorError(
@@ -9695,6 +9710,14 @@ def find_orphan_wrappers(bases: Mapping[str, str], ids: Collection[str], places:
     }
 
 
+def find_stale_wrappers(registry: Registry, places: Places) -> dict[str, str]:
+    """The commands of clones by names or in directories that they no longer have, each with its clone; only where all
+    of them are known for sure."""
+    directories = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
+    paths = [path for directory in directories for path in paths_in(directory)] if not registry.bad_rows else []
+    return {path: owner for path in paths if (owner := stale_owner(path, registry.clones))}
+
+
 def wrapper_bases(places: Places) -> dict[str, str]:
     """The wrappers that we wrote for this mirror home, in its wrapper directory, and where their clones are or were."""
     bases = {path: wrapper_base(path, places) for path in paths_in(places.bin_dir)}
@@ -10026,6 +10049,8 @@ FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "unclaimed_wrappers": lambda f: (
         {} if f.broken else find_orphan_wrappers(f.wrappers, claimed_values(f.registry, "id"), f.context.places)
     ),
+    "stale_wrappers": lambda f: find_stale_wrappers(f.registry, f.context.places),
+    "stale_commands": lambda f: [f"{path} (of '{owner}')" for path, owner in dict(f.stale_wrappers).items()],
     "orphan_wrappers": lambda f: [path for path, why in f.unclaimed_wrappers.items() if not why],
     "kept_wrappers": lambda f: [
         f"{path} ({why})" for path, why in f.unclaimed_wrappers.items() if why and path not in f.leftovers
@@ -10252,9 +10277,9 @@ def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
         fresh = inspect_mirror_home(context, alone=True)
         for path in fresh.leftovers:
             discard(path)
-        for path in fresh.orphan_wrappers:
+        for path in (*fresh.orphan_wrappers, *fresh.stale_wrappers):
             remove_file(path)
-        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *fresh.orphan_wrappers))
+        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *fresh.orphan_wrappers, *fresh.stale_wrappers))
         done += [f"removed {path}" for path in removed]
         done += [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
         log_repairs(places, change.id, done)
@@ -10474,6 +10499,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 FIX_HOME, repair_registry),
         Finding("orphan-clone", "warning", "clones that can't be taken into the registry as they lie there: {astray}",
                 "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login"),
+        Finding("stale-command", "warning", "commands that their clones no longer have: {stale_commands}",
+                FIX_HOME, repair_mirror_home),
         Finding("orphan-wrapper", "warning", "commands of clones that aren't there: {orphan_wrappers}",
                 FIX_HOME, repair_mirror_home),
         Finding("orphan-wrapper", "warning",
@@ -10507,7 +10534,12 @@ def diagnose(facts: Facts) -> tuple[Problem, ...]:
 
 def is_explained_by_move(facts: Facts, problem: Problem) -> bool:
     """Is a problem there only because the mirror home has another name?"""
-    return facts.kind == "clone" or problem.id in ("mirror-home-copy", "orphan-clone", "orphan-wrapper")
+    return facts.kind == "clone" or problem.id in (
+        "mirror-home-copy",
+        "orphan-clone",
+        "orphan-wrapper",
+        "stale-command",
+    )
 
 
 def problems_of(finding: Finding, facts: Facts) -> Iterator[Problem]:

@@ -238,6 +238,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"leftovers": ["/m/scratch-abcdef12"]}, "leftovers", WARNING, "scratch-abcdef12"),
     ({"orphans": ["/m/clones/x/.codex-mirror"]}, "orphan-clone", WARNING, "clones/x"),
     ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
+    ({"stale_commands": ["/b/x (of 'y')"]}, "stale-command", WARNING, "no longer have: /b/x (of 'y')"),
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
     ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
     ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "other users may read it"),

@@ -159,11 +159,11 @@ def test_a_command_of_another_mirror_home_is_named_with_it(home: Home) -> None:
     elsewhere = places_of(home)._replace(mirror_home=str(home.base / "elsewhere"))
     (home.bin / "work").write_bytes(cm.wrapper_content(clone_like(home, "work"), elsewhere))
     with pytest.raises(cm.MirrorError) as caught:
-        cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+        cm.refuse_taken_command("work", places_of(home), home.env["PATH"], ())
     assert f"the registry of {home.mirror}, which is that of {home.base}/elsewhere" in caught.value.message
     (home.bin / "work").write_bytes(cm.wrapper_content(clone_like(home, "work"), places_of(home)))
     with pytest.raises(cm.MirrorError) as caught:
-        cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+        cm.refuse_taken_command("work", places_of(home), home.env["PATH"], ())
     assert caught.value.message.endswith(f"isn't in the registry of {home.mirror}")
 
 
@@ -183,10 +183,10 @@ def test_a_name_that_would_replace_or_be_shadowed_by_something_is_refused(
     before = tree(home.base)
     if says:
         with pytest.raises(cm.MirrorError, match=says) as caught:
-            cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+            cm.refuse_taken_command("work", places_of(home), home.env["PATH"], ())
         assert caught.value.code == cm.REFUSED
     else:
-        cm.refuse_taken_command("work", places_of(home), home.env["PATH"])
+        cm.refuse_taken_command("work", places_of(home), home.env["PATH"], ())
     assert tree(home.base) == before
 
 
@@ -194,7 +194,7 @@ def test_the_commands_of_the_machine_are_refused(home: Home) -> None:
     for name in ("env", "ls", "cat"):
         assert shutil.which(name, path=home.env["PATH"])
         with pytest.raises(cm.MirrorError, match="is already a command"):
-            cm.refuse_taken_command(name, places_of(home), home.env["PATH"])
+            cm.refuse_taken_command(name, places_of(home), home.env["PATH"], ())
 
 
 # --- what others wrote, and what was edited ---
@@ -499,3 +499,52 @@ def test_what_a_killed_change_left_goes_and_what_only_has_such_a_name_stays(
     ask(home, "doctor", "--fix")
     ask(home, "update", "work")
     assert path.exists() != goes
+
+
+# --- a command that its clone no longer has ---
+
+
+@pytest.mark.parametrize("with_commands", [True, False], ids=["with the commands", "without them"])
+def test_a_command_that_a_restored_backup_brings_back_or_leaves_is_named_and_taken_away(
+    home: Home, codex: Path, with_commands: bool
+) -> None:
+    make_clone(home, "work")
+    backup = home.base / "backup"
+    shutil.copytree(home.mirror, backup / "m", symlinks=True)
+    shutil.copytree(home.bin, backup / "bin", symlinks=True)
+    assert ask(home, "rename", "work", "job").code == 0
+    shutil.copytree(backup / "m", home.mirror, symlinks=True, dirs_exist_ok=True, copy_function=over)
+    if with_commands:
+        shutil.copytree(backup / "bin", home.bin, symlinks=True, dirs_exist_ok=True, copy_function=over)
+    (home.bin / "job2").write_bytes((home.bin / "job").read_bytes())  # A copy of the user's own, which is his.
+    told = ask(home, "doctor", "--json").json()
+    [stale] = [one for row in told for one in row["problems"] if one["id"] == "stale-command"]
+    assert f"{home.bin}/job (of 'work')" in stale["what"] and "job2" not in stale["what"] and "--fix" in stale["fix"]
+    refused = ask(home, "create", "job")
+    assert refused.code == 5 and "a command of 'work'" in refused.err and "doctor --fix" in refused.err
+    fixed = ask(home, "doctor", "--fix")
+    assert f"removed {home.bin}/job" in fixed.err and {path.name for path in home.bin.iterdir()} == {"work", "job2"}
+    assert not [
+        one for row in ask(home, "doctor", "--json").json() for one in row["problems"] if "command" in one["id"]
+    ]
+    assert raw(home, "run", "work", "exit", "3").code == 3 and ask(home, "create", "job").code == 0
+
+
+def over(source: str, target: str) -> None:
+    """As tar unpacks a file: a new one in the place of the one that is there."""
+    Path(target).unlink(missing_ok=True)
+    shutil.copy2(source, target, follow_symlinks=False)
+
+
+def test_a_command_that_is_the_only_one_or_by_another_name_of_its_directory_is_not_stale(
+    home: Home, codex: Path
+) -> None:
+    clone = make_clone(home, "work")
+    clones, link = [clone], home.base / "link"
+    link.symlink_to(home.bin)
+    other = home.base / "other"
+    other.mkdir()
+    (other / "work").write_bytes((home.bin / "work").read_bytes())
+    assert [cm.stale_owner(str(path / "work"), clones) for path in (home.bin, link, other)] == ["", "", "work"]
+    (home.bin / "work").unlink()
+    assert cm.stale_owner(str(other / "work"), clones) == ""
