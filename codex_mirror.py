@@ -32,6 +32,7 @@ III Clones
     Runtimes             find the installed Codex behind any shim
     Pins                 copy a runtime once, link it ever after, know when a byte of it changed
     Sources              where Codex can be fetched: what the user's npm says of it, and what sources answer
+    Connections          an answer from a source: certificates checked, through the user's proxies, with limits
     Downloads            fetch a Codex, checked while it comes
     Wanted Codex         which Codex a clone is to have; what isn't here is fetched before its change begins
     Shell PATH           is the wrapper directory on PATH; the managed block in the rc files
@@ -2270,6 +2271,25 @@ def converse(
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         return CapturedOutput(code, os.pread(out, OUTPUT_LIMIT, 0), os.pread(err, OUTPUT_LIMIT, 0))
+
+
+def begin_reading(argv: Sequence[str], env: Mapping[str, str], given: bytes) -> Any:
+    """A program that is given some bytes, and whose output is read as it comes, from `stdout`."""
+    import subprocess
+
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with hold_signals():
+        child = subprocess.Popen(list(argv), env=dict(env), cwd="/", start_new_session=True, umask=0o077, **pipes)
+    with contextlib.suppress(BrokenPipeError), child.stdin:  # type: ignore[union-attr]
+        child.stdin.write(given)  # type: ignore[union-attr]
+    return child
+
+
+def end_reading(child: Any) -> None:
+    """Ends such a program, whether or not it has said all."""
+    child.kill()
+    child.stdout.close()
+    child.wait()
 
 
 def replace_process(program: Program) -> NoReturn:
@@ -5462,13 +5482,14 @@ def archive_in(answer: bytes, address: str, version: str) -> Archive | None:
     return Archive(address, "sha256", sums[1]) if sums else None
 
 
-# --- Downloads ------------------------------------------------------------------------------------
+# --- Connections ----------------------------------------------------------------------------------
 
-ANSWER_LIMIT, ARCHIVE_LIMIT, UNPACKED_LIMIT = 32 << 20, 2 << 30, 4 << 30
+ANSWER_LIMIT, REDIRECTS = 32 << 20, 10
 CONNECT_SECONDS, STALL_SECONDS, STALL_BYTES = 10.0, 30.0, 16 << 10
-UNPACKED = 3  # An archive unpacks to less than so many times its size (0.171.0: 2.4).
 NPM_PROXIES = (("http", "proxy"), ("https", "proxy"), ("https", "https-proxy"))
 FROM_HERE = "name a local Codex with --from"
+# The certificates of systems that have them in one file, and what knows those in the keychain of a Mac.
+SYSTEM_CERTIFICATES, CURL = "/etc/ssl/cert.pem", "/usr/bin/curl"
 PROXY_HINT = "check the proxy in https_proxy or ~/.npmrc"
 
 
@@ -5490,24 +5511,24 @@ def tls_context(cafile: str) -> Any:
     """What certificates are checked with: those of the system, and those in a file of the user's network."""
     import ssl
 
-    context = ssl.create_default_context()
-    with contextlib.suppress(OSError):  # Of which ssl.SSLError is one: what can't be read vouches for nobody.
-        if cafile:
-            context.load_verify_locations(cafile)
+    context, paths = ssl.create_default_context(), ssl.get_default_verify_paths()
+    for file in filter(None, (cafile, "" if knows_certificates(paths) else SYSTEM_CERTIFICATES)):
+        with contextlib.suppress(OSError):  # Of which ssl.SSLError is one: what can't be read vouches for nobody.
+            context.load_verify_locations(file)
     return context
 
 
+def knows_certificates(paths: Any) -> bool:
+    """Are there any certificates where this Python looks for them? python.org's for macOS has none until a program
+    beside it was run."""
+    return bool(paths.cafile or (paths.capath and entries_of(paths.capath)))
+
+
 def opener_for(source: Source) -> Any:
-    """What opens addresses: through the proxies of urllib or of the user's npm, with certificates checked, and a limit
-    for connecting and one for standing still. A redirect to another origin loses the token for good."""
+    """What opens addresses: through the user's proxies, with certificates checked, and a limit for connecting and one
+    for standing still. A redirect to another origin loses the token for good."""
     import http.client
     import urllib.request
-
-    settings = source.settings
-    proxies = urllib.request.getproxies() | {kind: settings[key] for kind, key in NPM_PROXIES if settings.get(key)}
-    bypass: Any = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
-    if bypass(source.host, {"no": settings.get("noproxy", "")}):
-        proxies = {}
 
     def patient(kind: Any) -> Any:
         class Connection(kind):  # type: ignore[misc]
@@ -5523,19 +5544,92 @@ def opener_for(source: Source) -> Any:
 
     class Secure(urllib.request.HTTPSHandler):
         def https_open(self, req: Any) -> Any:
-            trust = tls_context(settings.get("cafile", ""))
+            trust = tls_context(source.settings.get("cafile", ""))
             return self.do_open(patient(http.client.HTTPSConnection), req, context=trust)
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, req: Any, *answer: Any) -> Any:
             return request_for(answer[-1], source, req.has_header("Authorization"))
 
-    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies), Plain, Secure, Redirects)
+    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies_for(source)), Plain, Secure, Redirects)
+
+
+def proxies_for(source: Source) -> dict[str, str]:
+    """The proxies of urllib or of the user's npm, by scheme."""
+    import urllib.request
+
+    settings = source.settings
+    bypass: Any = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]
+    if bypass(source.host, {"no": settings.get("noproxy", "")}):
+        return {}
+    return urllib.request.getproxies() | {kind: settings[key] for kind, key in NPM_PROXIES if settings.get(key)}
+
+
+class CurlAnswer:
+    """The answer to a request as macOS's own curl fetches it, used as one of urllib's; `status` is 0 where none came.
+
+    Only the request's own headers are sent, and not as words that other users see; nothing of ~/.curlrc counts."""
+
+    def __init__(self, request: Any, source: Source) -> None:
+        import http.client
+
+        proxy = proxies_for(source).get("https", "")
+        settings = {
+            **{"url": request.full_url, "proto": "=https", "connect-timeout": f"{CONNECT_SECONDS:g}"},
+            **{"speed-limit": str(int(STALL_BYTES / STALL_SECONDS)), "speed-time": f"{STALL_SECONDS:g}"},
+            **({"proxy": proxy} if proxy else {"noproxy": "*"}),
+        }
+        lines = [(key, value) for key, value in settings.items()]
+        lines += [("header", f"{name}: {value}") for name, value in request.header_items() if name != "Host"]
+        said = "silent\nshow-error\ninclude\ngloboff\nsuppress-connect-headers\n"
+        said += "".join(f"{key} = {json.dumps(re.sub('[^ -~]', '', value))}\n" for key, value in lines)
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_CERT_", "CURL_"))}
+        self.child = begin_reading([CURL, "-q", "-K", "-"], env, said.encode())
+        first = re.match(rb"HTTP/\S+ (\d{3})", self.child.stdout.readline())
+        self.status = int(first[1]) if first else 0
+        self.headers = http.client.parse_headers(self.child.stdout)
+
+    def read1(self, size: int) -> bytes:
+        part: bytes = self.child.stdout.read1(size)
+        if not part and (code := self.child.wait()):
+            raise OSError(errno.EIO, f"curl ended with {code}")
+        return part
+
+    def close(self) -> None:
+        end_reading(self.child)
+
+    def __enter__(self) -> CurlAnswer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def answer_by_curl(address: str, source: Source) -> CurlAnswer | None:
+    """The answer to a request on a Mac whose keychain knows the certificate, else None; each redirect is
+    judged as ever. Raises FetchError."""
+    import urllib.parse
+
+    request = request_for(address, source)
+    for _ in range(REDIRECTS):
+        answer = CurlAnswer(request, source)
+        where = answer.headers.get("Location", "") if answer.status in (301, 302, 303, 307, 308) else ""
+        if 0 < answer.status < 400 and not where:
+            return answer
+        answer.close()
+        if answer.status >= 400:
+            raise failure_of_status(answer.status, origin_of(request.full_url)[1], source)
+        if not where:
+            break
+        there = urllib.parse.urljoin(request.full_url, where)
+        request = request_for(there, source, request.has_header("Authorization"))
+    return None
 
 
 def open_address(address: str, source: Source) -> Any:
     """The open answer to a request. Raises FetchError."""
     import http.client
+    import ssl
     import urllib.error
 
     request = request_for(address, source)
@@ -5547,7 +5641,10 @@ def open_address(address: str, source: Source) -> Any:
         raise failure_of_status(error.code, origin_of(error.url)[1], source) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why, proxy = getattr(error, "reason", error), request.host if request.host != own else ""
-        raise failure_of_connection(why, origin_of(address)[1], proxy) from None
+        may_be_known = isinstance(why, ssl.SSLCertVerificationError) and is_macos() and os.access(CURL, os.X_OK)
+        response = answer_by_curl(address, source) if may_be_known else None
+        if response is None:
+            raise failure_of_connection(why, origin_of(address)[1], proxy) from None
     if "html" in response.headers.get("Content-Type", ""):
         response.close()
         raise web_page_from(source)
@@ -5621,6 +5718,12 @@ def answer_of(address: str, source: Source) -> bytes:
     if answer.lstrip().startswith(b"<"):
         raise web_page_from(source)
     return answer
+
+
+# --- Downloads ------------------------------------------------------------------------------------
+
+ARCHIVE_LIMIT, UNPACKED_LIMIT = 2 << 30, 4 << 30
+UNPACKED = 3  # An archive unpacks to less than so many times its size (0.171.0: 2.4).
 
 
 def newest_version(source: Source) -> str:

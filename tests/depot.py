@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -56,13 +57,14 @@ class Depot:
         self.answers: dict[str, Answer | list[Answer]] = {}
         self.asked: list[Request] = []
         self.closing = threading.Event()
+        self.scheme = "http"
 
     @property
     def url(self) -> str:
         return self.url_at("127.0.0.1")
 
     def url_at(self, host: str) -> str:
-        return f"http://{host}:{self.server.server_address[1]}"
+        return f"{self.scheme}://{host}:{self.server.server_address[1]}"
 
     @property
     def paths(self) -> list[str]:
@@ -102,6 +104,13 @@ class Depot:
         sums = f"{'0' * 64}  codex-package-another.tar.gz\n{hashlib.sha256(archive).hexdigest()}  {name}\n"
         self.answers[f"/releases/{version}/codex-package_SHA256SUMS"] = Answer(sums.encode(), kind="text/plain")
         self.answers[f"/releases/{version}/{name}"] = Answer(archive)
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """From now on speaks TLS."""
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trust.load_cert_chain(certificate, key)
+        self.server.socket = trust.wrap_socket(self.server.socket, server_side=True)
+        self.scheme = "https"
 
 
 def archive_of(package: Path, layout: str) -> bytes:
