@@ -11034,7 +11034,8 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
         "installed": installed or None,
         "platform": platform_names()[0],
         "versions": [
-            {"version": version, "pinnedBy": pinned[version], "revoked": is_revoked(version)} for version in ordered
+            {"version": version, "pinnedBy": pinned[version]} | ({"revoked": True} if is_revoked(version) else {})
+            for version in ordered
         ],
     }
     return Outcome(table=Table(("VERSION", "PINNED BY", ""), rows), data=data)
