@@ -847,7 +847,8 @@ LOGIN_FISH = (
     LOGIN_NOTE
     + """\
 if status is-login; and set -q CODEX_MIRROR_PATH
-    contains -- (string split -f1 : $CODEX_MIRROR_PATH) $PATH; or set -gx PATH (string split : $CODEX_MIRROR_PATH) $PATH
+    set -l front (string split : $CODEX_MIRROR_PATH)
+    test "$PATH[1]" = "$front[1]"; or set -gx PATH $front (for one in $PATH; contains -- $one $front; or echo $one; end)
 end
 """
 )
@@ -5991,14 +5992,16 @@ def reload_line(shell: str, path: str, is_own: bool) -> str:
     """The command with which a shell reads this rc file of its own; another file it must be given."""
     if not is_own or shell == "sh":
         return f"source {fish_quote(path)}" if shell == "fish" else f". {shell_quote(path)}"
-    return f"exec {shell}" + (" -l" if shell == "bash" and not path.endswith("/.bashrc") else "")
+    return f"exec {shell}" + ("" if path.endswith((".bashrc", ".zshrc", ".fish")) else " -l")
 
 
 def rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
-    """The files in which this shell finds PATH; bash reads one when it is interactive and another at login."""
+    """The files in which this shell finds PATH; bash reads one when it is interactive and another at login, as zsh does
+    on macOS, where path_helper puts the system's directories in front at each login."""
     outside = outside_environment(env)
     if shell == "zsh":
-        return [os.path.join(outside.get("ZDOTDIR") or zsh_directory(outside, home) or home, ".zshrc")]
+        directory = outside.get("ZDOTDIR") or zsh_directory(outside, home) or home
+        return [os.path.join(directory, name) for name in (".zshrc", ".zprofile")[: 1 + (system == "Darwin")]]
     if shell == "fish":
         config = outside.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
         return [os.path.join(config, "fish", "conf.d", "codex-mirror.fish")]
@@ -6022,15 +6025,9 @@ def zsh_directory(env: Mapping[str, str], home: str) -> str:
 
 
 def shim_rc_files(shell: str, env: Mapping[str, str], home: str, system: str) -> list[str]:
-    """The files at whose end a shell finds the shim, behind those that put other directories in front of PATH; on
-    macOS also the login file, which path_helper's system directories would come before."""
+    """The files at whose end a shell finds the shim, behind those that put other directories in front of PATH."""
     paths = rc_files(shell, env, home, system)
-    if shell == "fish":
-        return [os.path.join(os.path.dirname(os.path.dirname(paths[0])), "config.fish")]
-    return [
-        *paths,
-        *([os.path.join(os.path.dirname(paths[0]), ".zprofile")] if (shell, system) == ("zsh", "Darwin") else []),
-    ]
+    return paths if shell != "fish" else [os.path.join(os.path.dirname(os.path.dirname(paths[0])), "config.fish")]
 
 
 def checked_rc_file(text: str, places: Places) -> str:

@@ -55,6 +55,7 @@ RELOADS = [
     ("bash", ".profile", True, "exec bash -l"),
     ("bash", ".bashrc", False, ". '/h/.bashrc'"),
     ("zsh", ".zshrc", True, "exec zsh"),
+    ("zsh", ".zprofile", True, "exec zsh -l"),
     ("zsh", "it's", False, ". '/h/it'\\''s'"),
     ("fish", ".config/fish/conf.d/codex-mirror.fish", True, "exec fish"),
     ("fish", "it's.fish", False, "source '/h/it\\'s.fish'"),
@@ -71,6 +72,8 @@ IN_A_CLONE = {"HOME": "/c", "XDG_CONFIG_HOME": "/c/.config", "CODEX_MIRROR_CLONE
 IN_A_SHARED_ONE = {**IN_A_CLONE, "HOME": "/u", "XDG_CONFIG_HOME": "/x"}
 FILES: list[tuple[str, Mapping[str, str], list[str], str, list[str]]] = [
     ("zsh", {}, [], "Linux", [".zshrc"]),
+    ("zsh", {}, [], "Darwin", [".zshrc", ".zprofile"]),
+    ("zsh", {"ZDOTDIR": "/z"}, [], "Darwin", ["/z/.zshrc", "/z/.zprofile"]),
     ("zsh", {"ZDOTDIR": "/z"}, [], "Linux", ["/z/.zshrc"]),
     ("zsh", {"ZDOTDIR": ""}, [], "Linux", [".zshrc"]),
     ("fish", {}, [], "Linux", [".config/fish/conf.d/codex-mirror.fish"]),
