@@ -847,8 +847,7 @@ LOGIN_FISH = (
     LOGIN_NOTE
     + """\
 if status is-login; and set -q CODEX_MIRROR_PATH
-    set -l front (string split : $CODEX_MIRROR_PATH)
-    test "$PATH[1]" = "$front[1]"; or set -gx PATH $front (for one in $PATH; contains -- $one $front; or echo $one; end)
+    test "$PATH[1]" = (string split -f1 : $CODEX_MIRROR_PATH); or set -gx PATH (string split : $CODEX_MIRROR_PATH) $PATH
 end
 """
 )
