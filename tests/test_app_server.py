@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,10 @@ def test_a_codex_or_a_login_that_runs_there_is_left_alone(home: Home, clones: di
     note = home.base / "asked"
     (clones["work"] / "app-server").write_text(f"touch {note}\n" + says(answer()))
     running = {**home.env, "CODEX_HOME": str(clones["work"])}
-    with subprocess.Popen(["codex", "300"], executable="/bin/sleep", env=running) as process:
+    # Not /bin/sleep under another name: macOS hides the environment of Apple's own programs.
+    pretended = home.base / "codex"
+    pretended.symlink_to(os.path.realpath(sys.executable))
+    with subprocess.Popen([pretended, "-I", "-S", "-c", "import time; time.sleep(300)"], env=running) as process:
         ended = ask(home, "usage", "--fresh")
         process.kill()
     assert f"work: not asked: its Codex is running (pid {process.pid})" in ended.err and not note.exists()

@@ -297,6 +297,7 @@ ERRORS = [
     (errno.EACCES, "/b/.work.codex-mirror-0123abcd", "/b/work: Permission denied", "permissions"),
     (errno.ENOSPC, b"/m/registry.json.new", "/m/registry.json.new: No space left on device", "free some"),
     (errno.EROFS, "/b/work", "/b/work: Read-only file system", "read-only"),
+    (errno.EILSEQ, "/b/odd", f"/b/odd: {os.strerror(errno.EILSEQ)}", "names must be UTF-8 there"),
     (errno.EIO, None, "Input/output error", "doctor shows"),
     (errno.EIO, 7, "Input/output error", "doctor shows"),
 ]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from darwin import Mac
 from helpers import Home
 from rooms import ask, at_rest, changes, clone_in, cm
 
@@ -38,3 +45,40 @@ def test_a_file_that_only_has_the_name_of_those_is_asked_about(home: Home, codex
     refused = ask(home, "remove", "work")
     assert refused.code == cm.REFUSED
     assert "._secret" in refused.err + refused.out
+
+
+def test_files_are_not_counted_where_macos_s_file_system_does_not_count_them(
+    tmp_path: Path, mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none_left = SimpleNamespace(f_files=1000, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda path: none_left)
+    assert cm.free_inodes(str(tmp_path)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        mac.become(patch)
+        assert cm.free_inodes(str(tmp_path)) == sys.maxsize
+
+
+def test_a_directory_that_can_t_be_synced_is_none_by_either_of_macos_s_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errno, "ENOTSUP", 45)
+    monkeypatch.setattr(errno, "EOPNOTSUPP", 102)
+    for number, is_raised in ((45, False), (102, False), (errno.EIO, True)):
+
+        def refuse(file: int, number: int = number) -> None:
+            raise OSError(number, "no")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="no") if is_raised else contextlib.nullcontext():
+            cm.sync_directory(str(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pretended Mac")
+def test_a_day_on_a_mac_flushes_the_drive_twice_a_change(home: Home, codex: Path, mac: Mac) -> None:
+    for words in (("create", "work"), ("rename", "work", "play"), ("remove", "play", "--yes")):
+        assert mac(*words).code == 0, words
+        flushed = [kind for kind, _ in mac.flushes]
+        assert flushed.count("full") == 2, words
+        assert flushed.count("plain") > 5, words
+    assert mac("list").code == 0
+    assert mac.flushes == []
