@@ -20,7 +20,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import pwd
 import random
 import re
 import resource
@@ -47,6 +46,7 @@ from helpers import (
     Process,
     discard,
     fake_codex,
+    home_in_passwd,
     look_for_secrets,
     make_home,
     npm_install,
@@ -99,7 +99,7 @@ def tries_every_repair() -> bool:
 
 def said_by(*argv: object) -> str:
     """What a program prints, started with the real HOME, below which pyenv's interpreters are."""
-    env = {**os.environ, "HOME": pwd.getpwuid(os.getuid()).pw_dir}
+    env = {**os.environ, "HOME": home_in_passwd() or os.environ["HOME"]}
     return subprocess.run([*map(str, argv)], env=env, check=False, capture_output=True, text=True).stdout
 
 
@@ -261,6 +261,9 @@ def loaded(program: str) -> ModuleType:
         "urllib.request uuid"
     ).split():
         importlib.import_module(name)
+    # Every opener of addresses reads the machine's certificates anew, which takes longer than all else that it does.
+    tls: Any = sys.modules["ssl"]
+    tls._create_default_https_context = cache(tls._create_default_https_context)
     return module
 
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import pwd
 import secrets
 import shutil
 import signal
@@ -109,6 +110,14 @@ def run(
     if check and result.code != 0:
         raise AssertionError(f"{argv} ended with {result.code}\n{_report(result.out, result.err)}")
     return result
+
+
+def home_in_passwd() -> str:
+    """The home directory that the system knows of whoever runs the tests, or nothing: not every user has an entry."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def look_for_secrets(what: object, output: bytes | str) -> None:
