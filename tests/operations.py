@@ -486,12 +486,14 @@ class Judge:
         self.now: Picture | None = None  # How the home is, where that is known.
         self.steps: dict[object, frozenset[tuple[str, str]]] = {}  # Of the first of the next commands, at each point.
 
-    def hear(self, point: object, result: Played, codes: tuple[int, ...] = (0, 1, 5)) -> None:
+    def hear(
+        self, point: object, result: Played, codes: tuple[int, ...] = (0, 1, 5), left: Picture | None = None
+    ) -> None:
         """Judges a disturbed command by how it ended and what it left: a failure has words, and what ends with 0 is
         done; but for a login that Codex knows of, and that we could not note."""
         if result.code not in codes or (result.code and not result.err):
             self.wrong.setdefault(f"{result}", []).append(point)
-        self.judge(point, self.theatre.picture(), as_it_is=True, done=result.code == 0)
+        self.judge(point, left or self.theatre.picture(), as_it_is=True, done=result.code == 0)
 
     def judge(self, point: object, left: Picture, *, as_it_is: bool = False, done: bool = False) -> None:
         """Puts a home as it was left, lets a Codex write meanwhile, and notes what the next commands leave wrong."""
