@@ -726,7 +726,7 @@ def error_line(error: MirrorError | OSError) -> str:
         return error.message
     if not isinstance(error.filename, (str, bytes)):
         return error.strerror or str(error)
-    path = re.sub(r"/\.([^/]+)\.codex-mirror-[0-9a-f]{8}\Z", r"/\1", os.fsdecode(error.filename))
+    path = re.sub(r"/\.([^/]+)\.codex-mirror-([0-9a-f]{8}|new)\Z", r"/\1", os.fsdecode(error.filename))
     return f"{path}: {error.strerror}"
 
 
@@ -767,12 +767,15 @@ WRAPPER_CODE = r"""
 if [ -n "${CODEX_MIRROR_CLI:-}" ]; then
   exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
 fi
+cm_tool() { # how codex-mirror is started here
+  if command -v codex-mirror >/dev/null; then echo codex-mirror; else echo "${cm_program:-codex-mirror}"; fi
+}
 if [ ! -O "$cm_codex_home/" ] || [ ! -f "$cm_codex" ]; then
   if [ -e "$cm_codex_home" ] && [ ! -O "$cm_codex_home" ] || [ ! -O "$0" ]; then
     echo "$cm_clone: this clone belongs to another user; only they can use it, and not with sudo" >&2
     exit 5
   fi
-  echo "$cm_clone: a part of this clone is missing; to mend it: codex-mirror doctor $cm_clone --fix" >&2
+  echo "$cm_clone: a part of this clone is missing; to mend it: $(cm_tool) doctor $cm_clone --fix" >&2
   exit 1
 fi
 if [ -t 2 ]; then
@@ -781,7 +784,14 @@ if [ -t 2 ]; then
     [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would change the login" >&2
   done
 fi
-if [ -f "$cm_env" ] && [ -O "$cm_env" ]; then . "$cm_env"; fi
+if [ -e "$cm_env" ]; then
+  case $(ls -ld "$cm_env") in -????-??-*) cm_own=$cm_env ;; *) cm_own='' ;; esac
+  if [ ! -O "$cm_own" ]; then
+    echo "$cm_clone: others may have written its variables, in $cm_env; what helps: $(cm_tool) doctor $cm_clone" >&2
+    exit 5
+  fi
+  . "$cm_env"
+fi
 unset $cm_hidden
 [ "${CODEX_MIRROR_USER_HOME:-${HOME:-}}" = "${HOME:-}" ] && cm_inside='' || cm_inside=yes
 [ -n "${GIT_CONFIG_GLOBAL-none}" ] || GIT_CONFIG_GLOBAL=/dev/null
@@ -817,7 +827,7 @@ if [ -n "$cm_home" ] && [ -O "$cm_git" ]; then
   if [ -n "$cm_stale" ] && command -v codex-mirror >/dev/null; then
     codex-mirror env "$cm_clone" --shell sh </dev/null >/dev/null 2>&1 # derives it anew
   elif [ -n "$cm_stale" ] && [ -t 2 ]; then
-    echo "$cm_clone: your git configuration has changed; the clone gets it by: codex-mirror env $cm_clone" >&2
+    echo "$cm_clone: your git configuration has changed; the clone gets it by: $(cm_tool) env $cm_clone" >&2
   fi
 fi
 cm_agents=
@@ -1096,17 +1106,6 @@ def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) ->
         "@program@": " ".join(map(quote, program)),
     }
     return re.sub("@[a-z]+@", lambda match: filled[match.group()], COMPLETIONS[shell].rstrip("\n"))
-
-
-def split_unfinished_line(line: str) -> list[str]:
-    """The words of an unfinished command line as the shell would pass them; the last is the one at its end."""
-    import shlex
-
-    for end in ("", "\\", "'", '"'):
-        with contextlib.suppress(ValueError):
-            words = shlex.split(line + end)
-            return words if not line[-1:].isspace() or end else [*words, ""]
-    return []
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -1405,6 +1404,11 @@ def entries_of_others(path: str, limit: int = 20_000) -> list[str]:
     return found
 
 
+def is_open_to_others(path: str) -> bool:
+    """May others look into this directory?"""
+    return os.path.isdir(path) and bool(os.stat(path).st_mode & 0o077)
+
+
 def modified_at(path: str) -> float:
     """When a file was written last (Unix seconds), or 0 when it is gone."""
     try:
@@ -1436,6 +1440,7 @@ MACOS_STAFF, MACOS_ADMIN = 20, 80  # Everybody's primary group there, and those 
 RESERVE = 256 << 10
 HOME_MARK = ".codex-mirror-home"
 IGNORE_ALL = b"# Made by codex-mirror: nothing in here belongs in a repository.\n*\n"
+BEGUN_HOME = r"lock|reserve|(\.codex-mirror-home|\.gitignore)|\..+\.codex-mirror-new|.+\.new"  # With an empty mark.
 LEFT_BY_FIRST_TRY = r"lock|login\.lock|reserve|clones|journal\.json|scratch-[0-9a-f]{8}|registry\.json.*"
 CLONE_PARTS = ("", "home", "home/.codex", "home/.codex/app-server-daemon", "runtime", "logs", "bin", "git")
 CLONE_WAYS = ("home/.codex/app-server-daemon", "runtime", "logs", "bin", "git")  # On which all of these are passed.
@@ -1588,9 +1593,10 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
 
 
 def is_marked_home(home: str) -> bool:
-    """Does a directory bear the mark of a mirror home or, as those of up to 1.0.0, a registry?"""
+    """Does a directory bear the mark of a mirror home, which says where it is, or as up to 1.0.0 a registry?"""
     documents = (read_json_object(os.path.join(home, f"registry.json{end}")) for end in ("", ".previous"))
-    return kind_of(os.path.join(home, HOME_MARK)) == "file" or any(
+    mark = os.path.join(home, HOME_MARK)
+    return (kind_of(mark) == "file" and bool(text_in(read_json_object(mark), "mirrorHome"))) or any(
         isinstance(document.get("clones"), list) and "version" in document for document in documents
     )
 
@@ -1602,7 +1608,9 @@ def is_mirror_home(home: str) -> bool:
         text_in(read_json_object(os.path.join(base_in_root(root), "clone.json")), "id") for root in paths_in(clones)
     ):
         return True
-    names = {*entries_of(home)}
+    names, mark = {*entries_of(home)}, os.path.join(home, HOME_MARK)
+    if kind_of(mark) == "file" and not size_of(mark) and all(re.fullmatch(BEGUN_HOME, name) for name in names):
+        return True
     if size_of(os.path.join(home, "reserve")) == RESERVE:
         return all(re.fullmatch(LEFT_BY_FIRST_TRY, name) for name in names)
     return names == {"clones"} and not any(files_below(clones))
@@ -1787,9 +1795,14 @@ def set_mode(file: int, mode: int, path: str) -> None:
             raise OSError(errno.ENOTSUP, f"can't get the mode {mode:o}: {error.strerror}", path) from None
 
 
+def temporary_name(path: str) -> str:
+    """The name of a file of ours while it is written; none that people give, in a directory that may have theirs."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.codex-mirror-new")
+
+
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Replaces a file of ours at one stroke, durably: the bytes of `<path>.new`, its name, the directory."""
-    temporary = path + ".new"
+    """Replaces a file of ours at one stroke, durably: the bytes under a temporary name, the name, the directory."""
+    temporary = temporary_name(path)
     remove_file(temporary)
     write_new(temporary, content, mode)
     os.replace(temporary, path)
@@ -3223,6 +3236,11 @@ def find_clone(registry: Registry, name: str) -> Clone | None:
     return next((clone for clone in registry.clones if clone.name == name), None)
 
 
+def row_complaint(bad: BadRow) -> str:
+    """A broken row of the registry and what is wrong with it, in words."""
+    return f"the registry entry '{text_in(bad.row, 'name')}' is broken: {bad.why}"
+
+
 def clone_named(registry: Registry, text: str) -> Clone:
     """The clone of that name. Raises MirrorError NOT_FOUND with the nearest name."""
     name = text.strip()
@@ -3311,6 +3329,24 @@ def clone_variables(clone: Clone) -> dict[str, str]:
         return {}
     lines = re.findall(r"^export ([A-Za-z_][A-Za-z0-9_]*)='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
     return {name: value.replace("'\\''", "'") for name, value in lines}
+
+
+def open_variables(clone: Clone) -> str:
+    """The file of the clone's own variables, where others may have written it, or nothing."""
+    path = variables_file(clone)
+    return path if kind_of(path) and read_own(path, 1 << 20) is None else ""
+
+
+def complaint_about_variables(clone: Clone) -> str:
+    """Why a clone isn't started without its own variables, which may decide where its requests go, or nothing."""
+    path = open_variables(clone)
+    return f"others may have written the variables of '{clone.name}', in {path}" if path else ""
+
+
+def refuse_open_variables(clone: Clone) -> None:
+    """Refuses variables that others may have written. Raises MirrorError."""
+    if complaint := complaint_about_variables(clone):
+        raise MirrorError(complaint, f"codex-mirror doctor {clone.name}", REFUSED)
 
 
 def variables_text(variables: Mapping[str, str]) -> bytes:
@@ -3434,10 +3470,17 @@ class Wrapper(NamedTuple):
     text: str
 
 
-def wrapper_content(clone: Clone, places: Places) -> bytes:
-    """The bytes of the clone's wrapper."""
+def program_here() -> str:
+    """The words that start this program where no shell finds it by its name."""
+    path = getattr(sys.modules[__name__], "__file__", "") or ""
+    return f"python3 {quote_if_needed(os.path.abspath(path))}" if os.path.isfile(path) else "codex-mirror"
+
+
+def wrapper_content(clone: Clone, places: Places, program: str = "") -> bytes:
+    """The bytes of the clone's wrapper, which names the program with which it was written."""
     data = {
         "clone": clone.name,
+        "program": program or program_here(),
         "codex": clone.runtime.entry,
         "interpreter": "node" if clone.runtime.kind == "npm-package" else "",
         "path": helper_path(clone.runtime),
@@ -3508,13 +3551,15 @@ def wrapper_setting(text: str, key: str) -> str:
 
 
 def is_wrapper_current(clone: Clone, places: Places) -> bool:
-    """Is the clone's wrapper as it would be written now, though maybe with other names of the same directories?"""
+    """Is the clone's wrapper as it would be written now, though maybe with other names of the same directories, and by
+    a program that lies elsewhere?"""
     content = read_or_none(clone.wrapper, WRAPPER_LIMIT) or b""
     if content == wrapper_content(clone, places):
         return True
     told: Any = {key: wrapper_setting(os.fsdecode(content), key) for key in ("mirror_home", "user_home")}
     same = all(is_same_directory(name, getattr(places, key)) for key, name in told.items())
-    return same and content == wrapper_content(clone, places._replace(**told))
+    program = wrapper_setting(os.fsdecode(content), "program")
+    return same and content == wrapper_content(clone, places._replace(**told), program)
 
 
 def wrapper_owners(clone: Clone) -> tuple[str, ...]:
@@ -3761,6 +3806,7 @@ def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
 # --- Directories ----------------------------------------------------------------------------------
 
 SHIM_MARK = "# codex-mirror shim: starts the clone of the current directory (see codex-mirror use); not to be edited"
+SHIM_FIRST = f"#!/bin/sh\n{SHIM_MARK} "
 SHIM_CODE = r"""
 # Below this line every shim is the same.
 rule() { # depth and path of a directory above; depth, path, command, name and shown path of a clone's directory
@@ -3892,25 +3938,44 @@ def shim_text(registry: Registry, places: Places) -> bytes:
         "default_name": default.name if default else "",
         "shim": shim_directory(places),
     }
-    lines = ["#!/bin/sh", SHIM_MARK, *(f"cm_{key}={shell_quote(value)}" for key, value in data.items())]
+    lines = [f"cm_{key}={shell_quote(value)}" for key, value in data.items()]
     clones = [f"  clone {shell_quote(one.name)} {shell_quote(shim_target(one))}" for one in registry.clones]
-    return os.fsencode(
+    body = os.fsencode(
         "\n".join([*lines, "rules() {", *rules, "  :", "}", "clones() {", *clones, "  :", "}"]) + SHIM_CODE
     )
+    return f"{SHIM_FIRST}{seal_of(body)}\n".encode() + body
+
+
+def shim_file(places: Places) -> str:
+    return os.path.join(shim_directory(places), "codex")
+
+
+def complaint_about_shim(places: Places) -> str:
+    """Why what lies in the shim's place is neither written nor removed by us, or nothing."""
+    path = shim_file(places)
+    head, _, body = (read_own(path, 1 << 22) or b"").partition(f"{SHIM_FIRST}".encode())[2].partition(b"\n")
+    if not kind_of(path) or head.decode("ascii", "replace") == seal_of(body):
+        return ""
+    return f"{path} {'was edited' if is_shim(path) else 'is no shim of ours'}, and was left as it is"
+
+
+def is_shim_stale(places: Places, registry: Registry) -> bool:
+    """Is there a shim of ours that would say something else by now?"""
+    is_there = kind_of(shim_file(places)) and not complaint_about_shim(places)
+    return bool(is_there) and read_or_none(shim_file(places)) != shim_text(registry, places)
 
 
 def write_shim(places: Places, registry: Registry) -> None:
     """Writes the shim again where it is installed and would say something else by now."""
-    path = os.path.join(shim_directory(places), "codex")
-    if kind_of(path) == "file" and read_or_none(path) != (text := shim_text(registry, places)):
-        write_whole(path, text, 0o755)
+    if is_shim_stale(places, registry):
+        write_whole(shim_file(places), shim_text(registry, places), 0o755)
 
 
 def codex_before_shim(places: Places, env: Mapping[str, str]) -> str:
     """What a shell starts as codex instead of the installed shim, or nothing; inside a clone that is the clone's."""
     first = next(find_on_path("codex", env.get("PATH", "")), "")
     is_fine = is_shim(first) or env.get("CODEX_MIRROR_CLONE")
-    return "" if is_fine or not kind_of(os.path.join(shim_directory(places), "codex")) else first or "not found"
+    return "" if is_fine or not kind_of(shim_file(places)) else first or "not found"
 
 
 def is_shim(path: str) -> bool:
@@ -4315,7 +4380,8 @@ WRITTEN_WHOLE = (
     *("registry.json", "registry.json.previous", "registry.json.lock", "journal.json", "reserve"),
     *(HOME_MARK, ".gitignore", "events.log"),
 )
-TEMPORARY_NAMES = tuple(f"{name}.new" for name in WRITTEN_WHOLE)
+# Those of up to 1.0.0 end in `.new`, and so do some of today's.
+TEMPORARY_NAMES = tuple(one for name in WRITTEN_WHOLE for one in (f"{name}.new", temporary_name(name)))
 
 
 def stamp_of(path: str) -> tuple[int, ...]:
@@ -4421,7 +4487,8 @@ class Change:
     def commit(self, registry: Registry) -> None:
         """Writes the registry with this change's id: from here on it is finished, never taken back."""
         if self.is_dry:
-            raise DryRun(self.plan)
+            shim = [StagedFile("", shim_file(self.places), True)] if is_shim_stale(self.places, registry) else []
+            raise DryRun(self.plan._replace(staged=(*self.plan.staged, *shim)))
         if self.written != self.plan:
             self.write_plan()
         for staged in self.plan.staged:
@@ -4541,6 +4608,17 @@ def write_ignore_all(directory: str) -> None:
         write_whole(path, IGNORE_ALL)
 
 
+def lax_ignore_file(directory: str) -> str:
+    """The user's own `.gitignore` in a directory of ours, where it lets a repository take logins in, or nothing."""
+    path = os.path.join(directory, ".gitignore")
+    try:
+        content = read_or_none(path, 1 << 20)
+    except OSError:
+        return path
+    rules = [line.rstrip(b"\r") for line in (b"*" if content is None else content).split(b"\n")]
+    return "" if b"*" in rules and not any(rule.startswith(b"!") for rule in rules) else path
+
+
 def has_registry_of(change: Change) -> bool:
     """Is the registry the one that this change wrote? It can't be told otherwise in the midst of a commit."""
     with contextlib.suppress(MirrorError, OSError):
@@ -4595,7 +4673,7 @@ def restore_reserve(places: Places) -> None:
             write_whole(reserve_file(places), b"\0" * RESERVE)
         except OSError:
             with contextlib.suppress(OSError):
-                remove_file(reserve_file(places) + ".new")
+                remove_file(temporary_name(reserve_file(places)))
 
 
 def lock_seconds(env: Mapping[str, str]) -> float:
@@ -6462,7 +6540,9 @@ def new_config(places: Places) -> bytes:
 
 
 # What Codex writes into its settings by itself (0.171): answers to its questions, and which hints were shown.
-WRITTEN_BY_CODEX = r"projects\..+\.trust_level|notice\..+|hints?\..+|tui\.[\w-]*(nux|hint)[\w-]*(\..+)?"
+# Of [notice] those that Codex 0.169 and 0.171 know, and more of that kind.
+NOTICES = r"hide_[\w.-]+|fast_default_opt_out|(model_migrations|external_config_migration_prompts)\..+"
+WRITTEN_BY_CODEX = rf"projects\..+\.trust_level|notice\.({NOTICES})|hints?\..+|tui\.[\w-]*(nux|hint)[\w-]*(\..+)?"
 
 
 def is_own_config(config: str) -> bool:
@@ -8509,26 +8589,27 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
     places = context.places
     with begin_change(context, what) as change:
         request = requested(change)
-        given = request.settings_from
-        brought = ImportedHome(settings_source(given, change.registry, places)) if given else request.brought
+        brought = home_brought(request, change.registry, places)
         refuse_taken_name(change.registry, request.name)
         refuse_taken_command(request.name, places, context.env.get("PATH", os.defpath), change.registry.clones)
         clone_id = new_uuid()
         root = root_for(request, clone_id, change.registry, places)
-        source = wanted_package(change, context, request.codex, root)
-        runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
         if sharer := sharing_clone(base_in_root(root), change.registry.clones, places):
             raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_unwritable_commands(os.path.dirname(wrapper))
         refuse_noexec(root, wrapper)
         refuse_unfit_volume(root, places)
+        source = wanted_package(change, context, request.codex, root)
+        runtime = Runtime(os.path.join(base_in_root(root), "runtime"), base_in_root(root), source.kind, source.version)
         keep_env = tuple(dict.fromkeys(map(checked_variable, request.keep_env)))
         shared, now = shares_for(request, context, change.registry), current_timestamp()
         clone = Clone(clone_id, request.name, root, runtime, None, wrapper, now, now, request.home, shared, keep_env)
         clone = clone._replace(made_root=not kind_of(root), named_shares=is_naming_shares(request.shares, False))
         change.describe(f"{what.partition(' ')[0]} {clone.name}")
         create_clone_directory(change, clone)
+        if change.is_dry:
+            rehearse_filling(change, clone._replace(shared_settings=request.share_settings), brought)
         build_home(clone, places)
         refresh_git(clone, places, context.env)
         sync_tree(git_directory(clone))
@@ -8543,6 +8624,25 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         stage_wrapper(change, clone, replaces=False)
         change.commit(with_clone(change.registry, clone))
     return clone, change.unfinished
+
+
+def home_brought(request: NewClone, registry: Registry, places: Places) -> ImportedHome | None:
+    """The Codex home of which a new clone gets something."""
+    given = request.settings_from
+    return ImportedHome(settings_source(given, registry, places)) if given else request.brought
+
+
+def rehearse_filling(change: Change, clone: Clone, brought: ImportedHome | None) -> NoReturn:
+    """Plans what a new clone will have of the real home, and of the one that it is made from. Raises DryRun."""
+    links = [os.path.join(home_of(clone), share) for share in clone.shared if share not in GIT_COPIES]
+    links += [os.path.join(codex_home_of(clone), tail) for tail in settings_links_of(clone, change.places).missing]
+    change.extend_plan(staged=[StagedFile("", link, False) for link in links])
+    if brought and brought.login and os.path.isfile(login := login_file(brought.home)):
+        moved = [MovedLogin(login, brought.aside, "", "")] if brought.aside else []
+        change.extend_plan(moved=moved, staged=[StagedFile("", login_file(codex_home_of(clone)), False)])
+    stage_wrapper(change, clone, replaces=False)
+    change.commit(with_clone(change.registry, clone))
+    raise AssertionError("a dry run ends with its commit")
 
 
 def fill_home(change: Change, clone: Clone, context: Context, brought: ImportedHome) -> None:
@@ -8630,8 +8730,7 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     made = [fresh, base, change.scratch_name]
     change.extend_plan(parents=missing_directories(clone.root), made=made, clones=[clone])
     if change.is_dry:
-        stage_wrapper(change, clone, replaces=False)
-        change.commit(change.registry)
+        return
     make_directories(clone.root)
     os.mkdir(fresh, 0o700)
     refuse_hazards(fresh, change.places)
@@ -9027,6 +9126,8 @@ def change_variables(change: Change, clone: Clone, request: CloneChanges, contex
 
 def change_own_variables(change: Change, clone: Clone, request: CloneChanges) -> bool:
     """Stages the clone's own variables; whether any changed. Raises MirrorError."""
+    if request.env or request.no_env:
+        refuse_open_variables(clone)
     before = clone_variables(clone)
     if unknown := [name for name in request.no_env if name not in before]:
         raise MirrorError(f"'{clone.name}' has no variable {unknown[0]}", f"it has: {', '.join(before) or 'none'}")
@@ -9687,6 +9788,8 @@ def reason_not_to_ask(context: Context, clone: Clone) -> str:
         return f"not asked: {NO_FIGURES.get(account.kind, 'no ChatGPT login')}"
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         return f"not asked: a part of it is missing; codex-mirror doctor {clone.name} --fix"
+    if complaint := complaint_about_variables(clone):
+        return f"not asked: {complaint}"
     try:
         pids = codex_pids_of(clone)
     except UnseenProcessesError as error:
@@ -9922,7 +10025,9 @@ def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
 
 def start_failure(facts: Facts) -> str:
     """What went wrong when the clone was started, unless a missing part or a damaged login says why."""
-    is_explained = facts.missing or facts.absent or facts.noexec or auth_status_of(facts) != "unknown"
+    is_explained = (
+        facts.missing or facts.absent or facts.noexec or facts.open_variables or auth_status_of(facts) != "unknown"
+    )
     return "" if is_explained or facts.damaged_login else failure_text(facts.status)
 
 
@@ -9943,19 +10048,9 @@ def auth_status_of(facts: Facts) -> str:
     return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
 
 
-def is_open_to_others(path: str) -> bool:
-    """May others look into this directory?"""
-    return os.path.isdir(path) and bool(os.stat(path).st_mode & 0o077)
-
-
 def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
     """The version of the installed Codex where that is newer than the clone's."""
     return installed.version if installed and is_newer(installed.version, clone.runtime.version) else ""
-
-
-def row_complaint(bad: BadRow) -> str:
-    """A broken row of the registry and what is wrong with it, in words."""
-    return f"the registry entry '{text_in(bad.row, 'name')}' is broken: {bad.why}"
 
 
 def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
@@ -10094,6 +10189,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
     "misnamed_runtime": lambda f: f.clone.runtime.path if is_misnamed(f.clone.runtime) else "",
     "unused": lambda f: unused_runtimes(f.clone),
+    "open_variables": lambda f: open_variables(f.clone),
     "newer": lambda f: newer_version(f.inspection.installed, f.clone),
     "wrapper": lambda f: wrapper_state(f.clone, f.context.places),
     "missing_wrapper": lambda f: f.clone.wrapper if f.wrapper == "missing" else "",
@@ -10133,6 +10229,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
 }
 FACTS_WAITED_FOR: Mapping[str, Callable[[Facts], Any]] = {
     "status": lambda f: login_status(f.clone, f.context),
+    "lax_ignore": lambda f: lax_ignore_file(f.base) if kind_of(f.base) == "directory" else "",
     "tracked": lambda f: tracked_files(f.base, f.context) if not is_below(f.base, f.context.places.mirror_home) else [],
     "damaged": lambda f: list(damaged_paths(f.clone, f.inspection.clones)) if f.inspection.deep else [],
 }
@@ -10178,6 +10275,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "bases": lambda f: sorted(base for base in candidate_bases(f) if kind_of(base) == "directory"),
         **FACTS_OF_WRITERS,
         "legacy_leftovers": lambda f: find_legacy_leftovers(f.context.places, f.bases),
+        "strange_shim": lambda f: complaint_about_shim(f.context.places),
         "codex_before_shim": lambda f: codex_before_shim(f.context.places, f.context.env),
         "open_to_others": lambda f: [f.home] if is_open_to_others(f.home) else [],
         "moved": lambda f: move_complaint(new_names(f.registry.clones, f.context.places)),
@@ -10188,6 +10286,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "each_in_cloud": lambda f: told_in_cloud(f.home, f.context.places),
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),
+        "lax_ignore": lambda f: lax_ignore_file(f.home),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
         "each_off_path": lambda f: [
             (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
@@ -10496,12 +10595,17 @@ class Finding(NamedTuple):
 
 
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
+LAX_IGNORE = "a git repository around it may take logins in, for all that {lax_ignore} says, which isn't codex-mirror's"
+IGNORE_ADVICE = "make it one line, *, or remove it: the next change writes it"
+# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's.
+SEEN_FROM_OUTSIDE = ("directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved")
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
         Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {base}"),
+        Finding("git-ignore", "warning", LAX_IGNORE, IGNORE_ADVICE),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
         Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
@@ -10519,6 +10623,9 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("wrapper", "error", "its command {open_wrapper} may be written by others",
                 "chmod go-w {open_wrapper}"),
         Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
+        Finding("variables-open", "error",
+                "others may have written its variables, so that it isn't started: {open_variables}",
+                "look into that file, and chmod go-w {open_variables}; or remove it"),
         Finding("login-damaged", "error", "its login can't be read: {damaged_login}",
                 "codex-mirror login {name}"),
         Finding("start", "error", "its Codex doesn't start: {failure_of_codex}",
@@ -10589,6 +10696,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
         Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {home}"),
+        Finding("git-ignore", "warning", LAX_IGNORE, IGNORE_ADVICE),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "an unfinished change: {unsettled}", FIX_HOME, repair_mirror_home),
         Finding("unsettled-files", "info", "until it is finished or cleared, what it made takes {unsettled_size}",
@@ -10612,6 +10720,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "other users may read it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
+        Finding("shim-edited", "warning", "{strange_shim}, so that directories don't count in it",
+                "move it away, then codex-mirror shim install"),
         Finding("shim-shadowed", "warning", "codex itself is {codex_before_shim} here, and not the shim",
                 "open a new shell, or codex-mirror shim install"),
         Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",
@@ -10623,9 +10733,15 @@ SEVERITIES = ("error", "warning", "info")
 HOME_MOVED = "home-moved"
 
 
+def findings_for(facts: Facts) -> Iterator[Finding]:
+    """The rows that go for these facts."""
+    is_strange = facts.kind == "clone" and facts.strange
+    return (one for one in FINDINGS[facts.kind] if not is_strange or one.id in SEEN_FROM_OUTSIDE)
+
+
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
     """What is wrong, worst first."""
-    problems = [problem for finding in FINDINGS[facts.kind] for problem in problems_of(finding, facts)]
+    problems = [problem for finding in findings_for(facts) for problem in problems_of(finding, facts)]
     if any(problem.id == HOME_MOVED for problem in problems):
         problems = [one for one in problems if one.id == HOME_MOVED or not is_explained_by_move(facts, one)]
     return tuple(sorted(problems, key=lambda problem: SEVERITIES.index(problem.severity)))
@@ -10677,7 +10793,7 @@ def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tu
     facts.force = force
     if facts.kind == "clone" and facts.claimed:
         return []
-    found = (one.repair for one in FINDINGS[facts.kind] if one.repair and any(problems_of(one, facts)))
+    found = (one.repair for one in findings_for(facts) if one.repair and any(problems_of(one, facts)))
     notes: list[tuple[str, int]] = []
     for needed in dict.fromkeys(found):
         try:
@@ -10881,6 +10997,9 @@ def hint_for(error: OSError) -> str:
     return f"{hint}codex-mirror doctor shows what is left to fix".lstrip("; ") if hint.endswith("; ") else hint
 
 
+NO_CLONES = "there are no clones yet; next: codex-mirror create work"
+
+
 def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], notes: Sequence[str]) -> Outcome:
     """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
     lines: list[str] = []
@@ -10900,7 +11019,7 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
             lines += [f"{short_list(names)}:", *said]
     lines += ["codex-mirror:", *problem_lines(general)] if general else []
     if not healths and not any(map(needs_action, general)):
-        lines.append("there are no clones yet; next: codex-mirror create work")
+        lines.append(NO_CLONES)
     data = [health_row(health) for health in healths]
     if any(needs_action(problem) for problem in general):
         data.append(health_row(Health("codex-mirror", "unknown", True, "", "", Account("none"), tuple(general))))
@@ -11089,6 +11208,7 @@ def startable_clone(context: Context, name: str) -> Clone:
     clone = clone_named(registry, name) if name else bound_clone(registry, context)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)
     refuse_copy(clone, context.places)
+    refuse_open_variables(clone)
     if not os.path.isfile(clone.runtime.entry) or not os.path.isdir(codex_home_of(clone)):
         raise MirrorError(f"a part of '{clone.name}' is missing", f"codex-mirror doctor {clone.name} --fix", FAILED)
     if (shared_git(clone) or kind_of(git_directory(clone))) and not is_git_fresh(clone, context.env):
@@ -11332,12 +11452,13 @@ def use(
     if unset and not before:
         return Outcome(lines=(f"no clone was set {where}",), about={"path": path or None})
     now = f"'{name}'" if name else "no clone of its own" if path else "no clone"
-    has_shim = bool(kind_of(os.path.join(shim_directory(context.places), "codex")))
+    strange = complaint_about_shim(context.places)
+    has_shim = bool(kind_of(shim_file(context.places))) and not strange
     what = "codex" if has_shim else "codex-mirror run"
     return Outcome(
         FAILED if left else DONE,
         (f"{where}, {what} is {now} from now on",),
-        (*left, *(() if has_shim else (SHIM_HINT,))),
+        (*left, *(() if has_shim else (strange or SHIM_HINT,))),
         about={**(clone_keys(clone_named(read_registry(context.places), name)) if name else {}), "path": path or None},
     )
 
@@ -11379,8 +11500,10 @@ def which(context: Context, *, directory: str = "") -> Outcome:
 def shim_install(context: Context, *, shell: str = "") -> Outcome:
     directory, shell = checked_bin_dir(shim_directory(context.places), context.places), shell or shell_of(context.env)
     with begin_change(context, "shim install") as change:
+        if strange := complaint_about_shim(context.places):
+            raise MirrorError(strange, "move it away first", REFUSED)
         change.make_room(directory, 0o700)
-        shim = os.path.join(directory, "codex")
+        shim = shim_file(context.places)
         change.extend_plan(made=[staged_name(shim, change.id)])
         write_new(staged_name(shim, change.id), shim_text(change.registry, context.places), 0o755)
         os.replace(staged_name(shim, change.id), shim)
@@ -11399,10 +11522,11 @@ def shim_remove(context: Context) -> Outcome:
     system, home = os.uname().sysname, context.places.user_home
     paths = [path for shell in SHELLS for path in shim_rc_files(shell, context.env, home, system) if kind_of(path)]
     changed, refused = edit_rc_files(context, "shim remove", list(dict.fromkeys(paths)), lambda _: [], SHIM_MARKS)
-    directory = shim_directory(context.places)
-    shim = os.path.join(directory, "codex")
+    directory, shim = shim_directory(context.places), shim_file(context.places)
     with begin_change(context, "shim remove"):
-        if is_shim(shim):
+        if strange := complaint_about_shim(context.places):
+            refused.append(strange)
+        elif kind_of(shim):
             remove_file(shim)
             changed.append(shim)
         remove_empty(directory)
@@ -11479,7 +11603,7 @@ def show_usage(
         notes += usage_notes(clone, one._replace(why=said or one.why), now)
         data.append({**usage_row(clone, account, one, now), "fresh": bool(answer.usage), "error": answer.error or None})
     if not clones and not best:
-        notes.append("there are no clones yet; next: codex-mirror create work")
+        notes.append(NO_CLONES)
     if best:
         failed = [f"{row['name']}: {row['error']}" for row in data if row["error"]]
         return best_of([(clone, left_percent(one, now)) for clone, one in usages], failed)
@@ -11685,7 +11809,7 @@ def list_clones(context: Context, *, name: str = "", full: bool = False) -> Outc
         rows = tuple(list_row(clone, installed, now) for clone in registry.clones)
         table = Table(("NAME", "ACCOUNT", "AGE", "LEFT", "CODEX", "ROOT"), rows)
     else:
-        lines = ["there are no clones yet; next: codex-mirror create work"]
+        lines = [NO_CLONES]
     notes = tuple(map(row_complaint, registry.bad_rows))
     return Outcome(lines=tuple(lines), table=table, data=lambda: list(map(list_data, registry.clones)), notes=notes)
 
@@ -12244,6 +12368,17 @@ KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
 
 # What the shell may offer of its own (`files`, `directories` or nothing), and words with their meanings.
 Offers = tuple[str, list[tuple[str, str]]]
+
+
+def split_unfinished_line(line: str) -> list[str]:
+    """The words of an unfinished command line as the shell would pass them; the last is the one at its end."""
+    import shlex
+
+    for end in ("", "\\", "'", '"'):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(line + end)
+            return words if not line[-1:].isspace() or end else [*words, ""]
+    return []
 
 
 def completions_for(commands: Sequence[Command], words: Sequence[str], places: Places) -> Offers:

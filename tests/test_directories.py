@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +357,44 @@ def test_every_change_of_a_binding_writes_the_shim_again(two: Home, deep: Path) 
     ask(two, "remove", "mine", "--yes")
     assert "mine" not in shim.read_text()
     assert shim.stat().st_mode & 0o777 == 0o755
+
+
+EDITS: list[tuple[str, Callable[[str], str], str]] = [
+    ("a line more", lambda text: text + "echo mine\n", "was edited"),
+    ("a line changed", lambda text: text.replace("exec", "echo", 1), "was edited"),
+    ("without its digest", lambda text: re.sub(" sha256:.*", "", text, count=1), "was edited"),
+    ("another's program", lambda text: "#!/bin/sh\necho mine\n", "is no shim of ours"),
+    ("nothing", lambda text: "", "is no shim of ours"),
+]
+
+
+@pytest.mark.parametrize(("how", "edit", "says"), EDITS, ids=[row[0] for row in EDITS])
+def test_a_shim_that_was_edited_is_left_as_it_is_and_named(
+    two: Home, deep: Path, how: str, edit: Callable[[str], str], says: str
+) -> None:
+    ask(two, "use", "work", "~/a")
+    assert ask(two, "shim", "install", "--shell", "sh").code == 0
+    shim = two.mirror / "shim" / "codex"
+    ours = shim.read_text()
+    shim.write_text(edit(ours))
+    told = ask(two, "use", "own", "~/a")
+    assert (
+        told.code == 0
+        and f"{shim} {says}, and was left as it is" in told.err
+        and "codex-mirror.py run" in told.out.replace("_", "-")
+    )
+    for words, code in (
+        (("rename", "own", "mine"), 0),
+        (("shim", "install", "--shell", "sh"), 5),
+        (("shim", "remove"), 5),
+    ):
+        assert ask(two, *words).code == code, words
+    assert shim.read_text() == edit(ours)
+    assert "[shim-edited]" in ask(two, "doctor").out
+    shim.rename(two.base / "kept")
+    assert ask(two, "shim", "install", "--shell", "sh").code == 0 and "'mine'" in shim.read_text()
+    assert "shim-edited" not in ask(two, "doctor").out
+    assert ask(two, "shim", "remove").code == 0 and not shim.parent.exists()
 
 
 def test_the_installed_codex_is_found_behind_the_shim(two: Home) -> None:

@@ -153,12 +153,14 @@ def test_what_lies_at_a_temporary_name_is_replaced_and_not_followed(
     if kind == "a directory":
         pytest.skip("a directory of that name is nobody's temporary file")
     (place / "file").write_text("old")
-    occupy(place / "file.new")
+    temporary = place / ".file.codex-mirror-new"
+    occupy(temporary)
+    (place / "file.new").write_text("the user's")
     target = (place / "target").read_text() if (place / "target").exists() else None
     cm.write_whole(str(place / "file"), b"new", 0o640)
     assert (place / "file").read_text() == "new" and stat.S_IMODE((place / "file").stat().st_mode) == 0o640
     assert ((place / "target").read_text() if (place / "target").exists() else None) == target
-    assert not os.path.lexists(place / "file.new")
+    assert not os.path.lexists(temporary) and (place / "file.new").read_text() == "the user's"
 
 
 def test_a_file_replaced_at_one_stroke_is_a_new_one(place: Path) -> None:
@@ -801,7 +803,7 @@ def test_a_file_system_without_modes_is_named_where_they_matter(
         ):
             with pytest.raises(OSError, match="can't get the mode") as caught:
                 deed()
-            assert caught.value.filename in ("new", "new2", "whole.new")
+            assert caught.value.filename in ("new", "new2", ".whole.codex-mirror-new")
             assert "on another one" in cm.hint_for(caught.value)
     finally:
         os.umask(before)

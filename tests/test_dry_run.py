@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from helpers import Home, fake_codex
+from helpers import API_KEYS, Home, fake_codex
 from rooms import Tree, ask, at_rest, changes, cm, make_clone, places_of
 
 
@@ -19,6 +20,8 @@ def work(home: Home, codex: Path) -> Home:
     (own / "config.toml").write_text('model = "o"\n')
     (home.home / "notes").write_text("x")
     (home.home / ".bashrc").write_text("# mine\n")
+    (own / "auth.json").write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    ask(home, "shim", "install", "--shell", "sh")
     fake_codex(home.base / "newer", "0.170.0")
     ask(home, "export", "work", "-o", home.base / "work.tar.gz")
     return home
@@ -33,10 +36,15 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("import h/.codex --name new", ["make   m/clones/new/.codex-mirror", "write  bin/new"]),
     ("update work --from newer", ["make   m/clones/work/.codex-mirror/runtime/0.170.0", "write  bin/work"]),
     ("update --all --from newer", ["make   m/clones/work/.codex-mirror/runtime/0.170.0", "write  bin/work"]),
-    ("rename work office", ["write  bin/office", "delete bin/work"]),
-    ("remove work", ["delete m/clones/work/.codex-mirror", "delete bin/work"]),
-    ("use work h", []),
-    ("use --default work", []),
+    ("set work --share-settings skills", ["write  m/clones/work/.codex-mirror/home/.codex/skills/one"]),
+    ("rename work office", ["write  bin/office", "delete bin/work", "write  m/shim/codex"]),
+    ("remove work", ["write  m/shim/codex", "delete m/clones/work/.codex-mirror", "delete bin/work"]),
+    ("create new --share notes --share-settings skills --share-settings AGENTS.md",
+     [f"write  m/clones/new/.codex-mirror/home/{one}" for one in ("notes", ".codex/skills/one", ".codex/AGENTS.md")]),
+    ("import h/.codex --name new --move-login --with-sessions",
+     ["move   h/.codex/auth.json", "write  m/clones/new/.codex-mirror/home/.codex/auth.json"]),
+    ("use work h", ["write  m/shim/codex"]),
+    ("use --default work", ["write  m/shim/codex"]),
     ("wrapper install --bin-dir bin2", ["make   bin2", "write  bin2/work", "delete bin/work"]),
     ("path setup --shell bash", ["write  h/.bashrc"]),
     (f"set work {' '.join(SHARED)}", ["write  m/clones/work/.codex-mirror/home/notes", "write  bin/work"]),
@@ -81,6 +89,17 @@ def test_on_the_first_day_a_dry_run_makes_no_mirror_home(home: Home, codex: Path
     result = ask(home, "create", "work", "--dry-run")
     assert result.code == 0 and f"would make   {home.mirror}/clones/work/.codex-mirror" in result.out
     assert not home.mirror.exists() and changes(before, at_rest(home)) == {}
+
+
+def test_a_shim_that_says_the_same_or_isnt_ours_is_not_named(work: Home) -> None:
+    shim = work.mirror / "shim" / "codex"
+    for text in (shim.read_text(), shim.read_text() + "# mine\n", "#!/bin/sh\n"):
+        shim.write_text(text)
+        line = "set work --env A=b" if text.endswith('"$@"\n') else "use work h"
+        told = ask(work, *line.split(), "--dry-run", cwd=work.base)
+        assert told.code == 0 and "shim" not in told.out, told
+    shim.unlink()
+    assert "shim" not in ask(work, "use", "work", work.home, "--dry-run").out
 
 
 def test_a_dry_run_settles_nothing(work: Home) -> None:

@@ -96,6 +96,8 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is out of date"),
     ({"wrapper": "edited"}, "wrapper", ERROR, "was edited"),
     ({"wrapper": "open"}, "wrapper", ERROR, "may be written by others"),
+    ({"open_variables": "/c/env"}, "variables-open", ERROR, "isn't started: /c/env"),
+    ({"lax_ignore": "/c/.gitignore"}, "git-ignore", WARNING, "for all that /c/.gitignore says"),
     ({"noexec": ["/b"]}, "noexec", ERROR, "(noexec): /b"),
     ({"each_ownerless": [("/Volumes/D ignores who", "fix")]}, "no-owners", WARNING, "/Volumes/D ignores who"),
     ({"each_in_cloud": [("/h/x lies in /h/Documents", "fix")]}, "in-cloud", WARNING, "lies in /h/Documents"),
@@ -173,9 +175,60 @@ def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> 
 
 
 def test_the_worst_comes_first(home: Home) -> None:
-    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in ("status", "names")}
+    unlike = ("status", "names", "strange")
+    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in unlike}
     severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
+
+
+def test_of_a_directory_that_isnt_the_clones_own_only_that_is_told(home: Home) -> None:
+    """What lies behind a link there isn't the clone's, and no repair goes through it."""
+    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in ("status", "names")}
+    found = cm.diagnose(facts(home, **everything))
+    assert {one.id for one in found} == {"directory-foreign", "directory-unsafe", "wrapper-shadowed", "noexec"}
+    assert not [one for one in cm.findings_for(facts(home, **everything)) if one.repair]
+
+
+@pytest.mark.parametrize("part", [".codex", ".", "../runtime"])
+def test_doctor_says_one_thing_of_a_clone_behind_a_link(home: Home, codex: Path, part: str) -> None:
+    make_clone(home, "work")
+    home.put_on_path(home.bin)
+    place = home.clone_home("work") / part
+    place = Path(os.path.normpath(place))
+    place.rename(home.base / "stuff")
+    place.symlink_to(home.base / "stuff")
+    for words in (("doctor", "work"), ("doctor", "work", "--fix")):
+        shown = ask(home, *words)
+        assert shown.code == 1 and len(re.findall(r"^  [✗!·]", shown.out, re.MULTILINE)) == 1, shown
+        assert f"{place} is a link" in shown.out and shown.err == ""
+
+
+IGNORED: list[tuple[str | None, bool]] = [
+    (None, True),
+    ("*", True),
+    ("# mine\r\n*\r\n", True),
+    ("", False),
+    ("*.log\n", False),
+    ("*\n!registry.json\n", False),
+    ("clones/*\n", False),
+    (" *\n", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_fine"), IGNORED)
+def test_a_gitignore_of_the_users_own_is_kept_and_told_where_it_lets_logins_in(
+    home: Home, codex: Path, text: str | None, is_fine: bool
+) -> None:
+    for words in (("work",), ("far", "--root", home.base / "far")):
+        assert ask(home, "create", *words).code == 0
+    files = [home.mirror / ".gitignore", home.base / "far/.codex-mirror/.gitignore"]
+    for path in files:
+        path.unlink() if text is None else path.write_bytes(text.encode())
+    assert ask(home, "use", "--default", "work").code == 0
+    rows = ask(home, "doctor", "--json").json()
+    found = [one["what"] for row in rows for one in row["problems"] if one["id"] == "git-ignore"]
+    assert (found == []) == is_fine and all(any(str(path) in one for one in found) for path in files if not is_fine)
+    assert text is None or [path.read_bytes() for path in files] == [text.encode()] * 2
 
 
 AUTH: list[tuple[Any, Any, str]] = [
@@ -214,6 +267,8 @@ QUIET = {
 }
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"strange_shim": "/m/shim/codex was edited"}, "shim-edited", WARNING, "was edited, so that directories"),
+    ({"lax_ignore": "/m/.gitignore"}, "git-ignore", WARNING, "for all that /m/.gitignore says"),
     ({"found": (cm.Registry(), REGISTRY_BROKEN)}, "registry", ERROR, "is empty"),
     (
         {"found": (cm.Registry(), cm.MirrorError("/m belongs to another user", "set CODEX_MIRROR_HOME"))},
@@ -380,7 +435,7 @@ def test_a_key_is_shown_by_what_it_begins_and_ends_with(key: str, shown: str) ->
 
 def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
     (home.mirror / cm.HOME_MARK).parent.mkdir(parents=True)
-    (home.mirror / cm.HOME_MARK).touch()
+    (home.mirror / cm.HOME_MARK).write_text('{"mirrorHome": "/m"}')
     (home.mirror / "scratch-abcdef12").mkdir()
     with cm.hold_lock(cm.lock_file(places_of(home)), "another", 0, lambda holder: None):
         assert not cm.inspect_mirror_home(caller_in(home)).leftovers

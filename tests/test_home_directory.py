@@ -193,6 +193,15 @@ CONFIGS_OF_NOBODY = [
     ("as we write it", "", True),
     ("with trusted projects", '[projects."/a.b"]\ntrust_level = "trusted"\n', True),
     ("with notices", "[notice]\nhide_full_access_warning = true\n[notice.model_migrations]\na = 'b'\n", True),
+    (
+        "with all notices",
+        "[notice]\nhide_gov_cloud_guidance = true\nfast_default_opt_out = true\n"
+        '"hide_gpt-5.1-codex-max_migration_prompt" = true\n[notice.external_config_migration_prompts]\nhome = true\n',
+        True,
+    ),
+    ("with a notice of one's own", "[notice]\nmine = 'remember the milk'\n", False),
+    ("with a table of one's own there", "[notice.mine]\nhide_x = true\n", False),
+    ("with a notice alone", "notice = 'x'\n", False),
     ("with hints", "[tui.model_availability_nux]\n'gpt-5' = 3\n", True),
     ("with a comment", "# why\n", False),
     ("with a model", 'model = "x"\n', False),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, run
+from helpers import PROGRAM, Home, run
 from rooms import ROOT, ask, at_rest, changes, clone_in, clone_like, cm, make_clone, places_of, raw
 
 # What a shell makes of its own accord.
@@ -348,3 +348,23 @@ def test_variables_that_others_may_have_written_are_none(home: Home, codex: Path
         path.rename(path.with_name("moved"))
         path.symlink_to("moved") if how == "a link" else path.mkdir()
     assert cm.clone_variables(clone_in(home, "work")) == {}
+    before = at_rest(home)
+    clone = clone_in(home, "work")
+    started = [
+        run([shell, one], env=home.env) for shell in ("sh", "bash") for one in (clone.wrapper, cm.wrapper_copy(clone))
+    ]
+    started += [
+        ask(home, *words)
+        for words in (("run", "work"), ("exec", "work", "true"), ("env", "work"), ("set", "work", "--env", "B=c"))
+    ]
+    for ended in started:
+        assert ended.code == 5 and "others may have written" in ended.err and str(path) in ended.err, ended
+        assert f"python3 {PROGRAM} doctor work" in ended.err
+    [problem] = [
+        one for one in ask(home, "doctor", "work", "--json").json()[0]["problems"] if one["severity"] == "error"
+    ]
+    assert problem["id"] == "variables-open" and str(path) in problem["what"]
+    assert changes(before, at_rest(home)) == {}
+    if how == "writable by all":
+        path.chmod(0o600)
+        assert ask(home, "run", "work", "--version").code == 0

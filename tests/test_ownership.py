@@ -622,7 +622,34 @@ def linked_mark(place: Path) -> None:
     (place / ".codex-mirror-home").symlink_to("thesis.txt")
 
 
+def forged_mark(place: Path) -> None:
+    """An empty file of that name, as a repository may bring it."""
+    project(place)
+    (place / ".codex-mirror-home").touch()
+
+
+def torn_mark(place: Path) -> None:
+    project(place)
+    (place / ".codex-mirror-home").write_text('{"mirrorHome": 7}\n')
+
+
+def mark_and_thesis(place: Path) -> None:
+    one_file(place)
+    (place / ".codex-mirror-home").touch()
+
+
 STRANGE_HOMES = [project, one_file, own_registry, only_a_lock, own_clones, linked_mark]
+STRANGE_HOMES += [forged_mark, torn_mark, mark_and_thesis]
+
+
+@pytest.mark.parametrize("left", [[], ["lock"], ["lock", "reserve"], ["lock", "..codex-mirror-home.codex-mirror-new"]])
+def test_a_home_that_was_just_begun_is_one(home: Home, codex: Path, left: list[str]) -> None:
+    """Killed after its first files."""
+    home.mirror.mkdir(mode=0o700)
+    for name in (".codex-mirror-home", *left):
+        (home.mirror / name).touch(mode=0o600)
+    assert ask(home, "create", "work").code == 0
+    assert json.loads((home.mirror / ".codex-mirror-home").read_text()) == {"mirrorHome": str(home.mirror)}
 
 
 @pytest.mark.parametrize("make", STRANGE_HOMES)

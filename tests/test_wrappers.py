@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from helpers import API_KEYS, Home, fake_codex, finish, npm_install, start, tree
-from rooms import ROOT, ask, clone_like, cm, make_clone, places_of, raw, rows_of
+from helpers import API_KEYS, PROGRAM, Home, fake_codex, finish, npm_install, run, start, tree
+from rooms import ROOT, ask, clone_in, clone_like, cm, make_clone, places_of, raw, rows_of
 
 LEGACY = '#!/usr/bin/env bash\nset -e\nexec "$CODEX_MIRROR_CLI" run \'work\' -- "$@"\n'
 ID = "11111111-2222-4333-8444-555555555555"
@@ -29,7 +31,7 @@ fi
 if [ -t 2 ]; then
   for cm_variable in $cm_logins; do
     eval "cm_value=\${$cm_variable:-}"
-    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would change the login" >&2
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
   done
 fi
 unset $cm_hidden
@@ -145,9 +147,9 @@ def test_what_we_write_is_known_again_and_holds_no_secret(home: Home) -> None:
 
 COMMANDS: list[tuple[str, Callable[[Home], object], str]] = [
     ("free", lambda home: None, ""),
-    ("a stranger's file", lambda home: (home.bin / "work").write_text("x"), "isn't ours"),
-    ("a link", lambda home: (home.bin / "work").symlink_to("nowhere"), "isn't ours"),
-    ("a directory", lambda home: (home.bin / "work").mkdir(), "isn't ours"),
+    ("a stranger's file", lambda home: (home.bin / "work").write_text("x"), "wasn't made by codex-mirror"),
+    ("a link", lambda home: (home.bin / "work").symlink_to("nowhere"), "wasn't made by codex-mirror"),
+    ("a directory", lambda home: (home.bin / "work").mkdir(), "wasn't made by codex-mirror"),
     ("a wrapper of nobody", lambda home: (home.bin / "work").write_text(OURS), "isn't in the registry"),
     ("a command of the same name", lambda home: command(home, "work", "x"), "is already a command"),
     ("a file that is no command", lambda home: command(home, "work", "x", 0o644), ""),
@@ -548,3 +550,27 @@ def test_a_command_that_is_the_only_one_or_by_another_name_of_its_directory_is_n
     assert [cm.stale_owner(str(path / "work"), clones) for path in (home.bin, link, other)] == ["", "", "work"]
     (home.bin / "work").unlink()
     assert cm.stale_owner(str(other / "work"), clones) == ""
+
+
+def test_what_a_wrapper_says_can_be_typed_where_it_stands(home: Home, codex: Path) -> None:
+    """By the name of the program where a shell finds it, else by the file that wrote the wrapper, quoted if need be.
+    A wrapper by another checkout is no older one."""
+    clone = make_clone(home, "work")
+    other = home.base / "it's a checkout"
+    other.mkdir()
+    shutil.copy(PROGRAM, other)
+    Path(clone.runtime.entry).unlink()
+    for program in (PROGRAM, other / PROGRAM.name):
+        assert (
+            run([sys.executable, "-I", program, "set", "work", "--env", f"X={program.parent}"], env=home.env).code == 0
+        )
+        said = [run([shell, clone.wrapper], env=home.env).err for shell in ("sh", "bash")]
+        [hint] = {one.partition("to mend it: ")[2].strip() for one in said}
+        assert shlex.split(hint) == ["python3", str(program), "doctor", "work", "--fix"]
+        assert cm.is_wrapper_current(clone_in(home, "work"), places_of(home))
+    named = home.base / "tools" / "codex-mirror"
+    named.parent.mkdir()
+    named.write_text("#!/bin/sh\n")
+    named.chmod(0o755)
+    home.put_on_path(named.parent)
+    assert "to mend it: codex-mirror doctor work --fix\n" in run(["sh", clone.wrapper], env=home.env).err
