@@ -1817,11 +1817,11 @@ def remove_file(path: str) -> None:
 
 def remove_empty(directory: str) -> None:
     """Removes a directory only when it is empty, or has nothing but what macOS leaves in any."""
+    with contextlib.suppress(OSError):
+        inside = [os.path.join(directory, name) for name in os.listdir(directory)]
+        for path in inside if all(map(is_litter, inside)) else ():
+            os.unlink(path)
     try:
-        if not entries_of(directory):
-            for name in os.listdir(directory):
-                if is_litter(path := os.path.join(directory, name)):
-                    os.unlink(path)
         os.rmdir(directory)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.EINVAL):

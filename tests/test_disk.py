@@ -537,6 +537,11 @@ def test_what_macos_leaves_in_directories_is_nobody_s_and_keeps_none_alive(
     assert path.parent.exists() != litter
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    (path.parent / "kept").touch()
+    cm.remove_empty(str(path.parent))
+    assert path.exists() and not path.unlink()
+    (path.parent / "kept").unlink()
     path.symlink_to(place)
     assert not cm.is_litter(str(path))
     cm.remove_empty(str(path.parent))

@@ -47,6 +47,7 @@ def test_a_file_that_only_has_the_name_of_those_is_asked_about(home: Home, codex
     assert "._secret" in refused.err + refused.out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a pretended Mac")
 def test_files_are_not_counted_where_macos_s_file_system_does_not_count_them(
     tmp_path: Path, mac: Mac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
