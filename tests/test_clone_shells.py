@@ -152,13 +152,17 @@ INWARD = [
 ]
 
 
+# What each shell reads in its own way when it isn't quoted, or quoted for another.
+ODD = """it's "x"  $HOME `id` \\\\ \\' * ~ # ; & ()"""
+
+
 @pytest.mark.parametrize(("shell", "ways"), INWARD)
 def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) -> None:
     if not shutil.which(shell.split(maxsplit=1)[0]):
         pytest.skip(f"{shell} isn't here")
     ask(home, "create", "own", "--home", "shared")
     for clone in ("work", "own"):
-        ask(home, "set", clone, "--env", "PROXY=x y", "--env", f"OWN={clone}")
+        ask(home, "set", clone, "--env", f"PROXY={ODD}", "--env", f"OWN={clone}")
     program = f"{sys.executable} {cm.__file__}"
     kind = shell if shell in ("fish", "bash", "zsh") else "sh"
     asked = [f"{program} env {way} --shell {kind}" for way in ways.split()]
@@ -173,7 +177,8 @@ def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) 
     changed = {k: (before.get(k), after.get(k)) for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
     assert {k: v for k, v in changed.items() if k not in ignored} == {}
     inside = run([*words, f"{enter.rpartition(';')[0]}; {listing}"], env=env).json()
-    assert "a key" not in inside.values() and inside["PROXY"] == "x y"
+    assert "a key" not in inside.values() and inside["PROXY"] == ODD
+    assert not {"OPENAI_API_KEY", "CODEX_API_KEY"} & {name for name, value in inside.items() if value}
 
 
 def test_what_the_user_has_set_inside_is_his_afterwards(home: Home, work: Any) -> None:

@@ -375,6 +375,28 @@ def test_a_tree_that_is_still_being_filled_is_discarded_when_that_ends(place: Pa
     assert not (place / "busy").exists()
 
 
+@pytest.mark.parametrize("step", ["refuse_mount", "remove_files_in"])
+def test_a_link_that_comes_meanwhile_in_the_place_of_a_directory_is_not_followed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    (place / "doomed" / "inner").mkdir(parents=True)
+    (place / "theirs").mkdir()
+    (place / "theirs" / "thesis").write_text("ten years of work")
+    do, swapped = getattr(cm, step), place / ("doomed" if step == "refuse_mount" else "doomed/inner")
+
+    def do_and_swap(*args: Any) -> Any:
+        done = do(*args)
+        if not swapped.is_symlink():
+            swapped.rename(place / "moved")
+            swapped.symlink_to(place / "theirs")
+        return done
+
+    monkeypatch.setattr(cm, step, do_and_swap)
+    with contextlib.suppress(OSError):
+        cm.discard(str(place / "doomed"))
+    assert (place / "theirs" / "thesis").read_text() == "ten years of work"
+
+
 def test_a_directory_that_is_moved_away_meanwhile_leads_nowhere_else(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

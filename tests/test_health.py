@@ -446,6 +446,15 @@ def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
     assert cm.inspect_mirror_home(caller_in(home)).leftovers
 
 
+def test_what_a_plan_still_needs_is_no_leftover(home: Home) -> None:
+    home.mirror.mkdir(mode=0o700)
+    for number in ("abcdef12", "12345678"):
+        (home.mirror / f"scratch-{number}").mkdir()
+    (home.mirror / "clear-12345678.json").write_text("{}")
+    found = cm.find_leftovers(places_of(home), cm.Registry())
+    assert [os.path.basename(path) for path in found] == ["scratch-abcdef12"]
+
+
 def test_every_fact_that_a_finding_names_is_in_its_table() -> None:
     for kind, findings in cm.FINDINGS.items():
         named = {name for one in findings for name in re.findall(r"\{(\w+)", one.evidence + one.advice)}
