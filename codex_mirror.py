@@ -2666,15 +2666,13 @@ def ownerless_volume(path: str, volumes: Mapping[str, Sequence[str]], places: Pl
     return own if "noowners" in volumes.get(own, ()) and not is_trusted else ""
 
 
-def told_ownerless(path: str, volumes: Mapping[str, Sequence[str]], places: Places) -> list[tuple[str, str]]:
-    """That everyone may read what lies at a path, where that is so, and what helps."""
-    if not (volume := ownerless_volume(path, volumes, places)):
-        return []
-    what, quoted = (
-        f"{volume} ignores who owns a file, so that everyone here may read what is on it",
-        shell_quote(volume),
-    )
-    return [(what, f"sudo diskutil enableOwnership {quoted}, or CODEX_MIRROR_TRUST_DIRECTORY={quoted} accepts it")]
+def told_ownerless(paths: Iterable[str], volumes: Mapping[str, Sequence[str]], places: Places) -> list[tuple[str, str]]:
+    """That everyone may change what lies at these paths, where that is so, and what helps; each volume once."""
+    told = []
+    for volume in filter(None, dict.fromkeys(ownerless_volume(path, volumes, places) for path in paths)):
+        what, quoted = f"{volume} ignores who owns a file: everyone here may read and change it", shell_quote(volume)
+        told += [(what, f"sudo diskutil enableOwnership {quoted}, or CODEX_MIRROR_TRUST_DIRECTORY={quoted} accepts it")]
+    return told
 
 
 def told_in_cloud(path: str, places: Places) -> list[tuple[str, str]]:
@@ -2695,7 +2693,7 @@ def told_in_cloud(path: str, places: Places) -> list[tuple[str, str]]:
 def refuse_unfit_volume(path: str, places: Places) -> None:
     """Refuses a place for a login where every user of the machine may read it, or a cloud gets it. Raises
     MirrorError."""
-    for what, fix in told_ownerless(path, mounted_volumes(), places) + told_in_cloud(path, places):
+    for what, fix in told_ownerless((path,), mounted_volumes(), places) + told_in_cloud(path, places):
         raise MirrorError(what, fix, REFUSED)
 
 
@@ -10183,7 +10181,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "of_others": lambda f: entries_of_others(base_of(f.clone)),
     "give_back": lambda f: f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(base_of(f.clone))}",
     "noexec": lambda f: list(filter(is_noexec, (base_of(f.clone), f.bin_dir))),
-    "each_ownerless": lambda f: told_ownerless(base_of(f.clone), f.inspection.volumes, f.context.places),
+    "each_ownerless": lambda f: told_ownerless((base_of(f.clone),), f.inspection.volumes, f.context.places),
     "each_in_cloud": lambda f: told_in_cloud(base_of(f.clone), f.context.places),
     "package_version": lambda f: recorded_version(f.clone.runtime),
     "other_version": lambda f: f.package_version if f.package_version != f.pinned else "",
@@ -10282,7 +10280,8 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "copy": lambda f: copy_found(f.registry.clones, f.context.places),
         "hazards": lambda f: hazards_on_way(f.home, f.context.places.trusted) if os.path.isdir(f.home) else (),
         "each_group_hazard": lambda f: told_hazards(f.hazards, by_group=True),
-        "each_ownerless": lambda f: told_ownerless(f.home, mounted_volumes(), f.context.places),
+        "bin_dir": lambda f: f.context.places.bin_dir,
+        "each_ownerless": lambda f: told_ownerless((f.home, f.bin_dir), mounted_volumes(), f.context.places),
         "each_in_cloud": lambda f: told_in_cloud(f.home, f.context.places),
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),

@@ -327,6 +327,20 @@ def test_what_would_pull_a_home_from_under_a_running_codex_is_refused_on_a_mac(
         assert changes(before, at_rest(home)) == {}, words
 
 
+@linux
+def test_who_has_a_file_open_is_told_by_lsof_and_by_nobody_where_that_fails(
+    home: Home, mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mac.become(monkeypatch)
+    mac.tool("lsof", f"[ \"$*\" = '-t -- /a b' ] && echo 7 && echo {os.getpid()} && echo 5")
+    assert cm.pids_with_open("/a b") == [5, 7]
+    mac.tool("lsof", "exit 1")  # As it ends where nobody has.
+    assert cm.pids_with_open("/a b") == []
+    mac.tool("lsof", "exit 2")
+    with pytest.raises(cm.UnseenProcessesError, match="lsof"):
+        cm.pids_with_open("/a b")
+
+
 def login_in(codex_home: Path) -> Path:
     """A Codex home with a login; the same path."""
     codex_home.mkdir(mode=0o700, exist_ok=True)

@@ -81,6 +81,14 @@ def test_doctor_names_a_volume_without_owners(home: Home, codex: Path, mac: Mac,
 
 
 @linux
+def test_doctor_names_commands_on_a_volume_without_owners(home: Home, codex: Path, mac: Mac, volume: Path) -> None:
+    make_clone(home, "work")
+    (volume / "bin").mkdir()
+    assert "[no-owners]" not in mac("doctor").out
+    assert "[no-owners]" in mac("doctor", env={"CODEX_MIRROR_BIN_DIR": str(volume / "bin")}).out
+
+
+@linux
 def test_the_innermost_volume_counts_and_none_where_mount_fails(
     home: Home, codex: Path, mac: Mac, volume: Path
 ) -> None:
