@@ -8147,6 +8147,25 @@ def git_kept(clone: Clone) -> list[str]:
     return sorted(os.fsdecode(path) for path in found if path)
 
 
+def settings_below_home(clones: Sequence[Clone], places: Places) -> list[tuple[str, str]]:
+    """The settings of the repository around us that git looks up below HOME, where clones that share its configuration
+    have another: each in words, with the command that names the whole path. Such a file isn't ours to rewrite."""
+    above = directories_above(current_directory()) if any(map(shared_git, clones)) else ()
+    around = next((one for one in above if kind_of(os.path.join(one, ".git"))), "")
+    config = os.path.join(around, ".git", "config")
+    try:
+        text = os.fsdecode(read_or_none(config, GIT_LIMIT) or b"") if around else ""
+    except OSError:
+        return []
+    found, scope = [], GitScope(places.user_home, config, str, str)
+    for entry in git_entries(text):
+        whole = git_value_outside(entry, scope) if entry.key and re.search("~|HOME", entry.value) else entry.value
+        if whole != entry.value:
+            what = f"{around} has {entry.name} = {entry.value}, which isolated clones look for below their own HOME"
+            found.append((what, f"git config {quote_if_needed(entry.name)} {shell_quote(whole)}"))
+    return found
+
+
 def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list[str]:
     """That git's logins stay outside, where the user's git has any."""
     if not shared_git(clone):
@@ -10287,6 +10306,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "tracked": lambda f: tracked_files(f.home, f.context),
         "lax_ignore": lambda f: lax_ignore_file(f.home),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
+        "each_git_home": lambda f: settings_below_home(f.registry.clones, f.context.places),
         "each_off_path": lambda f: [
             (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
         ],
@@ -10726,6 +10746,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",
                 "remove them by hand when it isn't running"),
         Finding("path", "info", "{each_off_path[0]}", "{each_off_path[1]}"),
+        Finding("git-repository", "info", "{each_git_home[0]}", "{each_git_home[1]}"),
     ),
 }  # fmt: skip
 SEVERITIES = ("error", "warning", "info")

@@ -2069,7 +2069,7 @@ def test_path_status_looks_where_the_clones_commands_are(cm: Launched, bare: Hom
     env = {"CODEX_MIRROR_BIN_DIR": str(new), "PATH": f"{new}:{bare.env['PATH']}"}
     found = cm("path", "status", "--shell", "zsh", env=env)
     assert found.code == 1 and f"{new} is on PATH\n{bare.bin} is not on PATH\n" in found.out
-    assert found.err == f"to add it: codex-mirror path setup --bin-dir '{bare.bin}'\n"
+    assert found.err == f"to add it: codex-mirror path setup --bin-dir '{bare.bin}' --shell zsh\n"
     assert cm("path", "status", "--shell", "zsh", "--bin-dir", new, env=env).code == 0
     env["PATH"] = f"{bare.bin}:{env['PATH']}"
     assert cm("path", "status", "--shell", "zsh", env=env).code == 0

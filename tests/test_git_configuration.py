@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -348,6 +349,33 @@ def test_without_shares_no_variable_brings_a_configuration(home: Home, app: Path
     assert git(home, "config", "--global", "--list", clone="none", **env) == ""
     assert git(home, "config", "user.name", clone="own", **env) == "Dot\n"
     assert "GIT_CONFIG_GLOBAL can't be set" in ask(home, "set", "none", "--env", "GIT_CONFIG_GLOBAL=/x").err
+
+
+@needs_git
+def test_doctor_names_what_a_repository_of_its_own_looks_for_below_home(home: Home, app: Path) -> None:
+    """Nobody can mend that for the clone: its hooks would not run there, and nobody would know."""
+    inner = app / "inner"
+    inner.mkdir()
+    git(home, "config", "core.hooksPath", "~/dots/hooks", cwd=app)
+    git(home, "config", "core.sshCommand", "ssh -i ~/.ssh/it\\'s", cwd=app)
+    git(home, "config", "include.path", "../beside", cwd=app)
+    git(home, "config", "alias.x", "log ~/x", cwd=app)
+    before = (app / ".git" / "config").read_bytes()
+
+    def told() -> list[str]:
+        return re.findall(r"\[git-repository\]\n +(.*)", ask(home, "doctor", cwd=inner).out)
+
+    assert [fix.rpartition(" ")[0] for fix in told()] == [
+        "git config core.hookspath",
+        "git config core.sshcommand 'ssh -i",
+    ]
+    assert (app / ".git" / "config").read_bytes() == before
+    for fix in told():
+        run(["sh", "-c", fix], env=home.env, cwd=inner, check=True)
+    assert told() == [] and git(home, "config", "core.hooksPath", cwd=app) == f"{home.home}/dots/hooks\n"
+    git(home, "config", "core.hooksPath", "~/dots/hooks", cwd=app)
+    ask(home, "set", "work", "--share", "none")
+    assert told() == [], "nobody's git is meant to be as outside"
 
 
 # --- edits ---

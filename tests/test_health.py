@@ -264,6 +264,7 @@ QUIET = {
     "open_to_others": [],
     "unwritable": ("", ""),
     "each_off_path": [],
+    "each_git_home": [],
 }
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
@@ -308,6 +309,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex itself is /usr/bin/codex here"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
     ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
+    ({"each_git_home": [("/r has core.hookspath = ~/h", "git config")]}, "git-repository", INFO, "/r has core.hooks"),
 ]
 
 
