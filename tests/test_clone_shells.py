@@ -189,13 +189,17 @@ def test_what_the_user_has_set_inside_is_his_afterwards(home: Home, work: Any) -
     assert run(["sh", "-c", script], env={**home.env, "OPENAI_PROJECT": "old"}).out == "new\n"
 
 
-def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(home: Home, work: Any) -> None:
+@pytest.mark.parametrize("how", ["exec", "wrapper"])
+def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(home: Home, work: Any, how: str) -> None:
     ask(home, "create", "own", "--home", "shared")
-    mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser", "ZDOTDIR": "/z"}
+    mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser", "ZDOTDIR": "/z", "GIT_CONFIG_GLOBAL": "/my git"}
     listing = [sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
     inner = [sys.executable, cm.__file__, "exec", "own", *listing]
+    if how == "wrapper":
+        inner = [clone_in(home, "own").wrapper, *listing]
+        printing(clone_in(home, "own"))
     found = raw(home, "exec", "work", *inner, env=mine).json()
-    names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "BROWSER", "ZDOTDIR")
+    names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "BROWSER", "ZDOTDIR", "GIT_CONFIG_GLOBAL")
     assert {name: found.get(name) for name in names} == {**mine, "HOME": str(home.home), "XDG_DATA_HOME": None}
 
 
