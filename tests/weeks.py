@@ -278,6 +278,7 @@ def live(
         for number in range(changes):
             wrong += change(old, number)
             work(old)
+        old.stage.play("rename", "nobody", "somebody", seed=1)  # The next change after a kill clears it all away.
         wrong += [*inspect(home), *lost(old)]
         furnish_alike(old, young)
         names, compared = sorted(old.rows()), {}
@@ -307,7 +308,7 @@ def main(changes: int) -> int:
         print(line)
     for words, ratio in compared.items():
         print(f"{ratio:5.2f}  {words}")
-    return bool(wrong) or max(compared.values()) > SLOWER
+    return bool(wrong) or any(ratio > SLOWER for ratio in compared.values())
 
 
 if __name__ == "__main__":
