@@ -1,0 +1,144 @@
+"""What a change of a clone refuses comes with a way out and leaves all as it was; what it can't finish is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from helpers import Home, fake_codex, npm_install, tree
+from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, rows_of
+
+
+class Refusal(NamedTuple):
+    """A command that is refused after something was done, with an exit code, what it says, and what it advises."""
+
+    words: list[str]
+    code: int
+    says: str
+    hint: str
+    after: Callable[[Home], object] = lambda home: None
+
+
+def program(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+
+
+def on_path(home: Home) -> None:
+    program(home.base / "tools" / "tool")
+    home.put_on_path(home.base / "tools")
+
+
+def wrappers_elsewhere(home: Home) -> None:
+    assert ask(home, "wrapper", "install", "--bin-dir", str(home.base / "commands")).code == 0
+    program(home.base / "commands" / "tool")
+
+
+def updated(home: Home) -> None:
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
+    assert ask(home, "update", "work").code == 0
+
+
+def damaged_before(home: Home) -> None:
+    updated(home)
+    earlier = Path(clone_in(home, "work").previous.path) / "codex-path" / "rg"
+    earlier.parent.chmod(0o700)
+    earlier.unlink()
+
+
+REFUSALS = {
+    "a name that is taken": Refusal(["rename", "work", "play"], 5, "'play' exists already", "another name"),
+    "in another case": Refusal(["rename", "work", "PLAY"], 5, "only by case", "another name"),
+    "a command that is there": Refusal(["rename", "work", "tool"], 5, "already a command", "another name", on_path),
+    "a file in the wrapper directory": Refusal(
+        ["rename", "work", "tool"], 5, "wasn't made by", "another name", lambda home: program(home.bin / "tool")
+    ),
+    "a file beside the clone's own wrapper": Refusal(
+        ["rename", "work", "tool"], 5, "wasn't made by", "another name", wrappers_elsewhere
+    ),
+    "a name that is none": Refusal(["rename", "work", "a/b"], 2, "a/b", ""),
+    "a clone that isn't there": Refusal(["rename", "wrok", "job"], 3, "'wrok' was not found", "'work'"),
+    "no change": Refusal(["set", "work"], 2, "no change was given", "set --help"),
+    "nothing to go back to": Refusal(["rollback", "work"], 1, "no earlier Codex", "after an update"),
+    "a damaged Codex": Refusal(
+        ["rollback", "work"], 1, "the earlier Codex of 'work' is damaged", "update work --codex 0.169.0", damaged_before
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_refused_change_says_why_and_the_way_out_and_changes_nothing(home: Home, codex: Path, kind: str) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    refusal = REFUSALS[kind]
+    refusal.after(home)
+    before = at_rest(home)
+    result = ask(home, *refusal.words)
+    assert (result.code, result.out) == (refusal.code, ""), result
+    said, _, hint = result.err.partition("hint: ")
+    assert refusal.says in said and refusal.hint in hint and changes(before, at_rest(home)) == {}, result
+
+
+def test_an_import_that_leaves_something_undone_ends_with_1_and_says_so(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = make_clone(home, "work")
+    (home.home / ".codex" / "sessions").mkdir(parents=True)
+    monkeypatch.setattr(cm, "import_home", lambda *wanted: (clone, ["the login is still there"]))
+    outcome = cm.import_clone(caller_in(home), path=str(home.home / ".codex"), name="work")
+    assert outcome.code == cm.FAILED and "the login is still there" in outcome.notes
+
+
+def test_a_registry_is_rebuilt_with_a_clone_on_a_disk_that_is_away_and_the_one_before_stays(
+    home: Home, codex: Path
+) -> None:
+    (home.base / "disk").mkdir()
+    make_clone(home, "far", root=str(home.base / "disk" / "far"))
+    make_clone(home, "work")
+    make_clone(home, "play")
+    rows, registry = rows_of(home), home.mirror / "registry.json"
+    shutil.move(home.base / "disk", home.base / "in a drawer")
+    previous = registry.with_name("registry.json.previous").read_bytes()
+    assert "far" in {row["name"] for row in json.loads(previous)["clones"]}
+    registry.write_text("{")
+    assert ask(home, "doctor", "--fix").code in (0, 1)
+    assert sorted(row["name"] for row in rows_of(home)) == sorted(row["name"] for row in rows)
+    assert registry.with_name("registry.json.previous").read_bytes() == previous
+
+
+# By kind, the modes of all that a create makes; of a directory that all may enter nothing more is asked.
+MODES = {
+    "a clone's own": (r"m/clones/work/\.codex-mirror(?!/runtime/).*", {"0o700", "0o600"}),
+    "its commands": (r"m/clones/work/\.codex-mirror/(bin/codex|browser)", {"0o700"}),
+    "its settings and row": (
+        r".*/(config\.toml|settings\.json|clone\.json|\.profile|\.gitignore|\.manifest\.json)",
+        {"0o600"},
+    ),
+    "a pinned file": (
+        r"m/clones/.*/runtime/.*/(codex|rg|bwrap|codex-package\.json)",
+        {"0o555", "0o444"},
+    ),
+    "a wrapper": (r"bin/work", {"0o755"}),
+    "the registry": (r"m(/registry\.json(\.previous)?|/events\.log)?", {"0o700", "0o600"}),
+}
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_what_a_finished_create_leaves_is_open_to_nobody_else(home: Home, codex: Path, mask: int) -> None:
+    earlier = os.umask(mask)
+    try:
+        assert ask(home, "create", "work").code == 0
+    finally:
+        os.umask(earlier)
+    found = {path: mode for path, (kind, mode, _) in tree(home.base).items() if kind != "link"}
+    for kind, (pattern, modes) in MODES.items():
+        seen = {path: mode for path, mode in found.items() if re.fullmatch(pattern, path)}
+        assert seen and {path: mode for path, mode in seen.items() if mode not in modes} == {}, kind
