@@ -1020,7 +1020,7 @@ def path_line(directory: str, shell: str, models: Mapping[str, str] = PATH_LINES
     """The line of an rc file that puts a directory on PATH once, whatever it is called; one below the home so that
     it is right in another user's home, too."""
     quote, model = (fish_quote, models["fish"]) if shell == "fish" else (shell_quote, models["sh"])
-    if home and is_below(directory, home):
+    if home not in ("", "/") and is_below(directory, home):
         return model.replace("@", HOME_WORD + quote(directory[len(home.rstrip("/")) + 1 :]))
     return model.replace("@", quote(directory))
 
@@ -12675,9 +12675,12 @@ EXAMPLES = (
 
 
 def with_program_name(text: str, program: str) -> str:
-    """The text with the command lines in it as this caller would type them, here and not on another machine."""
+    """The text with the command lines in it as this caller would type them, here and not on another machine; the marks
+    of our blocks are none."""
     firsts = "|".join(dict.fromkeys(["--help", "--version", *(command.words[0] for command in COMMANDS)]))
-    return re.sub(rf"(?<![\w./-])(?<!ssh host )codex-mirror(?= ({firsts})\b)", lambda _: program, text)
+    return re.sub(
+        rf"(?<![\w./-])(?<!ssh host )(?<!# >>> )(?<!# <<< )codex-mirror(?= ({firsts})\b)", lambda _: program, text
+    )
 
 
 def parser_of(command: Command, program: str) -> Any:

@@ -607,3 +607,14 @@ def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> Non
     assert "next step" in ask(home, "path", "status", env=env).out
     assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == {"github_path"}
     assert ask(home, "path", "setup", "--shell", "sh", env=env).code == 0 and (home.home / ".profile").exists()
+
+
+@pytest.mark.parametrize("shell", ["sh", "fish"])
+def test_a_directory_below_the_root_as_home_is_named_as_it_is(shell: str) -> None:
+    assert "HOME" not in cm.path_line("/b", shell, home="/") and "'/b'" in cm.path_line("/b", shell, home="/")
+
+
+def test_the_marks_of_a_block_that_is_to_be_added_by_hand_are_those_that_are_looked_for_later() -> None:
+    for marks in (cm.PATH_MARKS, cm.SHIM_MARKS):
+        assert [cm.with_program_name(mark, "python3 /x.py") for mark in marks] == [*marks]
+    assert cm.with_program_name("to do it: codex-mirror shim install", "cm") == "to do it: cm shim install"

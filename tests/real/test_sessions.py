@@ -207,6 +207,20 @@ def test_an_expired_token_is_refreshed_once_and_written_once(accounts: Accounts)
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (stamp.st_mtime_ns, stamp.st_ino)
 
 
+def test_a_session_goes_on_after_its_home_got_another_name_and_again_after_it_got_it_back(accounts: Accounts) -> None:
+    accounts.says("work", "word one")
+    session, here = accounts.session(), accounts.house.home.mirror
+    for now, before in ((here.with_name("m2"), here), (here, here.with_name("m2"))):
+        before.rename(now)
+        moved = accounts.house.mirror("move-home", "--json", env={"CODEX_MIRROR_HOME": str(now)}, check=True).json()
+        assert [row["name"] for row in moved["moved"]] == [*ACCOUNTS]
+        accounts.says("work", "resume", session, f"word by id in {now.name}")
+        accounts.says("work", "resume", "--last", f"word at last in {now.name}")
+    words = ["word one", *(f"word {how} in {name}" for name in ("m2", here.name) for how in ("by id", "at last"))]
+    assert [word for word in words if word not in accounts.sent()] == [] and len(accounts.files("work")) == 1
+    assert not list(accounts.house.codex_home("work").glob("state_*.sqlite-wal"))
+
+
 def test_a_refusal_a_hanging_server_and_none_at_all_are_told(accounts: Accounts) -> None:
     accounts.model.status = 401
     ended = accounts.house.mirror("usage", "--fresh")
