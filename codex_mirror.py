@@ -4862,9 +4862,9 @@ def failure_text(answer: CapturedOutput) -> str:
     return f"{how}: {said[:200]}" if said else how
 
 
-def start_seconds() -> int:
-    """How long a Codex may take that is started for the first time: macOS looks at each new file then."""
-    return 60 if is_macos() else 20
+def start_seconds(elsewhere: int = 20) -> int:
+    """How long a Codex may take that may be started for the first time: macOS looks at each new file then."""
+    return 60 if is_macos() else elsewhere
 
 
 def is_revoked(version: str) -> bool:
@@ -6973,7 +6973,7 @@ def put_settings(move: SettingsMove, home: str, config: str) -> None:
 def complaint_of_codex(clone: Clone, context: Context, home: str, shown: str, *arguments: str) -> str:
     """What the clone's Codex says against the settings in this CODEX_HOME, which is told as `shown`, or nothing."""
     program = launch_program(clone, context.places, context.env, arguments)
-    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, 10)
+    answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, start_seconds(10))
     if answer.code not in (None, 126) and b"rror loading config" not in answer.err:
         return ""
     said = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), os.path.join(shown, ""))
@@ -10119,7 +10119,7 @@ def login_status(clone: Clone, context: Context) -> CapturedOutput:
         program = Program(("/bin/sh", "-c", wrapper.text, clone.wrapper, "login", "status"), env)
     else:
         program = launch_program(clone, context.places, env, ("login", "status"))
-    return capture(program.argv, program.env, "/", STATUS_SECONDS)
+    return capture(program.argv, program.env, "/", start_seconds(STATUS_SECONDS))
 
 
 def inspect_mirror_home(context: Context, alone: bool = False) -> Facts:

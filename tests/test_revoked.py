@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from darwin import Mac
 from helpers import Home, fake_codex, npm_install
-from rooms import ask, at_rest, changes, clone_in, cm, make_clone
+from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a Mac is imitated on Linux only")
 
@@ -35,6 +36,30 @@ def test_versions_up_to_a_floor_are_revoked_on_a_mac_alone(
         assert not cm.is_revoked(version) and cm.start_seconds() == 20
     mac.become(monkeypatch)
     assert cm.is_revoked(version) == revoked and cm.start_seconds() == 60
+
+
+@linux
+def test_a_mac_has_patience_with_each_start_of_a_codex(
+    home: Home, codex: Path, mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def noting(argv: Any, env: Any, cwd: str, seconds: float, *more: Any, **named: Any) -> Any:
+        given.extend([seconds] if "codex" in str(argv) and argv[0] != "tmutil" else [])
+        return capture(argv, env, cwd, seconds, *more, **named)
+
+    capture = cm.capture
+    monkeypatch.setattr(cm, "capture", noting)
+    (home.home / ".codex").mkdir(mode=0o700)
+    (home.home / ".codex" / "config.toml").write_text("x = 1\n")
+    make_clone(home, "here", settings_from="~/.codex")
+    cm.doctor(caller_in(home), name="here")
+    assert given and max(given) == 20
+    del given[:]
+    mac.become(monkeypatch)
+    make_clone(home, "there", settings_from="~/.codex")
+    cm.doctor(caller_in(home), name="there")
+    assert len(given) > 2 and {*given} == {60}
 
 
 @pytest.fixture
