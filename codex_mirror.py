@@ -6131,6 +6131,11 @@ def github_path(env: Mapping[str, str], shell: str, rc_file: str) -> str:
     return env.get("GITHUB_PATH", "") if env.get("GITHUB_ACTIONS") == "true" and not (shell or rc_file) else ""
 
 
+def lines_of(path: str) -> list[str]:
+    """The lines of a text file; none where there is none."""
+    return os.fsdecode(read_or_none(path) or b"").splitlines()
+
+
 def directories_in_rc_file(path: str, home: str) -> list[str]:
     """The directories that our block in an rc file puts on PATH; none where it can't be read."""
     try:
@@ -6145,13 +6150,18 @@ def path_advice(directory: str, context: Context, shell: str = "", rc_file: str 
     given = {"--shell": shell if shell != shell_of(context.env) else "", "--rc-file": rc_file}
     options = "".join(f" {option} {quote_if_needed(value)}" for option, value in given.items() if value)
     setup = "to add it", path_setup_line(directory, context.places) + options
-    if github_path(context.env, shell, rc_file) or (not (shell or rc_file) and unknown_shell(context.env)):
-        return setup
-    home, paths = context.places.user_home, rc_paths(context, shell, rc_file)
+    home, strange = context.places.user_home, "" if shell or rc_file else unknown_shell(context.env)
+    if file := github_path(context.env, shell, rc_file):
+        is_named = directory in lines_of(file)
+        line = path_line(directory, "sh", home=home)
+        return ("the next step has it; to use it in this one", line) if is_named else setup
+    paths = rc_paths(context, shell, rc_file)
     shell = shell or shell_of(context.env)
     named = [path for path in paths if directory in directories_in_rc_file(path, home)]
     if any(path not in named and not why_not_edited(path) for path in paths):
         return setup
+    if strange:
+        return f"to add it, have {strange} look for commands in", directory
     if named:
         return "to use it in this shell", reload_line(shell, named[0], not rc_file)
     return f"to add it, write into {paths[0]}", path_line(directory, shell, home=home)
@@ -6242,7 +6252,7 @@ def replace_rc_file(change: Change, path: str, before: Identity | None, wanted: 
 def path_fix(directory: str, context: Context) -> str:
     """What to do about a directory that isn't on PATH, in a line."""
     how, what = path_advice(directory, context)
-    return f"{how}: {what}" if how.startswith("to add it,") else what
+    return what if how in ("to add it", "to use it in this shell") else f"{how}: {what}"
 
 
 def why_not_edited(path: str) -> str:
@@ -12090,11 +12100,6 @@ def path_status(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     files = {path: directory in named for path, named in blocks.items()}
     data = {"binDir": directory, "onPath": on_path[directory], "files": files, "directories": on_path, "named": blocks}
     return Outcome(FAILED if notes else DONE, tuple(lines), data=data, notes=tuple(notes))
-
-
-def lines_of(path: str) -> list[str]:
-    """The lines of a text file; none where there is none."""
-    return os.fsdecode(read_or_none(path) or b"").splitlines()
 
 
 def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file: str = "") -> Outcome:

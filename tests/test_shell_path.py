@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -596,6 +597,16 @@ def test_no_advice_goes_round_in_a_circle(
         assert f":{home.bin}:" in said, "and the line does it"
 
 
+@pytest.mark.parametrize("shell", ["nu", "tcsh", "xonsh"])
+def test_a_shell_that_isn_t_known_is_told_of_once_and_then_the_directory(home: Home, shell: str) -> None:
+    env = {"SHELL": f"/opt/{shell}"}
+    assert "path setup" in ask(home, "path", "status", env=env).err
+    assert f"{shell} may not read" in ask(home, "path", "setup", env=env).out
+    status, doctor = ask(home, "path", "status", env=env).err, ask(home, "doctor", env=env).out
+    assert f"have {shell} look for commands in: {home.bin}" in status
+    assert f"have {shell} look for commands in: {home.bin}" in doctor and "path setup" not in status + doctor
+
+
 def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> None:
     file = home.base / "github_path"
     file.write_text("/before\n")
@@ -604,7 +615,10 @@ def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> Non
     for _ in range(2):
         assert "next step" in ask(home, "path", "setup", env=env).out
         assert file.read_text() == f"/before\n{home.bin}\n"
-    assert "next step" in ask(home, "path", "status", env=env).out
+    status, doctor = ask(home, "path", "status", env=env), ask(home, "doctor", env=env)
+    assert "next step" in status.out and "path setup" not in status.err + doctor.out
+    [line] = re.findall(r"in this one: (.*)", status.err)
+    assert line in doctor.out and run(["sh", "-c", f"{line}\necho $PATH"], env=home.env).out.startswith(f"{home.bin}:")
     assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == {"github_path"}
     assert ask(home, "path", "setup", "--shell", "sh", env=env).code == 0 and (home.home / ".profile").exists()
 
