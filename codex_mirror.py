@@ -10,6 +10,7 @@ I Words (pure)
     Vocabulary           the nouns, the one error and the exit codes
     Names and places     what may be called what, and where everything lives
     Text                 fit for a terminal: control characters made visible, cell widths, columns, durations, sizes
+    Keys                 what a terminal sends, as keys, and a line that is edited with them
     Shell text           every byte written for a shell: wrapper, rc block, completions
 II Tools
     Files                look at files and directories, and change nothing
@@ -72,9 +73,8 @@ IV Front
     Completion           what could stand where the cursor is, from those rows
     Command table        the one table of commands, from which all the rest comes
     Command line         the parser and the help that are derived from it
-    Keys                 what a terminal sends, as keys, and a line that is edited with them; pure
     Model                what the menu knows and shows, as values, and what an update may ask of the world; pure
-    Table                spans of styled text, and the table of clones with the selected one's details; pure
+    Table                the table of clones, and the selected one's details, as spans of styled text; pure
     Dialogs              what the menu asks, and which command each answer begins, from the command table; pure
     Update               what a key means on each screen: one table for behaviour, footer and help; pure
     News                 what workers have found out or done, folded into the model; pure
@@ -668,6 +668,47 @@ def wrap_texts(texts: Sequence[str], width: int, height: int) -> list[str]:
     return [line for part in parts for line in part]
 
 
+class Span(NamedTuple):
+    """Text in one style: `plain`, `dim`, `bold`, `accent`, `title`, `chosen`, `bad`, `warn` or `cursor`."""
+
+    text: str
+    style: str = "plain"
+
+
+Row = tuple[Span, ...]
+
+
+def width_of(row: Row) -> int:
+    return sum(cell_width(span.text) for span in row)
+
+
+def cut_row(row: Row, start: int, end: int) -> Row:
+    """The cells from `start` up to `end`."""
+    spans, at = [], 0
+    for span in row:
+        width = cell_width(span.text)
+        if at < end and at + width > start:
+            spans.append(Span(cut_text(span.text, start - at, end - at), span.style))
+        at += width
+    return tuple(spans)
+
+
+def fill_row(row: Row, width: int) -> Row:
+    """The row in exactly this many cells."""
+    row, taken = cut_row(row, 0, width), width_of(row)
+    return (*row, Span(" " * (width - taken))) if taken < width else row
+
+
+def fit(text: str, width: int) -> str:
+    """Any text in exactly this many cells, with nothing in it that acts."""
+    return cut_or_pad(escape_invisible(text), width)
+
+
+def shorten(text: str, width: int) -> str:
+    """Any text in at most this many cells."""
+    return fit(text, width).rstrip()
+
+
 def align_table(table: Table, width: int = 0) -> list[str]:
     """The table as lines of equal columns; a terminal's `width` cuts the last column."""
     rows = [table.heading, *table.rows]
@@ -757,6 +798,93 @@ def nearest_word(word: str, words: Iterable[str]) -> str:
 
     known = {word.lower(): word for word in words}
     return next((known[close] for close in difflib.get_close_matches(word.lower(), known, 1)), "")
+
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+PASTED, LONGEST_LINE = "pasted:", 4096
+# What a terminal sends: a paste, no key at all (F1 of Linux, a mouse, an answer), a sequence, or a character.
+TOKEN = (
+    rb"(?s)\x1b\[200~(?P<paste>.*?)(?:\x1b\[201~|\Z)"
+    rb"|\x1b(?:\[\[.|\[M.{0,3}|[]P_][^\x07\x1b]+(?:\x07|\x1b\\)?)"
+    rb"|\x1b[\[O](?P<sequence>[0-9;?<>=]*[@-~])"
+    rb"|(?P<alt>\x1b(?![\x00-\x07\x09-\x1f]))?"
+    rb"(?P<key>[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})|."
+)
+# The beginning of one of them that isn't whole yet, up to the end of what came; and those that may take long.
+TOKEN_BEGUN = (
+    rb"(?s)(?:\x1b(?:\[200~(?!.*\x1b\[201~).*|[\[O][0-9;?<>=]*|\[\[|\[M.{0,2}|[]P_][^\x07\x1b]*\x1b?)?"
+    rb"|\x1b?(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}))\Z"
+)
+LONG_BEGUN = rb"\x1b(?:\[200~|[]P_].)"
+SEQUENCES = {
+    **{b"A": "up", b"B": "down", b"C": "right", b"D": "left", b"H": "home", b"F": "end", b"M": "enter", b"Z": "up"},
+    **{b"1~": "home", b"7~": "home", b"4~": "end", b"8~": "end", b"3~": "delete", b"5~": "pgup", b"6~": "pgdn"},
+    b"15~": "f5",
+}
+CONTROLS = {"\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "esc"}
+
+
+def keys_in(data: bytes, final: bool) -> tuple[list[str], bytes]:
+    """What a terminal sent, as words, and the rest that isn't a whole key yet; with `final` nothing more will come."""
+    keys: list[str] = []
+    begun = re.compile(TOKEN_BEGUN)
+    for found in re.compile(TOKEN).finditer(data):
+        if not final and begun.match(data, found.start()):
+            return keys, data[found.start() :]
+        keys += [key] if (key := key_of(found)) else []
+    return keys, b""
+
+
+def key_of(found: re.Match[bytes]) -> str:
+    """The word for what a terminal sent; nothing for what isn't a key."""
+    if found["paste"] is not None:
+        return PASTED + found["paste"].decode("utf-8", "ignore")
+    if found["sequence"]:
+        return SEQUENCES.get(re.sub(rb"\A(?:1;\d+|([1-8]);\d+)(?=.\Z)", rb"\1", found["sequence"]), "")
+    key = (found["key"] or b"").decode("utf-8", "ignore")
+    key = CONTROLS.get(key) or (f"ctrl-{chr(ord(key) + 96)}" if key and key < " " else key)
+    return f"alt-{key}" if found["alt"] and key else key
+
+
+class TypedLine(NamedTuple):
+    """A line being typed, and the place of the cursor in it; a mark goes with the letter that it stands on."""
+
+    text: str = ""
+    at: int = 0
+
+    @property
+    def before(self) -> int:
+        return next((at for at in range(self.at - 1, 0, -1) if cell_width(self.text[at])), 0)
+
+    @property
+    def after(self) -> int:
+        end = len(self.text)
+        return next((at for at in range(self.at + 1, end) if cell_width(self.text[at])), end)
+
+    def without(self, start: int, end: int) -> TypedLine:
+        return TypedLine(self.text[:start] + self.text[end:], start)
+
+    def edit(self, key: str) -> TypedLine:
+        """The line after a key, or with a paste at the cursor: without control characters, of bearable length."""
+        if key in EDITS:
+            return EDITS[key](self)
+        text = key.removeprefix(PASTED) if key.startswith(PASTED) else key if len(key) == 1 else ""
+        text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(self.text)]
+        return TypedLine(self.text[: self.at] + text + self.text[self.at :], self.at + len(text))
+
+
+EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
+    "left": lambda line: line._replace(at=line.before),
+    "right": lambda line: line._replace(at=line.after),
+    **dict.fromkeys(("home", "ctrl-a"), lambda line: line._replace(at=0)),
+    **dict.fromkeys(("end", "ctrl-e"), lambda line: line._replace(at=len(line.text))),
+    "backspace": lambda line: line.without(line.before, line.at),
+    "delete": lambda line: line.without(line.at, line.after),
+    "ctrl-u": lambda line: line.without(0, line.at),
+    "ctrl-k": lambda line: line.without(line.at, len(line.text)),
+    "ctrl-w": lambda line: line.without(len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
+}
 
 
 # --- Shell text -----------------------------------------------------------------------------------
@@ -2335,6 +2463,24 @@ def run_child(program: Program, directory: str | None = None) -> int:
             child.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def stdin_of(text: str) -> Iterator[None]:
+    """Gives a line of text to whatever reads stdin, and takes the terminal back; no text leaves it alone."""
+    if not text:
+        yield
+        return
+    kept, (ear, console) = os.dup(0), os.pipe()
+    try:
+        os.write(console, os.fsencode(text) + b"\n")
+        os.close(console)
+        os.dup2(ear, 0)
+        os.close(ear)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def find_on_path(name: str, path: str) -> Iterator[str]:
@@ -4389,6 +4535,15 @@ def stamp_of(path: str) -> tuple[int, ...]:
     except FileNotFoundError:
         return ()
     return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def stamps_of(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """How these files and directories are; one that can't be looked at is as one that isn't there."""
+    found: list[tuple[int, ...]] = [()] * len(paths)
+    for index, path in enumerate(paths):
+        with contextlib.suppress(OSError):
+            found[index] = stamp_of(path)
+    return tuple(found)
 
 
 class DryRun(Exception):
@@ -12919,98 +13074,17 @@ def parse_arguments(command: Command, words: Sequence[str], program: str) -> tup
     return {**values, "arguments": rest} if command.passes_on else values, common
 
 
-# --- Keys -----------------------------------------------------------------------------------------
-
-PASTED, LONGEST_LINE = "pasted:", 4096
-# What a terminal sends: a paste, no key at all (F1 of Linux, a mouse, an answer), a sequence, or a character.
-TOKEN = (
-    rb"(?s)\x1b\[200~(?P<paste>.*?)(?:\x1b\[201~|\Z)"
-    rb"|\x1b(?:\[\[.|\[M.{0,3}|[]P_][^\x07\x1b]+(?:\x07|\x1b\\)?)"
-    rb"|\x1b[\[O](?P<sequence>[0-9;?<>=]*[@-~])"
-    rb"|(?P<alt>\x1b(?![\x00-\x07\x09-\x1f]))?"
-    rb"(?P<key>[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})|."
-)
-# The beginning of one of them that isn't whole yet, up to the end of what came; and those that may take long.
-TOKEN_BEGUN = (
-    rb"(?s)(?:\x1b(?:\[200~(?!.*\x1b\[201~).*|[\[O][0-9;?<>=]*|\[\[|\[M.{0,2}|[]P_][^\x07\x1b]*\x1b?)?"
-    rb"|\x1b?(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2}))\Z"
-)
-LONG_BEGUN = rb"\x1b(?:\[200~|[]P_].)"
-SEQUENCES = {
-    **{b"A": "up", b"B": "down", b"C": "right", b"D": "left", b"H": "home", b"F": "end", b"M": "enter", b"Z": "up"},
-    **{b"1~": "home", b"7~": "home", b"4~": "end", b"8~": "end", b"3~": "delete", b"5~": "pgup", b"6~": "pgdn"},
-    b"15~": "f5",
-}
-CONTROLS = {"\r": "enter", "\n": "enter", "\t": "tab", "\x7f": "backspace", "\x08": "backspace", "\x1b": "esc"}
-
-
-def keys_in(data: bytes, final: bool) -> tuple[list[str], bytes]:
-    """What a terminal sent, as words, and the rest that isn't a whole key yet; with `final` nothing more will come."""
-    keys: list[str] = []
-    begun = re.compile(TOKEN_BEGUN)
-    for found in re.compile(TOKEN).finditer(data):
-        if not final and begun.match(data, found.start()):
-            return keys, data[found.start() :]
-        keys += [key] if (key := key_of(found)) else []
-    return keys, b""
-
-
-def key_of(found: re.Match[bytes]) -> str:
-    """The word for what a terminal sent; nothing for what isn't a key."""
-    if found["paste"] is not None:
-        return PASTED + found["paste"].decode("utf-8", "ignore")
-    if found["sequence"]:
-        return SEQUENCES.get(re.sub(rb"\A(?:1;\d+|([1-8]);\d+)(?=.\Z)", rb"\1", found["sequence"]), "")
-    key = (found["key"] or b"").decode("utf-8", "ignore")
-    key = CONTROLS.get(key) or (f"ctrl-{chr(ord(key) + 96)}" if key and key < " " else key)
-    return f"alt-{key}" if found["alt"] and key else key
-
-
-class TypedLine(NamedTuple):
-    """A line being typed, and the place of the cursor in it; a mark goes with the letter that it stands on."""
-
-    text: str = ""
-    at: int = 0
-
-    @property
-    def before(self) -> int:
-        return next((at for at in range(self.at - 1, 0, -1) if cell_width(self.text[at])), 0)
-
-    @property
-    def after(self) -> int:
-        end = len(self.text)
-        return next((at for at in range(self.at + 1, end) if cell_width(self.text[at])), end)
-
-    def without(self, start: int, end: int) -> TypedLine:
-        return TypedLine(self.text[:start] + self.text[end:], start)
-
-    def edit(self, key: str) -> TypedLine:
-        """The line after a key, or with a paste at the cursor: without control characters, of bearable length."""
-        if key in EDITS:
-            return EDITS[key](self)
-        text = key.removeprefix(PASTED) if key.startswith(PASTED) else key if len(key) == 1 else ""
-        text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(self.text)]
-        return TypedLine(self.text[: self.at] + text + self.text[self.at :], self.at + len(text))
-
-
-EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
-    "left": lambda line: line._replace(at=line.before),
-    "right": lambda line: line._replace(at=line.after),
-    **dict.fromkeys(("home", "ctrl-a"), lambda line: line._replace(at=0)),
-    **dict.fromkeys(("end", "ctrl-e"), lambda line: line._replace(at=len(line.text))),
-    "backspace": lambda line: line.without(line.before, line.at),
-    "delete": lambda line: line.without(line.at, line.after),
-    "ctrl-u": lambda line: line.without(0, line.at),
-    "ctrl-k": lambda line: line.without(line.at, len(line.text)),
-    "ctrl-w": lambda line: line.without(len(re.sub(r"\S+\s*\Z", "", line.text[: line.at])), line.at),
-}
-
-
 # --- Model ----------------------------------------------------------------------------------------
 
 SMALLEST_ROWS, SMALLEST_COLUMNS = 10, 40
 GUARD_SECONDS = 0.3
 MESSAGES_KEPT = 500
+# The conditions of a clone, the worst first: sign and style.
+STATES = {
+    **{"broken": ("✗", "bad"), "warning": ("!", "warn"), "no login": ("○", "warn"), "update": ("!", "accent")},
+    **{"checking": ("…", "dim"), "ok": ("✓", "plain")},
+}
+Stamp = tuple[tuple[int, ...], ...]  # How files and directories are, by stat alone.
 
 
 class Size(NamedTuple):
@@ -13019,10 +13093,16 @@ class Size(NamedTuple):
     rows: int
     columns: int
 
+    @property
+    def is_too_small(self) -> bool:
+        """Is there too little room to see what one does? Then only leaving is possible."""
+        return self.rows < SMALLEST_ROWS or self.columns < SMALLEST_COLUMNS
+
 
 class CloneView(NamedTuple):
     """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never; `states`
-    are the words for its condition, the worst first, and `stamp` says how the files that are `watched` were."""
+    are the words for its condition, the worst first, `words` what it is found by, and `stamp` says how the files that
+    are `watched` were."""
 
     clone: Clone
     newer: str = ""
@@ -13034,9 +13114,34 @@ class CloneView(NamedTuple):
     watched: tuple[str, ...] = ()
     stamp: Stamp = ()
     states: tuple[str, ...] = ("checking",)
+    words: str = ""
+
+    def learn(self, **facts: Any) -> CloneView:
+        """The view with these facts, and what follows from them."""
+        view = self._replace(**facts)
+        severities = {problem.severity for problem in view.health.problems} if view.health else set()
+        holds = ("error" in severities, "warning" in severities, view.account == Account("none"), bool(view.newer))
+        states = tuple(word for word, is_so in zip(STATES, holds, strict=False) if is_so)
+        states = states or ("ok" if view.health else "checking",)
+        account = account_text(view.account) if view.account else ""
+        words = "\n".join((view.clone.name, account, *states, *view.clone.directories)).lower()
+        return view._replace(states=states, words=words)
+
+    def left(self, now: float) -> float | None:
+        return left_percent(self.usage, now) if self.usage else None
+
+    @property
+    def state(self) -> Span:
+        sign, style = STATES[self.states[0]]
+        return Span(f"{sign} {self.states[0]}", style)
 
 
-Stamp = tuple[tuple[int, ...], ...]  # How files and directories are, by stat alone.
+ORDERS: Mapping[str, Callable[[CloneView, float], Any]] = {
+    "NAME": lambda view, now: view.clone.name.lower(),
+    "LEFT": lambda view, now: -(-1 if (left := view.left(now)) is None else left),
+    "STATE": lambda view, now: [*STATES].index(view.states[0]),
+    "USED": lambda view, now: -(view.used or 0),
+}
 
 
 class Stakes(NamedTuple):
@@ -13177,219 +13282,146 @@ class Model(NamedTuple):
         """Is nothing open over the table, or over the menu that stands there while there are no clones?"""
         return not self.dialogs or self.dialogs[-1].name == "home"
 
-    def push(self, dialog: Dialog) -> Model:
-        return self._replace(dialogs=(*self.dialogs, dialog))
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(view.clone.name for view in self.rows)
 
-    def with_top(self, **changes: Any) -> Model:
+    @property
+    def shown(self) -> tuple[CloneView, ...]:
+        """The clones that are looked for, by name, account, state or directory, in the chosen order."""
+        wanted, rows = self.sought.text.strip().lower(), self.rows
+        rows = tuple(view for view in rows if wanted in view.words) if wanted else rows
+        return tuple(sorted(rows, key=lambda view: ORDERS[self.sort](view, self.now))) if self.sort else rows
+
+    @property
+    def current(self) -> CloneView | None:
+        """The selected clone, or the first one when that isn't shown."""
+        rows = self.shown
+        return next((view for view in rows if view.clone.id == self.selected), rows[0] if rows else None)
+
+    def with_id(self, clone_id: str) -> CloneView | None:
+        return next((view for view in self.rows if view.clone.id == clone_id), None)
+
+    def become(self, **changes: Any) -> Step:
+        return self._replace(**changes), ()
+
+    def ask(self, dialog: Dialog, *effects: Effect) -> Step:
+        """The model with one more dialog, and what that needs to know."""
+        return self._replace(dialogs=(*self.dialogs, dialog)), effects
+
+    def with_top(self, **changes: Any) -> Step:
         """The model with the dialog on top changed."""
-        return self._replace(dialogs=(*self.dialogs[:-1], self.dialogs[-1]._replace(**changes)))
+        return self._replace(dialogs=(*self.dialogs[:-1], self.dialogs[-1]._replace(**changes))), ()
 
-    def close(self) -> Model:
-        return self if self.is_home else self._replace(dialogs=self.dialogs[:-1])
+    def mark_painted(self, at: float) -> Model:
+        """The model whose top dialog is on the screen since then."""
+        return self.with_top(painted=at)[0] if self.dialogs and not self.dialogs[-1].painted else self
 
-    def close_all(self) -> Model:
+    def close(self) -> Step:
+        return self if self.is_home else self._replace(dialogs=self.dialogs[:-1]), ()
+
+    def close_all(self, *effects: Effect) -> Step:
         """The model with nothing open but what stays open."""
-        return self._replace(dialogs=tuple(one for one in self.dialogs if one.name == "home" or one.renew))
+        return self._replace(dialogs=tuple(one for one in self.dialogs if one.name == "home" or one.renew)), effects
 
     def displayable(self, text: str) -> str:
         """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
         text = with_program_name(text, self.program)
         return mask_emails(text) if self.redact else text
 
-    def tell(self, *texts: str) -> Model:
+    def tell(self, *texts: str) -> Step:
         """The model whose status line says this, all of it on the list of messages too."""
         texts = tuple(self.displayable(text) for text in texts if text)
         messages = (*self.messages, *((self.now, text) for text in texts))[-MESSAGES_KEPT:]
         more = f"  ({len(texts) - 1} more: !)" if len(texts) > 1 else ""
-        return self._replace(status=f"{texts[0]}{more}" if texts else "", messages=messages)
-
-
-def is_too_small(size: Size) -> bool:
-    """Is there too little room to see what one does? Then only leaving is possible."""
-    return size.rows < SMALLEST_ROWS or size.columns < SMALLEST_COLUMNS
+        return self._replace(status=f"{texts[0]}{more}" if texts else "", messages=messages), ()
 
 
 # --- Table ----------------------------------------------------------------------------------------
 
-MEASURED_ROWS = 100  # A column is as wide as these want it; measuring thousands would make every key slow.
+MEASURED_ROWS = 50  # A column is as wide as these want it; measuring thousands would make every key slow.
 PANE_LINES = 6
-# The conditions of a clone, the worst first: sign and style.
-STATES = {
-    "broken": ("✗", "bad"),
-    "warning": ("!", "warn"),
-    "no login": ("○", "warn"),
-    "update": ("!", "accent"),
-    "checking": ("…", "dim"),
-    "ok": ("✓", "plain"),
-}
-
-
-class Span(NamedTuple):
-    """Text in one style: `plain`, `dim`, `bold`, `accent`, `title`, `chosen`, `bad`, `warn` or `cursor`."""
-
-    text: str
-    style: str = "plain"
-
-
-Row = tuple[Span, ...]
-
-
-def width_of(row: Row) -> int:
-    return sum(cell_width(span.text) for span in row)
-
-
-def cut_row(row: Row, start: int, end: int) -> Row:
-    """The cells from `start` up to `end`."""
-    spans, at = [], 0
-    for span in row:
-        width = cell_width(span.text)
-        if at < end and at + width > start:
-            spans.append(Span(cut_text(span.text, start - at, end - at), span.style))
-        at += width
-    return tuple(spans)
-
-
-def fill_row(row: Row, width: int) -> Row:
-    """The row in exactly this many cells."""
-    row, taken = cut_row(row, 0, width), width_of(row)
-    return (*row, Span(" " * (width - taken))) if taken < width else row
-
-
-def fit(text: str, width: int) -> str:
-    """Any text in exactly this many cells, with nothing in it that acts."""
-    return cut_or_pad(escape_invisible(text), width)
-
-
-def shorten(text: str, width: int) -> str:
-    """Any text in at most this many cells."""
-    return fit(text, width).rstrip()
-
-
-def with_states(view: CloneView) -> CloneView:
-    """The view with the words for its condition, the worst first."""
-    severities = {problem.severity for problem in view.health.problems} if view.health else set()
-    holds = ("error" in severities, "warning" in severities, view.account == Account("none"), bool(view.newer))
-    states = tuple(word for word, is_so in zip(STATES, holds, strict=False) if is_so)
-    return view._replace(states=states or ("ok" if view.health else "checking",))
-
-
-def state_text(view: CloneView) -> str:
-    return f"{STATES[view.states[0]][0]} {view.states[0]}"
-
-
-def left_of(model: Model, view: CloneView) -> float | None:
-    return left_percent(view.usage, model.now) if view.usage else None
-
-
-def style_of_left(left: float | None) -> str:
-    return "plain" if left is None or left >= 20 else "warn" if left > 0 else "bad"
-
-
-def account_cell(model: Model, view: CloneView, width: int) -> str:
-    account = view.account
-    return model.displayable(account_text(account._replace(plan="", workspace=""))) if account else "…"
-
-
-def left_cell(model: Model, view: CloneView, width: int) -> str:
-    left = left_of(model, view)
-    if left is None:
-        return "…" if view.usage is None else "-"
-    return f"{usage_bar(left, min(width - 6, 10))} {left:3.0f} %" if width >= 10 else f"{left:3.0f} %"
-
-
-def reset_cell(model: Model, view: CloneView, width: int) -> str:
-    """When the window of which the least is left begins anew."""
-    windows = view.usage.windows if view.usage else ()
-    tightest = max(windows, key=lambda window: used_percent(window, model.now), default=None)
-    return reset_text(tightest, model.now) if tightest else "…" if view.usage is None else "-"
-
-
-def reset_text(window: Window, now: float) -> str:
-    return duration_text(window.resets_at - now) if window.resets_at > now else "fresh"
-
-
-def version_cell(model: Model, view: CloneView, width: int) -> str:
-    version, newer = view.clone.runtime.version, view.newer
-    return version if not newer else f"{version} → {newer}" if width > len(version + newer) + 2 else f"{version}↑"
-
-
-def used_cell(model: Model, view: CloneView, width: int) -> str:
-    if not view.used:
-        return "…" if view.used is None else "never"
-    age = model.now - view.used
-    return duration_text(age) if age >= 60 else "now"
 
 
 class Column(NamedTuple):
-    """A column of the table: the lower its rank, the longer it stays; from `least` cells it can be read."""
+    """A column of the table: the lower its rank, the longer it stays; from `least` cells it can be read, and it gets
+    `most` of them at most. A cell has what it says and its style, for so many cells."""
 
     heading: str
     rank: int
     least: int
     most: int
-    cell: Callable[[Model, CloneView, int], str]
-    style: Callable[[Model, CloneView], str] = lambda model, view: "plain"
+    cell: Callable[[Model, CloneView, int], tuple[str, str]]
 
 
 COLUMNS = (
-    Column("NAME", 0, 8, 64, lambda model, view, width: view.clone.name, lambda model, view: "bold"),
-    Column("ACCOUNT", 3, 10, 60, account_cell),
-    Column("LEFT", 2, 5, 16, left_cell, lambda model, view: style_of_left(left_of(model, view))),
-    Column("RESETS", 4, 6, 6, reset_cell),
-    Column("CODEX", 5, 8, 19, version_cell),
-    Column(
-        "STATE", 1, 10, 10, lambda model, view, width: state_text(view), lambda model, view: STATES[view.states[0]][1]
-    ),
-    Column("USED", 6, 6, 10, used_cell),
+    Column("NAME", 0, 8, 64, lambda model, view, width: (view.clone.name, "bold")),
+    Column("ACCOUNT", 3, 10, 60, lambda model, view, width: (account_in_short(model, view), "plain")),
+    Column("LEFT", 2, 5, 16, lambda model, view, width: left_cell(view.left(model.now), view, width)),
+    Column("RESETS", 4, 6, 6, lambda model, view, width: (reset_text(model, view), "plain")),
+    Column("CODEX", 5, 8, 19, lambda model, view, width: (version_text_of(view, width), "plain")),
+    Column("STATE", 1, 10, 10, lambda model, view, width: view.state),
+    Column("USED", 6, 6, 6, lambda model, view, width: (used_text(model, view), "plain")),
 )
-ORDERS: Mapping[str, Callable[[Model, CloneView], Any]] = {
-    "NAME": lambda model, view: view.clone.name.lower(),
-    "LEFT": lambda model, view: -1 if (left := left_of(model, view)) is None else left,
-    "STATE": lambda model, view: [*STATES].index(view.states[0]),
-    "USED": lambda model, view: view.used or 0,
-}
+
+
+def account_in_short(model: Model, view: CloneView) -> str:
+    account = view.account
+    return model.displayable(account_text(account._replace(plan="", workspace=""))) if account else "…"
+
+
+def style_of_left(left: float) -> str:
+    return "plain" if left >= 20 else "warn" if left > 0 else "bad"
+
+
+def left_cell(left: float | None, view: CloneView, width: int) -> tuple[str, str]:
+    if left is None:
+        return "…" if view.usage is None else "-", "plain"
+    bar = f"{usage_bar(left, min(width - 6, 10))} " if width >= 10 else ""
+    return f"{bar}{left:3.0f} %", style_of_left(left)
+
+
+def reset_text(model: Model, view: CloneView) -> str:
+    """When the window of which the least is left begins anew."""
+    windows = view.usage.windows if view.usage else ()
+    tightest = max(windows, key=lambda window: used_percent(window, model.now), default=None)
+    wait = tightest.resets_at - model.now if tightest else 0
+    return duration_text(wait) if wait > 0 else "…" if view.usage is None else "-"
+
+
+def version_text_of(view: CloneView, width: int = 99) -> str:
+    version, newer = view.clone.runtime.version, view.newer
+    return version if not newer else f"{version} → {newer}" if width > len(version + newer) + 2 else f"{version}↑"
+
+
+def used_text(model: Model, view: CloneView, ago: str = "") -> str:
+    if not view.used:
+        return "…" if view.used is None else "never"
+    age = model.now - view.used
+    return f"{duration_text(age)}{ago}" if age >= 60 else "now"
 
 
 def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> list[tuple[Column, int]]:
-    """The most important columns, as many as fit, each with its width: what is left goes to the narrowest first."""
+    """The most important columns, as many as fit, each with its width: what is left goes to names and accounts, then to
+    the narrowest."""
     kept: dict[Column, int] = {}
     wanted: dict[Column, int] = {}
     room, gap = width - 2, gap_between(width)
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        texts = (escape_invisible(column.cell(model, view, column.most)) for view in rows[:MEASURED_ROWS])
+        texts = (escape_invisible(column.cell(model, view, column.most)[0]) for view in rows[:MEASURED_ROWS])
         want = min(max(len(column.heading) + 1, *map(cell_width, texts), 0), column.most)
         size = min(want, column.least)
         if size + gap > room:
             break
         wanted[column], kept[column], room = want, size, room - size - gap
     while room > 0 and (hungry := [column for column in kept if kept[column] < wanted[column]]):
-        kept[min(hungry, key=lambda column: (column.heading not in ("NAME", "ACCOUNT"), kept[column]))] += 1
+        kept[min(hungry, key=lambda column: (column.most < 60, kept[column]))] += 1
         room -= 1
     return [(column, kept[column]) for column in COLUMNS if column in kept]
 
 
 def gap_between(width: int) -> int:
     return 1 if width < 100 else 2
-
-
-def rows_shown(model: Model) -> tuple[CloneView, ...]:
-    """The clones that are looked for, by name, account, state or directory, in the chosen order."""
-    wanted, rows = model.sought.text.strip().lower(), model.rows
-    if wanted:
-        rows = tuple(view for view in rows if wanted in words_about(view).lower())
-    order = partial(ORDERS[model.sort], model) if model.sort else None
-    return tuple(sorted(rows, key=order, reverse=model.sort in ("LEFT", "USED"))) if order else rows
-
-
-def words_about(view: CloneView) -> str:
-    account = account_text(view.account) if view.account else ""
-    return "\n".join((view.clone.name, account, *view.states, *view.clone.directories))
-
-
-def selected_row(model: Model) -> CloneView | None:
-    """The selected clone, or the first one when that isn't shown."""
-    rows = rows_shown(model)
-    return next((view for view in rows if view.clone.id == model.selected), rows[0] if rows else None)
 
 
 def scroll_range(count: int, selected: int, height: int) -> range:
@@ -13412,8 +13444,8 @@ def table_rows(model: Model, rows: Sequence[CloneView], here: CloneView, size: S
         view, is_here = rows[index], rows[index].clone.id == here.clone.id
         spans = [Span(("▸" if is_here else " ") + sign_of_more(index, seen, len(rows)), "chosen" if is_here else "dim")]
         for column, width in columns:
-            style = "chosen" if is_here else column.style(model, view)
-            spans.append(Span(fit(column.cell(model, view, width), width) + gap, style))
+            text, style = column.cell(model, view, width)
+            spans.append(Span(fit(text, width) + gap, "chosen" if is_here else style))
         found.append(tuple(spans))
     return found
 
@@ -13422,13 +13454,9 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
     """What there is to know of one clone, the most important first: who, what is left, where, what is wrong and what
     mends it; what needs no deed is left to doctor."""
     facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
-    problems = view.health.problems if view.health else ()
-    several = [
-        problem_rows(model, view, problem, Size(max(size.rows - PANE_LINES + 2, 2), size.columns))
-        for problem in problems
-        if problem.fix or needs_action(problem)
-    ]
-    first, wrong = PANE_LINES - 2, [row for rows in several for row in rows]
+    room, first = Size(max(size.rows - PANE_LINES + 2, 2), size.columns), PANE_LINES - 2
+    problems = [one for one in (view.health.problems if view.health else ()) if one.fix or needs_action(one)]
+    wrong = [row for problem in problems for row in problem_rows(model, view, problem, room)]
     rows = [*facts[:first], *wrong, *facts[first:]]
     if first + len(wrong) > size.rows:
         rows[size.rows - 1 :] = [(Span(shorten("… d tells all of it", size.columns), "dim"),)]
@@ -13447,18 +13475,17 @@ def problem_rows(model: Model, view: CloneView, problem: Problem, size: Size) ->
 
 def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, Row]]:
     """What is known of a clone, line by line: the account, both windows and the directories first."""
-    clone, home, account, usage = view.clone, model.places.user_home, view.account, view.usage or Usage()
-    workspace = f"workspace {account.workspace[:8]}" if account and account.workspace else ""
-    plan = (account.plan if account else "") or usage.plan
-    who = (account_cell(model, view, 99), plan, workspace, age_text(account, model.now) if account else "")
+    clone, home, account, usage = view.clone, model.places.user_home, view.account or Account(""), view.usage or Usage()
+    workspace = f"workspace {account.workspace[:8]}" if account.workspace else ""
+    who = (account_in_short(model, view), account.plan or usage.plan, workspace, age_text(account, model.now))
     where = [*(with_tilde(path, home) for path in clone.directories), *["all others"] * clone.is_default]
     before = f" (before: {clone.previous.version})" if clone.previous else ""
     yield "account", (Span(shorten(", ".join(filter(None, who)), width)),)
-    yield from window_rows(model, view)
+    yield from window_rows(usage, view.usage is None, model.now)
     for key, value in {
         "used in": ", ".join(where) or "no directory of its own",
-        "Codex": version_cell(model, view, 99) + before,
-        "used": f"{used_cell(model, view, 99)} ago".replace("now ago", "now").replace("never ago", "never"),
+        "Codex": version_text_of(view) + before,
+        "used": used_text(model, view, " ago"),
         "command": with_tilde(clone.wrapper, home),
         "clone": with_tilde(clone.root, home),
         "shares": ", ".join(clone.shared) or "-",
@@ -13466,30 +13493,23 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
         yield key, (Span(shorten(model.displayable(value), width)),)
 
 
-def window_rows(model: Model, view: CloneView) -> list[tuple[str, Row]]:
+def window_rows(usage: Usage, is_unread: bool, now: float) -> list[tuple[str, Row]]:
     """Each window with its reset, a line each, or why nothing is known of them."""
-    usage, now = view.usage, model.now
-    if not usage or not usage.windows:
-        why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks") if usage else "…"
-        return [("left", (Span(why),)), ("", ())]
+    if not usage.windows:
+        why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
+        return [("left", (Span("…" if is_unread else why),)), ("", ())]
     age = f"{duration_text(now - usage.as_of)} ago" if now - usage.as_of >= 60 else "now"
-    said = [text for text in (usage.reached if is_used_up(usage, now) else "", usage.credits, age) if text]
+    more = [text for text in (usage.reached if is_used_up(usage, now) else "", usage.credits, age) if text]
     rows: list[tuple[str, Row]] = []
     for window in usage.windows:
-        left = 100 - used_percent(window, now)
-        resets = f" left, resets in {reset_text(window, now)}" if window.resets_at > now else " left, fresh"
-        more = "" if rows else f", {', '.join(said)}"
+        left, wait = 100 - used_percent(window, now), window.resets_at - now
+        resets = f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}"
         bar = Span(f"{usage_bar(left)} {left:3.0f} %", style_of_left(left))
-        rows.append((window_name(window.minutes), (bar, Span(f"{resets}{more}"))))
+        rows.append((window_name(window.minutes), (bar, Span(", ".join([resets, *([] if rows else more)])))))
     return [*rows, *[("", ())] * (2 - len(rows))]
 
 
 # --- Dialogs --------------------------------------------------------------------------------------
-
-
-def takes_the_terminal(command: Command) -> bool:
-    """Does this command run Codex on our terminal?"""
-    return command.handler in (run, exec_program, log_in, log_out, resume)
 
 
 def begin_command(model: Model, *words: str, **more: Any) -> Step:
@@ -13497,37 +13517,30 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     Codex on the terminal. One that changes a clone waits until another one on it has ended."""
     effect, command = Effect("do", words, **more), command_named(words)[0]
     busy = [job.title for job in model.jobs if {*job.names} & {*words, *effect.each}]
-    model = model.close_all()
+    model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
-        return model.tell(f"{effect.title}: {busy[0]} is still under way"), ()
+        return model.tell(f"{effect.title}: {busy[0]} is still under way")
     if command.confirm and not effect.agreed:
         return start_job(model, effect._replace(kind="ask"))
-    return (model, (effect._replace(kind="lend"),)) if takes_the_terminal(command) else start_job(model, effect)
+    if command.handler in (run, exec_program, log_in, log_out, resume):
+        return model, (effect._replace(kind="lend"),)
+    return start_job(model, effect)
 
 
 def start_job(model: Model, effect: Effect) -> Step:
     """The model with one more job, which is waited for until a key is pressed, and the effect that does it."""
     number = model.started + 1
-    names = tuple(view.clone.name for view in model.rows if view.clone.name in (*effect.words, *effect.each))
-    model = model._replace(
-        started=number, jobs=(*model.jobs, Job(number, effect.title, names, effect.kind == "ask")), awaited=number
-    )
-    return model, (effect._replace(job=number),)
+    names = tuple(name for name in model.names if name in (*effect.words, *effect.each))
+    job = Job(number, effect.title, names, effect.kind == "ask")
+    return model._replace(started=number, awaited=number, jobs=(*model.jobs, job)), (effect._replace(job=number),)
 
 
 def to_begin(*words: str, **more: Any) -> Message:
     return lambda model: begin_command(model, *words, **more)
 
 
-def to_ask(kind: str, *words: str) -> Message:
-    return lambda model: (model.close_all(), (Effect(kind, words),))
-
-
-def to_open(dialog: Dialog, *effects: Effect) -> Message:
-    return lambda model: (model.push(dialog), effects)
-
-
-NOT_NOW = Item("not now", lambda model: (model.close_all(), ()), key="n")
+def not_now(label: str = "not now") -> Item:
+    return Item(label, lambda model: model.close_all(), key="n")
 
 
 def wants_something(model: Model, text: str) -> str:
@@ -13536,15 +13549,36 @@ def wants_something(model: Model, text: str) -> str:
     return "" if text.strip() else "type something, or Esc to go back"
 
 
-def line_input(label: str, words: Callable[[str], Sequence[str]], usual: str = "", **more: Any) -> Input:
+def line_for(label: str, words: Callable[[str], Sequence[str]], usual: str = "", **more: Any) -> Input:
     """A line to type, and the command line that is made of it."""
+    judge, then = more.pop("judge", wants_something), lambda model, text, value: begin_command(model, *words(text))
+    return Input(label, judge, more.pop("then", then), TypedLine(usual, len(usual)), **more)
+
+
+def open_line(model: Model, usual: str = "") -> Step:
+    """A line for any command, as one would type it in a shell."""
+    name, names = model.current.clone.name if model.current else "", model.names
+    asks_help = r"(?:codex-mirror +)?(?:help\b(.*)|(.*?) *(?:-h|--help)$)"
+
+    def judge(model: Model, text: str) -> str:
+        try:
+            if found := re.match(asks_help, text):
+                help_about((found[1] or found[2] or "").split(), model.program)
+            else:
+                parse_arguments(*complete_line(text, name, names), model.program)
+        except MirrorError as error:
+            return f"{error.message}{f' ({error.hint})' if error.hint else ''}"
+        return ""
 
     def go_on(model: Model, text: str, value: str) -> Step:
-        return begin_command(model, *words(text))
+        if found := re.match(asks_help, text):
+            told = help_about((found[1] or found[2] or "").split(), model.program)
+            return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
+        command, rest = complete_line(text, name, names)
+        return begin_command(model, *command.words, *rest)
 
-    return Input(
-        label, more.pop("judge", wants_something), more.pop("then", go_on), TypedLine(usual, len(usual)), **more
-    )
+    lines = (f"where a NAME is missing it is {name}; help tells what there is" if name else "help tells what there is",)
+    return model.ask(Dialog("Command", lines, input=line_for("codex-mirror", tuple, usual, judge=judge, then=go_on)))
 
 
 def complaint_about_new_name(model: Model, text: str) -> str:
@@ -13553,16 +13587,16 @@ def complaint_about_new_name(model: Model, text: str) -> str:
         name = new_clone_name(text)
     except MirrorError as error:
         return error.message
-    taken = next((view.clone.name for view in model.rows if view.clone.name.lower() == name.lower()), "")
-    taken = f"there is a clone '{taken}' already" if taken else ""
-    return taken or (f"'{name}' is a command already" if name in model.commands else "")
+    if taken := [one for one in model.names if one.lower() == name.lower()]:
+        return f"there is a clone '{taken[0]}' already"
+    return f"'{name}' is a command already" if name in model.commands else ""
 
 
 def codex_line(model: Model) -> str:
     """Which Codex a new clone gets."""
     if model.installed:
         return f"a new clone gets Codex {model.installed}, as installed"
-    return f"no Codex is installed, so a new clone gets the newest, which is fetched: {model.newest or '…'}"
+    return f"no Codex is installed: fetches the newest, {model.newest or '…'}"
 
 
 def create_dialog(model: Model, text: str = "", *said: str) -> Dialog:
@@ -13572,73 +13606,49 @@ def create_dialog(model: Model, text: str = "", *said: str) -> Dialog:
         if value != "place":
             return begin_command(model, "create", text, then=("use", text, model.here) if value else ())
         place = with_tilde(os.path.join(clones_directory(model.places), text), model.places.user_home)
-        line = line_input("directory", lambda place: ("create", f"--root={place}", text), place)
-        return model.push(Dialog(f"Quick Clone {text}", input=line)), ()
+        return open_line(model, f"create {text} --root={place}")
 
-    here = with_tilde(model.here, model.places.user_home)
-    items = [Item("create it", value=""), Item(f"create it, and use it in {here} and below", value="here")]
-    items = [*items[: 2 if here else 1], Item("create it in another place…", value="place")]
-    line = line_input("name", tuple, text, judge=complaint_about_new_name, then=go_on, live=True)
+    items = [Item("create it"), Item("create it in another place…", value="place")]
+    if model.here not in ("", model.places.user_home):
+        here = with_tilde(model.here, model.places.user_home)
+        items.insert(1, Item(f"create it, and use it in {here} and below", value="here"))
+    line = line_for("name", tuple, text, judge=complaint_about_new_name, then=go_on, live=True)
     return Dialog("Quick Clone", (*said, codex_line(model)), tuple(items), line, name="create")
 
 
 def quick_clone(model: Model, text: str = "", *said: str) -> Step:
     effects = (Effect("commands"),) if model.installed or model.newest else (Effect("commands"), Effect("newest"))
-    return model.push(create_dialog(model, text, *said)), effects
-
-
-def ask_import(model: Model) -> Step:
-    """What to bring along, an export or a Codex home such as the user's own, and then under which name."""
-
-    def ask_name(model: Model, path: str, value: str) -> Step:
-        is_export = bool(re.search(r"\.t?gz\Z", path))
-        ways = ("",) if is_export else ("", "--with-sessions", "--with-sessions --move-login")
-        labels = ("import it",) if is_export else ("its settings", "its settings and sessions", "its login, too")
-        items = tuple(Item(label, value=way) for label, way in zip(labels, ways, strict=True))
-        lines = ("an export brings its own name: Enter alone keeps it",) if is_export else ()
-        line = Input("name", judge if is_export else complaint_about_new_name, partial(go_on, path=path), live=True)
-        return model.push(Dialog(f"Import {path}", lines, items, line)), (Effect("commands"),)
-
-    def judge(model: Model, text: str) -> str:
-        return complaint_about_new_name(model, text) if text.strip() else ""
-
-    def go_on(model: Model, text: str, value: str, path: str) -> Step:
-        return begin_command(model, "import", *(("--name", text) if text else ()), *value.split(), "--", path)
-
-    usual = "~/.codex" if model.has_codex_home else ""
-    return model.push(Dialog("Import", input=line_input("an export, or a Codex home", tuple, usual, then=ask_name))), ()
+    return model.ask(create_dialog(model, text, *said), *effects)
 
 
 def login_dialog(model: Model, name: str, *said: str) -> Dialog:
     """The three ways to log a clone in."""
-
-    def log_in_with_key(model: Model, text: str, value: str) -> Step:
-        return begin_command(model, "login", name, WITH_KEY, fed=text)
-
-    line = line_input("API key", tuple, then=log_in_with_key, secret=True)
-    key = Dialog(f"Log in {name}", ("it goes to Codex, and nowhere else",), input=line)
+    title, hint = f"Log in {name}", "it goes to Codex, and nowhere else"
+    line = line_for("API key", tuple, secret=True)._replace(
+        then=lambda model, text, value: begin_command(model, "login", name, WITH_KEY, fed=text)
+    )
     items = (
         Item("log in in the browser", to_begin("login", name)),
         Item("log in with a device code", to_begin("login", name, "--device-auth"), "in any other browser"),
-        Item("log in with an API key…", to_open(key)),
+        Item("log in with an API key…", lambda model: model.ask(Dialog(title, (hint,), input=line))),
     )
-    return Dialog(f"Log in {name}", said, (*items, NOT_NOW) if said else items, guarded=bool(said))
+    return Dialog(title, said, (*items, not_now()) if said else items, guarded=bool(said))
 
 
 def ask_login(model: Model, view: CloneView) -> Step:
-    return model.push(login_dialog(model, view.clone.name)), ()
+    return model.ask(login_dialog(model, view.clone.name))
 
 
 def fix_clone(model: Model, view: CloneView) -> Step:
     """What helps a clone that isn't ok: a login, an update, or doctor."""
     state, name = view.states[0], view.clone.name
-    if state in ("ok", "checking"):
-        return model.tell(
-            f"{name}: {'it is ok, so there is nothing to fix' if state == 'ok' else 'still being checked'}"
-        ), ()
-    if state == "no login":
-        return ask_login(model, view)
-    return begin_command(model, "update", name) if state == "update" else begin_command(model, "doctor", "--fix", name)
+    deeds: dict[str, Message] = {
+        "ok": lambda model: model.tell(f"{name}: it is ok, so there is nothing to fix"),
+        "checking": lambda model: model.tell(f"{name}: it is still being checked"),
+        "no login": lambda model: ask_login(model, view),
+        "update": to_begin("update", name),
+    }
+    return deeds.get(state, to_begin("doctor", "--fix", name))(model)
 
 
 def ask_removal(model: Model, view: CloneView, stakes: Stakes | None = None) -> Step:
@@ -13648,29 +13658,20 @@ def ask_removal(model: Model, view: CloneView, stakes: Stakes | None = None) -> 
     def judge(model: Model, text: str) -> str:
         return "" if text.strip() == name else f"type {name} to remove it, or Esc to go back"
 
-    def go_on(model: Model, text: str, value: str) -> Step:
-        return begin_command(model, "remove", name, agreed=known)
-
     losses = known.question.losses if known.question else ("nothing of value would be lost",)
     lines = tuple(map(model.displayable, losses)) if stakes else ("… looking what would be lost",)
-    line = Input(f"type {name}", judge, go_on)
+    line = Input(f"type {name}", judge, lambda model, text, value: begin_command(model, "remove", name, agreed=known))
     dialog = Dialog(f"Remove {name}?", lines, input=line, name=f"remove {view.clone.id}")
-    if not stakes:
-        return model.push(dialog), (Effect("stakes", ("remove", name)),)
     if any(one.name == dialog.name for one in model.dialogs):
         return replace_named(model, dialog), ()
-    return model.push(dialog), ()
+    return model.ask(dialog, *(() if stakes else (Effect("stakes", ("remove", name)),)))
 
 
 def replace_named(model: Model, dialog: Dialog) -> Model:
     """The model with this dialog in place of the one of its name, whose line and selection stay."""
 
     def renew(one: Dialog) -> Dialog:
-        line = (
-            dialog.input._replace(line=one.input.line, refused=one.input.refused)
-            if dialog.input and one.input
-            else None
-        )
+        line = dialog.input and one.input and dialog.input._replace(line=one.input.line, refused=one.input.refused)
         return dialog._replace(input=line, selected=one.selected, painted=one.painted)
 
     return model._replace(dialogs=tuple(renew(one) if one.name == dialog.name else one for one in model.dialogs))
@@ -13678,88 +13679,81 @@ def replace_named(model: Model, dialog: Dialog) -> Model:
 
 def ask_new_name(model: Model, view: CloneView) -> Step:
     name = view.clone.name
-    line = line_input("new name", lambda new: ("rename", name, new), name, judge=complaint_about_new_name, live=True)
-    return model.push(Dialog(f"Rename {name}", input=line)), (Effect("commands"),)
+    line = line_for("new name", lambda new: ("rename", name, new), name, judge=complaint_about_new_name, live=True)
+    return model.ask(Dialog(f"Rename {name}", input=line), Effect("commands"))
 
 
 def ask_for_file(model: Model, view: CloneView) -> Step:
     name = view.clone.name
-    line = line_input("file", lambda path: ("export", f"--output={path}", name), usual_export(name))
-    return model.push(Dialog(f"Export {name}", input=line)), ()
+    line = line_for("file", lambda path: ("export", f"--output={path}", name), usual_export(name))
+    return model.ask(Dialog(f"Export {name}", input=line))
 
 
 def log_out_here(model: Model, view: CloneView) -> Step:
-    if view.account == Account("none"):
-        return model.tell(f"{view.clone.name}: not logged in"), ()
-    return begin_command(model, "logout", view.clone.name)
+    name = view.clone.name
+    is_out = view.account == Account("none")
+    return model.tell(f"{name}: not logged in") if is_out else begin_command(model, "logout", name)
 
 
 class Setting(NamedTuple):
     """A line of the settings: what is so now, the options of `set` that add to it and take from it, and the choices."""
 
     label: str
-    values: Callable[[CloneView], Sequence[str]]
+    values: Sequence[str]
     add: str
     drop: str = ""
     choices: tuple[str, ...] = ()
 
 
-SETTINGS_OF_CLONE = (
-    Setting("home", lambda view: [view.clone.home], "--home", "", HOMES),
-    Setting("shares", lambda view: view.clone.shared, "--share", "--unshare"),
-    Setting("shared settings", lambda view: view.clone.shared_settings, "--share-settings", "--unshare-settings",
-            SHARABLE_SETTINGS),
-    Setting("may see", lambda view: view.clone.keep_env, "--keep-env", "--no-keep-env"),
-    Setting("own variables", lambda view: view.variables, "--env", "--no-env"),
-    Setting("settings from", lambda view: [], "--settings-from"),
-)  # fmt: skip
-
-
 def settings_dialog(model: Model, clone_id: str) -> Dialog | None:
     """How a clone lives; it stays open, and follows what is changed."""
-    found = [view for view in model.rows if view.clone.id == clone_id]
-    items = tuple(
-        Item(
-            f"{one.label:<16} {model.displayable(', '.join(one.values(view)) or '-')}", partial(ask_setting, view, one)
-        )
-        for view in found
-        for one in SETTINGS_OF_CLONE
+    if not (view := model.with_id(clone_id)):
+        return None
+    clone = view.clone
+    settings = (
+        Setting("home", [clone.home], "--home", "", HOMES),
+        Setting("shares", clone.shared, "--share", "--unshare"),
+        Setting("shared settings", clone.shared_settings, "--share-settings", "--unshare-settings", SHARABLE_SETTINGS),
+        Setting("may see", clone.keep_env, "--keep-env", "--no-keep-env"),
+        Setting("own variables", view.variables, "--env", "--no-env"),
+        Setting("settings from", [], "--settings-from"),
     )
+    texts = (f"{one.label:<16} {model.displayable(', '.join(one.values) or '-')}" for one in settings)
+    deeds = (partial(ask_setting, clone.name, one) for one in settings)
     renew = partial(settings_dialog, clone_id=clone_id)
-    return Dialog(f"Settings of {found[0].clone.name}", items=items, renew=renew) if found else None
+    return Dialog(f"Settings of {clone.name}", items=tuple(map(Item, texts, deeds)), renew=renew)
 
 
 def ask_settings(model: Model, view: CloneView) -> Step:
     dialog = settings_dialog(model, view.clone.id)
-    return model.push(dialog) if dialog else model, ()
+    return model.ask(dialog) if dialog else (model, ())
 
 
-def ask_setting(view: CloneView, setting: Setting, model: Model) -> Step:
+def ask_setting(name: str, setting: Setting, model: Model) -> Step:
     """The pick list of one setting: what could be added, and what is there, which goes when it is chosen."""
-    name, there = view.clone.name, setting.values(view)
-    command = command_named(("set",))[0]
-    lines = tuple(one.help for one in command.arguments if one.flags[0] == setting.add)
-    title, line = f"{name}: {setting.label}", line_input("add", lambda text: ("set", f"{setting.add}={text}", name))
-    items = [Item(one, to_begin("set", f"{setting.add}={one}", name)) for one in setting.choices if one not in there]
-    items += [Item(f"no longer {one}", to_begin("set", f"{setting.drop}={one}", name)) for one in there if setting.drop]
-    if not items:
-        return model.push(Dialog(title, lines, input=line)), ()
-    items += [] if setting.choices else [Item("another…", to_open(Dialog(title, lines, input=line)))]
-    return model.push(Dialog(title, lines, tuple(items))), ()
+    lines = tuple(one.help for one in command_named(("set",))[0].arguments if one.flags[0] == setting.add)
+    line = line_for("add", lambda text: ("set", f"{setting.add}={text}", name))
+    typing = Dialog(f"{name}: {setting.label}", lines, input=line)
+    free, there = (one for one in setting.choices if one not in setting.values), setting.values if setting.drop else ()
+    items = [Item(one, to_begin("set", f"{setting.add}={one}", name)) for one in free]
+    items += [Item(f"no longer {one}", to_begin("set", f"{setting.drop}={one}", name)) for one in there]
+    more = [] if setting.choices else [Item("another…", lambda model: model.ask(typing))]
+    return model.ask(typing._replace(input=None, items=(*items, *more)) if items else typing)
 
 
 def ask_sessions(model: Model, view: CloneView) -> Step:
     dialog = Dialog(f"Sessions of {view.clone.name}", ("… being read",), name=f"sessions {view.clone.name}")
-    return model.push(dialog), (Effect("sessions", (view.clone.name,)),)
+    return model.ask(dialog, Effect("sessions", (view.clone.name,)))
 
 
 def sessions_dialog(model: Model, name: str, found: Sequence[Session]) -> Dialog:
     """A clone's sessions: Enter goes on with one, `h` hands it over."""
-    items = []
+    items, home = [], model.places.user_home
+    width = max((min(cell_width(with_tilde(one.meta.cwd, home)), 24) for one in found), default=0)
     for one in found:
-        age, place = f"{duration_text(model.now - one.updated)} ago", with_tilde(one.meta.cwd, model.places.user_home)
+        age, place = f"{duration_text(model.now - one.updated)} ago", fit(with_tilde(one.meta.cwd, home), width)
         words = f"{'[archived] ' if one.is_archived else ''}{session_title(one)}"
-        label = model.displayable(f"{age:<10} {fit(place, 24)}  {words}")
+        label = model.displayable(f"{age:<10} {place}  {words}")
         items.append(Item(label, to_begin("resume", one.id, "--in", name), value=one.id))
     verbs = (Verb(("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
     lines = () if items else ("no sessions yet",)
@@ -13772,58 +13766,50 @@ def ask_receiver(model: Model) -> Step:
     session, owner = dialog.items[dialog.selected].value, dialog.name.partition(" ")[2]
     items = []
     for view in model.rows:
-        name, note = view.clone.name, f"{account_cell(model, view, 99)}, left: {left_cell(model, view, 5).strip()}"
+        left, name = view.left(model.now), view.clone.name
+        note = f"{account_in_short(model, view)}{'' if left is None else f', {left:.0f} % left'}"
         items += [Item(name, to_begin("handover", session, name), note)] if name != owner else []
     if not items:
-        return model.tell("there is no other clone to hand it over to"), ()
-    return model.push(Dialog("Hand over to", items=tuple(items))), ()
+        return model.tell("there is no other clone to hand it over to")
+    return model.ask(Dialog("Hand over to", items=tuple(items)))
 
 
 def ask_update_all(model: Model) -> Step:
     """The clones that have an older Codex than the installed one."""
     older = tuple(view.clone.name for view in model.rows if view.newer)
-    names = older or tuple(view.clone.name for view in model.rows)
-    if not names:
-        return model.tell("there are no clones yet"), ()
-    if not older and model.installed:
-        return model.tell(f"{count_text(len(names), 'clone')}, none older than Codex {model.installed}"), ()
+    names = older or model.names
+    if not names or (model.installed and not older):
+        return model.tell(f"{count_text(len(names), 'clone')}, none older than Codex {model.installed}")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
     title = (
         f"Update {count_text(len(names), 'clone')} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
     )
     lines = (short_list(names, 8), "each keeps the Codex of before: b goes back to it")
-    return model.push(Dialog(title, lines, (Item("update", go), NOT_NOW))), ()
+    return model.ask(Dialog(title, lines, (Item("update", go), not_now())))
 
 
 def ask_path_setup(model: Model) -> Step:
-    state = {True: "it is on PATH now", False: "it is not on PATH now", None: ""}[model.on_path]
+    state = "it is on PATH now" if model.on_path else "it is not on PATH now"
     lines = (f"puts {model.places.bin_dir} on PATH, in your shell's rc file", state)
-    return model.push(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), NOT_NOW))), ()
+    return model.ask(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), not_now())))
 
 
 def show_about(model: Model) -> Step:
-    lines = (
-        f"codex-mirror {__version__}, Python {sys.version.split()[0]}, license MIT",
-        f"mirror home  {model.places.mirror_home}",
-        f"commands     {model.places.bin_dir}",
-        f"Codex        {model.installed or 'not found on PATH'}",
-        REPOSITORY,
-    )
-    return model.push(Dialog("About", lines)), ()
-
-
-# --- Update ---------------------------------------------------------------------------------------
+    codex = f"Codex        {model.installed or 'not found on PATH'}"
+    places = (f"mirror home  {model.places.mirror_home}", f"commands     {model.places.bin_dir}")
+    about = f"codex-mirror {__version__}, Python {sys.version.split()[0]}, license MIT"
+    return model.ask(Dialog("About", (about, *places, codex, REPOSITORY)))
 
 
 def main_menu(model: Model, name: str = "") -> Dialog:
     """The earlier program's menu; the home of who has no clones yet says which Codex they get."""
     items = (
-        Item("Quick Clone", lambda model: quick_clone(model.close_all()), "a new clone with its own login"),
-        Item("Manage Clones", lambda model: (model.close_all(), ()), "accounts, limits, versions"),
-        Item("Update All Clones", lambda model: ask_update_all(model.close_all()), "pin the installed Codex in all"),
+        Item("Quick Clone", lambda model: quick_clone(model.close_all()[0]), "a new clone with its own login"),
+        Item("Manage Clones", lambda model: model.close_all(), "accounts, limits, versions"),
+        Item("Update All Clones", lambda model: ask_update_all(model.close_all()[0]), "pin the installed Codex in all"),
         Item("Diagnostics", to_begin("doctor"), "what is wrong, and what mends it"),
         Item("Shell PATH Setup", ask_path_setup, "so that the shell finds the clones"),
-        Item("Star on GitHub", to_ask("browse"), "say that you like it"),
+        Item("Star on GitHub", lambda model: model.close_all(Effect("browse")), "say that you like it"),
         Item("About", show_about, "version, places, license"),
         Item("Exit", ask_exit),
     )
@@ -13833,9 +13819,12 @@ def main_menu(model: Model, name: str = "") -> Dialog:
 
 def ask_exit(model: Model) -> Step:
     """The earlier program's last question."""
-    items = (Item("Skip and Exit", to_ask("leave"), key="x"), Item("Star and Exit", to_ask("star and leave"), key="s"))
-    exit = Dialog("Exit", ("Do you like codex-mirror?",), items, guarded=True)
-    return leave(model) if model.jobs else (model.push(exit), ())
+    skip, star = (Effect(kind) for kind in ("leave", "star and leave"))
+    items = (
+        Item("Skip and Exit", lambda model: (model, (skip,)), key="x"),
+        Item("Star and Exit", lambda model: (model, (star,)), key="s"),
+    )
+    return leave(model) if model.jobs else model.ask(Dialog("Exit", ("Do you like it?",), items, guarded=True))
 
 
 def leave(model: Model) -> Step:
@@ -13843,65 +13832,59 @@ def leave(model: Model) -> Step:
     if not model.jobs:
         return model, (Effect("leave"),)
     items = (
-        Item("wait here", lambda model: (model.close_all(), ())),
-        Item("leave when it is done", lambda model: (model.close_all()._replace(is_leaving=True), ())),
-        Item("leave now", to_ask("leave"), "what is under way is stopped; the next command tidies up"),
+        Item("wait here", lambda model: model.close_all()),
+        Item("leave when it is done", lambda model: model.close_all()[0].become(is_leaving=True)),
+        Item("leave now", lambda model: (model, (Effect("leave"),)), "it is stopped; the next command tidies up"),
     )
     lines = tuple(f"{job.title} is still under way" for job in model.jobs)
-    return model.push(Dialog("Leave?", lines, items, guarded=True)), ()
+    return model.ask(Dialog("Leave?", lines, items, guarded=True))
+
+
+# --- Update ---------------------------------------------------------------------------------------
 
 
 def move_selection(model: Model, by: int) -> Step:
     """The selection, or what is read, moved up or down as far as that goes."""
-    dialog = model.top
+    dialog, rows, here = model.top, model.shown, model.current
     if dialog and dialog.items:
-        return model.with_top(selected=min(max(dialog.selected + by, 0), len(dialog.items) - 1)), ()
+        return model.with_top(selected=min(max(dialog.selected + by, 0), len(dialog.items) - 1))
     if dialog:
-        return model.with_top(top=min(max(dialog.top + by, 0), max(len(dialog.lines) * 2, 1))), ()
-    rows, here = rows_shown(model), selected_row(model)
+        return model.with_top(top=min(max(dialog.top + by, 0), len(dialog.lines) * 2))
     index = min(max(rows.index(here) + by, 0), len(rows) - 1) if here else 0
-    return model._replace(selected=rows[index].clone.id if here else ""), ()
+    return model.become(selected=rows[index].clone.id if here else "")
 
 
 def choose_item(model: Model) -> Step:
-    """Does what is selected, goes on with what was typed, or goes back from what was read."""
+    """Does what is selected, or goes on with what was typed."""
     dialog = model.dialogs[-1]
-    item = dialog.items[dialog.selected] if dialog.items else None
-    if not dialog.input:
-        return item.deed(model) if item else (model.close(), ())
-    text = dialog.input.line.text.strip()
-    if dialog.input.judge(model, text):
-        return model.with_top(input=dialog.input._replace(refused=True)), ()
-    return dialog.input.then(model, text, item.value if item else "")
+    item, line = dialog.items[dialog.selected] if dialog.items else Item(""), dialog.input
+    if not line:
+        return item.deed(model)
+    text = line.line.text.strip()
+    is_refused = bool(line.judge(model, text))
+    return model.with_top(input=line._replace(refused=True)) if is_refused else line.then(model, text, item.value)
 
 
 def change_table(model: Model, **changes: Any) -> Step:
     """The table changed, but with the selection on the clone where it is seen now."""
-    here = selected_row(model)
-    return model._replace(**{"selected": here.clone.id if here else model.selected, **changes}), ()
+    selected = model.current.clone.id if model.current else model.selected
+    return model.become(**{"selected": selected, **changes})
 
 
 def sort_next(model: Model) -> Step:
     names = ("", *ORDERS)
     order = names[(names.index(model.sort) + 1) % len(names)]
-    return change_table(
-        model, sort=order, status=f"sorted by {order.lower()}" if order else "in the order of their making"
-    )
+    return change_table(model, sort=order, status=f"sorted by {order.lower()}" if order else "as they were made")
 
 
 def go_back(model: Model) -> Step:
     """Leaves what is open; on the table it only clears the filter."""
-    return change_table(model, sought=TypedLine()) if model.is_home else (model.close(), ())
+    return change_table(model, sought=TypedLine()) if model.is_home else model.close()
 
 
 def on_clone(deed: Callable[[Model, CloneView], Step]) -> Message:
     """What a verb about the selected clone does."""
-
-    def act(model: Model) -> Step:
-        view = selected_row(model)
-        return deed(model, view) if view else (model._replace(status="no clone is selected"), ())
-
-    return act
+    return lambda model: deed(model, model.current) if model.current else model.become(status="no clone is selected")
 
 
 def begin_here(*words: str) -> Message:
@@ -13910,56 +13893,23 @@ def begin_here(*words: str) -> Message:
 
 def ask_fresh(model: Model, everybody: bool = False) -> Step:
     """Has the clones' own Codex ask what is left, in the background."""
-    here = selected_row(model)
-    views = model.rows if everybody or not here else (here,)
-    return start_job(model, Effect("fresh", ("usage", "--fresh"), tuple(view.clone.name for view in views)))
+    names = model.names if everybody or not model.current else (model.current.clone.name,)
+    return start_job(model, Effect("fresh", ("usage", "--fresh"), names))
 
 
 def show_messages(model: Model) -> Step:
     lines = [f"{duration_text(model.now - at):>6} ago  {text}" for at, text in reversed(model.messages)]
-    return model.push(Dialog("Messages", tuple(lines) or ("nothing has happened yet",))), ()
+    return model.ask(Dialog("Messages", tuple(lines) or ("nothing has happened yet",)))
 
 
 def show_keys(model: Model) -> Step:
     """The keys of this screen, to read, and where they are those of the table, to choose from."""
     verbs, is_home = verbs_here(model), model.is_home
     labels = [f"{', '.join(verb.keys):<12}  {verb.help}" for verb in verbs]
-    deeds = [lambda model, verb=verb: verb.deed(model.close_all()) for verb in verbs]
-    items = tuple(map(Item, labels, deeds)) if is_home else ()
-    return model.push(Dialog("Keys", () if is_home else tuple(labels), items)), ()
-
-
-def open_line(model: Model) -> Step:
-    """A line for any command, as one would type it in a shell."""
-    view = selected_row(model)
-    name, names = view.clone.name if view else "", [one.clone.name for one in model.rows]
-
-    def judge(model: Model, text: str) -> str:
-        try:
-            if not wants_help(text):
-                command, rest = complete_line(text, name, names)
-                parse_arguments(command, rest, model.program)
-        except MirrorError as error:
-            return f"{error.message}{f' ({error.hint})' if error.hint else ''}"
-        return ""
-
-    def go_on(model: Model, text: str, value: str) -> Step:
-        if wants_help(text):
-            words = text.replace("--help", "").split()
-            known = [command for command in COMMANDS if tuple(words[: len(command.words)]) == command.words]
-            told = parser_of(known[0], model.program).format_help() if known else help_text(model.program)
-            return model.close_all().push(Dialog("Help", tuple(told.splitlines()))), ()
-        command, rest = complete_line(text, name, names)
-        return begin_command(model, *command.words, *rest)
-
-    lines = (
-        f"where a NAME is missing it is {name}; --help tells what there is" if name else "--help tells what there is",
+    deeds = [lambda model, verb=verb: verb.deed(model.close_all()[0]) for verb in verbs]
+    return model.ask(
+        Dialog("Keys", () if is_home else tuple(labels), tuple(map(Item, labels, deeds)) if is_home else ())
     )
-    return model.push(Dialog("Command", lines, input=line_input(model.program, tuple, judge=judge, then=go_on))), ()
-
-
-def wants_help(text: str) -> bool:
-    return bool(re.match(r"(\S+ +){0,2}(-h|--help|help)\b", text))
 
 
 MOVES = (
@@ -13977,13 +13927,7 @@ EVERYWHERE = (
     Verb(("ctrl-c",), "", "leave at once", lambda model: (model, (Effect("interrupt"),))),
 )
 TABLE = (
-    Verb(
-        ("enter", "r"),
-        "Enter run",
-        "start its Codex",
-        on_clone(lambda m, view: begin_command(m, "run", view.clone.name)),
-        0,
-    ),
+    Verb(("enter", "r"), "Enter run", "start its Codex", begin_here("run"), 0),
     Verb(("l",), "l log in", "log in", on_clone(ask_login), 3),
     Verb(("f",), "f fix", "fix what isn't ok", on_clone(fix_clone), 3),
     Verb(("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
@@ -14001,25 +13945,22 @@ TABLE = (
 HOME = (
     Verb(("n",), "n new", "a new clone", quick_clone, 4),
     Verb(("/",), "/ find", "find by name, account, state or directory", partial(change_table, is_finding=True), 4),
-    Verb(("m",), "m menu", "the menu", lambda model: (model.push(main_menu(model)), ()), 2),
+    Verb(("m",), "m menu", "the menu", lambda model: model.ask(main_menu(model)), 2),
     Verb(("?",), "? keys", "these keys", show_keys, 1),
     Verb(("q",), "q leave", "leave", leave, 5),
     Verb(("U",), "U update all", "update all that have an older Codex", ask_update_all),
     Verb((":",), ": command", "any command, as in a shell", open_line),
     Verb(("!",), "! messages", "what has happened", show_messages),
     Verb(("o",), "o sort", "sort by name, left, state, last used", sort_next),
-    Verb(("tab",), "", "large details", lambda model: (model._replace(is_large=not model.is_large), ())),
+    Verb(("tab",), "", "large details", lambda model: model.become(is_large=not model.is_large)),
     Verb(("A",), "", "ask now what is left of all limits", partial(ask_fresh, everybody=True)),
     Verb(("D",), "", "doctor, for everything", to_begin("doctor")),
-    Verb(("i",), "", "import an export or a Codex home", ask_import),
-    Verb(
-        ("f5", "ctrl-r"),
-        "",
-        "look at everything again",
-        lambda m: (m._replace(status="looking again"), (Effect("look"),)),
-    ),
+    Verb(("i",), "", "import a Codex home or an export",
+         lambda model: open_line(model, f"import {'~/.codex --with-sessions --name ' * model.has_codex_home}")),
+    Verb(("f5", "ctrl-r"), "", "look at everything again",
+         lambda model: (model._replace(status="looking again"), (Effect("look"),))),
     Verb(("esc",), "", "clear the filter", go_back),
-)
+)  # fmt: skip
 ENTER = Verb(("enter",), "Enter choose", "do what is selected", choose_item, 0)
 BACK = Verb(("esc", "q"), "Esc back", "go back", go_back, 1)
 VERBS: Mapping[str, tuple[Verb, ...]] = {
@@ -14053,32 +13994,31 @@ def press(model: Model, key: str, at: float) -> Step:
 
     Alt and a letter mean nothing on the table or where one types; elsewhere they are Esc, and then the letter."""
     dialog, mode = model.top, mode_of(model)
-    for verb in EVERYWHERE:
-        if key in verb.keys:
-            return verb.deed(model)
+    if found := [verb for verb in EVERYWHERE if key in verb.keys]:
+        return found[0].deed(model)
     if model.on_path is None:
-        return model._replace(held=(*model.held, (key, at))[:LONGEST_LINE]), ()
+        return model.become(held=(*model.held, (key, at))[:LONGEST_LINE])
     if key.startswith("alt-"):
         return press(press(model, "esc", at)[0], key[4:], at) if mode in ("list", "text") else (model, ())
     is_unseen = dialog and dialog.guarded and not (dialog.painted and at - dialog.painted >= GUARD_SECONDS)
     if key != "esc" and (is_unseen or any(job.asks and job.number == model.awaited for job in model.jobs)):
         return model, ()
-    found = next((verb for verb in verbs_here(model) if key in verb.keys), None)
-    model = model._replace(status="", awaited=0 if found and found not in MOVES else model.awaited)
-    if is_too_small(model.size) and not (found and {"esc", "q"} & {*found.keys}):
+    found = [verb for verb in verbs_here(model) if key in verb.keys]
+    model = model._replace(status="", awaited=0 if found and found[0] not in MOVES else model.awaited)
+    if model.size.is_too_small and not (found and {"esc", "q"} & {*found[0].keys}):
         return model, ()
-    return found.deed(model) if found else type_key(model, key)
+    return found[0].deed(model) if found else type_key(model, key)
 
 
 def type_key(model: Model, key: str) -> Step:
     """A key that is no verb here: it is typed, or chooses an item of its own."""
     dialog = model.top
-    if model.is_finding and mode_of(model) == "find":
+    if mode_of(model) == "find":
         return change_table(model, sought=model.sought.edit(key))
     if dialog and dialog.input:
-        return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=False)), ()
-    item = next((one for one in dialog.items if one.key == key), None) if dialog else None
-    return item.deed(model) if item else (model, ())
+        return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=False))
+    chosen = [item for item in dialog.items if item.key == key] if dialog else []
+    return chosen[0].deed(model) if chosen else (model, ())
 
 
 def update_model(model: Model, message: Message) -> Step:
@@ -14091,11 +14031,6 @@ def update_model(model: Model, message: Message) -> Step:
 # --- News -----------------------------------------------------------------------------------------
 
 
-def mark_painted(model: Model, at: float) -> Step:
-    """The dialog on top is on the screen since then."""
-    return model.with_top(painted=at) if model.top and not model.top.painted else model, ()
-
-
 def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, now: float) -> Step:
     """The registry was read: what is known of clones that are still the same stays; keys that came before it count."""
     held, model = model.held, model._replace(held=(), broken=broken, on_path=on_path, now=now)
@@ -14103,7 +14038,7 @@ def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, 
         before = {view.clone.id: view for view in model.rows}
         rows = tuple(before.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
         bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
-        model = with_versions(keep_selection(model, rows)._replace(rows=rows, broken=bad))
+        model = with_versions(model._replace(selected=selection_in(model, rows), rows=rows, broken=bad))
     first = () if model.rows or model.broken else (main_menu(model, "home"),)
     others = ((one.renew(model) if one.renew else one, one.selected) for one in model.dialogs if one.name != "home")
     model = model._replace(dialogs=(*first, *(one._replace(selected=at) for one, at in others if one)))
@@ -14115,63 +14050,53 @@ def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, 
     return model, effects
 
 
-def keep_selection(model: Model, rows: Sequence[CloneView]) -> Model:
-    """The model with the selection on the same clone, or where that is gone, on the one in its place."""
-    ids, before = [view.clone.id for view in rows], [view.clone.id for view in rows_shown(model)]
+def selection_in(model: Model, rows: Sequence[CloneView]) -> str:
+    """The id of the selected clone, or where that is gone, of the one in its place."""
+    ids, before = [view.clone.id for view in rows], [view.clone.id for view in model.shown]
     if model.selected in ids or model.selected not in before:
-        return model
+        return model.selected
     place = before.index(model.selected)
-    near = [one for one in (*before[place:], *reversed(before[:place])) if one in ids]
-    return model._replace(selected=near[0] if near else "")
+    return next((one for one in (*before[place:], *reversed(before[:place])) if one in ids), "")
 
 
 def with_versions(model: Model) -> Model:
     """The model that says which clones have an older Codex than the installed one, also on its home menu."""
-
-    def compare(view: CloneView) -> CloneView:
-        newer = model.installed if model.installed and is_newer(model.installed, view.clone.runtime.version) else ""
-        return with_states(view._replace(newer=newer))
-
-    return replace_named(model._replace(rows=tuple(map(compare, model.rows))), main_menu(model, "home"))
+    new = model.installed
+    rows = (one.learn(newer=new if new and is_newer(new, one.clone.runtime.version) else "") for one in model.rows)
+    return replace_named(model._replace(rows=tuple(rows)), main_menu(model, "home"))
 
 
 def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
     """Which Codex is installed, or would be fetched, is known, and whether there is a ~/.codex."""
     model = with_versions(model._replace(**facts))
-    dialogs = (
-        one._replace(lines=(*one.lines[:-1], codex_line(model))) if one.name == "create" else one
-        for one in model.dialogs
-    )
-    return model._replace(dialogs=tuple(dialogs)), ()
+    line, dialogs = codex_line(model), model.dialogs
+    new = (one._replace(lines=(*one.lines[:-1], line)) if one.name == "create" else one for one in dialogs)
+    return model.become(dialogs=tuple(new))
 
 
 def learn(model: Model, clone_id: str, **facts: Any) -> Step:
     """Something was found out about a clone; of the figures of one account the newer ones stay."""
-
-    def with_facts(view: CloneView) -> CloneView:
-        usage = facts.get("usage", view.usage)
-        if (
-            view.usage
-            and usage
-            and usage.as_of < view.usage.as_of
-            and facts.get("account", view.account) == view.account
-        ):
-            usage = view.usage
-        return with_states(view._replace(**{**facts, "usage": usage}))
-
-    rows = tuple(with_facts(one) if one.clone.id == clone_id else one for one in model.rows)
-    return model._replace(rows=rows, now=max(model.now, facts.get("used") or 0)), ()
+    if not (view := model.with_id(clone_id)):
+        return model, ()
+    usage = facts.get("usage", view.usage)
+    if view.usage and usage and usage.as_of < view.usage.as_of and facts.get("account", view.account) == view.account:
+        usage = view.usage
+    new = view.learn(**{**facts, "usage": usage})
+    rows = tuple(new if one is view else one for one in model.rows)
+    return model.become(rows=rows, now=max(model.now, facts.get("used") or 0))
 
 
 def progress(model: Model, number: int, what: str, done: int, total: int) -> Step:
     jobs = (job._replace(what=what, done=done, total=total) if job.number == number else job for job in model.jobs)
-    return model._replace(jobs=tuple(jobs)), ()
+    return model.become(jobs=tuple(jobs))
 
 
-def end_job(model: Model, number: int) -> tuple[Model, bool]:
-    """The model without a job that ended, and whether the user waited for it."""
-    jobs = tuple(job for job in model.jobs if job.number != number)
-    return model._replace(jobs=jobs), model.awaited == number
+def end_job(model: Model, effect: Effect, *lines: str) -> tuple[Model, bool]:
+    """The model without a job that ended and with what came of it on the list of messages; is that to be shown now,
+    because the user waited for it?"""
+    model, _ = model._replace(jobs=tuple(job for job in model.jobs if job.number != effect.job)).tell(*lines)
+    is_awaited = effect.kind == "lend" or 0 < effect.job == model.awaited
+    return model, is_awaited and not model.is_leaving
 
 
 def leave_if_done(model: Model) -> Step:
@@ -14181,85 +14106,76 @@ def leave_if_done(model: Model) -> Step:
 def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
     """A command has ended: what it did is on the list of messages, and where that is waited for, it is shown. What went
     wrong is among the notes, which come first then, as what a repair did."""
-    model, is_awaited = end_job(model, effect.job)
     command, went_well = command_named(effect.words)[0], outcome.code == DONE
     is_repair = command.handler is doctor and "--fix" in effect.words
     parts = (outcome.lines, outcome.notes) if went_well and not is_repair else (outcome.notes, outcome.lines)
-    lines = [line for part in parts for line in part] or [f"{effect.title}: {'done' if went_well else 'failed'}"]
-    model = model.tell(*lines)
-    if not is_awaited or model.is_leaving:
+    said = [line for part in parts for line in part] or [f"{effect.title}: {'done' if went_well else 'failed'}"]
+    model, is_awaited = end_job(model, effect, *said)
+    if not is_awaited:
         return leave_if_done(model)
-    lines, together = (
-        list(map(model.displayable, lines)),
-        "; ".join(line.strip() for line in map(model.displayable, lines)),
-    )
+    lines = tuple(map(model.displayable, said))
     if went_well and command.handler is create:
-        return model.push(login_dialog(model, effect.words[-1], *lines)), ()
+        return model.ask(login_dialog(model, effect.words[-1], *lines))
     if went_well and command.handler is hand_over:
-        go = Item(f"go on with it as {effect.words[2]}", to_begin("resume", effect.words[1], "--in", effect.words[2]))
-        return model.push(Dialog("Handed over", tuple(lines), (go, NOT_NOW), guarded=True)), ()
-    if went_well and (is_repair or not command.asks) and cell_width(together) <= model.size.columns - 2:
-        return model._replace(status=together), ()
+        go = to_begin("resume", effect.words[1], "--in", effect.words[2])
+        items = (Item(f"go on with it as {effect.words[2]}", go), not_now())
+        return model.ask(Dialog("Handed over", lines, items, guarded=True))
+    together = "; ".join(line.strip() for line in lines)
+    is_short = cell_width(together) <= model.size.columns - 2
+    if went_well and is_short and (is_repair or effect.kind == "fresh" or not command.asks):
+        return model.become(status=together)
     mend = Verb(("f",), "f fix", "mend what can be mended", to_begin("doctor", "--fix", *effect.words[1:]), 0)
     verbs = (mend,) if command.handler is doctor and not went_well and not is_repair else ()
-    dialog = Dialog(effect.title, tuple(lines), verbs=verbs, guarded=True)
-    return model._replace(status="").push(dialog), ()
+    return model._replace(status="").ask(Dialog(effect.title, lines, verbs=verbs, guarded=True))
 
 
 def fail(model: Model, effect: Effect, error: MirrorError) -> Step:
     """A command has failed: where it is waited for a dialog says why and what to do, or the field with its name."""
-    model, is_awaited = end_job(model, effect.job)
-    lines = [model.displayable(line) for line in (error.message, f"hint: {error.hint}" if error.hint else "") if line]
-    model = model.tell(f"{effect.title} failed: {lines[0]}".lstrip(), *lines[1:])
-    if (effect.job and not is_awaited) or model.is_leaving:
+    said = [error.message, *([f"hint: {error.hint}"] if error.hint else [])]
+    model, is_awaited = end_job(model, effect, f"{effect.title} failed: {said[0]}".lstrip(), *said[1:])
+    if not is_awaited:
         return leave_if_done(model)
+    lines = tuple(map(model.displayable, said))
     if effect.words[:1] == ("create",):
         return quick_clone(model, effect.words[-1], *lines)
-    return model._replace(status="").push(Dialog(f"{effect.title} failed", tuple(lines), guarded=True)), ()
+    return model._replace(status="").ask(Dialog(f"{effect.title} failed", lines, guarded=True))
 
 
 def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
     """What a command would cost is known: the dialog that asks, with no as the default, and asks again when that
     changed; where it costs nothing, it is done."""
-    model, is_awaited = end_job(model, effect.job)
-    if effect.agreed:
-        model = model.tell(f"{effect.title}: what would be lost has changed")
-    elif not is_awaited:
-        return model.tell(f"{effect.title}: nothing was done, as something else was begun"), ()
-    view = next((one for one in model.rows if one.clone.id == stakes.clone_id), None)
-    if effect.words[0] == "remove" and view:
+    changed = [f"{effect.title}: what would be lost has changed"] if effect.agreed else []
+    model, is_awaited = end_job(model, effect, *changed)
+    if not effect.agreed and not is_awaited:
+        return model.tell(f"{effect.title}: nothing was done, as something else was begun")
+    if effect.words[0] == "remove" and (view := model.with_id(stakes.clone_id)):
         return ask_removal(model, view, stakes)
     go = to_begin(*effect.words, fed=effect.fed, agreed=stakes)
     if not stakes.question:
         return go(model)
+    items = (not_now("no"), Item(f"yes, {effect.words[0]}", go, key="y"))
     lines = tuple(map(model.displayable, stakes.question.losses))
-    items = (NOT_NOW._replace(label="no"), Item(f"yes, {effect.words[0]}", go, key="y"))
-    return model.push(Dialog(stakes.question.text, lines, items, guarded=True)), ()
+    return model.ask(Dialog(stakes.question.text, lines, items, guarded=True))
 
 
 def show_stakes(model: Model, stakes: Stakes) -> Step:
     """What a removal would lose is known: it comes into the field that waits for it, if that is still open."""
-    view = next((one for one in model.rows if one.clone.id == stakes.clone_id), None)
-    is_open = any(dialog.name == f"remove {stakes.clone_id}" for dialog in model.dialogs)
+    view, name = model.with_id(stakes.clone_id), f"remove {stakes.clone_id}"
+    is_open = any(dialog.name == name for dialog in model.dialogs)
     return ask_removal(model, view, stakes) if view and is_open else (model, ())
-
-
-def show_sessions(model: Model, name: str, found: Sequence[Session]) -> Step:
-    """The sessions of a clone were read: they come into the dialog that waits for them, if it is still open."""
-    return replace_named(model, sessions_dialog(model, name, found)), ()
 
 
 def hand_back(model: Model, effect: Effect, code: int, notes: tuple[str, ...]) -> Step:
     """Codex has ended, and the terminal is ours again."""
     what = {"run": "Codex", "exec": "the program", "resume": "Codex"}.get(effect.words[0], effect.words[0])
     name = effect.words[-1] if effect.words[0] == "resume" else effect.words[1]
-    return model.tell(*(notes or [f"{name}: {what} ended with exit status {code}"])), ()
+    return model.tell(*(notes or [f"{name}: {what} ended with exit status {code}"]))
 
 
 def show_star(model: Model, shown: bool) -> Step:
     if shown:
-        return model.tell(f"thank you: {REPOSITORY} is open in the browser"), ()
-    return model.push(Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY))), ()
+        return model.tell(f"thank you: {REPOSITORY} is open in the browser")
+    return model.ask(Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY)))
 
 
 # --- View -----------------------------------------------------------------------------------------
@@ -14269,7 +14185,8 @@ ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•�
 
 
 class Layout(NamedTuple):
-    """Which rows the table has, its heading included, and what room the pane has, under or beside it."""
+    """The height of header and footer, each; which rows the table has, its heading included; and what room the pane
+    has, under the table or beside it."""
 
     edge: int
     table: Size
@@ -14278,9 +14195,8 @@ class Layout(NamedTuple):
 
 
 def layout_of(model: Model, size: Size) -> Layout:
-    """The table gets what it needs, the pane six lines at least and what is left; below 60×12 there is no pane. The
-    edge is the height of header and footer, each."""
-    edge, rows = 2 if size.rows >= 16 else 1, rows_shown(model)
+    """The table gets what it needs, the pane six lines at least and what is left; below 60×12 there is no pane."""
+    edge, rows = 2 if size.rows >= 16 else 1, model.shown
     room, part = size.rows - 2 * edge, size.columns * 3 // 5
     if size.columns >= 150 and not model.is_large and len(columns_for(model, rows, part)) == len(COLUMNS):
         return Layout(edge, Size(room, part), Size(room - 1, size.columns - part - 3), True)
@@ -14292,60 +14208,52 @@ def layout_of(model: Model, size: Size) -> Layout:
 
 def rows_in_sight(model: Model) -> tuple[CloneView, ...]:
     """The clones that are on the screen now."""
-    rows, here = rows_shown(model), selected_row(model)
-    height = layout_of(model, model.size).table.rows - 1
+    rows, here, height = model.shown, model.current, layout_of(model, model.size).table.rows - 1
     return tuple(rows[index] for index in scroll_range(len(rows), rows.index(here), height)) if here else ()
 
 
 def view_model(model: Model, size: Size) -> tuple[Row, ...]:
     """The model as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
-    if is_too_small(size):
+    if size.is_too_small:
         text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
         rows: list[Row] = [(Span(line),) for line in wrap_text(text, max(size.columns, 1))]
     else:
         layout, dialogs = layout_of(model, size), model.dialogs
         room = Size(size.rows - 2 * layout.edge, size.columns)
-        is_bare = bool(dialogs) and dialogs[0].name == "home"
-        body = home_rows(model, dialogs[0], room) if is_bare else body_rows(model, layout, room)
+        if dialogs and dialogs[0].name == "home":
+            menu = dialog_rows(model, dialogs[0], Size(room.rows - 1, size.columns - 4))
+            body = [*[()] * (room.rows >= 12), *((Span("  "), *row) for row in menu)]
+        else:
+            body = body_rows(model, layout, room)
         body = [*body, *[()] * room.rows][: room.rows]
         rows = [*header_rows(model, size)[: layout.edge], *body, *footer_rows(model, size)[-layout.edge :]]
-        if not model.is_home:
-            rows = lay_over(rows, box_rows(model, dialogs[-1], size), size)
+        rows = rows if model.is_home else lay_over(rows, box_rows(model, dialogs[-1], size), size)
     rows = [cut_row(row, 0, size.columns) for row in [*rows, *[()] * size.rows][: size.rows]]
     return tuple(map(in_ascii, rows)) if model.ascii else tuple(rows)
 
 
 def in_ascii(row: Row) -> Row:
     """The row for a terminal that knows only ASCII, cell for cell."""
-
-    def sign(character: str) -> str:
-        return character if character.isascii() else "?" * cell_width(character)
-
-    return tuple(Span("".join(sign(c) for c in span.text.translate(ASCII_SIGNS)), span.style) for span in row)
+    texts = (span.text.translate(ASCII_SIGNS) for span in row)
+    plain = ("".join(sign if sign.isascii() else "?" * cell_width(sign) for sign in text) for text in texts)
+    return tuple(Span(text, span.style) for text, span in zip(plain, row, strict=True))
 
 
 def header_rows(model: Model, size: Size) -> list[Row]:
     """How many clones there are in which state, the installed Codex, PATH; or while one looks for some, the filter."""
-    count = count_text(len(model.rows), "clone")
+    count, row = count_text(len(model.rows), "clone"), tuple[Span, ...]()
     if model.is_finding or model.sought.text:
         line = line_row(model.sought, 24) if model.is_finding else (Span(escape_invisible(model.sought.text), "bold"),)
-        row: Row = (Span(" / ", "accent"), *line, Span(f"  {len(rows_shown(model))} of {count}", "title"))
-    else:
+        row = (Span(" / ", "accent"), *line, Span(f"  {len(model.shown)} of {count}", "title"))
+    elif model.on_path is not None:
         words = [word for view in model.rows for word in view.states]
-        parts = [Span(count if model.on_path is not None else "…", "title")]
-        for word, (_, style) in STATES.items():
-            number = words.count(word) if word != "ok" else 0
-            parts += (
-                [Span(count_text(number, word) if word == "update" else f"{number} {word}", style)] if number else []
-            )
-        parts += (
-            [Span(f"Codex {model.installed}" if model.installed else "no Codex")] if model.watched or model.rows else []
-        )
-        parts += [Span("PATH ✓") if model.on_path else Span("PATH !", "warn")] if model.on_path is not None else []
-        row = ()
-        for part in parts:
-            gap = Span(" · " if row else " ", "dim")
-            row = (*row, gap, part) if width_of((*row, gap, part)) < size.columns else row
+        counts = {word: words.count(word) for word in STATES if word != "ok"}
+        texts = {word: count_text(n, word) if word == "update" else f"{n} {word}" for word, n in counts.items() if n}
+        parts = [Span(count, "title"), *(Span(text, STATES[word][1]) for word, text in texts.items())]
+        parts += [Span(f"Codex {model.installed}" if model.installed else "no Codex")]
+        for part in (*parts, Span("PATH ✓") if model.on_path else Span("PATH !", "warn")):
+            more = (*row, Span(" · " if row else " ", "dim"), part)
+            row = more if width_of(more) < size.columns else row
     name = f"codex-mirror {__version__} "
     if width_of(row) + len(name) + 2 <= size.columns:
         row = (*fill_row(row, size.columns - len(name)), Span(name, "dim"))
@@ -14354,20 +14262,17 @@ def header_rows(model: Model, size: Size) -> list[Row]:
 
 def footer_rows(model: Model, size: Size) -> list[Row]:
     """What happened or is under way, and the verbs that make sense for the selected row."""
-    status = model.status or "".join(job_text(model, job) for job in model.jobs[-1:])
-    view = selected_row(model) if mode_of(model) == "table" else None
-    states = view.states if view else ()
+    states = model.current.states if model.current else ()
     dull = {"l": states and "no login" not in states, "f": states[:1] == ("ok",), "u": "update" not in states}
     dull |= dict.fromkeys("/mU", not model.rows)
-    verbs = [verb for verb in verbs_here(model) if verb.word and not dull.get(verb.keys[0])]
+    verbs = [verb for verb in verbs_here(model) if verb.word and not (model.is_home and dull.get(verb.keys[0]))]
     while len(verbs) > 1 and sum(cell_width(verb.word) + 2 for verb in verbs) > size.columns:
         verbs.remove(max(reversed(verbs), key=lambda verb: verb.rank))
-    keys: list[Span] = [Span(" ")]
-    for verb in verbs:
-        key, space, word = verb.word.partition(" ")
-        keys += [Span(key, "accent"), Span(f"{space}{word}  ")]
-    said: list[Row] = [(Span(f" {shorten(status, size.columns - 2)}", "bold"),)] if status else []
-    return [*said, tuple(keys)] if size.rows >= 16 else [*(said or [tuple(keys)])] if said else [(), tuple(keys)]
+    words = [verb.word.partition(" ") for verb in verbs]
+    keys = [span for key, _, word in words for span in (Span(f" {key}", "accent"), Span(f" {word} "))]
+    status = model.status or "".join(job_text(model, job) for job in model.jobs[-1:])
+    said = (Span(f" {shorten(status, size.columns - 2)}", "bold"),) if status else ()
+    return [said, tuple(keys)] if size.rows >= 16 or not said else [said]
 
 
 def job_text(model: Model, job: Job) -> str:
@@ -14375,17 +14280,9 @@ def job_text(model: Model, job: Job) -> str:
     return f"{SPINNER[model.beat % len(SPINNER)]} {': '.join(filter(None, (job.title, job.what, amount)))}"
 
 
-def home_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
-    """The menu of who has no clones."""
-    return [
-        *[()] * (size.rows >= 12),
-        *((Span("  "), *row) for row in dialog_rows(model, dialog, Size(size.rows - 1, size.columns - 4))),
-    ]
-
-
 def body_rows(model: Model, layout: Layout, size: Size) -> list[Row]:
     """What is wrong with the registry, the table of clones, and the selected one's details."""
-    rows, here = rows_shown(model), selected_row(model)
+    rows, here = model.shown, model.current
     broken = [model.displayable(f"✗ {model.broken}")] if model.broken else []
     table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, size.rows // 5 + 1)]
     if not here:
@@ -14393,16 +14290,13 @@ def body_rows(model: Model, layout: Layout, size: Size) -> list[Row]:
         return [*table, (), (Span(f"  {shorten(nothing, size.columns - 3)}"),)]
     height = layout.table.rows - len(table) * (not layout.pane.rows or layout.beside)
     table += [*table_rows(model, rows, here, layout.table._replace(rows=height)), *[()] * size.rows][:height]
-    pane = pane_rows(model, here, layout.pane)
-    style, name = STATES[here.states[0]][1], shorten(here.clone.name, size.columns // 3)
+    pane, name = pane_rows(model, here, layout.pane), Span(shorten(here.clone.name, size.columns // 3), "bold")
     if layout.beside:
-        title: Row = (Span(name, "bold"), Span(f"  {state_text(here)}", style))
-        pairs = zip([*table, *[()] * size.rows][: size.rows], [title, *pane, *[()] * size.rows], strict=False)
+        pairs = zip(table, [(name, Span("  "), here.state), *pane, *[()] * size.rows], strict=False)
         return [(*fill_row(row, layout.table.columns), Span(" │ ", "dim"), *detail) for row, detail in pairs]
-    rule: Row = (Span("─ ", "dim"), Span(name, "bold"), Span(f" {state_text(here)} ", style))
+    rule: Row = (Span("─ ", "dim"), name, Span(" "), here.state, Span(" "))
     rule = (*rule, Span("─" * max(size.columns - width_of(rule), 0), "dim"))
-    below = [rule, *((Span("  "), *row) for row in pane)] if layout.pane.rows else []
-    return [*table, *below]
+    return [*table, rule, *((Span("  "), *row) for row in pane)] if layout.pane.rows else table
 
 
 def line_row(line: TypedLine, width: int) -> Row:
@@ -14429,34 +14323,33 @@ def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
 
 def input_rows(model: Model, field: Input, width: int) -> list[Row]:
     """The line to type, and below it what is wrong with it."""
-    label = f"{escape_invisible(field.label)}: "
+    label, wrong = f"{escape_invisible(field.label)}: ", ""
     line = field.line._replace(text=re.sub(".", "•", field.line.text)) if field.secret else field.line
-    is_judged = field.refused or (field.live and field.line.text)
-    wrong = [f"! {field.judge(model, field.line.text)}"] if is_judged and field.judge(model, field.line.text) else [" "]
-    line_and_label = (Span(label, "dim"), *line_row(line, max(width - cell_width(label), 4)))
-    return [line_and_label, *((Span(text, "bad"),) for text in wrap_texts(wrong, width, 2))]
+    if field.refused or (field.live and field.line.text):
+        wrong = field.judge(model, field.line.text)
+    row = (Span(label, "dim"), *line_row(line, max(width - cell_width(label), 4)))
+    return [row, *((Span(text, "bad"),) for text in wrap_texts([f"! {wrong}" if wrong else " "], width, 2))]
 
 
 def item_rows(dialog: Dialog, size: Size) -> list[Row]:
     """As many lines of a list as there is room for, with the selected one in sight."""
-    width = max((cell_width(escape_invisible(item.key + item.label)) for item in dialog.items), default=0)
-    width = min(width + 2 * any(item.key for item in dialog.items), size.columns - 3)
+    labels = [f"{item.key}  {item.label}" if item.key else item.label for item in dialog.items]
+    width = min(max((cell_width(escape_invisible(label)) for label in labels), default=0), size.columns - 3)
     rows: list[Row] = []
-    seen = scroll_range(len(dialog.items), dialog.selected, max(size.rows, 1))
+    seen = scroll_range(len(labels), dialog.selected, max(size.rows, 1))
     for index in seen:
-        item, is_here = dialog.items[index], index == dialog.selected
-        sign = f"{'▸' if is_here else ' '}{sign_of_more(index, seen, len(dialog.items))}"
-        text = sign + fit(f"{item.key}  {item.label}" if item.key else item.label, width) + " "
-        note = shorten(f" {item.note}", max(size.columns - cell_width(text), 0))
-        rows.append((Span(text, "chosen" if is_here else "plain"), Span(note, "dim")))
+        sign, style = ("▸", "chosen") if index == dialog.selected else (" ", "plain")
+        text = f"{sign}{sign_of_more(index, seen, len(labels))}{fit(labels[index], width)} "
+        note = shorten(f" {dialog.items[index].note}", max(size.columns - cell_width(text), 0))
+        rows.append((Span(text, style), Span(note, "dim")))
     return rows
 
 
 def box_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
     """A dialog in a frame with its title, as wide as what it says."""
-    texts = (*dialog.lines, *(f"{item.label}{item.note}" for item in dialog.items))
-    wanted = max((cell_width(escape_invisible(text)) for text in texts), default=0) + 8
-    width = min(max(wanted, 64), size.columns - 4)
+    parts = (dialog.lines, [item.label for item in dialog.items], [item.note for item in dialog.items])
+    lines, labels, notes = (max((cell_width(escape_invisible(text)) for text in part), default=0) for part in parts)
+    width = min(max(lines, labels + notes + 7, 64), size.columns - 4)
     title = shorten(dialog.title, width - 2)
     end = Span(f" {'─' * max(width - cell_width(title) - 1, 0)}┐", "dim")
     rows = dialog_rows(model, dialog, Size(size.rows - 3, width))
@@ -14467,7 +14360,7 @@ def box_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
 def lay_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
     """A box in the middle of the rows, which are dimmed around it."""
     dimmed = [tuple(Span(span.text, "dim") for span in row) for row in rows[:-1]] + [rows[-1]]
-    width = max(width_of(row) for row in box)
+    width = max(map(width_of, box))
     left, first = max((size.columns - width) // 2, 0), max((size.rows - 1 - len(box)) // 2, 0)
     for index, row in enumerate(box[: size.rows - 1], first):
         below = dimmed[index]
@@ -14478,208 +14371,10 @@ def lay_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
 # --- Effects --------------------------------------------------------------------------------------
 
 
-class World(NamedTuple):
-    """What an effect needs: the context, whose reports are seen where the terminal isn't the menu's, where messages go,
-    how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
-
-    context: Context
-    post: Callable[[Message], None]
-    spawn: Callable[[Callable[[], None]], None]
-    browse: Callable[[str], bool]
-    after_exit: Callable[[int, bool], None]
-
-    def begin(self, effect: Effect, work: Callable[[], None]) -> None:
-        """Begins work for an effect in the background."""
-        self.spawn(partial(self.perform, effect, work))
-
-    def perform(self, effect: Effect, work: Callable[[], None]) -> None:
-        """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
-        try:
-            work()
-        except MirrorError as error:
-            self.post(partial(fail, effect=effect, error=error))
-        except OSError as error:
-            self.post(partial(fail, effect=effect, error=MirrorError(error_line(error), hint_for(error))))
-        except Exception as error:
-            hint = f"please report it: {REPOSITORY}/issues"
-            bug = MirrorError(f"this is a bug in codex-mirror {__version__}: {error!r}", hint, BUG)
-            self.post(partial(fail, effect=effect, error=bug))
-
-
-def begin_effect(model: Model, effect: Effect, world: World) -> None:
-    """Begins what was asked for; what comes of it arrives as messages. Nothing here waits."""
-    if effect.kind == "glance":
-        look_if_changed(model, world)
-    else:
-        world.begin(effect, partial(BACKGROUND[effect.kind], model, effect, world))
-
-
 def values_of(words: Sequence[str]) -> tuple[Command, dict[str, Any], dict[str, Any]]:
     """The command of these words, its handler's arguments and the common options, as the command line has them."""
     command, rest = command_named(words)
     return (command, *parse_arguments(command, rest, "codex-mirror"))
-
-
-def stakes_of(effect: Effect, world: World) -> Stakes | None:
-    """What a command that asks would cost now, unless it is just what was agreed to, or --yes was typed."""
-    command, values, common = values_of(effect.words)
-    if not command.confirm or common["yes"]:
-        return None
-    is_about_one = command.arguments[0].options.get("metavar") == "NAME"
-    clone_id = clone_named(read_registry(world.context.places), values["name"]).id if is_about_one else ""
-    stakes = Stakes(clone_id, command.confirm(world.context, **values))
-    agreed = effect.agreed and (
-        effect.agreed == stakes or (not effect.agreed.seen and effect.agreed.clone_id == clone_id)
-    )
-    return None if agreed else stakes
-
-
-def ask_first(model: Model, effect: Effect, world: World) -> None:
-    stakes = stakes_of(effect, world) or Stakes("", None)
-    world.post(partial(ask_question, effect=effect, stakes=stakes))
-
-
-def find_stakes(model: Model, effect: Effect, world: World) -> None:
-    if stakes := stakes_of(effect, world):
-        world.post(partial(show_stakes, stakes=stakes))
-
-
-def do_command(model: Model, effect: Effect, world: World) -> None:
-    """Performs a command, or one for each of several clones, with the command line's own handler, reports its progress,
-    and looks at what has changed."""
-    if (stakes := stakes_of(effect, world)) and effect.agreed:
-        return world.post(partial(ask_question, effect=effect, stakes=stakes))
-    outcomes: list[Outcome] = []
-    several = effect.each or ("",)
-    try:
-        for number, name in enumerate(several, 1):
-            prefix = f"{number} of {len(several)}, {name}" if name else ""
-            outcomes.append(outcome_of((*effect.words, *effect.each[number - 1 : number]), effect.job, prefix, world))
-        if effect.then and outcomes[-1].code == DONE:
-            outcomes.append(outcome_of(effect.then, effect.job, "", world))
-    finally:
-        look_around(world, known_besides(model, effect))
-    code = max(outcome.code for outcome in outcomes)
-    lines, notes = [line for one in outcomes for line in one.lines], [note for one in outcomes for note in one.notes]
-    return world.post(partial(finish, effect=effect, outcome=Outcome(code, tuple(lines), tuple(notes))))
-
-
-def outcome_of(words: Sequence[str], job: int, prefix: str, world: World) -> Outcome:
-    """What a command did, in lines and notes alone; the error of one of several is a note."""
-
-    def report(what: str, done: int, total: int) -> None:
-        counted = (prefix, 0, 0) if prefix else (what, done, total)
-        world.post(partial(progress, number=job, what=counted[0], done=counted[1], total=counted[2]))
-
-    command, values, common = values_of(words)
-    report("", 0, 0)
-    try:
-        outcome = command.handler(world.context._replace(report=report, dry_run=common["dry-run"]), **values)
-    except DryRun as rehearsed:
-        outcome = report_of_plan(rehearsed.plan)
-    except (MirrorError, OSError) as error:
-        if not prefix:
-            raise
-        return Outcome(FAILED, notes=(f"{words[-1]}: {error_line_with_hint(error)}",))
-    data = outcome.data() if callable(outcome.data) else outcome.data
-    lines = (*outcome.lines, *(align_table(outcome.table) if outcome.table else ()))
-    if common["json"] and data is not None:
-        lines = tuple(json.dumps(data, indent=2).splitlines())
-    elif outcome.stream and not lines:
-        outcome.stream(text := io.BytesIO())
-        lines = tuple(os.fsdecode(text.getvalue()).splitlines())
-    return Outcome(outcome.code, lines, outcome.notes)
-
-
-def known_besides(model: Model, effect: Effect) -> dict[str, Clone]:
-    """The clones by id that a command doesn't change: one that names no clone may change them all."""
-    named = {*effect.words, *effect.each}
-    others = {view.clone.id: view.clone for view in model.rows if view.clone.name not in named}
-    return others if len(others) < len(model.rows) else {}
-
-
-def lend_terminal(effect: Effect, world: World) -> None:
-    """Runs a command that has the terminal to itself, and waits for it; how it ended goes to the status line."""
-    if stakes := stakes_of(effect, world):
-        return world.post(partial(ask_question, effect=effect, stakes=stakes))
-    command, values, _ = values_of(effect.words)
-    if command.handler is log_in and effect.words[2:]:
-        world.context.report(f"logging in '{effect.words[1]}' {' '.join(effect.words[2:])}", 0, 0)
-    with stdin_of(effect.fed):
-        outcome = command.handler(world.context, **values)
-    program = outcome.program
-    for note in outcome.notes if program else ():
-        world.context.report(note, 0, 0)
-    code = run_child(program, program.cwd or None) if program else outcome.code
-    world.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
-    return world.post(partial(hand_back, effect=effect, code=code, notes=() if program else outcome.notes))
-
-
-@contextlib.contextmanager
-def stdin_of(text: str) -> Iterator[None]:
-    """Gives a line of text to whatever reads stdin, and takes the terminal back; no text leaves it alone."""
-    if not text:
-        yield
-        return
-    kept, (ear, console) = os.dup(0), os.pipe()
-    try:
-        os.write(console, os.fsencode(text) + b"\n")
-        os.close(console)
-        os.dup2(ear, 0)
-        os.close(ear)
-        yield
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
-
-
-def ask_for_limits(model: Model, effect: Effect, world: World) -> None:
-    """Has the clones' own Codex ask what is left, side by side."""
-    clones = [view.clone for view in model.rows if view.clone.name in effect.each]
-
-    def ask(clone: Clone) -> str:
-        answer = fresh_usage(world.context, 15, clone)
-        if answer.usage:
-            world.post(partial(learn, clone_id=clone.id, usage=answer.usage))
-            left = left_percent(answer.usage, time.time())
-            return f"{clone.name}: {answer.usage.why if left is None else f'{left:.0f} % left'}"
-        return f"{clone.name}: {answer.why or answer.error}"
-
-    lines = run_parallel(ask, clones)
-    world.post(partial(finish, effect=effect, outcome=Outcome(lines=tuple(lines))))
-
-
-def find_newest(model: Model, effect: Effect, world: World) -> None:
-    """Which Codex would be fetched, and how large it is; nothing is asked where one is installed."""
-    try:
-        version, size = ask_sources(world.context, newest_with_size)
-        newest = f"{version} ({size_text(size)})" if size > 0 else version
-    except MirrorError as error:
-        newest = error.message
-    world.post(partial(learn_of_codex, facts={"newest": newest}))
-
-
-def find_commands(model: Model, effect: Effect, world: World) -> None:
-    """The names that a new clone's command can't have, since they are commands already, or files in its place."""
-    names = set(entries_of(world.context.places.bin_dir))
-    for directory in {*world.context.env.get("PATH", os.defpath).split(os.pathsep)} - {""}:
-        names |= {name for name in entries_of(directory) if os.access(os.path.join(directory, name), os.X_OK)}
-    world.post(lambda model: (model._replace(commands=frozenset(names)), ()))
-
-
-def find_sessions(model: Model, effect: Effect, world: World) -> None:
-    [name] = effect.words
-    found = newest_sessions([clone_named(read_registry(world.context.places), name)], 200)
-    world.post(partial(show_sessions, name=name, found=found))
-
-
-def stamps_of(paths: Sequence[str]) -> Stamp:
-    """How these files and directories are; one that can't be looked at is as one that isn't there."""
-    found: list[tuple[int, ...]] = [()] * len(paths)
-    for index, path in enumerate(paths):
-        with contextlib.suppress(OSError):
-            found[index] = stamp_of(path)
-    return tuple(found)
 
 
 def glance_at(clone: Clone) -> dict[str, Any]:
@@ -14688,76 +14383,208 @@ def glance_at(clone: Clone) -> dict[str, Any]:
     account, sessions = account_of(clone), rollouts_of(clone)
     day = max((os.path.dirname(path) for _, path in sessions), default="")
     top = os.path.join(codex_home_of(clone), "sessions")
-    watched = [login_of(clone), *(path for _, path in sessions[:1])]
-    watched += [path for path in (*directories_above(day or top), top) if path == top or is_below(path, top)]
-    stamp, usage = stamps_of(watched), usage_of(clone, account, sessions)
-    used = sessions[0][0] if sessions else 0.0
-    facts = {"account": account, "usage": usage, "used": used, "variables": tuple(clone_variables(clone))}
-    return {**facts, "watched": tuple(watched), "stamp": stamp}
+    above = [path for path in directories_above(day or top) if path == top or is_below(path, top)]
+    watched = tuple(dict.fromkeys([login_of(clone), *(path for _, path in sessions[:1]), *above, top]))
+    facts = {"watched": watched, "stamp": stamps_of(watched), "variables": tuple(clone_variables(clone))}
+    used, usage = sessions[0][0] if sessions else 0.0, usage_of(clone, account, sessions)
+    return {**facts, "account": account, "usage": usage, "used": used}
 
 
-def look_if_changed(model: Model, world: World) -> None:
-    """Looks by stat alone at the clones that are in sight and at the installed Codex, and reads what has changed."""
-    changed = {one.clone.id for one in rows_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp}
-    if changed or stamps_of(model.watched) != model.stamp:
-        known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
-        world.begin(Effect("look"), partial(look_around, world, known))
+def known_besides(model: Model, effect: Effect) -> dict[str, Clone]:
+    """The clones by id that a command doesn't change: one that names no clone may change them all."""
+    others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in (*effect.words, *effect.each)}
+    return others if len(others) < len(model.rows) else {}
 
 
-def look_around(world: World, known: Mapping[str, Clone]) -> None:
-    """Reads the registry, then finds out about the clones that aren't known as they are now."""
-    context, registry, broken = world.context, None, ""
-    try:
-        registry = read_registry(context.places)
-    except MirrorError as error:
-        broken = f"{error.message}; {with_program_name(error.hint, context.program)}"
-    except OSError as error:
-        broken = error_line(error)
-    on_path = is_on_path(context.places.bin_dir, context.env)
-    world.post(partial(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time()))
-    installed = installed_without_starting(context.env)
-    watched = tuple(find_on_path("codex", context.env.get("PATH", "")))[:3]
-    watched = (*watched, *map(os.path.realpath, watched))
-    home = os.path.isdir(os.path.join(context.places.user_home, ".codex"))
-    facts = {
-        "installed": installed.version if installed else "",
-        "watched": watched,
-        "stamp": stamps_of(watched),
-    }
-    world.post(partial(learn_of_codex, facts={**facts, "has_codex_home": home}))
-    if registry and not registry.clones and not installed:
-        find_newest(Model(context.places), Effect("newest"), world)
-    if registry is None:
-        return
-    clones = [clone for clone in registry.clones if known.get(clone.id) != clone]
-    for clone in clones:
-        with contextlib.suppress(OSError):
-            world.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
-    inspection = inspection_context(registry, installed, context)
-    lanes = min(len(clones), (os.cpu_count() or 1) + 2)
-    for lane in range(lanes):
-        world.begin(Effect("look"), partial(check_health, clones[lane::lanes], inspection, world))
+class World(NamedTuple):
+    """What an effect needs: the context, whose reports are seen where the terminal isn't the menu's, where messages go,
+    how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
 
+    context: Context
+    post: Callable[[Message], None]
+    spawn: Callable[[Callable[[], None]], None]
+    open_browser: Callable[[str], bool]
+    after_exit: Callable[[int, bool], None]
 
-def check_health(clones: Sequence[Clone], inspection: InspectionContext, world: World) -> None:
-    """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
-    for clone in clones:
-        with contextlib.suppress(OSError, MirrorError):
-            [facts] = inspect_clones([clone], inspection, world.context)
-            world.post(partial(learn, clone_id=clone.id, health=health_of(facts)))
+    def tell(self, message: Callable[..., Step], **more: Any) -> None:
+        self.post(partial(message, **more))
 
+    def begin(self, model: Model, effect: Effect) -> None:
+        """Begins what was asked for in the background; what comes of it arrives as messages. Nothing here waits."""
+        self.spawn(partial(self.perform, effect, partial(getattr(self, effect.kind), model, effect)))
 
-BACKGROUND: Mapping[str, Callable[[Model, Effect, World], None]] = {
-    "ask": ask_first,
-    "stakes": find_stakes,
-    "do": do_command,
-    "fresh": ask_for_limits,
-    "newest": find_newest,
-    "commands": find_commands,
-    "sessions": find_sessions,
-    "look": lambda model, effect, world: look_around(world, {}),
-    "browse": lambda model, effect, world: world.post(partial(show_star, shown=world.browse(REPOSITORY))),
-}
+    def perform(self, effect: Effect, work: Callable[[], None]) -> None:
+        """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
+        try:
+            work()
+        except MirrorError as error:
+            self.tell(fail, effect=effect, error=error)
+        except OSError as error:
+            self.tell(fail, effect=effect, error=MirrorError(error_line(error), hint_for(error)))
+        except Exception as error:
+            bug = f"this is a bug in codex-mirror {__version__}: {error!r}"
+            self.tell(fail, effect=effect, error=MirrorError(bug, f"please report it: {REPOSITORY}/issues", BUG))
+
+    def stakes_now(self, effect: Effect) -> Stakes | None:
+        """What a command that asks would cost now, unless it is just what was agreed to, or --yes was typed."""
+        (command, values, common), agreed = values_of(effect.words), effect.agreed
+        if not command.confirm or common["yes"]:
+            return None
+        is_about_one = command.arguments[0].options.get("metavar") == "NAME"
+        clone_id = clone_named(read_registry(self.context.places), values["name"]).id if is_about_one else ""
+        stakes = Stakes(clone_id, command.confirm(self.context, **values))
+        return None if agreed in (stakes, Stakes(clone_id, None, seen=False)) else stakes
+
+    def ask(self, model: Model, effect: Effect) -> None:
+        self.tell(ask_question, effect=effect, stakes=self.stakes_now(effect) or Stakes("", None))
+
+    def stakes(self, model: Model, effect: Effect) -> None:
+        if stakes := self.stakes_now(effect):
+            self.tell(show_stakes, stakes=stakes)
+
+    def do(self, model: Model, effect: Effect) -> None:
+        """Performs a command, or one for each of several clones, and looks at what has changed."""
+        if (stakes := self.stakes_now(effect)) and effect.agreed:
+            return self.tell(ask_question, effect=effect, stakes=stakes)
+        outcomes: list[Outcome] = []
+        count = len(effect.each)
+        lines = [((*effect.words, name), f"{number} of {count}, {name}") for number, name in enumerate(effect.each, 1)]
+        try:
+            for words, prefix in lines or [(effect.words, "")]:
+                outcomes.append(self.outcome_of(words, effect.job, prefix))
+            if effect.then and outcomes[-1].code == DONE:
+                outcomes.append(self.outcome_of(effect.then, effect.job, ""))
+        finally:
+            self.look_around(known_besides(model, effect))
+        said = tuple(line for one in outcomes for line in one.lines)
+        notes, code = tuple(note for one in outcomes for note in one.notes), max(one.code for one in outcomes)
+        return self.tell(finish, effect=effect, outcome=Outcome(code, said, notes))
+
+    def outcome_of(self, words: Sequence[str], job: int, prefix: str) -> Outcome:
+        """What the command line's own handler did, in lines and notes alone; an error of one of several is a note."""
+
+        def report(what: str, done: int, total: int) -> None:
+            self.tell(
+                progress, number=job, what=prefix or what, done=0 if prefix else done, total=0 if prefix else total
+            )
+
+        report("", 0, 0)
+        command, values, common = values_of(words)
+        try:
+            outcome = command.handler(self.context._replace(report=report, dry_run=common["dry-run"]), **values)
+        except DryRun as rehearsed:
+            outcome = report_of_plan(rehearsed.plan)
+        except (MirrorError, OSError) as error:
+            if not prefix:
+                raise
+            return Outcome(FAILED, notes=(f"{words[-1]}: {error_line_with_hint(error)}",))
+        data = outcome.data() if callable(outcome.data) else outcome.data
+        lines = [*outcome.lines, *(align_table(outcome.table) if outcome.table else ())]
+        if common["json"] and data is not None:
+            lines = json.dumps(data, indent=2).splitlines()
+        elif outcome.stream and not lines:
+            outcome.stream(text := io.BytesIO())
+            lines = os.fsdecode(text.getvalue()).splitlines()
+        return Outcome(outcome.code, tuple(lines), outcome.notes)
+
+    def lend(self, effect: Effect) -> None:
+        """Runs a command that has the terminal to itself, and waits for it; how it ended goes to the status line."""
+        if stakes := self.stakes_now(effect):
+            return self.tell(ask_question, effect=effect, stakes=stakes)
+        command, values, _ = values_of(effect.words)
+        if command.handler is log_in and effect.words[2:]:
+            self.context.report(f"logging in '{effect.words[1]}' {' '.join(effect.words[2:])}", 0, 0)
+        with stdin_of(effect.fed):
+            outcome = command.handler(self.context, **values)
+        program, notes = outcome.program, outcome.notes
+        for note in notes if program else ():
+            self.context.report(note, 0, 0)
+        code = run_child(program, program.cwd or None) if program else outcome.code
+        self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
+        return self.tell(hand_back, effect=effect, code=code, notes=() if program else notes)
+
+    def fresh(self, model: Model, effect: Effect) -> None:
+        """Has the clones' own Codex ask what is left, side by side."""
+
+        def ask(clone: Clone) -> str:
+            answer = fresh_usage(self.context, 15, clone)
+            if not answer.usage:
+                return f"{clone.name}: {answer.why or answer.error}"
+            self.tell(learn, clone_id=clone.id, usage=answer.usage)
+            left = left_percent(answer.usage, time.time())
+            return f"{clone.name}: {answer.usage.why if left is None else f'{left:.0f} % left'}"
+
+        lines = run_parallel(ask, [view.clone for view in model.rows if view.clone.name in effect.each])
+        self.tell(finish, effect=effect, outcome=Outcome(lines=tuple(lines)))
+
+    def newest(self, model: Model, effect: Effect) -> None:
+        """Which Codex would be fetched, and how large it is; nothing is asked where one is installed."""
+        try:
+            version, size = ask_sources(self.context, newest_with_size)
+            newest = f"{version} ({size_text(size)})" if size > 0 else version
+        except MirrorError as error:
+            newest = error.message
+        self.tell(learn_of_codex, facts={"newest": newest})
+
+    def commands(self, model: Model, effect: Effect) -> None:
+        """The names that a new clone's command can't have: they are commands already, or files in its place."""
+        names = set(entries_of(self.context.places.bin_dir))
+        for directory in {*self.context.env.get("PATH", os.defpath).split(os.pathsep)} - {""}:
+            names |= {name for name in entries_of(directory) if os.access(os.path.join(directory, name), os.X_OK)}
+        self.post(lambda model: model.become(commands=frozenset(names)))
+
+    def sessions(self, model: Model, effect: Effect) -> None:
+        clone = clone_named(read_registry(self.context.places), effect.words[0])
+        found = newest_sessions([clone], 200)
+        self.post(lambda model: (replace_named(model, sessions_dialog(model, clone.name, found)), ()))
+
+    def browse(self, model: Model, effect: Effect) -> None:
+        self.tell(show_star, shown=self.open_browser(REPOSITORY))
+
+    def glance(self, model: Model, effect: Effect) -> None:
+        """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed."""
+        changed = {one.clone.id for one in rows_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp}
+        if changed or stamps_of(model.watched) != model.stamp:
+            known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
+            self.spawn(partial(self.perform, effect, partial(self.look_around, known)))
+
+    def look(self, model: Model, effect: Effect) -> None:
+        self.look_around({})
+
+    def look_around(self, known: Mapping[str, Clone]) -> None:
+        """Reads the registry, then finds out about the clones that aren't known as they are now."""
+        context, registry, broken, env = self.context, None, "", self.context.env
+        try:
+            registry = read_registry(context.places)
+        except MirrorError as error:
+            broken = f"{error.message}; {with_program_name(error.hint, context.program)}"
+        except OSError as error:
+            broken = error_line(error)
+        on_path = is_on_path(context.places.bin_dir, env)
+        self.tell(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time())
+        installed, watched = installed_without_starting(env), tuple(find_on_path("codex", env.get("PATH", "")))[:3]
+        watched = (*watched, *map(os.path.realpath, watched))
+        facts = {"installed": installed.version if installed else "", "watched": watched, "stamp": stamps_of(watched)}
+        home = os.path.isdir(os.path.join(context.places.user_home, ".codex"))
+        self.tell(learn_of_codex, facts={**facts, "has_codex_home": home})
+        if registry and not registry.clones and not installed:
+            self.newest(Model(context.places), Effect("newest"))
+        clones = [clone for clone in registry.clones if known.get(clone.id) != clone] if registry else []
+        for clone in clones:
+            with contextlib.suppress(OSError):
+                self.tell(learn, clone_id=clone.id, **glance_at(clone))
+        inspection, lanes = inspection_context(registry or Registry(), installed, context), (os.cpu_count() or 1) + 2
+        for lane in range(min(len(clones), lanes)):
+            self.spawn(
+                partial(self.perform, Effect("look"), partial(self.check_health, clones[lane::lanes], inspection))
+            )
+
+    def check_health(self, clones: Sequence[Clone], inspection: InspectionContext) -> None:
+        """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
+        for clone in clones:
+            with contextlib.suppress(OSError, MirrorError):
+                [facts] = inspect_clones([clone], inspection, self.context)
+                self.tell(learn, clone_id=clone.id, health=health_of(facts))
 
 
 # --- Terminal -------------------------------------------------------------------------------------
@@ -14773,128 +14600,6 @@ IMITATED = (  # What newer terminals, of which a machine may not know yet, imita
     (r"(screen|tmux)\b", "screen-256color"),
     (r"(xterm|alacritty|contour|foot|ghostty|iterm2?|kitty|konsole|rio|vte|wezterm)\b", "xterm-256color"),
 )
-
-
-def read_keys() -> list[str]:
-    """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
-    import select
-
-    keys: list[str] = []
-    rest = b""
-    while True:
-        try:
-            data = os.read(0, 1 << 16)
-        except OSError:
-            data = b""
-        if not data:
-            raise SystemExit(128 + signal.SIGHUP)
-        if rest == b"\x1b" and data[:1] not in b"[O":  # What came in two pieces is Esc and a key; Alt comes in one.
-            keys, rest = [*keys, "esc"], b""
-        found, rest = keys_in(rest + data, final=False)
-        keys += found
-        seconds = LONG_SECONDS if re.match(LONG_BEGUN, rest) else ESCAPE_SECONDS
-        if not rest or not select.select([0], [], [], seconds)[0]:
-            return [*keys, *keys_in(rest, final=True)[0]]
-
-
-class Inbox(NamedTuple):
-    """Where workers leave messages; a byte in the pipe wakes the loop, and a signal writes its number there."""
-
-    messages: Any
-    ear: int
-    console: int
-
-    def post(self, message: Message) -> None:
-        self.messages.append(message)
-        with contextlib.suppress(OSError):
-            os.write(self.console, b"\0")
-
-    def read_signals(self) -> bytes:
-        """The numbers of the signals that came since the last time, and a zero for each message."""
-        try:
-            return os.read(self.ear, 1 << 16)
-        except BlockingIOError:
-            return b""
-
-    def wait(self, seconds: float) -> list[str]:
-        """Sleeps until there is something to do, at most so long; the keys that came."""
-        import select
-
-        return read_keys() if 0 in select.select([0, self.ear], [], [], seconds)[0] else []
-
-
-class Painter:
-    """The window of curses in our hands: what each style looks like on it, drawing, and lending the terminal."""
-
-    def __init__(self, curses: Any, window: Any, env: Mapping[str, str]) -> None:
-        self.curses, self.window = curses, window
-        normal, bold, reverse = curses.A_NORMAL, curses.A_BOLD, curses.A_REVERSE
-        accent, bad, warn = 0, bold, bold
-        with contextlib.suppress(curses.error):
-            if not env.get("NO_COLOR"):
-                curses.start_color()
-                curses.use_default_colors()
-                for number, colour in enumerate((curses.COLOR_CYAN, curses.COLOR_RED, curses.COLOR_YELLOW), 1):
-                    curses.init_pair(number, colour, -1)
-                if curses.has_colors():
-                    accent, bad, warn = (curses.color_pair(number) for number in (1, 2, 3))
-        self.attributes = {"plain": normal, "dim": curses.A_DIM, "bold": bold, "accent": accent, "title": accent | bold}
-        self.attributes |= {"bad": bad | bold, "warn": warn, "chosen": reverse, "cursor": reverse}
-        self.take()
-
-    @property
-    def knows_unicode(self) -> bool:
-        """Does the encoding that curses writes, which is the locale's, know box lines?"""
-        return str(self.window.encoding).upper().replace("-", "") == "UTF8"
-
-    def take(self) -> None:
-        """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
-        signal.signal(signal.SIGWINCH, lambda number, frame: None)
-        signal.signal(signal.SIGTSTP, lambda number, frame: None)
-        signal.signal(signal.SIGQUIT, interrupted_by)
-        self.resize()
-        with contextlib.suppress(self.curses.error):
-            self.curses.curs_set(0)
-        self.window.refresh()
-        os.write(1, PASTE_ON)
-
-    def resize(self) -> Size:
-        """The size of now, for which everything is drawn anew."""
-        size = terminal_size()
-        self.curses.resizeterm(size.rows, size.columns)
-        self.window.clear()
-        return size
-
-    def give_back(self) -> None:
-        """Gives the terminal back as it was; one without an alternate screen is wiped: no menu is left on it."""
-        with contextlib.suppress(OSError):
-            os.write(1, PASTE_OFF)
-        if not self.curses.isendwin():
-            if not self.curses.tigetstr("smcup"):
-                self.curses.putp(self.curses.tigetstr("clear"))
-            self.curses.endwin()
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[None]:
-        """The terminal as it was before the menu, signals included, and then the menu's again."""
-        self.give_back()
-        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
-        yield
-        self.take()
-
-    def paint(self, rows: Sequence[Row]) -> None:
-        """Draws the rows; curses sends only what has changed."""
-        self.window.erase()
-        for y, row in enumerate(rows):
-            x = 0
-            for span in row:
-                text = escape_invisible(span.text)
-                # The last cell of the last line is drawn, though curses complains that the cursor can't go on.
-                with contextlib.suppress(self.curses.error):
-                    self.window.addstr(y, x, text, self.attributes[span.style])
-                x += cell_width(text)
-        self.window.refresh()
 
 
 @lru_cache
@@ -14926,59 +14631,6 @@ def complaint_about_terminal() -> str:
     return f"the menu can't be drawn on a terminal of the type TERM={named}; set TERM=xterm-256color, or"
 
 
-def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> Outcome:
-    """Shows the menu until it is left."""
-    import collections
-
-    ear, console = os.pipe()
-    os.set_blocking(ear, False)
-    os.set_blocking(console, False)
-    inbox = Inbox(collections.deque(), ear, console)
-    world = World(context, inbox.post, start_in_background, browse, tidy_after)
-    stamp = stamps_of([registry_file(context.places)])
-    world.begin(Effect("look"), partial(look_around, world, {}))
-    with terminal_of_menu(console, context.env) as painter:
-        is_ascii, here = not painter.knows_unicode, current_directory()
-        model = Model(context.places, terminal_size(), is_ascii, context.program, redact, here, now=time.time())
-        model = run_loop(model, inbox, world, stamp, painter)
-    lines = tuple(text for _, text in model.messages[-3:]) if model.is_leaving else ()
-    if model.over == "star and leave" and not browse(REPOSITORY):
-        return Outcome(lines=(*lines, f"the repository: {REPOSITORY}"))
-    return Outcome(lines=lines)
-
-
-@contextlib.contextmanager
-def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Painter]:
-    """The terminal in the hands of curses; whatever happens it is given back as it was."""
-    import curses
-    import termios
-
-    before = termios.tcgetattr(0)
-    ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-    handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
-    painter = None
-    try:
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        os.environ["TERM"] = terminal_type(env["TERM"])
-        window = curses.initscr()
-        os.environ["TERM"] = env["TERM"]
-        curses.raw()
-        curses.noecho()
-        painter = Painter(curses, window, env)
-        yield painter
-    finally:
-        for number in ends:
-            signal.signal(number, signal.SIG_IGN)
-        with contextlib.suppress(curses.error, OSError):
-            if painter:
-                painter.give_back()
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal.set_wakeup_fd(-1)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
 def interrupted_by(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
@@ -14992,6 +14644,27 @@ def terminal_size() -> Size:
     return Size(size.lines or 24, size.columns or 80)
 
 
+def read_keys() -> list[str]:
+    """The keys that were pressed; a lone Esc is one as soon as it is clear that no arrow key comes after it."""
+    import select
+
+    keys: list[str] = []
+    rest = b""
+    while True:
+        data = b""
+        with contextlib.suppress(OSError):
+            data = os.read(0, 1 << 16)
+        if not data:
+            raise SystemExit(128 + signal.SIGHUP)
+        if rest == b"\x1b" and data[:1] not in b"[O":  # What came in two pieces is Esc and a key; Alt comes in one.
+            keys, rest = [*keys, "esc"], b""
+        found, rest = keys_in(rest + data, final=False)
+        keys += found
+        seconds = LONG_SECONDS if re.match(LONG_BEGUN, rest) else ESCAPE_SECONDS
+        if not rest or not select.select([0], [], [], seconds)[0]:
+            return [*keys, *keys_in(rest, final=True)[0]]
+
+
 def tidy_after(code: int, had_arguments: bool) -> None:
     """After a program's exit: what a killed one left set is undone, and what was said by one that failed, or that was
     given arguments, can be read."""
@@ -15003,80 +14676,212 @@ def tidy_after(code: int, had_arguments: bool) -> None:
             os.read(0, 1 << 10)
 
 
-def run_loop(model: Model, inbox: Inbox, world: World, stamp: Stamp, painter: Painter) -> Model:
+class Inbox(NamedTuple):
+    """Where workers leave messages; a byte in the pipe wakes the loop, and a signal writes its number there."""
+
+    messages: list[Message]
+    ear: int
+    console: int
+
+    def post(self, message: Message) -> None:
+        self.messages.append(message)
+        with contextlib.suppress(OSError):
+            os.write(self.console, b"\0")
+
+    def wait(self, seconds: float) -> tuple[list[str], bytes, list[Message]]:
+        """Sleeps until there is something to do, at most so long: keys, the numbers of signals, and messages."""
+        import select
+
+        keys, signals = read_keys() if 0 in select.select([0, self.ear], [], [], seconds)[0] else [], b""
+        with contextlib.suppress(BlockingIOError):
+            signals = os.read(self.ear, 1 << 16)
+        return keys, signals, [self.messages.pop(0) for _ in range(len(self.messages))]
+
+
+class Screen:
+    """The terminal in the hands of curses: what each style looks like on it, drawing, and lending it to others."""
+
+    def __init__(self, curses: Any, env: Mapping[str, str]) -> None:
+        self.curses, self.window = curses, curses.initscr()
+        curses.raw()
+        curses.noecho()
+        bold, reverse, pairs = curses.A_BOLD, curses.A_REVERSE, [0, curses.A_BOLD, curses.A_BOLD]
+        with contextlib.suppress(curses.error):
+            if not env.get("NO_COLOR"):
+                curses.start_color()
+                curses.use_default_colors()
+                for number, colour in enumerate((curses.COLOR_CYAN, curses.COLOR_RED, curses.COLOR_YELLOW), 1):
+                    curses.init_pair(number, colour, -1)
+                pairs = [curses.color_pair(number) for number in (1, 2, 3)] if curses.has_colors() else pairs
+        accent, bad, warn = pairs
+        self.attributes = {"plain": 0, "dim": curses.A_DIM, "bold": bold, "accent": accent, "title": accent | bold}
+        self.attributes |= {"bad": bad | bold, "warn": warn, "chosen": reverse, "cursor": reverse}
+
+    @property
+    def knows_unicode(self) -> bool:
+        """Does the encoding that curses writes, which is the locale's, know box lines?"""
+        return str(self.window.encoding).upper().replace("-", "") == "UTF8"
+
+    def take(self) -> None:
+        """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
+        for number in (signal.SIGWINCH, signal.SIGTSTP):
+            signal.signal(number, lambda number, frame: None)
+        signal.signal(signal.SIGQUIT, interrupted_by)
+        self.resize()
+        with contextlib.suppress(self.curses.error):
+            self.curses.curs_set(0)
+        self.window.refresh()
+        os.write(1, PASTE_ON)
+
+    def resize(self) -> Size:
+        """The size of now, for which everything is drawn anew."""
+        size = terminal_size()
+        self.curses.resizeterm(size.rows, size.columns)
+        self.window.clear()
+        return size
+
+    def give_back(self) -> None:
+        """Gives the terminal back as it was; one without an alternate screen is wiped: no menu is left on it."""
+        with contextlib.suppress(OSError):
+            os.write(1, PASTE_OFF)
+        if not self.curses.isendwin():
+            if not self.curses.tigetstr("smcup"):
+                self.curses.putp(self.curses.tigetstr("clear"))
+            self.curses.endwin()
+
+    def lend(self, work: Callable[[], None]) -> None:
+        """Does this on the terminal as it was before the menu, signals included, and takes it again."""
+        self.give_back()
+        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        work()
+        self.take()
+
+    def paint(self, rows: Sequence[Row]) -> None:
+        """Draws the rows; curses sends only what has changed."""
+        self.window.erase()
+        for y, row in enumerate(rows):
+            x = 0
+            for span in row:
+                text = escape_invisible(span.text)
+                # The last cell of the last line is drawn, though curses complains that the cursor can't go on.
+                with contextlib.suppress(self.curses.error):
+                    self.window.addstr(y, x, text, self.attributes[span.style])
+                x += cell_width(text)
+        self.window.refresh()
+
+
+def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> Outcome:
+    """Shows the menu until it is left."""
+    ear, console = os.pipe()
+    os.set_blocking(ear, False)
+    os.set_blocking(console, False)
+    inbox = Inbox([], ear, console)
+    world = World(context, inbox.post, start_in_background, browse, tidy_after)
+    model = Model(context.places, program=context.program, redact=redact, here=current_directory(), now=time.time())
+    world.begin(model, Effect("look"))
+    with terminal_of_menu(console, context.env) as screen:
+        model = model._replace(size=terminal_size(), ascii=not screen.knows_unicode)
+        model = run_loop(model, inbox, world, screen)
+    lines = [text for _, text in model.messages[-3:]] if model.is_leaving else []
+    lines += [f"the repository: {REPOSITORY}"] if model.over == "star and leave" and not browse(REPOSITORY) else []
+    return Outcome(lines=tuple(lines))
+
+
+@contextlib.contextmanager
+def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Screen]:
+    """The terminal in the hands of curses; whatever happens it is given back as it was."""
+    import curses
+    import termios
+
+    before, ends = termios.tcgetattr(0), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
+    screen = None
+    try:
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        os.environ["TERM"] = terminal_type(env["TERM"])
+        screen = Screen(curses, env)
+        os.environ["TERM"] = env["TERM"]
+        screen.take()
+        yield screen
+    finally:
+        for number in ends:
+            signal.signal(number, signal.SIG_IGN)
+        with contextlib.suppress(curses.error, OSError):
+            if screen:
+                screen.give_back()
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
     """The one loop: waits, folds in what came, paints what changed; the model in which the menu was left."""
     painted: Model | None = None
-    looked = glanced = time.monotonic()
+    registry = [registry_file(world.context.places)]
+    stamp, looked, glanced = stamps_of(registry), time.monotonic(), time.monotonic()
     while not model.over:
-        beat = BEAT_SECONDS if model.jobs else STAT_SECONDS
-        wait = min(beat, max(looked + STAT_SECONDS - time.monotonic(), 0))
-        keys = inbox.wait(FIRST_SECONDS if painted is None else wait)
-        signals, at = inbox.read_signals(), time.monotonic()
-        messages: list[Message] = [inbox.messages.popleft() for _ in range(len(inbox.messages))]
-        messages += [partial(press, key=key, at=at) for key in keys]
+        wait = min(BEAT_SECONDS if model.jobs else STAT_SECONDS, max(looked + STAT_SECONDS - time.monotonic(), 0))
+        keys, signals, messages = inbox.wait(FIRST_SECONDS if painted is None else wait)
+        at = time.monotonic()
         is_due = at - glanced >= GLANCE_SECONDS
         model = model._replace(now=time.time()) if signals or keys or is_due else model
         if signal.SIGTSTP in signals:
-            model = suspend(model, painter)
+            model = carry_out(model, Effect("suspend"), world, screen)
         if signals and terminal_size() != model.size:
-            model = model._replace(size=painter.resize())
+            model = model._replace(size=screen.resize())
         if at - looked >= STAT_SECONDS:
-            before, stamp, looked = stamp, stamps_of([registry_file(world.context.places)]), at
+            before, stamp, looked = stamp, stamps_of(registry), at
             if before != stamp:
-                known = {view.clone.id: view.clone for view in model.rows}
-                world.begin(Effect("look"), partial(look_around, world, known))
+                world.spawn(partial(world.look_around, {view.clone.id: view.clone for view in model.rows}))
         if is_due:
             glanced = at
-            look_if_changed(model, world)
+            world.glance(model, Effect("glance"))
         model = model._replace(beat=model.beat + 1) if model.jobs else model
-        model = fold_messages(model, messages, world, painter)
+        pressed = [partial(press, key=key, at=at) for key in keys]
+        model = fold_messages(model, messages, pressed, world, screen)
         if model is not painted and not model.over:
-            painter.paint(view_model(model, model.size))
-            model = painted = mark_painted(model, time.monotonic())[0]
+            screen.paint(view_model(model, model.size))
+            model = painted = model.mark_painted(time.monotonic())
     return model
 
 
-def fold_messages(model: Model, messages: Sequence[Message], world: World, painter: Painter) -> Model:
-    """The model after these messages, and what they ask of the world is done; keys that were typed behind a program's
-    start were meant for the program."""
+def fold_messages(
+    model: Model, messages: Sequence[Message], pressed: Sequence[Message], world: World, screen: Screen
+) -> Model:
+    """The model after these messages and keys, and what they ask of the world is done; keys that were typed behind a
+    program's start were meant for the program."""
     has_lent = False
-    for message in messages:
-        if has_lent and getattr(message, "func", None) is press:
-            continue
+    for message in (*messages, *pressed):
+        if model.over or (has_lent and message in pressed):
+            break
         model, effects = update_model(model, message)
         for effect in effects:
             has_lent |= effect.kind == "lend"
-            model = carry_out(model, effect, world, painter)
-        if model.over:
-            break
+            model = carry_out(model, effect, world, screen)
     return model
 
 
-def carry_out(model: Model, effect: Effect, world: World, painter: Painter) -> Model:
+def carry_out(model: Model, effect: Effect, world: World, screen: Screen) -> Model:
     """Carries out an effect; those that need the terminal itself here, the others in the background."""
     if effect.kind == "interrupt":
         raise KeyboardInterrupt
     if effect.kind in ("leave", "star and leave"):
         return model._replace(over=effect.kind)
-    if effect.kind == "suspend":
-        return suspend(model, painter)
     if effect.kind == "redraw":
-        painter.window.clear()
+        screen.window.clear()
         return model._replace(beat=model.beat + 1)
-    if effect.kind != "lend":
-        begin_effect(model, effect, world)
+    if effect.kind == "suspend":
+        screen.lend(lambda: os.kill(0, signal.SIGTSTP))
+    elif effect.kind == "lend":
+        screen.lend(partial(world.perform, effect, partial(world.lend, effect)))
+        world.spawn(partial(world.look_around, known_besides(model, effect)))
+    else:
+        world.begin(model, effect)
         return model
-    with painter.lend():
-        world.perform(effect, partial(lend_terminal, effect, world))
-    world.begin(effect, partial(look_around, world, known_besides(model, effect)))
-    return model._replace(size=terminal_size(), now=time.time())
-
-
-def suspend(model: Model, painter: Painter) -> Model:
-    """Stops until the shell brings us back."""
-    with painter.lend():
-        os.kill(0, signal.SIGTSTP)
-    return model._replace(size=terminal_size(), beat=model.beat + 1)
+    return model._replace(size=terminal_size(), now=time.time(), beat=model.beat + 1)
 
 
 # --- Main -----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *prob
     newer = "" if one.runtime.version == "0.169.0" else "0.169.0"
     status = "not_logged_in" if account.kind == "none" else "logged_in"
     health = cm.Health(one.name, status, True, one.runtime.path, one.wrapper, account, problems)
-    return cm.with_states(cm.CloneView(one, newer, account, usage, used, health))
+    return cm.CloneView(one).learn(newer=newer, account=account, usage=usage, used=used, health=health)
 
 
 def chatgpt(email: str, plan: str) -> cm.Account:
@@ -82,7 +82,7 @@ def menu(
     model = cm.Model(PLACES, size, here="/home/ada/proj", now=NOW, on_path=True, rows=rows)
     model = model._replace(installed=installed, newest=newest)
     model = model._replace(watched=("/usr/bin/codex",) if installed else (), has_codex_home=True)
-    return model if rows else model.push(cm.main_menu(model, "home"))
+    return model if rows else model.ask(cm.main_menu(model, "home"))[0]
 
 
 def many(count: int) -> tuple[cm.CloneView, ...]:
@@ -98,7 +98,7 @@ def many(count: int) -> tuple[cm.CloneView, ...]:
 def after(model: cm.Model, *keys: str, at: float = 0.0) -> cm.Model:
     """The model after these keys of somebody who reads what is opened; what they ask of the world is left undone."""
     for number, key in enumerate(keys, 1):
-        model, _ = cm.press(cm.mark_painted(model, at + number)[0], key, at + number + 0.5)
+        model, _ = cm.press(model.mark_painted(at + number), key, at + number + 0.5)
     return model
 
 
@@ -174,7 +174,10 @@ def sessions(size: cm.Size = SIZE) -> cm.Model:
         )
         for number, (age, cwd, prompt) in enumerate(prompts)
     ]
-    return told(after(menu(PICTURED, size), "s"), lambda model: cm.show_sessions(model, "work", found))
+    return told(
+        after(menu(PICTURED, size), "s"),
+        lambda model: (cm.replace_named(model, cm.sessions_dialog(model, "work", found)), ()),
+    )
 
 
 UNREADABLE = (

@@ -63,7 +63,7 @@ class Pure:
     def look(self) -> None:
         """What the loop does when it starts, and when the registry has changed."""
         self.stamp = self._stamp()
-        cm.look_around(self.world, {})
+        self.world.look_around({})
         self._fold()
 
     def press(self, *keys: str) -> None:
@@ -121,15 +121,15 @@ class Pure:
         if effect.kind in ("leave", "star and leave"):
             self.model = self.model._replace(over=effect.kind)
         elif effect.kind == "lend":
-            self.world.perform(effect, partial(cm.lend_terminal, effect, self.world))
+            self.world.perform(effect, partial(self.world.lend, effect))
             self.look()
         elif effect.kind not in ("redraw", "suspend", "interrupt"):
-            cm.begin_effect(self.model, effect, self.world)
+            self.world.begin(self.model, effect)
 
     def _fold(self) -> None:
         while self.messages:
             self._update(self.messages.pop(0))
-        self.model = cm.mark_painted(self.model, self.at)[0]
+        self.model = self.model.mark_painted(self.at)
 
 
 def drawn(model: cm.Model, size: cm.Size | None = None) -> str:

@@ -263,10 +263,9 @@ def test_an_exported_path_can_be_read_whole_and_the_export_comes_back(opened: Op
     person.press("e", "ctrl-u", *f"{deep}/work.tar.gz", "enter")
     person.expect("is there already", "choose another file")
     person.answer("q")
-    person.press("i", "ctrl-u", *f"{deep}/work.tar.gz", "enter")
-    person.expect("name:", "Enter alone keeps it")
-    person.write("again")
-    person.press("enter")
+    person.press("i")
+    person.expect("codex-mirror: import")
+    person.press("ctrl-u", *f"import {deep}/work.tar.gz --name again", "enter")
     person.expect("imported 'again'")
     assert names_of(mirror) == ["work", "again"]
 
@@ -471,6 +470,7 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("rename --dry-run office", "nothing was changed: this was a dry run"),
         ("env --shell json", "CODEX_MIRROR_CLONE"),
         ("create --help", "--codex VERSION|latest"),
+        ("help run", "Become a clone's Codex"),
         ("wrok", "there is no command 'wrok'"),
         ("run 'x", "No closing quotation"),
         ("path setup --shell tcsh", "--shell can't be 'tcsh'"),
