@@ -387,10 +387,10 @@ def test_a_logout_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirro
     person = opened()
     person.expect("✓ ok")
     person.press("L")
-    person.expect("sk-…aaaa) here; nothing")
+    person.expect("sk-…aaaa) here")
     log_in(home, "work", API_KEYS[1])
     person.answer("y")
-    person.expect("sk-…bbbb) here; nothing", "▸ n  no", "what would be lost has changed")
+    person.expect("sk-…bbbb) here", "▸ n  no", "what would be lost has changed")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
 
 
@@ -470,7 +470,7 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("rename --dry-run office", "nothing was changed: this was a dry run"),
         ("env --shell json", "CODEX_MIRROR_CLONE"),
         ("create --help", "--codex VERSION|latest"),
-        ("help run", "Become a clone's Codex"),
+        ("help run", "usage: codex-mirror run"),
         ("wrok", "there is no command 'wrok'"),
         ("run 'x", "No closing quotation"),
         ("path setup --shell tcsh", "--shell can't be 'tcsh'"),
@@ -548,9 +548,8 @@ def test_what_has_happened_can_be_read_again(opened: Open, mirror: Mirror) -> No
     person.expect("Messages", "'work' is now 'works'")
 
 
-def test_a_broken_registry_is_told_and_not_touched(opened: Open, home: Home) -> None:
-    home.mirror.mkdir(mode=0o700)
-    (home.mirror / ".codex-mirror-home").touch()
+def test_a_broken_registry_is_told_and_not_touched(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
     (home.mirror / "registry.json").write_text("{")
     before = tree(home.mirror)
     person = opened()

@@ -171,7 +171,7 @@ def test_the_limits_of_the_selected_clone_are_always_there(count: int, size: cm.
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_a_problem_and_what_mends_it_are_always_there(size: cm.Size) -> None:
     frame = drawn(after(sample.menu(size=size), "j", "j", "j", "j"))
-    assert "✗ its Codex doesn't start well" in frame and "f fixes it: codex-mirror doctor spare --fix" in frame
+    assert "✗ its Codex doesn't start" in frame and "f fixes it: codex-mirror doctor spare --fix" in frame
 
 
 def test_a_note_without_a_deed_is_only_in_doctor() -> None:
