@@ -3986,7 +3986,8 @@ run_other() { # the first codex on PATH that is no shim, a copy of this one or a
     fi
   done
   echo "codex: no clone is set for this directory, and there is no other codex on PATH" >&2
-  echo "to set one: codex-mirror use NAME" >&2
+  if command -v codex-mirror >/dev/null; then cm_program=codex-mirror; fi
+  echo "to set one: $cm_program use NAME" >&2
   exit 127
 }
 cm_command= cm_name= cm_why=
@@ -4081,6 +4082,7 @@ def shim_text(registry: Registry, places: Places) -> bytes:
         "default": shim_target(default) if default else "",
         "default_name": default.name if default else "",
         "shim": shim_directory(places),
+        "program": program_here(),
     }
     lines = [f"cm_{key}={shell_quote(value)}" for key, value in data.items()]
     clones = [f"  clone {shell_quote(one.name)} {shell_quote(shim_target(one))}" for one in registry.clones]

@@ -416,7 +416,7 @@ def test_two_shims_and_no_other_codex_end_with_127_and_a_hint(two: Home) -> None
     (two.base / "linked").symlink_to(two.mirror / "shim")
     path = f"{two.mirror}/shim:{other}:{two.base}/linked:/usr/bin:/bin"
     result = run([two.mirror / "shim" / "codex"], env={**two.env, "PATH": path}, timeout=20)
-    assert result.code == 127 and "codex-mirror use NAME" in result.err
+    assert result.code == 127 and f"python3 {PROGRAM} use NAME" in result.err
 
 
 @pytest.mark.parametrize("how", ["copied", "moved"])

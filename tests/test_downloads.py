@@ -80,7 +80,7 @@ def test_without_any_codex_the_newest_is_fetched_and_that_is_said(
     assert said[1].startswith("fetching Codex 0.171.0 (") and said[1].endswith(" from 127.0.0.1")
     assert version_of(home, "work") == "0.171.0"
     new = {path for path in changes(before, at_rest(home)) if not path.startswith("m/clones/work")}
-    assert new == {*FRESH_HOME, "m/clones", "m/registry.json", "m/events.log", "bin/work"}
+    assert new == {*FRESH_HOME, "m/clones", "m/registry.json", "bin/work"}
     assert ask(home, "doctor", "--deep", "--json").json()[0]["ok"]
     pins = {path.name: path.stat() for path in Path(clone_in(home, "work").runtime.path).rglob("*") if path.is_file()}
     assert {oct(facts.st_mode & 0o777) for facts in pins.values()} <= {"0o444", "0o555", "0o600"}

@@ -283,7 +283,7 @@ def test_a_copy_that_went_on_by_itself_is_refused_and_fork_makes_another(two: Tw
             two.goes_on("work", [NEW.prompt("meanwhile"), *NEW.turn("A:x")], NOW + 9)
         before = at_rest(two.home)
         ended = two.hand_over("personal", code=5)
-        assert "went on in 'personal' by itself" in ended.err and "--fork" in ended.err
+        assert "was continued in 'personal' by itself" in ended.err and "--fork" in ended.err
         assert at_rest(two.home) == before
     kept = two.path("personal").read_bytes()
     done = two.hand_over("personal", "--fork", "--json").json()
