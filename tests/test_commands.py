@@ -297,7 +297,7 @@ def test_a_new_clone_is_private_pinned_and_written_down_twice(cm: Launched, hous
     # What Codex itself made in there is Codex's affair.
     others = {path: mode for path, mode in modes.items() if path not in runtime and "/.codex/tmp" not in path}
     assert {path: mode for path, mode in others.items() if int(mode, 8) & 0o077} == {}
-    assert json.loads((base / "clone.json").read_text()) == rows(cm)["work"]
+    assert json.loads((base / "clone.json").read_text()).items() <= rows(cm)["work"].items()
     assert [line.split(" ", 2)[2] for line in (base / "logs/events.log").read_text().splitlines()] == [
         "create work (Codex 0.169.0)"
     ]
@@ -2387,7 +2387,7 @@ def test_a_quiet_removal_that_is_agreed_to_is_quiet(cm: Launched, house: Home) -
     write(house.clone_home("work") / ".codex", an_id(), Shape().beginning(an_id()))
     assert cm("remove", "work", "-y", "-q") == Result(0, "", "")
     log_in(cm, OTHER_CLONE)
-    assert "loses" in cm("remove", OTHER_CLONE, "-q").err
+    assert "removing" in cm("remove", OTHER_CLONE, "-q").err
 
 
 LOCALES: list[tuple[dict[str, str | None], str]] = [
