@@ -8453,11 +8453,13 @@ def build_home(clone: Clone, places: Places) -> None:
 
 
 def helper_files(clone: Clone) -> dict[str, bytes]:
-    """What we write for the shells and the browser of an isolated clone, by path; but no login file that it shares."""
+    """What we write for the shells and the browser of an isolated clone, by path; but no login file that it shares, or
+    to whose place a link leads out of it, however that is spelled."""
     if clone.home != "isolated":
         return {}
     own = (tail for tail in LOGIN_FILES if not any(tail == one or is_below(tail, one) for one in clone.shared))
-    files = {os.path.join(home_of(clone), tail): LOGIN_FILES[tail].encode() for tail in own}
+    places = {os.path.join(home_of(clone), tail): LOGIN_FILES[tail].encode() for tail in own}
+    files = {path: text for path, text in places.items() if is_own_place(clone, path)}
     return {**files, browser_script(clone): BROWSER_SCRIPT.encode()}
 
 

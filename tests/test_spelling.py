@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_what_may_be_is_kept_as_the_disk_has_it(crowded: Home, mac: Mac, words: 
     assert kept == ((value,) if trait == "shared" else value.replace("H", str(crowded.home), 1))
     assert [path.name for path in (crowded.home / ".config").rglob("*")] == ["git"]
     assert mac("remove", "new", "--yes", ignores_case=True).code == 0
+
+
+@pytest.mark.parametrize("how", ["shared", "by hand"])
+def test_nothing_is_written_through_a_link_of_another_spelling(crowded: Home, mac: Mac, how: str) -> None:
+    (crowded.home / ".config").rename(crowded.home / ".Config")
+    own = Path(cm.home_of(clone_in(crowded, "work")))
+    if how == "shared":
+        assert mac("create", "new", "--share", ".config", ignores_case=True).code == 0
+        assert clone_in(crowded, "new").shared == (".Config",)
+    else:
+        shutil.rmtree(own / ".config")
+        (own / ".Config").symlink_to(crowded.home / ".Config")
+        mac("doctor", "work", "--fix", ignores_case=True)
+        ask(crowded, "doctor", "work", "--fix")
+    assert [path.name for path in (crowded.home / ".Config").rglob("*")] == ["git"]
 
 
 def test_where_case_counts_another_case_is_another_name(crowded: Home) -> None:
