@@ -3404,7 +3404,9 @@ def clone_with_id(registry: Registry, clone: Clone) -> Clone:
     """The clone as it is now, whatever its name is meanwhile. Raises MirrorError NOT_FOUND."""
     found = next((one for one in registry.clones if one.id == clone.id), None)
     if not found:
-        raise MirrorError(f"clone '{clone.name}' was removed meanwhile", code=NOT_FOUND)
+        raise MirrorError(
+            f"clone '{clone.name}' was removed meanwhile", "codex-mirror list shows the clones", NOT_FOUND
+        )
     return found
 
 
@@ -4102,7 +4104,7 @@ def complaint_about_shim(places: Places) -> str:
     head, _, body = (read_own(path, 1 << 22) or b"").partition(f"{SHIM_FIRST}".encode())[2].partition(b"\n")
     if not kind_of(path) or head.decode("ascii", "replace") == seal_of(body):
         return ""
-    return f"{path} {'was edited' if is_shim(path) else 'is no shim of ours'}, and was left as it is"
+    return f"{path} {'was edited' if is_shim(path) else 'is no shim of ours'}, and was left alone"
 
 
 def is_shim_stale(places: Places, registry: Registry) -> bool:
@@ -5731,7 +5733,8 @@ def request_for(address: str, source: Source, trusted: bool = True) -> Any:
     import urllib.request
 
     if origin_of(address)[0] != "https" and origin_of(source.address)[0] == "https":
-        raise FetchError("refused", f"{source.host} leads to {address}, which isn't https")
+        hint = "name another source with CODEX_MIRROR_CODEX_URL, or a local Codex with --from"
+        raise FetchError("refused", f"{source.host} leads to {address}, which isn't https", hint)
     headers = {"User-Agent": f"codex-mirror/{__version__}", "Accept": "application/json, */*"}
     request = urllib.request.Request(address, headers=headers)
     if trusted and (authorization := authorization_for(address, source)):
@@ -5934,7 +5937,7 @@ def read_parts(response: Any, limit: int, host: str) -> Iterator[bytes]:
                 part, size, why = b"", -2, "stalled" if isinstance(error, TimeoutError) else why
             count += len(part)
             if count > limit:
-                raise FetchError("refused", f"{host} sends more than {size_text(limit)}")
+                raise FetchError("refused", f"{host} sends more than {size_text(limit)}", FROM_HERE)
             if (now := time.monotonic()) - since > STALL_SECONDS:
                 size, why = (-2, "stalled") if count - marked < STALL_BYTES else (size, why)
                 marked, since = count, now
@@ -11883,7 +11886,8 @@ def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: 
     places = names_of_current_directory(context) if here else ()
     found = newest_sessions(clones, 1 if last or here else 10, within=places, can_go_on=True)
     if not found:
-        raise MirrorError(f"there is no session {'of this directory' if here else 'yet'}", "", NOT_FOUND)
+        what = "no session of this directory" if here else "no session yet"
+        raise MirrorError(f"there is {what}", "codex-mirror sessions lists those of all clones", NOT_FOUND)
     if last or here:
         copies = [one for one in sessions_of(clones) if one.id == found[0].id and can_be_resumed(one)]
         return told_copy(context, last_placed_copy(copies), copies)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from parallel import pytest_addoption, pytest_runtestloop
 
+import messages
 from darwin import Mac
 from helpers import LEAKS, Home, Mirror, discard, fake_codex, make_home, new_base, npm_install
 
@@ -37,6 +38,17 @@ def home() -> Iterator[Home]:
         yield make_home(base)
     finally:
         discard(base)
+
+
+@pytest.fixture(autouse=True)
+def messages_are_said(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that the table of messages names makes the program say what it is named for."""
+    if request.node.nodeid not in messages.TESTS:
+        yield
+        return
+    with messages.said() as found:
+        yield
+    assert messages.unsaid(request.node.nodeid, found) == []
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def failing() -> cm.Model:
 
 
 def diagnosed() -> cm.Model:
-    lines = ("✓ work: ok, ada@example.com (plus)", "✗ spare: broken, not logged in", "  ✗ its Codex doesn't start well")
+    lines = ("✓ work: ok, ada@example.com (plus)", "✗ spare: broken, not logged in", "  ✗ its Codex doesn't start")
     return ended(after(menu(), "D"), "doctor", *lines, "      codex-mirror doctor spare --fix", code=cm.FAILED)
 
 

@@ -380,7 +380,7 @@ def test_a_shim_that_was_edited_is_left_as_it_is_and_named(
     told = ask(two, "use", "own", "~/a")
     assert (
         told.code == 0
-        and f"{shim} {says}, and was left as it is" in told.err
+        and f"{shim} {says}, and was left alone" in told.err
         and "codex-mirror.py run" in told.out.replace("_", "-")
     )
     for words, code in (

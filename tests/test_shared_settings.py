@@ -75,7 +75,7 @@ def test_what_the_clone_has_of_its_own_wins_and_is_named(home: Home, mine: Path)
     said = ask(home, "create", "work", "--settings-from", "other", *EVERY)
     assert said.code == 0 and "AGENTS.md is the clone's own file, and stays" in said.err
     assert "AGENTS.md" not in links(home)
-    assert "AGENTS.md is a file of the clone's own" in ask(home, "set", "other", "--share-settings", "AGENTS.md").err
+    assert "AGENTS.md is the clone's own file" in ask(home, "set", "other", "--share-settings", "AGENTS.md").err
     assert (theirs / "AGENTS.md").read_text() == "of other"
 
 
