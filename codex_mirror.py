@@ -7980,7 +7980,7 @@ def git_entries(text: str) -> list[GitEntry]:
 
 def git_value(raw: str) -> str:
     """The value that git reads there."""
-    text = re.sub(r"\\\r?\n", "", raw)
+    text = re.sub(r"\\\r?\n", "", raw).lstrip(" \t\r")
     return re.sub(r'\\(.)|"', lambda match: GIT_ESCAPES.get(match[1], match[1]) if match[1] else "", text)
 
 

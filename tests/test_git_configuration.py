@@ -30,6 +30,7 @@ READ: list[tuple[str, list[tuple[str, str]]]] = [
     ("[a]\nx = 1 \\\n 2\n\ty=\nz\n", [("a.x", "1  2"), ("a.y", "")]),
     ('[a "B.\\"c"]\n\tX-y = a\\tb\\\\c"  d "\n', [('a.B."c.x-y', "a\tb\\c  d ")]),
     ("\ufeff[A.bC]\nd = e\r\nf = g\r\n", [("a.bc.d", "e"), ("a.bc.f", "g")]),
+    ('[a]\nb = \\\n  1 \\\n\nc = d "\\\n " \\\n', [("a.b", "1 "), ("a.c", "d   ")]),
     ("# [no]\n;no=1\n[a]b=c\n[d]\n", [("a.b", "c")]),
     ("[a]\nb = c\n<<<<<<<\n[d]\ne = f\n", [("a.b", "c")]),
 ]
