@@ -123,7 +123,7 @@ def test_settings_cost_what_they_are_long(kind: str) -> None:
 def test_settings_that_lie_too_deep_are_refused_in_words(config: str) -> None:
     if config[0] == "[":
         config += "\nb = 1"
-    with pytest.raises(cm.MirrorError, match="more than 100 deep") as caught:
+    with pytest.raises(cm.MirrorError, match="more than 100 levels deep") as caught:
         cm.setting_values(config)
     assert caught.value.code == cm.REFUSED
 
