@@ -7897,7 +7897,7 @@ def left_percent(usage: Usage, now: float) -> float | None:
 # lies beside the second one and may be a link, since nothing in it names HOME.
 GIT_COPIES = {".config/git": ".config/git/config", ".gitconfig": ".gitconfig"}
 GIT_LINKS = ("ignore", "attributes")
-GIT_LIMIT, GIT_DEPTH = 1 << 20, 10
+GIT_LIMIT, GIT_DEPTH, GIT_SETTINGS_SHOWN = 1 << 20, 10, 5
 GIT_SECTION = r'\[[ \t]*([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?[ \t]*\]'
 GIT_RAW = r'(?:"(?:[^"\\\n]|\\\r?\n|\\.)*"|\\\r?\n|\\.|[^"\\\n#;])*'
 GIT_TOKEN = (
@@ -8327,10 +8327,12 @@ def settings_below_home(clones: Sequence[Clone], places: Places) -> list[tuple[s
         text = os.fsdecode(read_or_none(config, GIT_LIMIT) or b"") if around else ""
     except OSError:
         return []
-    found, scope = [], GitScope(places.user_home, config, str, str)
+    found: list[tuple[str, str]] = []
+    scope = GitScope(places.user_home, config, str, str)
     for entry in git_entries(text):
-        whole = git_value_outside(entry, scope) if entry.key and re.search("~|HOME", entry.value) else entry.value
-        if whole != entry.value:
+        is_about_home = bool(entry.key and len(entry.value) < NAME_LIMIT and re.search("~|HOME", entry.value))
+        whole = git_value_outside(entry, scope) if is_about_home else entry.value
+        if whole != entry.value and len(found) < GIT_SETTINGS_SHOWN:
             what = f"{around} has {entry.name} = {entry.value}, which isolated clones look for below their own HOME"
             found.append((what, f"git config {quote_if_needed(entry.name)} {shell_quote(whole)}"))
     return found

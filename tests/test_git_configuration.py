@@ -374,7 +374,8 @@ def test_doctor_names_what_a_repository_of_its_own_looks_for_below_home(home: Ho
     for fix in told():
         run(["sh", "-c", fix], env=home.env, cwd=inner, check=True)
     assert told() == [] and git(home, "config", "core.hooksPath", cwd=app) == f"{home.home}/dots/hooks\n"
-    git(home, "config", "core.hooksPath", "~/dots/hooks", cwd=app)
+    (app / ".git" / "config").write_text(f"[a]\n\tb = ~/{'x' * 9999}\n" + "[core]\n\thooksPath = ~/y\n" * 99)
+    assert len(told()) == 5, "a stranger's repository fills no screen"
     ask(home, "set", "work", "--share", "none")
     assert told() == [], "nobody's git is meant to be as outside"
 
