@@ -28,6 +28,8 @@ def crowded(home: Home, codex: Path) -> Home:
     (home.home / ".codex" / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
     (home.home / ".codex" / "config.toml").write_text('model_instructions_file = "AUTH.JSON"\n')
     (home.home / ".npmrc").touch()
+    (home.home / "vault").mkdir()
+    (home.home / "vault" / "Auth.JSON").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
     make_clone(home, "work")
     make_clone(home, "away", root=str(home.home / "clones" / "away"))
     return home
@@ -42,6 +44,7 @@ REFUSED: list[tuple[str, str]] = [
     ("--share .CODEX-Mirror", "logins are in"),
     ("--share .Codex-mirror/Clones/WORK", "logins are in"),
     ("--share Clones", "logins are in"),
+    ("--share vault", "logins are in"),
     ("--share clones/AWAY/.codex-mirror/HOME", "logins are in"),
     ("--root H", "which is not a clone's"),
     ("--root H/../H", "which is not a clone's"),
