@@ -13530,6 +13530,8 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
         return model.tell(f"{effect.title}: {busy[0]} is still under way")
+    if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
+        return model.ask(secret_dialog(words))
     if command.confirm and not effect.agreed:
         return start_job(model, effect._replace(kind="ask"))
     if command.handler in (run, exec_program, log_in, log_out, resume):
@@ -13606,7 +13608,9 @@ def codex_line(model: Model) -> str:
     """Which Codex a new clone gets."""
     if model.installed:
         return f"a new clone gets Codex {model.installed}, as installed"
-    return f"no Codex is installed: fetches the newest, {model.newest or '…'}"
+    if model.newest[:1].isdigit():
+        return f"fetches Codex {model.newest}, the newest: none is installed"
+    return f"no Codex is installed: fetches the newest ({model.newest or '…'})"
 
 
 def create_dialog(model: Model, text: str = "", *said: str) -> Dialog:
@@ -13631,18 +13635,21 @@ def quick_clone(model: Model, text: str = "", *said: str) -> Step:
     return model.ask(create_dialog(model, text, *said), *effects)
 
 
+def secret_dialog(words: tuple[str, ...]) -> Dialog:
+    """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal."""
+    label, title = "API key" if WITH_KEY in words else "access token", " ".join(words[:2])
+    line = Input(label, wants_something, lambda model, text, value: begin_command(model, *words, fed=text), secret=True)
+    return Dialog(title, ("it goes to Codex, and nowhere else",), input=line)
+
+
 def login_dialog(model: Model, name: str, *said: str) -> Dialog:
     """The three ways to log a clone in."""
-    title, hint = f"Log in {name}", "it goes to Codex, and nowhere else"
-    line = line_for("API key", tuple, secret=True)._replace(
-        then=lambda model, text, value: begin_command(model, "login", name, WITH_KEY, fed=text)
-    )
     items = (
         Item("log in in the browser", to_begin("login", name)),
         Item("log in with a device code", to_begin("login", name, "--device-auth"), "in any other browser"),
-        Item("log in with an API key…", lambda model: model.ask(Dialog(title, (hint,), input=line))),
+        Item("log in with an API key…", to_begin("login", name, WITH_KEY)),
     )
-    return Dialog(title, said, (*items, not_now()) if said else items, guarded=bool(said))
+    return Dialog(f"Log in {name}", said, (*items, not_now()) if said else items, guarded=bool(said))
 
 
 def ask_login(model: Model, view: CloneView) -> Step:
@@ -13823,8 +13830,9 @@ def main_menu(model: Model, name: str = "") -> Dialog:
         Item("About", show_about, "version, places, license"),
         Item("Exit", ask_exit),
     )
-    lines = (codex_line(model), "i brings ~/.codex along: its settings, sessions and login")[: 1 + model.has_codex_home]
-    return Dialog("codex-mirror", lines if name else (), items, name=name)
+    lines = [codex_line(model), *([] if model.installed else ["next: codex-mirror create work, or n here"])]
+    lines += ["i brings ~/.codex along: its settings and sessions"] if model.has_codex_home else []
+    return Dialog("codex-mirror", tuple(map(model.displayable, lines)) if name else (), items, name=name)
 
 
 def ask_exit(model: Model) -> Step:

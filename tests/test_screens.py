@@ -225,10 +225,13 @@ def test_the_selection_is_always_in_sight(count: int, size: cm.Size) -> None:
 def test_the_home_of_who_has_no_clones_says_which_codex_they_get() -> None:
     assert "Codex 0.169.0, as installed" in drawn(SCREENS["home"])
     frame = drawn(SCREENS["home-without-codex"])
-    assert "no Codex is installed" in frame and "0.171.0 (106 MB)" in frame and "i brings ~/.codex along" in frame
+    assert (
+        "fetches Codex 0.171.0 (106 MB), the newest: none is installed" in frame and "i brings ~/.codex along" in frame
+    )
+    assert "next: codex-mirror create work" in frame
     assert "0.171.0 (106 MB)" in drawn(after(SCREENS["home-without-codex"], "enter"))
     bare = told(SCREENS["home"], lambda model: cm.learn_of_codex(model, {"installed": "", "newest": "0.172.0 (1 MB)"}))
-    assert "fetches the newest, 0.172.0 (1 MB)" in drawn(bare)
+    assert "fetches Codex 0.172.0 (1 MB)" in drawn(bare)
 
 
 # --- what keys mean ---
