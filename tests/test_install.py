@@ -1122,7 +1122,7 @@ def on_terminal(argv: list[Any], env: dict[str, str], *answers: str) -> tuple[in
             if not data:
                 break
             shown += data
-            if due and len(re.findall(rb"\[y/N\] |to go on: ", shown)) > len(answers) - len(due):
+            if due and len(re.findall(rb"\[y/N\] |to confirm: ", shown)) > len(answers) - len(due):
                 os.write(terminal, due.pop(0).encode() + b"\n")
     except OSError:
         pass  # On Linux the end of a terminal is an error.
@@ -1149,7 +1149,7 @@ def test_a_purge_asks_for_each_clone_what_its_removal_asks(
     if how == "pipe":
         argv = ["sh", "-c", '"$@" <"$0"', installer, *SHELLS[shell], "-s", "--", "--purge"]
     code, shown = on_terminal(argv, machine.env, *answers)
-    assert "removing 'play' loses" in shown and "1 session" in shown
+    assert "removing 'play' deletes" in shown and "1 session" in shown
     if answers == ["y", "work"]:
         assert (code, os.listdir(machine.home)) == (0, []), shown
     elif answers == ["n"]:
