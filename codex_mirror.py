@@ -148,7 +148,7 @@ else:
             return cls(*values, **named)
 
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 REPOSITORY = "https://github.com/Mohit-Patil/codex-mirror"
 
