@@ -740,7 +740,7 @@ MESSAGES = [
             "free some space on that disk; codex-mirror doctor shows what is left to fix",
             "test_messages.py::test_a_situation_makes_it_said[a full disk in the menu]"),
     Message("perform", "this is a bug in codex-mirror {}: {}",
-            "please report it: https://github.com/Mohit-Patil/codex-mirror/issues",
+            "please report it: {}/issues",
             "test_messages.py::test_a_situation_makes_it_said[a bug in the menu]"),
     Message("end", "this is a bug in codex-mirror: https://github.com/Mohit-Patil/codex-mirror/issues",
             "",
