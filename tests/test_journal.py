@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -243,6 +244,22 @@ def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) 
     [problem] = cm.recover(places_of(home))
     assert "holds another login by now" in problem and source.read_text() == "another"
     assert not place.exists() and not Path(staged).exists() and not Path(f"{source}.aside").exists()
+
+
+def test_a_login_that_can_t_be_moved_stays_and_that_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, aside, staged = (tmp_path / name for name in ("auth.json", "aside", "staged"))
+    for path in (source, staged):
+        path.write_bytes(b"first")
+
+    def rename(*paths: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(cm.MirrorError, match="could not be moved, and was left alone: Permission denied"):
+        cm.set_login_aside(cm.MovedLogin(str(source), str(aside), cm.digest_of_bytes(b"first"), str(staged)))
+    assert [path.exists() for path in (source, aside, staged)] == [True, False, False]
 
 
 def test_a_registry_that_is_lost_with_a_journal_open_costs_no_login(home: Home, clone: Any) -> None:
