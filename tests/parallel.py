@@ -198,6 +198,8 @@ def hear_all(session: pytest.Session, helpers: list[Helper]) -> None:
 def hear(session: pytest.Session, helper: Helper, kind: str, what: Any) -> None:
     hook: Any = session.config.hook
     if kind == "report":
+        if isinstance(what["longrepr"], list):  # Why a test was skipped; JSON knows no tuples.
+            what["longrepr"] = tuple(what["longrepr"])
         report = hook.pytest_report_from_serializable(config=session.config, data=what)
         hook.pytest_runtest_logreport(report=report)
         if report.when == "teardown":

@@ -61,6 +61,8 @@ IN_A_HELPER = "if os.getpid() != os.getpgrp():"
 HELPERS = [
     ("fine", "pass", 0, "4 passed in "),
     ("failing", "assert 6 * 9 == 42", 1, "4 failed in "),
+    ("skipping", "pytest.skip('not today')", 0, "4 skipped in "),
+    ("expected to fail", "pytest.xfail('not yet')", 0, "4 xfailed in "),
     ("leaking", f"{IN_A_HELPER} run(['/bin/echo', SECRETS[0]], env={{}})", 1, "(call): secret 0 in the output of"),
     ("warning", "import warnings; warnings.warn('careful')", 0, "4 passed, 4 warnings in "),
     ("killed", f"{IN_A_HELPER} os.kill(os.getpid(), 9)", 1, "a process that ran tests ended too early"),
