@@ -7633,9 +7633,13 @@ def newest_copy(copies: Sequence[Session]) -> Session:
 
 
 def last_placed_copy(copies: Sequence[Session]) -> Session:
-    """Of those of the copies that were written last, the one that was put where it is last: a handover keeps times."""
-    newest = [one for one in copies if one.updated == copies[0].updated]
-    return max(newest, key=lambda one: os.lstat(one.path).st_ctime_ns if kind_of(one.path) else 0)
+    """Of those of the copies that were written last, the one that was put where it is last, since a handover keeps
+    times; before all in a clone in which nobody is logged in, as after an import."""
+
+    def rank(copy: Session) -> tuple[bool, int]:
+        return account_of(copy.clone).kind != "none", os.lstat(copy.path).st_ctime_ns if kind_of(copy.path) else 0
+
+    return max((one for one in copies if one.updated == copies[0].updated), key=rank)
 
 
 # --- Session lines --------------------------------------------------------------------------------
@@ -11904,7 +11908,7 @@ def told_copy(context: Context, chosen: Session, copies: Sequence[Session]) -> S
     """The chosen copy; where others were written at the same time, that is said."""
     others = [f"'{one.clone.name}'" for one in copies if one is not chosen and one.updated == chosen.updated]
     if others:
-        names = " and ".join(others)
+        names = ", ".join(others)
         context.report(f"that session is in {names}, too; going on in '{chosen.clone.name}', where it came last", 0, 0)
     return chosen
 

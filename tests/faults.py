@@ -653,10 +653,12 @@ def timeless(name: str, thing: Thing) -> bytes:
     if name.endswith("/.manifest.json"):
         # A fetched file was nowhere else before: its source is the inode that it has.
         return re.sub(rb"\[\d+, \d+, (?=\d+, TIME)", b"[INODE, ", re.sub(rb"\b\d{15,}\b", b"TIME", thing.content))
-    if PLANS.fullmatch(name.removesuffix(".new")):
+    if PLANS.fullmatch(name.removesuffix(".new")) or name == "m/.journal.json.codex-mirror-new":
         return thing.content.partition(b'"marks"')[0]
     if b'"since": ' in thing.content:
         return SINCE.sub(rb"\1TIME", thing.content)
+    if name.startswith(("m/.codex-mirror-home", "m/..codex-mirror-home")):  # It names the inode of the home itself.
+        return thing.content.partition(b', "device"')[0]
     return b"" if name in NAMES_A_PROCESS else thing.content
 
 
@@ -738,7 +740,7 @@ def differences(part: Mapping[str, object], choices: Collection[Mapping[str, Any
 # --- what must hold in a home, whatever happened ---
 
 MARK = re.compile(rb"#!/bin/sh\n# codex-mirror wrapper of clone ([0-9a-f-]{36}) ")
-LEFT = re.compile(r".*\.(new|gone|part)(-[0-9a-f]{8})?|\..*\.codex-mirror-[0-9a-f]{8}|scratch-.*|.*\.tmp(-.*)?")
+LEFT = re.compile(r".*\.(new|gone|part)(-[0-9a-f]{8})?|\..*\.codex-mirror-([0-9a-f]{8}|new)|scratch-.*|.*\.tmp(-.*)?")
 OF_MIRROR = re.compile(
     r"registry\.json(\.previous|\.broken-[0-9a-f]{8})?|lock|login\.lock|reserve|clones|shim|\.codex-mirror-home"
     r"|\.gitignore|events\.log"

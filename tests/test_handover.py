@@ -394,6 +394,13 @@ def test_after_a_handover_last_and_here_go_on_where_it_came_to(two: Two) -> None
             assert f"that session is in {others}, too; going on in '{name}'" in ended.err
         tie = ask(two.home, "resume", ID)
         assert tie.code == 2 and f"python3 {PROGRAM} resume {ID} --in work or python3 " in tie.err, tie
+    ask(two.home, "export", "work", "-o", two.home.base / "x.tar.gz")
+    ask(two.home, "import", two.home.base / "x.tar.gz", "--name", "new", "--yes")
+    ended = ask(two.home, "resume", "--last")
+    assert (
+        overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["work"]) and "'personal', 'new', too" in ended.err
+    )
+    ask(two.home, "remove", "new", "--yes")
     shown = on_terminal(two.home, "resume", typed="2\n").out
     row = next(line for line in shown.splitlines() if line.startswith("  2 "))
     chosen = overheard(shown.replace("number: ", "\n")).env["CODEX_HOME"]
