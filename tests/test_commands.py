@@ -133,8 +133,8 @@ def rows(cm: Launched) -> dict[str, Any]:
 
 
 def household_tree(home: Home) -> dict[str, Any]:
-    """The whole base, but for what Codex leaves in its CODEX_HOME at every start, the log, and who held the lock."""
-    passing = re.compile(r"m/(lock|events\.log)$|\.codex(/tmp(/|$)|$)")
+    """The whole base, but for what Codex leaves in its CODEX_HOME at every start, the log, the mark, and the lock."""
+    passing = re.compile(r"m/(lock|events\.log|\.codex-mirror-home)$|\.codex(/tmp(/|$)|$)")
     return {path: what for path, what in tree(home.base).items() if not passing.search(path)}
 
 
