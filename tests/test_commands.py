@@ -889,8 +889,9 @@ def test_a_key_from_a_pipe_is_asked_for_on_the_terminal_itself(
     cm: Launched, house: Home, answer: str, code: int
 ) -> None:
     login = plant_login(house, "work", chatgpt_login("ann@example.org"))
-    script = f"echo {API_KEYS[1]} | codex-mirror login work --with-api-key"
-    result = on_terminal(["sh", "-c", script], house, ("log 'work' in anew? [y/N]", answer))
+    (house.base / "key").write_text(API_KEYS[1] + "\n")  # In no command line: other tests list processes meanwhile.
+    script = f"cat {house.base}/key | codex-mirror login work --with-api-key"
+    result = on_terminal(["sh", "-c", script], house, ("log 'work' in again? [y/N]", answer))
     assert result.code == code and ('OPENAI_API_KEY": null' in login.read_text()) == bool(code)
 
 
