@@ -456,7 +456,7 @@ def next_commands(theatre: Theatre) -> list[str]:
 def played_next(theatre: Theatre) -> list[Played]:
     """A reader, and, where a temporary file is left, a change that changes nothing."""
     played = [theatre.stage.play("list", "--json", seed=31)]
-    if any(path.name.endswith((".new", ".codex-mirror-new")) for path in theatre.home.mirror.iterdir()):
+    if any(path for names in ("*.new", ".*.codex-mirror-new") for path in theatre.home.mirror.glob(names)):
         played += [theatre.stage.play("rename", "nobody", "somebody", seed=32)]
     return played
 
