@@ -1138,7 +1138,7 @@ def test_a_yes_counts_for_what_was_asked_and_for_nothing_that_came_since(cm: Lau
     terminal.expect("remove 'work'? [y/N]")
     plant_login(house, "work", chatgpt_login("ann@example.org"))
     terminal.type("y\n")
-    terminal.expect("type 'work' to go on")
+    terminal.expect("type 'work' to confirm")
     terminal.type("y\n")
     result = terminal.end()
     assert result.code == 5 and "its login: ann@example.org" in result.err

@@ -169,7 +169,7 @@ def test_keys_typed_ahead_answer_no_question(opened: Open, mirror: Mirror, home:
     person.expect("'work' is logged in (API key sk-…aaaa)", "▸ n  no")
     assert login.exists()
     person.answer("enter")
-    person.expect_not("log 'work' in anew?")
+    person.expect_not("log 'work' in again?")
     person.burst("x", "y", "enter")
     person.expect("type work to remove it")
     assert names_of(mirror) == ["work"]
