@@ -57,7 +57,7 @@ class Call(NamedTuple):
 TRACED = "openat,write,pwrite64,copy_file_range,ftruncate,fsync,rename,link,linkat,symlink,unlink,unlinkat,mkdir,rmdir"
 DEEDS = {"linkat": "link", "unlinkat": "unlink", "rmdir": "unlink", "openat": "create"}
 DOOMED = re.compile(r"\.gone-[0-9a-f]{8}\Z")
-FLEETING = re.compile(r".*/m/(lock|scratch-[0-9a-f]{8}(/.*)?)")
+FLEETING = re.compile(r".*/m/(lock|registry\.json\.lock(\.new)?|scratch-[0-9a-f]{8}(/.*)?)")
 
 
 def traced(theatre: Theatre, operation: Operation, *options: str) -> tuple[Result, list[str]]:
@@ -118,7 +118,7 @@ class Disk:
             self.move(path, None)
             self.gone |= {path} if DOOMED.search(path) else set()
         else:
-            if call.name in ("rename", "link") and call.paths[0] in self.bytes:
+            if call.name in ("rename", "link") and call.paths[0] in self.bytes and not FLEETING.fullmatch(path):
                 self.wrong.append(f"{path} has its name before its bytes are on the disk")
             if call.name == "rename":
                 self.move(call.paths[0], path)
