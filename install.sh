@@ -552,7 +552,7 @@ replace() {
     changed=yes
 }
 
-# The last line is the one next step. Who upgrades has taken it, and was told of the rest.
+# The last line is the one next step, as it can be typed now. Who upgrades has taken it, and was told of the rest.
 advise() {
     each_completion advise_completion
     # The same file can have several names.
@@ -564,9 +564,10 @@ advise() {
         "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was"
         [ "$first" ] || next="$next   (in a new shell)"
     elif [ -z "$old_version" ] && ! "$launcher" path status --bin-dir "$bin" >/dev/null 2>&1 </dev/null; then
-        say "$bin is not on your PATH; the next step puts it there."
-        next="$(quoted "$launcher") path setup"
-        [ "$bin" = "${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}" ] || next="$next --bin-dir $(quoted "$bin")"
+        setup="$(quoted "$launcher") path setup"
+        [ "$bin" = "${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}" ] || setup="$setup --bin-dir $(quoted "$bin")"
+        say "$bin is not on your PATH; to put it there: $setup"
+        next="$(quoted "$launcher") create work"
     fi
     [ -n "$old_version" ] || say "next: $next"
 }

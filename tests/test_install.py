@@ -346,7 +346,7 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     result = machine.install(shell=shell, check=True)
     version = machine.codex_mirror("--version", check=True).out
     assert f"Installed {version.replace(' ', ' ', 1).strip()}: {machine.command}" in result.out
-    assert result.out.splitlines()[-1] == f"next: '{machine.command}' path setup"
+    assert result.out.splitlines()[-1] == f"next: '{machine.command}' create work"
     [bytecode] = (machine.library / "__pycache__").iterdir()
     assert {path for path, (kind, _, _) in tree(machine.home).items() if kind != "dir"} == {
         ".local/bin/codex-mirror",
@@ -1165,9 +1165,9 @@ def test_a_purge_asks_for_each_clone_what_its_removal_asks(
 def test_it_says_how_to_get_onto_the_path_and_leaves_rc_files_alone(machine: Machine) -> None:
     result = machine.install(check=True)
     assert sorted(os.listdir(machine.home)) == [".local"]
-    *_, step = result.out.splitlines()
-    assert step.startswith("next: ") and result.out.count("next: ") == 1
-    run(["sh", "-c", step.removeprefix("next: ")], env=machine.env, check=True)
+    *_, advice, step = result.out.splitlines()
+    assert step == f"next: '{machine.command}' create work" and result.out.count("next: ") == 1
+    run(["sh", "-c", advice.partition("to put it there: ")[2]], env=machine.env, check=True)
     found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
     assert found.out.strip() == str(machine.command)
 
