@@ -5314,7 +5314,7 @@ def refuse_full_disk(directory: str, needed: int) -> None:
     free = free_bytes(directory)
     if free < needed:
         raise MirrorError(
-            f"not enough disk space: {size_text(needed)} needed in {directory}, {size_text(free)} are free",
+            f"not enough disk space: {size_text(needed)} needed in {directory}, {size_text(free)} free",
             "free some space on that disk; codex-mirror doctor --fix removes what nothing needs any more",
         )
 
@@ -9120,7 +9120,7 @@ def change_runtime(change: Change, clone: Clone, runtime: Runtime, previous: Run
     """Commits another runtime for the clone, and plans to delete those that nothing needs any more."""
     changed = clone._replace(runtime=runtime, previous=previous, updated=current_timestamp())
     before, after = clone.runtime.version, runtime.version
-    versions = f"{after} pinned anew" if before == after else f"{before} → {after}"
+    versions = f"{after} pinned again" if before == after else f"{before} → {after}"
     change.describe(f"{change.plan.what}: {versions}")
     change.extend_plan(to_delete=unused_runtimes(changed), clones=[changed])
     stage_wrapper(change, changed)

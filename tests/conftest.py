@@ -25,7 +25,10 @@ OWN_HOME = Path.home()
 ABSENT_STAYS_ABSENT = [".codex", ".codex-mirror"]
 UNCHANGED = [".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".config/fish/conf.d/codex-mirror.fish"]
 # The subject of these is a shell, a terminal, the disk or the installer, and not the Python: CI runs them on one.
-ONCE = {"install", "release", "menu", "terminal", "shell_text", "durability", "full_disk", "signals"}
+ONCE = {
+    *("install", "release", "menu", "terminal", "shell_text", "durability", "full_disk", "signals"),
+    *("faults", "many", "weeks"),
+}
 STATE: dict[str, object] = {}
 __all__ = ["pytest_addoption", "pytest_runtestloop"]
 

@@ -168,6 +168,16 @@ def a_command_of_that_name(home: Home) -> None:
     ask(home, "create", "office")
 
 
+def a_command_from_before(home: Home) -> None:
+    """An older backup was put over a clone that has another name by now."""
+    wrapper = home.bin / "work"
+    before = wrapper.read_bytes()
+    ask(home, "rename", "work", "job")
+    wrapper.write_bytes(before)
+    wrapper.chmod(0o755)
+    ask(home, "create", "work")
+
+
 def a_wrapper_in_the_way(home: Home) -> None:
     (home.bin / "office").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -358,6 +368,7 @@ SITUATIONS: dict[str, Callable[[Home], object]] = {
     "a second login": a_second_login,
     "a command of that name": a_command_of_that_name,
     "a wrapper in the way": a_wrapper_in_the_way,
+    "a command from before": a_command_from_before,
     "a home that can't be written": a_home_that_cannot_be_written,
     "a keyring kept": lambda home: in_the_keyring(home, "logout", "work", "--local"),
     "a keyring exported": lambda home: in_the_keyring(home, "export", "work", "--with-login", "-o", "x.tar.gz"),

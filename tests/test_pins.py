@@ -306,7 +306,7 @@ def test_update_from_mends_also_what_shows_no_sign_and_reads_what_it_links(home:
     for name in ("one", "two"):
         make_clone(home, name, source=str(package))
     content = spoil_unseen(runtime_of(home, "one") / HOST)
-    assert ask(home, "update", "one", "--from", package).out == "one: 0.169.0 pinned anew\n"
+    assert ask(home, "update", "one", "--from", package).out == "one: 0.169.0 pinned again\n"
     assert (runtime_of(home, "one") / HOST).read_bytes() == content
     assert clone_in(home, "one").previous is None and ask(home, "doctor", "one", "--deep").code == 0
     assert ask(home, "update", "one", "--from", package).out == "one: already at 0.169.0\n"
@@ -315,7 +315,7 @@ def test_update_from_mends_also_what_shows_no_sign_and_reads_what_it_links(home:
 def test_another_build_of_the_same_version_is_pinned_when_it_is_named(home: Home, package: Path) -> None:
     other = twin(home, package)
     make_clone(home, "work", source=str(package))
-    assert ask(home, "update", "work", "--from", other).out == "work: 0.169.0 pinned anew\n"
+    assert ask(home, "update", "work", "--from", other).out == "work: 0.169.0 pinned again\n"
     assert (runtime_of(home, "work") / HOST).read_bytes() == (other / HOST).read_bytes()
     assert ask(home, "update", "work", "--from", other).out == "work: already at 0.169.0\n"
     assert ask(home, "rollback", "work").out == "work: 0.169.0 as it was before\n"
@@ -483,7 +483,7 @@ def test_a_disk_that_is_too_full_is_told_before_anything_is_copied(
     home: Home, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cm, "free_bytes", lambda path: 10)
-    make_clone_fails = pytest.raises(cm.MirrorError, match=r"not enough disk space: .* needed in .*, and 10 B are free")
+    make_clone_fails = pytest.raises(cm.MirrorError, match=r"not enough disk space: .* needed in .*, 10 B free")
     before = at_rest(home)
     with make_clone_fails:
         make_clone(home, "work", source=str(package))

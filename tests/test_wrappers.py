@@ -31,7 +31,7 @@ fi
 if [ -t 2 ]; then
   for cm_variable in $cm_logins; do
     eval "cm_value=\${$cm_variable:-}"
-    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would change the login" >&2
+    [ -z "$cm_value" ] || echo "$cm_clone: hiding $cm_variable, which would have changed the login" >&2
   done
 fi
 unset $cm_hidden
