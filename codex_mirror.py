@@ -11212,8 +11212,9 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
         own = [one for one in health.problems if one not in general and len(in_common[common_to(one, health)]) == 1]
         lines += problem_lines(own, everything=len(healths) == 1)
-    for problem, names in in_common.items():
-        if len(names) > 1 and (said := problem_lines([for_all_of(problem, names)], everything=False)):
+    for names in dict.fromkeys(tuple(names) for names in in_common.values() if len(names) > 1):
+        shared = [for_all_of(problem, names) for problem, those in in_common.items() if tuple(those) == names]
+        if said := problem_lines(shared, everything=False):
             lines += [f"{short_list(names)}:", *said]
     lines += ["codex-mirror:", *problem_lines(general)] if general else []
     if not healths and not any(map(needs_action, general)):
@@ -11226,8 +11227,13 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
 
 
 def common_to(problem: Problem, health: Health) -> Problem:
-    """The problem without the clone's name in what helps, so that it is equal to that of another clone."""
-    return problem._replace(fix=re.sub(rf"(?<![\w.-]){re.escape(health.name)}(?![\w.-])", "NAME", problem.fix))
+    """The problem with NAME for the clone's name in what helps and in the paths of its own, so that it is equal to that
+    of another clone."""
+    named, base = re.escape(health.name), re.escape("/.codex-mirror")
+    what = re.sub(
+        rf"/{named}(?={base})|(?<={re.escape(os.path.dirname(health.wrapper_path))})/{named}\b", "/NAME", problem.what
+    )
+    return problem._replace(what=what, fix=re.sub(rf"(?<![\w.-]){named}(?![\w.-])", "NAME", problem.fix))
 
 
 def for_all_of(problem: Problem, names: Sequence[str]) -> Problem:

@@ -382,7 +382,7 @@ def test_a_place_that_was_named_wrongly_is_no_matter_for_doctor(number: int, way
 
 
 def health_with(name: str, *problems: Any) -> Any:
-    return cm.Health(name, "logged_in", True, "/r", "/w", cm.Account("api-key"), tuple(problems))
+    return cm.Health(name, "logged_in", True, "/r", f"/b/{name}", cm.Account("api-key"), tuple(problems))
 
 
 def test_what_several_clones_have_in_common_is_said_once() -> None:
@@ -396,6 +396,15 @@ def test_what_several_clones_have_in_common_is_said_once() -> None:
                 "new-shares", "info", "a new clone would also share: .x", f"codex-mirror set {name} --share default"
             ),
             cm.Problem("own", "warning", f"something of {name} alone", "codex-mirror doctor"),
+            cm.Problem(
+                "wrapper-outdated",
+                "warning",
+                f"its command is out of date: /b/{name}",
+                f"codex-mirror doctor {name} --fix",
+            ),
+            cm.Problem(
+                "directory-open", "warning", f"other users may read it: /m/clones/{name}/.codex-mirror/home", ""
+            ),
         )
         for name in names
     ]
@@ -413,11 +422,13 @@ def test_what_several_clones_have_in_common_is_said_once() -> None:
         "work, a.b, work-2:",
         "  ✗ its Codex is incomplete: bin/codex [runtime]",
         "      codex-mirror update work a.b work-2",
-        "work, a.b, work-2:",
         "  · a new clone would also share: .x [new-shares]",
         "      codex-mirror set NAME --share default",
+        "  ! its command is out of date: /b/NAME [wrapper-outdated]",
+        "      codex-mirror doctor --fix",
+        "  ! other users may read it: /m/clones/NAME/.codex-mirror/home [directory-open]",
     )
-    assert all(len(row["problems"]) == 3 for row in outcome.data)
+    assert all(len(row["problems"]) == 5 for row in outcome.data)
     alone = cm.report_of_doctor(healths[:1], [], [])
     assert "      codex-mirror set work --share default" in alone.lines
 
