@@ -776,6 +776,28 @@ def error_line_with_hint(error: MirrorError | OSError) -> str:
     return f"{error_line(error)} ({hint})" if hint else error_line(error)
 
 
+NO_FILE_SYSTEM = "that file system can't do it, so keep clones and commands on another one; "
+
+
+def hint_for(error: OSError) -> str:
+    """What to do about an error that the system reports."""
+    first = {
+        errno.ENOSPC: "free some space on that disk; ",
+        errno.EDQUOT: "free some space on that disk; ",
+        errno.EACCES: "check the permissions there; ",
+        errno.EPERM: "check the permissions there; ",
+        errno.EROFS: "that file system is read-only; ",
+        errno.EILSEQ: "names must be UTF-8 there: rename it; ",
+        errno.ENOENT: "check that the directory exists",
+        errno.ENOTDIR: "name another place: a part of that path is a file",
+        errno.EISDIR: "name a file: that is a directory",
+        errno.ENAMETOOLONG: "use a shorter name",
+        **dict.fromkeys((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK), NO_FILE_SYSTEM),
+    }
+    hint = first.get(error.errno or 0, "; ")
+    return f"{hint}codex-mirror doctor shows what is left to fix".lstrip("; ") if hint.endswith("; ") else hint
+
+
 def version_key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
     """What versions are ordered by: a pre-release comes before its release."""
     release, _, rest = version.partition("-")
@@ -11173,28 +11195,6 @@ def old_processes_text(updated: UpdateResult) -> list[str]:
     return [*updated.ended, *([f"{name}: the running Codex ({who}) stays on {version}"] if who else [])]
 
 
-NO_FILE_SYSTEM = "that file system can't do it, so keep clones and commands on another one; "
-
-
-def hint_for(error: OSError) -> str:
-    """What to do about an error that the system reports."""
-    first = {
-        errno.ENOSPC: "free some space on that disk; ",
-        errno.EDQUOT: "free some space on that disk; ",
-        errno.EACCES: "check the permissions there; ",
-        errno.EPERM: "check the permissions there; ",
-        errno.EROFS: "that file system is read-only; ",
-        errno.EILSEQ: "names must be UTF-8 there: rename it; ",
-        errno.ENOENT: "check that the directory exists",
-        errno.ENOTDIR: "name another place: a part of that path is a file",
-        errno.EISDIR: "name a file: that is a directory",
-        errno.ENAMETOOLONG: "use a shorter name",
-        **dict.fromkeys((errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK), NO_FILE_SYSTEM),
-    }
-    hint = first.get(error.errno or 0, "; ")
-    return f"{hint}codex-mirror doctor shows what is left to fix".lstrip("; ") if hint.endswith("; ") else hint
-
-
 NO_CLONES = "there are no clones yet; next: codex-mirror create work"
 
 
@@ -14579,17 +14579,22 @@ class World(NamedTuple):
     def look(self, model: Model, effect: Effect) -> None:
         self.look_around({})
 
-    def look_around(self, known: Mapping[str, Clone]) -> None:
-        """Reads the registry, then finds out about the clones that aren't known as they are now."""
-        context, registry, broken, env = self.context, None, "", self.context.env
+    def look_at_registry(self) -> Registry | None:
+        """Reads the registry, which is enough for a first frame; None where it is broken."""
+        context, registry, broken = self.context, None, ""
         try:
             registry = read_registry(context.places)
         except MirrorError as error:
             broken = f"{error.message}; {with_program_name(error.hint, context.program)}"
         except OSError as error:
             broken = error_line(error)
-        on_path = is_on_path(context.places.bin_dir, env)
+        on_path = is_on_path(context.places.bin_dir, context.env)
         self.tell(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time())
+        return registry
+
+    def look_around(self, known: Mapping[str, Clone]) -> None:
+        """Reads the registry, then finds out about the clones that aren't known as they are now."""
+        registry, context, env = self.look_at_registry(), self.context, self.context.env
         installed, watched = installed_without_starting(env), tuple(find_on_path("codex", env.get("PATH", "")))[:3]
         watched = (*watched, *map(os.path.realpath, watched))
         facts = {"installed": installed.version if installed else "", "watched": watched, "stamp": stamps_of(watched)}
@@ -14619,7 +14624,6 @@ class World(NamedTuple):
 
 STAT_SECONDS, GLANCE_SECONDS = 1.0, 15.0
 BEAT_SECONDS = 0.12
-FIRST_SECONDS = 0.03  # How long the first frame waits for the registry, so that it needn't be drawn twice.
 ESCAPE_SECONDS = 0.025  # How long the rest of an arrow key may take after its first byte.
 LONG_SECONDS = 1.0  # And the rest of a paste, or of an answer: one whose end never comes must not keep all keys.
 PASTE_ON, PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"  # Pastes come in brackets, and plain again.
@@ -14807,9 +14811,9 @@ def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> 
     inbox = Inbox([], ear, console)
     world = World(context, inbox.post, start_in_background, browse, tidy_after)
     model = Model(context.places, program=context.program, redact=redact, here=current_directory(), now=time.time())
-    world.begin(model, Effect("look"))
     with terminal_of_menu(console, context.env) as screen:
         model = model._replace(size=terminal_size(), ascii=not screen.knows_unicode)
+        world.look_at_registry()
         model = run_loop(model, inbox, world, screen)
     lines = [text for _, text in model.messages[-3:]] if model.is_leaving else []
     lines += [f"the repository: {REPOSITORY}"] if model.over == "star and leave" and not browse(REPOSITORY) else []
@@ -14852,7 +14856,7 @@ def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
     stamp, looked, glanced = stamps_of(registry), time.monotonic(), time.monotonic()
     while not model.over:
         wait = min(BEAT_SECONDS if model.jobs else STAT_SECONDS, max(looked + STAT_SECONDS - time.monotonic(), 0))
-        keys, signals, messages = inbox.wait(FIRST_SECONDS if painted is None else wait)
+        keys, signals, messages = inbox.wait(0 if painted is None else wait)
         at = time.monotonic()
         is_due = at - glanced >= GLANCE_SECONDS
         model = model._replace(now=time.time()) if signals or keys or is_due else model
@@ -14872,6 +14876,8 @@ def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
         model = fold_messages(model, messages, pressed, world, screen)
         if model is not painted and not model.over:
             screen.paint(view_model(model, model.size))
+            if painted is None:
+                world.begin(model, Effect("look"))
             model = painted = model.mark_painted(time.monotonic())
     return model
 
