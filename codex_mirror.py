@@ -1511,7 +1511,7 @@ def paths_in(directory: str) -> list[str]:
 def missing_directories(path: str) -> list[str]:
     """The directories that would have to be made for this one to be there, outermost first."""
     missing: list[str] = []
-    while not os.path.lexists(path):
+    while path and not os.path.lexists(path):
         missing.insert(0, path)
         path = os.path.dirname(path)
     return missing
@@ -6199,7 +6199,7 @@ def wanted_from(source: str, codex: str, allow_incomplete: bool = False, force: 
     if codex and source:
         raise MirrorError("--codex and --from can't be used together", "use one of them", USAGE)
     if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
-        raise MirrorError(f"{codex!r} is not a version of Codex", f"a number such as 0.171.0, or {LATEST}", USAGE)
+        raise MirrorError(f"{codex!r} is not a version of Codex", f"use a number such as 0.171.0, or {LATEST}", USAGE)
     return Wanted(source, codex, allow_incomplete, force)
 
 

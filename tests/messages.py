@@ -437,7 +437,7 @@ MESSAGES = [
             "use one of them",
             "test_downloads.py::test_what_is_no_version_is_not_asked_for[create new --codex latest --from work]"),
     Message("wanted_from", "{} is not a version of Codex",
-            "a number such as 0.171.0, or {}",
+            "use a number such as 0.171.0, or {}",
             "test_downloads.py::test_what_is_no_version_is_not_asked_for[create new --codex newest]"),
     Message("checked_bin_dir", "{} can't be an entry of PATH",
             "choose a directory without ':' and line breaks in its name",

@@ -850,3 +850,11 @@ def test_the_lock_is_given_back_by_an_exception_too(place: Path) -> None:
         raise KeyError
     with cm.hold_lock(str(place / "lock"), "y", 0, lambda holder: None):
         pass
+
+
+def test_a_path_that_begins_nowhere_ends_the_search_for_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cm.missing_directories("a/b") == ["a", "a/b"] and cm.missing_directories("") == []
+    assert cm.missing_directories(f"{tmp_path}/x/y") == [f"{tmp_path}/x", f"{tmp_path}/x/y"]

@@ -76,9 +76,7 @@ def test_the_real_versions_are_listed_with_the_newest(home: Home) -> None:
 
 def test_what_npm_has_for_a_mac_is_fetched_and_known(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Darwin", "mac", "25.1.0", "", "arm64")))
-    caller = caller_in(home)
-    with cm.begin_change(caller, "test") as change:
-        found = cm.fetch_package(change, caller, "0.171.0")
-        assert (found.entry, found.kind, found.version, found.missing) == ("bin/codex", "binary", "0.171.0", ())
-        with open(os.path.join(found.package, found.entry), "rb") as file:
-            assert file.read(4) == b"\xcf\xfa\xed\xfe"  # A Mach-O file of 64 bits.
+    found = cm.fetch_package(caller_in(home), "0.171.0", str(home.base))
+    assert (found.entry, found.kind, found.version, found.missing) == ("bin/codex", "binary", "0.171.0", ())
+    with open(os.path.join(found.package, found.entry), "rb") as file:
+        assert file.read(4) == b"\xcf\xfa\xed\xfe"  # A Mach-O file of 64 bits.
