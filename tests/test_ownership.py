@@ -411,6 +411,9 @@ def test_a_deletion_stops_before_a_mount_and_goes_on_when_it_is_gone(tmp_path: P
     (tmp_path / "doomed" / "c" / "file").touch()
     (tmp_path / "value" / "deep" / "thesis").write_text("ten years of work")
     (tmp_path / "value").chmod(mode)
+    if not os.access(tmp_path / "value", os.R_OK | os.X_OK):
+        (tmp_path / "value").chmod(0o700)
+        pytest.skip("this user can't look into a directory without permissions")
     before = tree(tmp_path / "value")
     for target in (tmp_path / "doomed/a/b/mount", tmp_path / "doomed"):
         with mounted(tmp_path / "value", target):
