@@ -27,7 +27,17 @@ UNCHANGED = [".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".
 # The subject of these is a shell, a terminal, the disk or the installer, and not the Python: CI runs them on one.
 ONCE = {
     *("install", "release", "menu", "terminal", "shell_text", "durability", "full_disk", "signals"),
-    *("faults", "many", "weeks"),
+    *(
+        "faults",
+        "many",
+        "weeks",
+        "clone_shells",
+        "shell_path",
+        "toolchains",
+        "git_configuration",
+        "completion",
+        "readme",
+    ),
 }
 STATE: dict[str, object] = {}
 PASSED = pytest.StashKey[bool]()
