@@ -7292,14 +7292,16 @@ def is_same_account(one: Account, other: Account) -> bool:
     return known and (one.workspace, one.user) == (other.workspace, other.user)
 
 
+ACCOUNT_TEXTS = {kind: words for kind, _, words in LOGIN_KINDS.values()}
+ACCOUNT_TEXTS |= {"none": "not logged in", "other": "other login", "keyring": "kept in the keyring"}
+
+
 def account_text(account: Account) -> str:
     """The account in a few words."""
     if account.kind == "chatgpt":
         facts = ", ".join(filter(None, (account.plan, account.workspace[:8])))
         return f"{account.email or 'ChatGPT'} ({facts})" if facts else account.email or "ChatGPT"
-    texts = {kind: words for kind, _, words in LOGIN_KINDS.values()}
-    texts |= {"none": "not logged in", "other": "other login", "keyring": "kept in the keyring"}
-    return f"{texts.get(account.kind, 'unknown')} {account.key}".strip()
+    return f"{ACCOUNT_TEXTS.get(account.kind, 'unknown')} {account.key}".strip()
 
 
 # --- Dangerous settings ---------------------------------------------------------------------------
@@ -11050,9 +11052,9 @@ def path_notice(context: Context, directory: str = "") -> list[str]:
 
 def first_path_notice(clone: Clone, context: Context) -> list[str]:
     """The notice for the first of the clones whose commands are in this directory; the others needn't hear it again."""
-    directory = os.path.dirname(clone.wrapper)
-    with_it = [one for one in read_registry(context.places).clones if os.path.dirname(one.wrapper) == directory]
-    return path_notice(context) if [one.name for one in with_it] == [clone.name] else []
+    notice, directory = path_notice(context), os.path.dirname(clone.wrapper)
+    others = (one for one in read_registry(context.places).clones if one.id != clone.id) if notice else ()
+    return [] if any(os.path.dirname(one.wrapper) == directory for one in others) else notice
 
 
 def is_command(program: str, env: Mapping[str, str]) -> bool:
@@ -11202,15 +11204,16 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
     """Doctor's findings for people and as JSON; exit code 1 when anything is wrong."""
     lines: list[str] = []
     in_common: dict[Problem, list[str]] = {}
-    for health in healths:
-        for problem in {common_to(one, health): one for one in health.problems if one not in general}:
+    commons = [{one: common_to(one, health) for one in health.problems if one not in general} for health in healths]
+    for health, common in zip(healths, commons, strict=True):
+        for problem in dict.fromkeys(common.values()):
             in_common.setdefault(problem, []).append(health.name)
-    for health in healths:
+    for health, common in zip(healths, commons, strict=True):
         warned = any(map(needs_action, health.problems))
         sign, state = ("✗", "broken") if not health.ok else ("!", "warning") if warned else ("✓", "ok")
         login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
         lines.append(f"{sign} {health.name}: {', '.join(login)}")
-        own = [one for one in health.problems if one not in general and len(in_common[common_to(one, health)]) == 1]
+        own = [one for one, problem in common.items() if len(in_common[problem]) == 1]
         lines += problem_lines(own, everything=len(healths) == 1)
     for names in dict.fromkeys(tuple(names) for names in in_common.values() if len(names) > 1):
         shared = [for_all_of(problem, names) for problem, those in in_common.items() if tuple(those) == names]
@@ -11229,11 +11232,9 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
 def common_to(problem: Problem, health: Health) -> Problem:
     """The problem with NAME for the clone's name in what helps and in the paths of its own, so that it is equal to that
     of another clone."""
-    named, base = re.escape(health.name), re.escape("/.codex-mirror")
-    what = re.sub(
-        rf"/{named}(?={base})|(?<={re.escape(os.path.dirname(health.wrapper_path))})/{named}\b", "/NAME", problem.what
-    )
-    return problem._replace(what=what, fix=re.sub(rf"(?<![\w.-]){named}(?![\w.-])", "NAME", problem.fix))
+    name, bin_dir = rf"{re.escape(health.name)}(?![\w.-])", re.escape(os.path.dirname(health.wrapper_path))
+    what = re.sub(rf"/{name}(?=/\.codex-mirror)|(?<={bin_dir})/{name}", "/NAME", problem.what)
+    return problem._replace(what=what, fix=re.sub(rf"(?<![\w.-]){name}", "NAME", problem.fix))
 
 
 def for_all_of(problem: Problem, names: Sequence[str]) -> Problem:
