@@ -49,6 +49,7 @@ def test_the_table_has_every_message_of_the_program_as_it_stands_there() -> None
     for key, site in program.items():
         assert table[key].text == (site.text or table[key].text), key
         assert table[key].hint == (site.hint or table[key].hint), key
+        assert table[key].code == (site.code or table[key].code), key
 
 
 def test_every_message_has_a_test_that_makes_it_said() -> None:
