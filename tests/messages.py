@@ -64,7 +64,9 @@ def _sites_below(node: ast.AST, function: str, kinds: set[str]) -> Iterator[Site
             hint = words[1] if len(words) > 1 else named.get("hint")
             has_hint = hint is not None and not (isinstance(hint, ast.Constant) and not hint.value)
             is_starred = any(isinstance(one, ast.Starred) for one in words)
-            code = named.get("code", [*words, ast.Name("FAILED")][2 - is_starred if len(words) > 2 - is_starred else -1])
+            code = named.get(
+                "code", [*words, ast.Name("FAILED")][2 - is_starred if len(words) > 2 - is_starred else -1]
+            )
             yield Site(
                 function,
                 _text(words[0]),
