@@ -1771,16 +1771,46 @@ def place_in_mark(home: str) -> str:
     return text_in(read_json_object(os.path.join(home, HOME_MARK)), "mirrorHome")
 
 
-def mount_points() -> list[str] | None:
-    """Where something is mounted, as Linux tells it; None where nobody does."""
+def known_places(env: Mapping[str, str]) -> Places:
+    """Where everything is, as the environment says it; the mirror home by the name that its clones know, where it is
+    typed by another name of the same directory: in another case on a Mac, or by that of a bind mount."""
+    places = places_from(env)
+    typed, known = places.mirror_home, place_in_mark(places.mirror_home)
+    if known in ("", typed, os.path.realpath(typed)) or not is_same_directory(known, typed):
+        return places
+    return places._replace(mirror_home=known)
+
+
+def mounts_listed() -> list[tuple[str, str]] | None:
+    """What is mounted, as Linux tells it: the directory of its file system, and where; None where nobody does."""
     try:
         rows = read_or_none("/proc/self/mountinfo")
     except OSError:
         return None
     if rows is None:
         return None
-    fields = (row.split(b" ", 5)[4] for row in rows.splitlines() if row.count(b" ") > 4)
-    return [os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), one)) for one in fields]
+
+    def plain(field: bytes) -> str:
+        return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field))
+
+    fields = (row.split(b" ", 5)[3:5] for row in rows.splitlines() if row.count(b" ") > 4)
+    return [(plain(top), plain(point)) for top, point in fields]
+
+
+def mount_points() -> list[str] | None:
+    """Where something is mounted, as Linux tells it; None where nobody does."""
+    listed = mounts_listed()
+    return None if listed is None else [point for _, point in listed]
+
+
+def is_mounted_as(path: str, old: str, listed: Sequence[tuple[str, str]]) -> bool:
+    """May a directory be here by a mount alone, and still be called `old` outside of it, going by the mounts? It is one
+    itself, or its file system has it under that name. Pure."""
+    around = [(len(point), top, point) for top, point in listed if path == point or is_below(path, point)]
+    if not around:
+        return False
+    _, top, point = max(around, key=lambda one: one[0])
+    return path == point or old.endswith(top.rstrip("/") + path[len(point.rstrip("/")) :])
 
 
 def mounts_in(path: str) -> list[str]:
@@ -12225,11 +12255,21 @@ def move_home_command(context: Context) -> Outcome:
 
 
 def question_of_move(context: Context) -> Question | None:
-    """What could be lost with a home that isn't provably the same directory: a copy of it elsewhere may be in use."""
+    """What could be lost with a home that isn't provably the same directory, since a copy of it elsewhere may be in
+    use; or that is only mounted here, and has its old name outside."""
     clones = read_registry(context.places).clones
     names = new_names(clones, context.places)
     moved = [moved_clone(clone, names, context.places) for clone in clones]
     logins = [f"'{clone.name}'" for clone in moved if account_of(clone).kind not in ("none", "keyring")]
+    for old, new in names:
+        if is_mounted_as(os.path.realpath(new), old, mounts_listed() or ()):
+            losses = (
+                f"{new} is mounted here, and may still be {old} outside, on this machine or another;",
+                f"there these would not start any more: {short_list([clone.name for clone in clones])}",
+            )
+            link = f"ln -s {quote_if_needed(new)} {quote_if_needed(old)}"
+            way_out = f"{link}; or codex-mirror {MOVE_HOME} --yes, if it has no other name"
+            return Question(losses, "are they to go by the name of here?", hint=way_out)
     if not names or not logins or is_marked_here(context.places.mirror_home):
         return None
     losses = (
@@ -15148,7 +15188,7 @@ def menu_or_help(console: Console) -> int:
         console.say_lines(help_text(console.program), to_stderr=True)
         console.say(f"hint: {complaint} use the commands above", to_stderr=True)
         return USAGE
-    places, env = places_from(os.environ), callers_environment()
+    places, env = known_places(os.environ), callers_environment()
     context = Context(places, env, console.program, True, report=console.report, choose=console.choose)
     recover_first(context)
     outcome = show_menu(context, open_in_browser, console.redact)
@@ -15187,7 +15227,7 @@ def dispatch(argv: list[str], console: Console) -> int:
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
     context = Context(
         *(
-            places_from(os.environ),
+            known_places(os.environ),
             callers_environment(),
             console.program,
             terminal,
@@ -15204,7 +15244,7 @@ def dispatch(argv: list[str], console: Console) -> int:
 def names_of_clones() -> list[str]:
     """The names of the clones, as far as they can be read, for a better error."""
     with contextlib.suppress(MirrorError, OSError):
-        return [clone.name for clone in read_registry(places_from(os.environ)).clones]
+        return [clone.name for clone in read_registry(known_places(os.environ)).clones]
     return []
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from darwin import second_name
 from helpers import API_KEYS, Home, finish, start, tree, wait_until
 from rooms import ask, cm, raw, rows_of
 
@@ -269,7 +271,48 @@ def test_a_copy_whose_original_may_be_elsewhere_is_asked_about_before_a_login_co
     works(new)
 
 
+@pytest.mark.parametrize("how", ["its name is hidden", "it is elsewhere"])
+def test_a_home_that_is_only_mounted_by_another_name_is_asked_about(jo: Home, how: str) -> None:
+    """As in a container: outside the clones would not start any more."""
+    new = at(jo._replace(env={**jo.env, "PATH": jo.env["PATH"].partition(":")[2]}), jo.base / "jo2")
+    with second_name(jo.home, new.home):
+        if how == "it is elsewhere":
+            jo.home.rename(jo.base / "x")
+        else:
+            subprocess.run(["mount", "-t", "tmpfs", "none", jo.home], check=True)
+        try:
+            before = tree(new.mirror)
+            told = ask(new, "move-home")
+            assert told.code == 5 and "is mounted here, and may still be" in told.err and "work" in told.err
+            assert f"ln -s {new.home}" in told.err and tree(new.mirror) == before
+            assert "ln -s" in problems(new)["work"][0]["fix"] or how != "it is elsewhere"
+            assert ask(new, "move-home", "--yes").code == 0
+            works(new)
+        finally:
+            if how != "it is elsewhere":
+                subprocess.run(["umount", "-l", jo.home], check=True)
+
+
 # --- parts ---
+
+
+# A directory, its old name, the mounts, and whether it may still have that.
+MOUNTED = [
+    ("/jo2/.cm", "/jo/.cm", [("/", "/")], False),
+    ("/root", "/home/jo", [("/", "/"), ("/home/jo", "/root")], True),
+    ("/root", "/home/jo", [("/", "/"), ("/@home/jo", "/root")], True),
+    ("/mnt/host/jo", "/home/jo", [("/", "/"), ("/", "/mnt/host")], True),
+    ("/mnt/host/jo2", "/home/jo", [("/", "/"), ("/", "/mnt/host")], False),
+    ("/mnt/disk", "/media/disk", [("/", "/"), ("/", "/mnt/disk")], True),
+    ("/home/jo2", "/home/jo", [("/", "/"), ("/@home", "/home")], False),
+    ("/home/jo2", "/home/jo", [("/", "/"), ("/x", "/home/j"), ("/", "/home")], False),
+    ("/m/jo2", "/home/jo", [], False),
+]
+
+
+@pytest.mark.parametrize(("path", "old", "listed", "is_mounted"), MOUNTED)
+def test_a_mount_is_told_from_a_new_name(path: str, old: str, listed: list[tuple[str, str]], is_mounted: bool) -> None:
+    assert cm.is_mounted_as(path, old, listed) == is_mounted
 
 
 NAMES: list[tuple[str, str, tuple[str, ...], tuple[str, str]]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from darwin import Mac, second_name
-from helpers import API_KEYS, Home
+from helpers import API_KEYS, Home, Result
 from rooms import ask, at_rest, changes, clone_in, cm, make_clone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a Mac is imitated on Linux only")
@@ -175,3 +176,35 @@ def test_names_of_what_is_still_to_come_are_compared_as_that_file_system_does(
     mac.become(monkeypatch, ignores_case=True)
     assert cm.ignores_case(str(home.base / "h")) and cm.is_path_into(other, directory)
     assert not cm.is_path_into(f"{home.home}/made", directory)
+
+
+# --- a mirror home by another name ---
+
+# What is typed then, one after the other.
+NAMED_AGAIN = """list, rename work job, set job --env A=b, update job --force, login job --with-api-key, use job H,
+wrapper install, create other, remove other, doctor --fix, list, rename job work, remove work --yes"""
+
+
+@pytest.mark.parametrize("how", ["case", "mount"])
+def test_a_mirror_home_of_another_name_is_the_same_mirror_home(crowded: Home, mac: Mac, how: str) -> None:
+    """Nothing in it is an orphan, a copy or out of date, whichever of its names is typed; nor what is made then."""
+    own = crowded.home / ".codex-mirror"
+    name = own.with_name(".CODEX-mirror" if how == "case" else "mounted")
+
+    def asked(home: Path, words: str) -> Result:
+        env, more = {"CODEX_MIRROR_HOME": str(home)}, words.replace("H", str(crowded.home)).split(" ")
+        if how == "case":
+            return mac(*more, ignores_case=True, env=env, stdin=API_KEYS[0].encode())
+        return ask(crowded, *more, env=env, stdin=API_KEYS[0].encode())
+
+    def problems(home: Path) -> list[str]:
+        found = [one for row in asked(home, "doctor --json").json() for one in row["problems"]]
+        return [one["what"] for one in found if one["severity"] != "info"]
+
+    asked(own, "doctor --fix")
+    with contextlib.nullcontext() if how == "case" else second_name(own, name):
+        for words in NAMED_AGAIN.split(","):
+            told = asked(name, words.strip())
+            assert told.code == 0 and problems(name) == [], (words, told)
+            assert str(name) not in (own / "registry.json").read_text()
+        assert problems(own) == []
