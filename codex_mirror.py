@@ -533,13 +533,15 @@ def complaint_about_root(root: str, places: Places) -> str:
     """Why a clone can't live there, going by the name alone, or nothing."""
     if not os.path.isabs(root) or os.path.normpath(root) != root or "\0" in root:
         return "its root is not an absolute, plain path"
-    base = base_in_root(root)
-    surrounds = base == places.mirror_home or is_below(places.mirror_home, base)
+    base, is_inside = base_in_root(root), is_below(root, clones_directory(places))
+    surrounds = not is_inside and (base == places.mirror_home or is_below(places.mirror_home, base))
     if surrounds or root in ("/", "//", places.user_home):  # In a home lies the mirror home, or lay once.
         return f"its directory would be {base}, which is not a clone's"
+    if is_inside:
+        return ""
     if root == places.mirror_home:
         return "its root is the mirror home itself"
-    if not is_below(root, clones_directory(places)) and is_below(root, places.mirror_home):
+    if is_below(root, places.mirror_home):
         return "its root lies inside the mirror home, but not below clones/"
     return ""
 
@@ -1384,7 +1386,7 @@ def number_in(document: Any, key: str) -> float | None:
 
 
 def text_list(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple(item for item in value if isinstance(item, str)) if value and isinstance(value, list) else ()
 
 
 def finite_number(text: str) -> float | None:
@@ -3314,10 +3316,9 @@ def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     if not all(values) or not is_valid_file_name("".join(values)):
         raise ValueError("its previousRuntime is not one")
     path, entry, kind, version = values
-    inside = base + "/runtime"
-    if os.path.normpath(path) != path or not (path == inside or is_below(path, inside)):
+    if os.path.normpath(path) != path or not f"{path}/".startswith(f"{base}/runtime/"):
         raise ValueError("its runtime lies outside the clone")
-    if os.path.normpath(entry) != entry or not is_below(entry, path):
+    if os.path.normpath(entry) != entry or not entry.startswith(f"{path}/"):
         raise ValueError("its entry lies outside its runtime")
     if kind not in KINDS:
         raise ValueError("its runtimeKind is unknown")
@@ -12591,24 +12592,37 @@ def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 # What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
 VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}
-KNOWN_VALUES: Mapping[str, Callable[[Places], list[tuple[str, str]]]] = {
-    "NAME": lambda places: [(clone.name, account_text(account_of(clone))) for clone in read_registry(places).clones],
-    "ENTRY": lambda places: [
+KNOWN_VALUES: Mapping[str, Callable[[Places, str], list[tuple[str, str]]]] = {
+    "NAME": lambda places, word: names_with_accounts(read_registry(places).clones, word),
+    "ENTRY": lambda places, word: [
         (name, "")
         for name in ("none", *entries_of(places.user_home))
         if name not in NEVER_SHARED and re.fullmatch(r"[\w.][\w.+-]*", name)
     ],
-    "SETTING": lambda places: [(entry, "") for entry in SHARABLE_SETTINGS],
-    "VERSION": lambda places: [(clone.runtime.version, clone.name) for clone in read_registry(places).clones],
-    LATEST: lambda places: [(LATEST, "the newest")],
-    "VAR": lambda places: [(variable, "") for variable in HIDDEN_VARIABLES],
-    "SHARED": lambda places: [(share, clone.name) for clone in read_registry(places).clones for share in clone.shared],
-    "KEPT": lambda places: [(one, clone.name) for clone in read_registry(places).clones for one in clone.keep_env],
+    "SETTING": lambda places, word: [(entry, "") for entry in SHARABLE_SETTINGS],
+    "VERSION": lambda places, word: [(clone.runtime.version, clone.name) for clone in read_registry(places).clones],
+    LATEST: lambda places, word: [(LATEST, "the newest")],
+    "VAR": lambda places, word: [(variable, "") for variable in HIDDEN_VARIABLES],
+    "SHARED": lambda places, word: [
+        (share, clone.name) for clone in read_registry(places).clones for share in clone.shared
+    ],
+    "KEPT": lambda places, word: [
+        (one, clone.name) for clone in read_registry(places).clones for one in clone.keep_env
+    ],
 }
 
+DESCRIBED_CLONES = 50  # More than fit on a screen.
 
 # What the shell may offer of its own (`files`, `directories` or nothing), and words with their meanings.
 Offers = tuple[str, list[tuple[str, str]]]
+
+
+def names_with_accounts(clones: Sequence[Clone], word: str) -> list[tuple[str, str]]:
+    """The clones' names, each with its account; of a crowd's, only with those that begin with this word and are no
+    crowd, since the login of every clone is a file of its own."""
+    fitting = clones if len(clones) <= DESCRIBED_CLONES else [one for one in clones if one.name.startswith(word)]
+    told = {one.name: account_text(account_of(one)) for one in fitting} if len(fitting) <= DESCRIBED_CLONES else {}
+    return [(one.name, told.get(one.name) or f"Codex {one.runtime.version}") for one in clones]
 
 
 def split_unfinished_line(line: str) -> list[str]:
@@ -12660,11 +12674,11 @@ def completions_of_command(command: Command, before: Sequence[str], word: str, p
     if not waiting and not ended and word.startswith("--") and "=" in word:
         waiting = options.get(word.partition("=")[0], HELP_FLAG)
     if waiting:
-        return values_for(waiting, places)
+        return values_for(waiting, places, word.partition("=")[2] if word.startswith("--") else word)
     if due and len(values) >= len(due) and due[-1].options.get("nargs") != "*":
         due = []
     if due and (ended or not word.startswith("-")):
-        more, known = values_for(due[min(len(values), len(due) - 1)], places)
+        more, known = values_for(due[min(len(values), len(due) - 1)], places, word)
         if more or known:
             return more, [(value, meaning) for value, meaning in known if value not in values]
     once = [one for one in given if one.options.get("action") != "append"]
@@ -12692,11 +12706,11 @@ def words_before_cursor(
     return given, values, waiting, ended
 
 
-def values_for(argument: Argument, places: Places) -> Offers:
-    """What an argument can be, as its choices or its placeholder say."""
+def values_for(argument: Argument, places: Places, word: str) -> Offers:
+    """What an argument can be, as its choices or its placeholder say, where this much of it is typed."""
     kinds = str(argument.options.get("metavar", "")).split("|")
     known = [(choice, "") for choice in argument.options.get("choices", ())]
-    known += [value for kind in kinds if kind in KNOWN_VALUES for value in KNOWN_VALUES[kind](places)]
+    known += [value for kind in kinds if kind in KNOWN_VALUES for value in KNOWN_VALUES[kind](places, word)]
     return next((VALUES_ON_DISK[kind] for kind in kinds if kind in VALUES_ON_DISK), ""), known
 
 
@@ -12961,7 +12975,8 @@ def parse_plain_words(command: Command, words: Sequence[str]) -> dict[str, Any] 
 
     `list`, `run work` and their like start in two thirds of the time without loading argparse."""
     due = [argument for argument in command.arguments if not argument.flags[0].startswith("-")]
-    odd = any("choices" in argument.options or argument.options.get("nargs") == "*" for argument in due)
+    odd = any(argument.options.get("nargs") == "*" for argument in due)
+    odd |= any(word not in argument.options.get("choices", [word]) for argument, word in zip(due, words, strict=False))
     needed = sum("nargs" not in argument.options for argument in due)
     if odd or not needed <= len(words) <= len(due) or any(word.startswith("-") for word in words):
         return None

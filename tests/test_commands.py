@@ -2680,7 +2680,7 @@ def synopsis(command: codex_mirror.Command) -> str:
     return " ".join([*parts, *passed_on])
 
 
-@pytest.mark.parametrize("words", [[], ["work"], ["work", "other"], [" work "]])
+@pytest.mark.parametrize("words", [[], ["work"], ["work", "other"], [" work "], ["fish"]])
 def test_words_without_options_mean_what_argparse_makes_of_them(words: list[str]) -> None:
     for command in codex_mirror.COMMANDS:
         values = codex_mirror.parse_plain_words(command, words)

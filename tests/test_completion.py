@@ -261,6 +261,34 @@ def test_what_could_stand_at_the_cursor(clones: Home, line: str, more: str, expe
     assert (added, sorted(words)) == (more, sorted(expected))
 
 
+CROWDS = [
+    # how many clones there are, what is typed, and the logins that are read
+    (cm.DESCRIBED_CLONES, "", cm.DESCRIBED_CLONES),
+    (cm.DESCRIBED_CLONES, "x", cm.DESCRIBED_CLONES),
+    (cm.DESCRIBED_CLONES + 1, "", 0),
+    (cm.DESCRIBED_CLONES + 1, "n", 0),
+    (cm.DESCRIBED_CLONES + 1, "n5", 2),
+    (cm.DESCRIBED_CLONES + 1, "x", 0),
+]
+
+
+@pytest.mark.parametrize(("count", "word", "expected"), CROWDS)
+def test_of_a_crowd_only_the_logins_of_a_few_that_fit_are_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch, count: int, word: str, expected: int
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(cm, "account_of", lambda clone: read.append(clone.name) or cm.Account("none"))
+    home.mirror.mkdir(mode=0o700)
+    write_registry(home, [row(home, f"n{number}") for number in range(count)])
+    for typed, words in ((word, ["run"]), (f"--in={word}", ["resume"])):
+        read.clear()
+        _, offers = cm.completions_for(cm.COMMANDS, [*words, typed], places_of(home))
+        described = {
+            name: "not logged in" if name in read else "Codex 0.169.0" for name in map("n{}".format, range(count))
+        }
+        assert (len(read), dict(offers)) == (expected, described)
+
+
 def test_an_option_that_adds_up_is_offered_again(home: Home) -> None:
     _, words = offered(home, ["create", "--share", ".npmrc", "--root", "/x", "-"])
     assert "--share" in words and "--root" not in words
