@@ -12918,6 +12918,17 @@ def with_program_name(text: str, program: str) -> str:
     )
 
 
+def advice_with_program_name(data: Any, program: str) -> Any:
+    """What doctor found, as data, with the command lines in what helps as this caller would type them."""
+    if isinstance(data, list):
+        return [advice_with_program_name(one, program) for one in data]
+    if not isinstance(data, dict):
+        return data
+    named = {"fix": with_program_name(data["fix"], program)} if isinstance(data.get("fix"), str) else {}
+    problems = {"problems": advice_with_program_name(data["problems"], program)} if "problems" in data else {}
+    return {**data, **named, **problems}
+
+
 def parser_of(command: Command, program: str) -> Any:
     """The parser of this one command; its complaints are ours to say."""
     import argparse
@@ -15100,9 +15111,11 @@ class Console:
         self.end_progress()
         is_bytes = outcome.stream is not None and outcome.data is None and not outcome.lines
         if as_json and not outcome.program and not is_bytes:
-            said = {"ok": outcome.code == DONE, "lines": outcome.lines, "notes": outcome.notes, **outcome.about}
+            texts = {"lines": outcome.lines, "notes": outcome.notes}
+            named = {key: [with_program_name(line, self.program) for line in text] for key, text in texts.items()}
             data = outcome.data() if callable(outcome.data) else outcome.data
-            data = said if data is None else data
+            said = {"ok": outcome.code == DONE, **named, **outcome.about}
+            data = said if data is None else advice_with_program_name(data, self.program)
             print(json.dumps(mask_emails_in_data(data) if self.redact else data, indent=2))
         elif outcome.stream and sys.stdout is not None:
             outcome.stream(sys.stdout.buffer)

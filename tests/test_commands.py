@@ -2383,6 +2383,14 @@ def test_what_is_said_beside_a_document_is_said(cm: Launched, house: Home) -> No
     assert result.json()["ok"] and result.err.splitlines()[0] == result.json()["notes"][0]
 
 
+@pytest.mark.parametrize("words", ["doctor", "wrapper install"])
+def test_commands_in_data_are_those_that_this_caller_types(house: Home, words: str) -> None:
+    """A program that isn't installed is named there as it was started, as in the texts for people."""
+    env = {"PATH": f"{house.base}/npm/bin:/usr/bin:/bin", "CODEX_MIRROR_BIN_DIR": str(house.base / "x")}
+    told = Mirror(house)(*words.split(" "), "--json", env=env).out
+    assert f"python3 {PROGRAM} " in told and "codex-mirror path" not in told and "codex-mirror doctor" not in told
+
+
 def test_a_quiet_removal_that_is_agreed_to_is_quiet(cm: Launched, house: Home) -> None:
     log_in(cm, "work")
     write(house.clone_home("work") / ".codex", an_id(), Shape().beginning(an_id()))
