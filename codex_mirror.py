@@ -2304,20 +2304,40 @@ def hold_earlier_lock(places: Places, seconds: float, waiting: Callable[[str], N
     with open_descriptor(path + ".new", NEW_FILE) as file:
         os.write(file, content)
     while not take_earlier_lock(path):
-        pid = re.match(rb"\d+", read_or_none(path) or b"")
-        holder, waited = f"the earlier codex-mirror (pid {pid[0].decode() if pid else '?'})", time.monotonic() - begun
+        holder, waited, left = earlier_holder(path), time.monotonic() - begun, time_of_dead_lock(path)
+        if waited >= seconds and left:
+            raise MirrorError(f"{holder} left a lock, which counts for {left} more", f"wait, or remove {path}", BUSY)
         if waited >= seconds:
             hint = f"try again when it has ended; if it was killed, in a minute, or remove {path}"
             raise MirrorError(f"{holder} is still running", hint, BUSY)
-        if waited >= patience:
+        if waited >= patience or (left and patience < seconds):
             patience = seconds
-            waiting(holder)
+            waiting(f"the lock that {holder} left: it counts for {left} more" if left else holder)
         time.sleep(0.02)
     try:
         yield
     finally:
         if read_or_none(path) == content:
             remove_file(path)
+
+
+def earlier_holder(path: str) -> str:
+    """Who has the earlier program's lock, or had it."""
+    pid = re.match(rb"\d+", read_or_none(path) or b"")
+    return f"the earlier codex-mirror (pid {pid[0].decode() if pid else '?'})"
+
+
+def time_of_dead_lock(path: str) -> str:
+    """For how long the earlier program's lock still counts, whose process isn't running here; nothing for another. It
+    may run on another machine, so that its age decides, as it does for the earlier program."""
+    pid = re.match(rb"\d{1,9}\b", read_or_none(path) or b"")
+    try:
+        os.kill(int(pid[0]), 0) if pid else None
+    except ProcessLookupError:
+        return duration_text(max(EARLIER_LOCK_AGE - (time.time() - modified_at(path)), 1))
+    except OSError:
+        return ""
+    return ""
 
 
 def take_earlier_lock(path: str) -> bool:

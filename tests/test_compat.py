@@ -437,28 +437,32 @@ def test_a_clone_of_ours_that_the_earlier_program_updates_is_a_clone_still_and_d
     assert "runtime-misnamed" not in again.out and again.code == 0, again
 
 
+DEAD = b"999999999\n1\n"  # No system has so many processes.
 LOCKS_LEFT = [
-    ("the earlier program's, a minute old", b"4711\n1\n", 61, False),
-    ("the earlier program's, that may be at work", b"4711\n1\n", 50, True),
-    ("one that isn't written yet", b"", 0, True),
-    ("ours, of a killed change", b"4711\n1\ncodex-mirror\n", 0, False),
+    ("the earlier program's, a minute old", DEAD, 61, ""),
+    ("the earlier program's, that may be at work", b"%d\n1\n" % os.getpid(), 50, "is still running"),
+    ("the earlier program's, which was killed", DEAD, 20, r"left a lock, which counts for [234]\d s more"),
+    ("the earlier program's, of tomorrow", DEAD, -86_400, r"left a lock, which counts for 1 d more"),
+    ("one that isn't written yet", b"", 0, "is still running"),
+    ("ours, of a killed change", DEAD + b"codex-mirror\n", 0, ""),
 ]
 
 
 @pytest.mark.parametrize(
-    ("content", "age", "is_held"), [row[1:] for row in LOCKS_LEFT], ids=[row[0] for row in LOCKS_LEFT]
+    ("content", "age", "told"), [row[1:] for row in LOCKS_LEFT], ids=[row[0] for row in LOCKS_LEFT]
 )
 def test_the_earlier_program_s_lock_is_waited_for_unless_a_dead_one_left_it(
-    home: Home, content: bytes, age: float, is_held: bool
+    home: Home, content: bytes, age: float, told: str
 ) -> None:
     make_legacy_home(home, {"work": "binary"})
     lock = home.mirror / "registry.json.lock"
     lock.write_bytes(content)
     os.utime(lock, (time.time() - age,) * 2)
     result = ask(home, "rename", "work", "office", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0.1"})
-    assert (result.code, lock.exists()) == ((6, True) if is_held else (0, False)), result
-    if is_held:
-        assert lock.read_bytes() == content and "waiting for the earlier codex-mirror (pid" in result.err
+    assert (result.code, lock.exists()) == ((6, True) if told else (0, False)), result
+    if told:
+        assert lock.read_bytes() == content and re.search(told, result.err) and f"remove {lock}" in result.err
+        assert f"waiting for the {'lock that the ' * ('left' in told)}earlier codex-mirror (pid" in result.err
         assert ask(home, "list").out.startswith("work\t") and ask(home, "doctor").code in (0, 1)
 
 
