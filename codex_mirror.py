@@ -6237,7 +6237,7 @@ def wanted_package(change: Change, context: Context, wanted: Wanted, root: str =
             refuse_revoked(wanted.codex, wanted.force)
         return package_of_version(change, context, wanted.codex, root)
     if found := find_package(change, context.env, wanted.source, wanted.allow_incomplete):
-        refuse_revoked(found.version if wanted.source else "", wanted.force)
+        refuse_revoked(found.version, wanted.force)
         return found
     newest = needed_answer(change, context, LATEST)
     if newest not in context.fetched:

@@ -85,13 +85,18 @@ PINNING: list[str] = [
     "import HOME/.codex --name third --from OLD",
     "import HOME/.codex --name third --codex 0.101.0",
     "rollback new",
+    "create third, PATH",
+    "update new, PATH",
+    "import HOME/.codex --name third, PATH",
 ]
 
 
 @linux
 @pytest.mark.parametrize("line", PINNING)
 def test_a_revoked_codex_is_not_pinned_unless_that_is_forced(crowd: Home, mac: Mac, line: str) -> None:
-    words = line.replace("OLD", str(crowd.base / "old")).replace("HOME", str(crowd.home)).split(" ")
+    words = line.removesuffix(", PATH").replace("OLD", str(crowd.base / "old")).replace("HOME", str(crowd.home)).split()
+    if line.endswith("PATH"):
+        npm_install(crowd.base / "npm", crowd.base / "old")
     before = at_rest(crowd)
     told = mac(*words)
     assert told.code == 5 and "macOS kills Codex 0.1" in told.err and "--force" in told.err
@@ -104,7 +109,7 @@ def test_a_revoked_codex_is_not_pinned_unless_that_is_forced(crowd: Home, mac: M
 
 
 @linux
-def test_what_is_installed_and_what_other_systems_have_is_taken(crowd: Home, mac: Mac) -> None:
+def test_what_is_fine_and_what_other_systems_have_is_taken(crowd: Home, mac: Mac) -> None:
     assert mac("create", "third").code == 0
     assert ask(crowd, "create", "elsewhere", "--from", crowd.base / "old").code == 0
     assert ask(crowd, "rollback", "new").code == 0
