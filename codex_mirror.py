@@ -167,12 +167,14 @@ class MirrorError(Exception):
 
 class Places(NamedTuple):
     """Where this user's clones, wrappers and real home are, and the directories that he trusts though others could
-    change them. Absolute paths; bytes that aren't UTF-8 as surrogates."""
+    change them; and his XDG_DATA_HOME, where that is another than by default. Absolute paths; bytes that aren't UTF-8 as
+    surrogates."""
 
     mirror_home: str
     bin_dir: str
     user_home: str
     trusted: tuple[str, ...] = ()
+    data_home: str = ""
 
 
 class Runtime(NamedTuple):
@@ -408,7 +410,18 @@ def places_from(env: Mapping[str, str]) -> Places:
     named = [path for path in env.get("CODEX_MIRROR_TRUST_DIRECTORY", "").split(":") if os.path.isabs(path)]
     trusted = tuple(dict.fromkeys(one for path in named for one in (os.path.normpath(path), os.path.realpath(path))))
     mirror_home, bin_dir = place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin")
-    return Places(mirror_home, bin_dir, home, trusted)
+    is_inside = env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))  # Of a clone with a HOME of its own.
+    data = os.path.normpath(env.get(f"{'CODEX_MIRROR_USER_' * is_inside}XDG_DATA_HOME") or ".")
+    is_moved = os.path.isabs(data) and data != os.path.join(home, ".local/share")
+    return Places(mirror_home, bin_dir, home, trusted, data if is_moved else "")
+
+
+def share_source(share: str, places: Places) -> str:
+    """Where what a clone shares lies: at the same place in the real home, or for what belongs in `.local/share` in the
+    user's XDG_DATA_HOME, where it is there."""
+    tail = share.removeprefix(".local/share/")
+    moved = os.path.join(places.data_home, tail) if places.data_home and tail != share else ""
+    return moved if moved and os.path.lexists(moved) else os.path.join(places.user_home, share)
 
 
 def path_from(text: str, places: Places) -> str:
@@ -8469,8 +8482,8 @@ def default_shares(context: Context, registry: Registry) -> tuple[str, ...]:
     """What a new isolated home has in common with the real one: git's configuration, also one that is still to come,
     and the toolchains that are there, but none that may hold a login."""
     places, found = context.places, []
-    there = [one for one in TOOLCHAINS if os.path.lexists(os.path.join(places.user_home, one))]
-    tools = [one for one in there if not may_hold_login(os.path.join(places.user_home, one))]
+    there = [one for one in TOOLCHAINS if os.path.lexists(share_source(one, places))]
+    tools = [one for one in there if not may_hold_login(share_source(one, places))]
     for entry in (*(("Library/Keychains",) if is_macos() else ()), *tools):
         with contextlib.suppress(MirrorError):  # It isn't there, or leads to where logins are.
             found.append(checked_share(entry, places, registry, context.env.get("CODEX_HOME", "")))
@@ -8526,7 +8539,7 @@ def build_home(clone: Clone, places: Places) -> None:
     for share in (share for share in clone.shared if share not in GIT_COPIES):
         link = os.path.join(home_of(clone), share)
         make_directories(os.path.dirname(link), synced=False)
-        os.symlink(os.path.join(places.user_home, share), link)
+        os.symlink(share_source(share, places), link)
     for directory in home_directories(clone):
         make_directories(directory, synced=False)
     for path, text in helper_files(clone).items():
@@ -8641,7 +8654,7 @@ def sharing_clone(base: str, clones: Sequence[Clone], places: Places) -> str:
     """The clone that shares an entry of the real home in which this clone's directory lies, or which lies in that; or
     nothing."""
     names = {share: one.name for one in reversed(clones) for share in one.shared}
-    found = (share for share in names if is_nested_with(os.path.join(places.user_home, share), base))
+    found = (share for share in names if is_nested_with(share_source(share, places), base))
     return names[share] if (share := next(found, "")) else ""
 
 
@@ -8660,9 +8673,13 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
         *map(base_of, registry.clones),
         *([os.path.abspath(codex_home)] if codex_home else []),
     ]
-    guarded = next((one for one in secret if is_nested_with(path, one)), "") or login_at_top_of(path)
+    source = share_source(os.path.relpath(path, places.user_home), places)
+    inside = (one for one in secret if is_nested_with(path, one) or is_nested_with(source, one))
+    guarded = next(inside, "") or login_at_top_of(source)
     if guarded:
         raise MirrorError(f"{text} can't be shared: logins are in {guarded}", "share something else", REFUSED)
+    if source != path:
+        return os.path.relpath(path, places.user_home)
     if not os.path.lexists(path):
         raise MirrorError(f"{path} is not there", "--share takes an entry that exists in your home", FAILED)
     return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
@@ -9426,7 +9443,7 @@ def change_shares(change: Change, clone: Clone, request: CloneChanges, context: 
     linked = [share for share in added if share not in GIT_COPIES]
     halves = stage_files(change, [os.path.join(home_of(clone), share) for share in linked])
     for share, half in zip(linked, halves, strict=True):
-        change.stage_link(os.path.join(context.places.user_home, share), half)
+        change.stage_link(share_source(share, context.places), half)
     named = is_naming_shares([word for word in request.share if word in SHARE_WORDS], clone.named_shares)
     shared = (*(share for share in clone.shared if share not in dropped), *added)
     return clone._replace(shared=shared, named_shares=named), own
@@ -9468,7 +9485,8 @@ def changed_shares(
 def link_of_share(clone: Clone, share: str, places: Places) -> str:
     """The link of a shared entry, when it is still the one that we made."""
     link = os.path.join(home_of(clone), share)
-    return link if is_link_to(link, os.path.join(places.user_home, share)) else ""
+    sources = (share_source(share, places), os.path.join(places.user_home, share))
+    return link if any(is_link_to(link, source) for source in sources) else ""
 
 
 def stage_settings_links(change: Change, clone: Clone, entries: Sequence[str]) -> tuple[Clone, tuple[str, ...]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from helpers import Home, tree
+from helpers import PROGRAM, Home, tree
 from rooms import ask, clone_in, cm, make_clone
 
 # A toolchain's files, and a command line that is to say `works`: each finds its parts as the real one does.
@@ -39,6 +40,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
     "uv's pythons": ({".local/share/uv/python/cpython-9/bin/python9": SAYS},
                      '"$XDG_DATA_HOME/uv/python/cpython-9/bin/python9"'),
 }  # fmt: skip
+PROGRAM_ITSELF = (sys.executable, "-I", "-S", str(PROGRAM))
 ON_PATH = (".cargo/bin", ".pyenv/shims", ".local/share/mise/shims")
 
 
@@ -64,6 +66,42 @@ def test_a_toolchain_of_the_real_home_works_in_a_clone(home: Home, codex: Path, 
     before = tree(home.home)
     ask(home, "set", "work", "--share", "none")
     assert "works" not in say(home, line)[0] and tree(home.home) == before
+
+
+@pytest.mark.parametrize("place", ["h/.xdg/data", "elsewhere"])
+@pytest.mark.parametrize("layout", ["mise's shims", "uv's pythons"])
+def test_a_toolchain_in_a_moved_data_home_works_in_a_clone(home: Home, codex: Path, layout: str, place: str) -> None:
+    files, line = LAYOUTS[layout]
+    install(home, files)
+    data = home.base / place
+    data.parent.mkdir(exist_ok=True)
+    (home.home / ".local/share").rename(data)
+    home.env["XDG_DATA_HOME"] = str(data)
+    home.put_on_path(data / "mise/shims")
+    assert ask(home, "create", "work").code == 0
+    entry = next(tail for tail in (".local/share/mise", ".local/share/uv/python") if files and tail in " ".join(files))
+    assert shared(home) == [*GIT, entry] and say(home, line) == ("works\n", "") and findings(home) == ""
+    # Also by a program that is started inside of a clone, and by hand.
+    assert ask(home, "exec", "work", "--", *PROGRAM_ITSELF, "create", "inner").code == 0
+    assert clone_in(home, "inner").shared == (*GIT, entry)
+    before = tree(data)
+    assert ask(home, "set", "work", "--unshare", entry).code == 0 and "works" not in say(home, line)[0]
+    assert ask(home, "set", "work", "--share", entry).code == 0 and say(home, line) == ("works\n", "")
+    assert ask(home, "set", "work", "--share", "none").code == 0 and tree(data) == before
+
+
+def test_a_login_in_a_moved_data_home_is_not_shared(home: Home, codex: Path) -> None:
+    data = home.base / "data"
+    for name in ("mise", "x/mine"):
+        (data / name).mkdir(parents=True)
+    (data / "mise/credentials.json").touch()
+    (data / "x/mine/auth.json").write_text('{"auth_mode": "chatgpt"}')
+    home.env.update({"XDG_DATA_HOME": str(data), "CODEX_HOME": str(data / "codex")})
+    assert ask(home, "create", "work").code == 0 and shared(home) == GIT
+    (data / "codex").mkdir()
+    for entry in (".local/share/x", ".local/share/codex", ".local/share/../share/x/mine"):
+        told = ask(home, "set", "work", "--share", entry)
+        assert told.code == 5 and "logins are in" in told.err, entry
 
 
 def shared(home: Home) -> list[str]:
