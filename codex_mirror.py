@@ -167,7 +167,7 @@ class MirrorError(Exception):
 
 class Places(NamedTuple):
     """Where this user's clones, wrappers and real home are, and the directories that he trusts though others could
-    change them; and his XDG_DATA_HOME, where that is another than by default. Absolute paths; bytes that aren't UTF-8 as
+    change them; and his XDG_DATA_HOME, where that is not the usual one. Absolute paths; bytes that aren't UTF-8 as
     surrogates."""
 
     mirror_home: str
