@@ -29,9 +29,24 @@ MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
 # and again at the end, and find nothing, for more than half of the time that Python itself needs to start; `main` has
 # written out everything when it ends, so the process ends at once instead of taking itself apart. Until `main` listens,
 # Ctrl-C is its end without a traceback, unless it was ignored; `_signal` is there at once, and `signal` is not.
-START="import _signal as s; s.getsignal(s.SIGINT) == s.SIG_IGN or s.signal(s.SIGINT, s.SIG_DFL); \
-import gc, os, sys; gc.disable(); del sys.argv[0]; sys.path.append(sys.argv.pop(0)); \
-from codex_mirror import main; gc.freeze(); gc.enable(); os._exit(main())"
+START='import _signal as s
+s.getsignal(s.SIGINT) == s.SIG_IGN or s.signal(s.SIGINT, s.SIG_DFL)
+import gc, os, sys
+gc.disable()
+del sys.argv[0]
+sys.path.append(sys.argv.pop(0))
+try:
+    from codex_mirror import main
+except Exception as error:
+    from shlex import quote
+    file = sys.path[-1] + "/codex_mirror.py"
+    what = f"is damaged: {error}" if os.path.lexists(file) else "is missing"
+    prefix = quote(file.removesuffix("/share/codex-mirror/codex_mirror.py"))
+    again = "curl -fsSL '$RAW_FILES'/install.sh | PREFIX=" + prefix + " sh"
+    sys.exit(f"codex-mirror: {file} {what}\nhint: to install it again: {again}")
+gc.freeze()
+gc.enable()
+os._exit(main())'
 NEWLINE="
 "
 
@@ -227,7 +242,8 @@ print("%d.%d.%d" % sys.version_info[:3], sys.version_info >= (3, 10), behind if 
         *) return ;;
     esac
     behind=${answer#* True }
-    "$behind" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null || return 0
+    [ "$behind" = "$found" ] ||
+        "$behind" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null </dev/null || return 0
     python=$behind python_version=${answer%% *}
 }
 
@@ -413,23 +429,28 @@ except Exception as error:
 ' "$1" "$2"
 }
 
-# A file that isn't the program is refused: another digest than the release's, an error page, half a file.
+# A file that isn't the program is refused: another digest than the release's, an error page, half a file. Its bytecode
+# stays beside it, so that Python compiles it once and not at the next start again.
 check_program() {
     answer=$("$python" -I -S -c '
-import hashlib, sys
+import hashlib, marshal, py_compile, sys
 path, digest = sys.argv[1:]
 with open(path, "rb") as file:
-    source = file.read()
-if digest and hashlib.sha256(source).hexdigest() != digest:
-    sys.exit("its SHA-256 is %s instead of %s" % (hashlib.sha256(source).hexdigest(), digest))
+    found = hashlib.sha256(file.read()).hexdigest()
+if digest and found != digest:
+    sys.exit("its SHA-256 is %s instead of %s" % (found, digest))
 try:
-    program = compile(source, path, "exec")
-except (SyntaxError, ValueError) as error:
-    sys.exit("it is not a Python program: %s" % error)
+    compiled = py_compile.compile(path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
+except py_compile.PyCompileError as error:
+    sys.exit("it is not a Python program: %s" % error.exc_value)
+except OSError as error:
+    sys.exit("its bytecode can\047t be written: %s" % error.strerror)
+with open(compiled, "rb") as file:
+    program = marshal.loads(file.read()[16:])
 sys.argv = [path, "--version"]
 exec(program, {"__name__": "__main__", "__file__": path})
 ' "$1" "$STAMP_SHA256" 2>&1 </dev/null)
-    case $answer in "its SHA-256 "* | "it is not "*) err "$source was refused: $answer" ;; esac
+    case $answer in "its "* | "it is not "*) err "$source was refused: $answer" ;; esac
     version=${answer#* }
     case $answer in
         *"$NEWLINE"*) version="" ;;
@@ -442,7 +463,7 @@ exec(program, {"__name__": "__main__", "__file__": path})
 
 write_launcher() {
     printf '%s\n' "#!/bin/sh" "$MARK" "python=$(quoted "$python")" "prefix=$(quoted "$prefix")" \
-        "start='$START'" "pythons='$PYTHONS'" "places='$PYTHON_PLACES'" "installer='$RAW_FILES/install.sh'" &&
+        "start='$START'" "pythons='$PYTHONS'" "places='$PYTHON_PLACES'" &&
         cat <<'END'
 
 # From here on it is the same on every machine. A command that isn't where it was installed any more, or is a copy, has
@@ -457,11 +478,6 @@ if ! [ "$0" -ef "$prefix/bin/codex-mirror" ]; then
     self=$(cd "${self%/*}/.." 2>/dev/null && pwd) && prefix=$self
 fi
 library=$prefix/share/codex-mirror
-if ! [ -r "$library/codex_mirror.py" ]; then
-    echo "codex-mirror: $library/codex_mirror.py is missing" >&2
-    echo "hint: to install it again: curl -fsSL $installer | PREFIX='$prefix' sh" >&2
-    exit 1
-fi
 
 # -I -S: nothing from the environment, the current directory or site packages gets in.
 [ -f "$python" ] && [ -x "$python" ] && exec "$python" -I -S -c "$start" "$library" "$0" "$@"
@@ -521,10 +537,10 @@ put_in_place() {
         # A bytecode file is trusted when the second and the size are its source's. Two programs can share those.
         discard_bytecode
         replace "$staged/codex_mirror.py" "$program"
+        is_there "$library/__pycache__" || ignore mv "$staged/__pycache__" "$library"
     fi
     replace "$staged_launcher" "$launcher"
     each_completion place_completion
-    # The first start leaves the bytecode.
     "$launcher" --version >/dev/null </dev/null || err "$launcher was written, but doesn't run"
     case $changed,$old_version in
         no,*) say "codex-mirror $version is up to date: $launcher" ;;

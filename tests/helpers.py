@@ -83,7 +83,7 @@ def finish(process: Process, *, stdin: bytes | None = None, timeout: float = 120
 def launcher_start() -> str:
     """What the installed launcher gives to `python3 -I -S -c`, before the program's directory and its own path."""
     installer = (REPO / "install.sh").read_text()
-    return installer.split('\nSTART="')[1].split('"\n')[0].replace("\\\n", "")
+    return installer.split("\nSTART='")[1].split("'\n")[0]
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:

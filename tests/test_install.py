@@ -1460,11 +1460,42 @@ def test_a_launcher_whose_program_is_gone_says_so_and_how_to_have_it_again(
     assert (result.code, result.out) == (1, "") and "Traceback" not in result.err
     first, hint = result.err.splitlines()
     assert first == f"codex-mirror: {there / library}/codex_mirror.py is missing"
-    assert hint.startswith("hint: to install it again: curl -fsSL https://")
-    again = hint.partition("| ")[2].removesuffix(" sh")
-    env = {**telltale.env, **dict([shlex.split(again)[0].split("=", 1)])}
-    assert run(["sh", telltale.checkout / "install.sh"], env=env).code == 0
+    install_as_hinted(telltale, hint)
     assert run([there / tail, "tell"], env=telltale.env).code == 0
+
+
+def install_as_hinted(machine: Machine, hint: str) -> None:
+    """Types what the launcher names, with the checkout's install.sh in place of the download."""
+    assert hint.startswith("hint: to install it again: curl -fsSL https://raw.githubusercontent.com/")
+    words = shlex.split(hint.partition("| ")[2])
+    assert words[1:] == ["sh"]
+    env = {**machine.env, **dict([words[0].split("=", 1)])}
+    assert run(["sh", machine.checkout / "install.sh"], env=env).code == 0
+
+
+# What a full disk, a broken copy or a stranger can make of the program, and what is then said of it.
+DAMAGES: dict[str, tuple[bytes, str]] = {
+    "cut off": (TELLTALE.encode()[:-80], "is damaged: "),
+    "cut off between two lines": (TELLTALE.partition("def main")[0].encode(), "is damaged: cannot import name 'main'"),
+    "empty": (b"", "is damaged: cannot import name 'main'"),
+    "its end is zeros": (TELLTALE.encode() + bytes(9), "is damaged: source code"),
+    "not text": (b"\x7fELF\xff", "is damaged: "),
+    "of something that isn't there": (b"import nowhere\n", "is damaged: No module named 'nowhere'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_program_that_is_damaged_is_told_in_two_lines_and_the_second_mends_it(home: Home, damage: str) -> None:
+    machine, (program, says) = furnish(home, AWKWARD), DAMAGES[damage]
+    machine.offer(TELLTALE)
+    machine.install(check=True)
+    (machine.library / "codex_mirror.py").write_bytes(program)
+    result = machine.codex_mirror("tell")
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 2)
+    first, hint = result.err.splitlines()
+    assert first.startswith(f"codex-mirror: {machine.library}/codex_mirror.py {says}")
+    install_as_hinted(machine, hint)
+    assert told(machine, "tell")["version"] == OLD
 
 
 @pytest.mark.parametrize(("before", "end"), [(signal.SIG_DFL, -signal.SIGINT), (signal.SIG_IGN, 0)])
@@ -1506,10 +1537,13 @@ def test_nothing_from_outside_gets_into_the_program(telltale: Machine) -> None:
 
 def test_the_bytecode_of_the_install_is_used_and_never_written_again(telltale: Machine) -> None:
     telltale.install(check=True)
+    # It was made when the program was checked, before there was a launcher.
+    [bytecode] = (telltale.library / "__pycache__").iterdir()
+    assert bytecode.stat().st_mtime_ns <= telltale.command.stat().st_mtime_ns
     before = stamps(telltale.home)
     told(telltale, "tell")
     assert stamps(telltale.home) == before
-    # Python prints what it compares: the bytecode matches its source.
+    # Python prints what it compares: the bytecode matches its source, though that has another name by now.
     code = f"import sys; sys.path.append({str(telltale.library)!r}); import codex_mirror"
     seen = run([own_python(), "-I", "-S", "-v", "-c", code], env=telltale.env).err
     assert re.search(r"__pycache__/codex_mirror\.\S+\.pyc matches", seen)
