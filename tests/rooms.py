@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import importlib
 import json
 import os
 import pty
@@ -100,6 +101,29 @@ def _be_the_program(
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def become(uid: int) -> None:
+    """Makes this process another user's, who couldn't read the interpreter: what is imported later is here before."""
+    later = "base64 concurrent.futures.thread difflib fcntl grp gzip hashlib pwd shutil subprocess tarfile uuid"
+    for name in later.split():
+        importlib.import_module(name)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def done_by(uid: int, deed: Callable[[], object]) -> int:
+    """How it ended that another user has done this, in a process of its own: 0, or 1 after an error."""
+    pid, code = os.fork(), 1
+    if pid == 0:
+        try:
+            become(uid)
+            deed()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(_end_of(pid, 60, deed))
 
 
 def _end_of(pid: int, timeout: float, words: object) -> int:

@@ -138,6 +138,14 @@ def test_settings_come_from_a_clone_or_a_directory(
         cm.settings_source(wanted(home), registry, places_of(home))
 
 
+@pytest.mark.parametrize("mark", ["config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills"])
+def test_a_codex_home_is_known_by_any_one_thing_that_only_it_has(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "notes").touch()
+    assert not cm.is_codex_home(str(tmp_path))
+    (tmp_path / mark).touch()
+    assert cm.is_codex_home(str(tmp_path))
+
+
 # --- what they name outside of their home ---
 
 OUTSIDE = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import shutil
@@ -16,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, Result, fake_codex, npm_install, tree
-from rooms import ROOT, ask, at_rest, changes, cm, make_clone, raw, rows_of
+from helpers import API_KEYS, Home, Result, fake_codex, npm_install, tree
+from rooms import ROOT, ask, at_rest, become, changes, cm, done_by, make_clone, raw, rows_of
 
 OWNER, STRANGER = 54321, 54322
 LINUX = sys.platform == "linux"
@@ -53,15 +52,6 @@ def owned_by(uid: int, path: Path) -> Iterator[None]:
 def as_user(uid: int, home: Home, *words: Any, env: dict[str, str | None] | None = None, stdin: bytes = b"") -> Result:
     """The program as another user runs it, forked from this one, whose interpreter he couldn't read."""
     return raw(home, *words, env=env, stdin=stdin, become=lambda: become(uid))
-
-
-def become(uid: int) -> None:
-    later = "base64 concurrent.futures.thread difflib fcntl grp gzip hashlib pwd shutil subprocess tarfile uuid"
-    for name in later.split():
-        importlib.import_module(name)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
 
 
 # --- directories that others can change: the rule ---
@@ -210,6 +200,65 @@ def owner(home: Home) -> Iterator[Home]:
     for path in (home.base / "mine", home.base):
         os.chown(path, 0, 0)
         path.chmod(0o700)
+
+
+# --- what root is never refused ---
+
+
+def an_rc_file_of_root_s(owner: Home) -> None:
+    (owner.home / ".zshrc").write_text("x=1\n")
+
+
+def a_codex_home_that_is_closed(owner: Home) -> None:
+    codex_home = owner.home / ".codex"
+    codex_home.mkdir()
+    (codex_home / "auth.json").write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": API_KEYS[0]}))
+    for path, mode in ((codex_home / "auth.json", 0o600), (codex_home, 0o500)):
+        os.chown(path, OWNER, OWNER)
+        path.chmod(mode)
+
+
+def a_mirror_home_that_is_closed(owner: Home) -> None:
+    assert as_user(OWNER, owner, "create", "first").code == 0
+    owner.mirror.chmod(0o500)
+
+
+def a_wrapper_directory_that_is_closed(owner: Home) -> None:
+    owner.bin.chmod(0o500)
+
+
+CLOSED: list[tuple[Callable[[Home], None], list[str], int, str]] = [
+    (an_rc_file_of_root_s, ["path", "setup", "--shell", "zsh"], 5, ".zshrc was left alone: it is read-only"),
+    (a_codex_home_that_is_closed, ["import", "~/.codex", "--name", "work", "--move-login"], 5, "can't be moved"),
+    (a_wrapper_directory_that_is_closed, ["create", "work"], 5, "can't be written"),
+    (a_mirror_home_that_is_closed, ["use", "--default", "first"], 1, "/m can't be written"),
+]  # fmt: skip
+
+
+@needs_root
+@pytest.mark.parametrize(("close", "words", "code", "says"), CLOSED, ids=[row[0].__name__ for row in CLOSED])
+def test_what_the_system_would_refuse_is_refused_before_anything_is_done(
+    owner: Home, close: Callable[[Home], None], words: list[str], code: int, says: str
+) -> None:
+    close(owner)
+    before = at_rest(owner)
+    result = as_user(OWNER, owner, *words)
+    assert result.code == code and says in result.err, result
+    made = {path for path in changes(before, at_rest(owner)) if not path.startswith("mine")}
+    assert made == set() and not (owner.mirror / "clones" / "work").exists()
+
+
+@needs_root
+def test_a_user_removes_what_is_closed_to_himself(owner: Home) -> None:
+    """As go's module cache is, and what somebody has closed by mistake; the top as well as what is below it."""
+    assert as_user(OWNER, owner, "create", "work").code == 0
+    top = owner.mirror / "clones/work/.codex-mirror/home/closed"
+    (top / "a" / "b").mkdir(parents=True)
+    for path, mode in ((top / "a" / "b" / "f", 0o000), (top / "a" / "b", 0o000), (top / "a", 0o000), (top, 0o500)):
+        path.touch()
+        os.chown(path, OWNER, OWNER)
+        path.chmod(mode)
+    assert done_by(OWNER, lambda: cm.discard(str(top))) == 0 and not top.exists()
 
 
 @needs_root

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from helpers import Home, fake_codex, npm_install, tree
+from helpers import Home, fake_codex, npm_install
 from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, rows_of
 
 
@@ -112,33 +110,3 @@ def test_a_registry_is_rebuilt_with_a_clone_on_a_disk_that_is_away_and_the_one_b
     assert ask(home, "doctor", "--fix").code in (0, 1)
     assert sorted(row["name"] for row in rows_of(home)) == sorted(row["name"] for row in rows)
     assert registry.with_name("registry.json.previous").read_bytes() == previous
-
-
-# By kind, the modes of all that a create makes; of a directory that all may enter nothing more is asked.
-MODES = {
-    "a clone's own": (r"m/clones/work/\.codex-mirror(?!/runtime/).*", {"0o700", "0o600"}),
-    "its commands": (r"m/clones/work/\.codex-mirror/(bin/codex|browser)", {"0o700"}),
-    "its settings and row": (
-        r".*/(config\.toml|settings\.json|clone\.json|\.profile|\.gitignore|\.manifest\.json)",
-        {"0o600"},
-    ),
-    "a pinned file": (
-        r"m/clones/.*/runtime/.*/(codex|rg|bwrap|codex-package\.json)",
-        {"0o555", "0o444"},
-    ),
-    "a wrapper": (r"bin/work", {"0o755"}),
-    "the registry": (r"m(/registry\.json(\.previous)?|/events\.log)?", {"0o700", "0o600"}),
-}
-
-
-@pytest.mark.parametrize("mask", [0o000, 0o077])
-def test_what_a_finished_create_leaves_is_open_to_nobody_else(home: Home, codex: Path, mask: int) -> None:
-    earlier = os.umask(mask)
-    try:
-        assert ask(home, "create", "work").code == 0
-    finally:
-        os.umask(earlier)
-    found = {path: mode for path, (kind, mode, _) in tree(home.base).items() if kind != "link"}
-    for kind, (pattern, modes) in MODES.items():
-        seen = {path: mode for path, mode in found.items() if re.fullmatch(pattern, path)}
-        assert seen and {path: mode for path, mode in seen.items() if mode not in modes} == {}, kind
