@@ -13213,14 +13213,13 @@ Stamp = tuple[tuple[int, ...], ...]  # How files and directories are, by stat al
 
 
 class Size(NamedTuple):
-    """The size of a terminal, in cells."""
+    """The size of a terminal, in cells; where it is too small to see what one does, only leaving is possible."""
 
     rows: int
     columns: int
 
     @property
     def is_too_small(self) -> bool:
-        """Is there too little room to see what one does? Then only leaving is possible."""
         return self.rows < SMALLEST_ROWS or self.columns < SMALLEST_COLUMNS
 
 
@@ -13310,12 +13309,11 @@ class Item(NamedTuple):
 
 
 class Input(NamedTuple):
-    """A line to type, which may be a secret: `judge` says what is wrong with it, at every key where it is `live`, else
-    once it was `refused`; `then` goes on with it, and with the value of the chosen item."""
+    """A line to type, which may be a secret: `then` goes on with it and with the value of the chosen item, or says what
+    is wrong with it; that is shown at every key where it is `live`, else once it was `refused`."""
 
     label: str
-    judge: Callable[[Model, str], str]
-    then: Callable[[Model, str, str], Step]
+    then: Callable[[Model, str, str], Step | str]
     line: TypedLine = TypedLine()
     secret: bool = False
     live: bool = False
@@ -13333,8 +13331,9 @@ class Verb(NamedTuple):
 
 
 class Dialog(NamedTuple):
-    """A box over the table: lines to read, a line to type, items to choose from, verbs of its own. A guarded one takes
-    no key that came before it was `painted` for a while; one that can `renew` itself follows what is changed."""
+    """A box over the table: lines to read, a line to type, items to choose from, verbs of its own; `at` is the selected
+    item, or the first line in sight. A guarded one takes no key that came before it was `painted` for a while; one that
+    can `renew` itself follows what becomes known; one with a name stays open when a command begins."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -13342,29 +13341,29 @@ class Dialog(NamedTuple):
     input: Input | None = None
     verbs: tuple[Verb, ...] = ()
     name: str = ""
-    selected: int = 0
-    top: int = 0
+    at: int = 0
     guarded: bool = False
     painted: float = 0.0
     renew: Callable[[Model], Dialog | None] | None = None
 
+    def after(self, before: Dialog) -> Dialog:
+        """The dialog as it is made anew, with what was typed and selected in it."""
+        line = self.input and before.input and self.input._replace(line=before.input.line, refused=before.input.refused)
+        return self._replace(input=line, at=before.at, painted=before.painted, renew=before.renew)
+
 
 class Job(NamedTuple):
-    """Work under way in the background, and the clones that it is about; does it find out what to ask?"""
+    """Work under way in the background, and how far it is."""
 
-    number: int
-    title: str
-    names: tuple[str, ...]
-    asks: bool = False
-    what: str = ""
-    done: int = 0
-    total: int = 0
+    effect: Effect
+    said: str = ""
 
 
 class Model(NamedTuple):
     """Everything that the menu shows, and all that decides what a key means. `dialogs` is a pile, the last on top;
     `here` is the working directory, `on_path` None until the registry was read, `newest` the Codex that would be
-    fetched, and `awaited` the job whose end the user waits for."""
+    fetched, `stakes` and `sessions` (with their clone's name) what was asked for last, and `awaited` the job whose end
+    the user waits for."""
 
     places: Places
     size: Size = Size(24, 80)
@@ -13387,6 +13386,8 @@ class Model(NamedTuple):
     is_large: bool = False
     dialogs: tuple[Dialog, ...] = ()
     commands: frozenset[str] = frozenset()
+    stakes: Stakes | None = None
+    sessions: tuple[str, Sequence[Session]] = ("", ())
     jobs: tuple[Job, ...] = ()
     started: int = 0
     awaited: int = 0
@@ -13424,15 +13425,17 @@ class Model(NamedTuple):
         rows = self.shown
         return next((view for view in rows if view.clone.id == self.selected), rows[0] if rows else None)
 
-    def with_id(self, clone_id: str) -> CloneView | None:
-        return next((view for view in self.rows if view.clone.id == clone_id), None)
-
     def become(self, **changes: Any) -> Step:
         return self._replace(**changes), ()
 
     def ask(self, dialog: Dialog, *effects: Effect) -> Step:
         """The model with one more dialog, and what that needs to know."""
         return self._replace(dialogs=(*self.dialogs, dialog)), effects
+
+    def follow(self, renew: Callable[[Model], Dialog | None], *effects: Effect) -> Step:
+        """The model with one more dialog, which is made anew whenever something has become known."""
+        dialog = renew(self)
+        return self.ask(dialog._replace(renew=renew), *effects) if dialog else (self, effects)
 
     def with_top(self, **changes: Any) -> Step:
         """The model with the dialog on top changed."""
@@ -13442,12 +13445,9 @@ class Model(NamedTuple):
         """The model whose top dialog is on the screen since then."""
         return self.with_top(painted=at)[0] if self.dialogs and not self.dialogs[-1].painted else self
 
-    def close(self) -> Step:
-        return self if self.is_home else self._replace(dialogs=self.dialogs[:-1]), ()
-
     def close_all(self, *effects: Effect) -> Step:
         """The model with nothing open but what stays open."""
-        return self._replace(dialogs=tuple(one for one in self.dialogs if one.name == "home" or one.renew)), effects
+        return self._replace(dialogs=tuple(one for one in self.dialogs if one.name)), effects
 
     def displayable(self, text: str) -> str:
         """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
@@ -13484,7 +13484,7 @@ COLUMNS = (
     Column("ACCOUNT", 3, 10, 60, lambda model, view, width: (account_in_short(model, view), "plain")),
     Column("LEFT", 2, 5, 16, lambda model, view, width: left_cell(view.left(model.now), view, width)),
     Column("RESETS", 4, 6, 6, lambda model, view, width: (reset_text(model, view), "plain")),
-    Column("CODEX", 5, 8, 19, lambda model, view, width: (version_text_of(view, width), "plain")),
+    Column("CODEX", 5, 8, 19, lambda model, view, width: (version_in_table(view, width), "plain")),
     Column("STATE", 1, 10, 10, lambda model, view, width: view.state),
     Column("USED", 6, 6, 6, lambda model, view, width: (used_text(model, view), "plain")),
 )
@@ -13509,12 +13509,11 @@ def left_cell(left: float | None, view: CloneView, width: int) -> tuple[str, str
 def reset_text(model: Model, view: CloneView) -> str:
     """When the window of which the least is left begins anew."""
     windows = view.usage.windows if view.usage else ()
-    tightest = max(windows, key=lambda window: used_percent(window, model.now), default=None)
-    wait = tightest.resets_at - model.now if tightest else 0
+    wait = max(windows, key=lambda one: used_percent(one, model.now)).resets_at - model.now if windows else 0
     return duration_text(wait) if wait > 0 else "…" if view.usage is None else "-"
 
 
-def version_text_of(view: CloneView, width: int = 99) -> str:
+def version_in_table(view: CloneView, width: int) -> str:
     version, newer = view.clone.runtime.version, view.newer
     return version if not newer else f"{version} → {newer}" if width > len(version + newer) + 2 else f"{version}↑"
 
@@ -13526,12 +13525,12 @@ def used_text(model: Model, view: CloneView, ago: str = "") -> str:
     return f"{duration_text(age)}{ago}" if age >= 60 else "now"
 
 
-def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> list[tuple[Column, int]]:
-    """The most important columns, as many as fit, each with its width: what is left goes to names and accounts, then to
-    the narrowest."""
+def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> tuple[list[tuple[Column, int]], int]:
+    """The most important columns, as many as fit, each with its width, and the gap between them: what is left goes to
+    names and accounts, then to the narrowest."""
     kept: dict[Column, int] = {}
     wanted: dict[Column, int] = {}
-    room, gap = width - 2, gap_between(width)
+    room, gap = width - 2, 1 if width < 100 else 2
     for column in sorted(COLUMNS, key=lambda column: column.rank):
         texts = (escape_invisible(column.cell(model, view, column.most)[0]) for view in rows[:MEASURED_ROWS])
         want = min(max(len(column.heading) + 1, *map(cell_width, texts), 0), column.most)
@@ -13542,36 +13541,30 @@ def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> list[tup
     while room > 0 and (hungry := [column for column in kept if kept[column] < wanted[column]]):
         kept[min(hungry, key=lambda column: (column.most < 60, kept[column]))] += 1
         room -= 1
-    return [(column, kept[column]) for column in COLUMNS if column in kept]
+    return [(column, kept[column]) for column in COLUMNS if column in kept], gap
 
 
-def gap_between(width: int) -> int:
-    return 1 if width < 100 else 2
-
-
-def scroll_range(count: int, selected: int, height: int) -> range:
-    """Which of so many rows are seen, with the selected one among them."""
+def rows_in_view(count: int, selected: int, height: int) -> list[tuple[int, Span]]:
+    """Which of so many rows are seen, with the selected one among them, and what each begins with: where more rows
+    follow there is a sign."""
     first = min(max(selected - height // 2, 0), max(count - height, 0))
-    return range(first, min(first + height, count))
-
-
-def sign_of_more(index: int, seen: range, count: int) -> str:
-    """What the first and the last row that is seen begin with, where more rows come before or after it."""
-    return "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
+    seen = range(first, min(first + height, count))
+    rows: list[tuple[int, Span]] = []
+    for index in seen:
+        more = "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
+        rows.append((index, Span(f"▸{more}", "chosen") if index == selected else Span(f" {more}", "dim")))
+    return rows
 
 
 def table_rows(model: Model, rows: Sequence[CloneView], here: CloneView, size: Size) -> list[Row]:
-    columns, gap = columns_for(model, rows, size.columns), " " * gap_between(size.columns)
-    headings = (fit(one.heading + "↓" * (one.heading == model.sort), width) for one, width in columns)
-    found: list[Row] = [(Span("  " + gap.join(headings), "dim"),)]
-    seen = scroll_range(len(rows), rows.index(here), size.rows - 1)
-    for index in seen:
-        view, is_here = rows[index], rows[index].clone.id == here.clone.id
-        spans = [Span(("▸" if is_here else " ") + sign_of_more(index, seen, len(rows)), "chosen" if is_here else "dim")]
-        for column, width in columns:
-            text, style = column.cell(model, view, width)
-            spans.append(Span(fit(text, width) + gap, "chosen" if is_here else style))
-        found.append(tuple(spans))
+    columns, gap = columns_for(model, rows, size.columns)
+    headings = (fit(one.heading + "↓" * (one.heading == model.sort), width + gap) for one, width in columns)
+    found: list[Row] = [(Span("  " + "".join(headings), "dim"),)]
+    for index, sign in rows_in_view(len(rows), rows.index(here), size.rows - 1):
+        cells = ((*column.cell(model, rows[index], width), width) for column, width in columns)
+        chosen = sign.style == "chosen"
+        spans = (Span(fit(text, width) + " " * gap, "chosen" if chosen else style) for text, style, width in cells)
+        found.append((sign, *spans))
     return found
 
 
@@ -13579,23 +13572,20 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
     """What there is to know of one clone, the most important first: who, what is left, where, what is wrong and what
     mends it; what needs no deed is left to doctor."""
     facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
-    room, first = Size(max(size.rows - PANE_LINES + 2, 2), size.columns), PANE_LINES - 2
-    problems = [one for one in (view.health.problems if view.health else ()) if one.fix or needs_action(one)]
-    wrong = [row for problem in problems for row in problem_rows(model, view, problem, room)]
+    room, first = max(size.rows - PANE_LINES + 2, 2), PANE_LINES - 2
+    wrong: list[Row] = []
+    for problem in view.health.problems if view.health else ():
+        if problem.fix or needs_action(problem):  # Paths start at the clone.
+            sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
+            what = model.displayable(f"{sign} {problem.what}".replace(f" {view.clone.root}/", " "))
+            fix = model.displayable(f"  {'f fixes it: ' if '--fix' in problem.fix else ''}{problem.fix}")
+            fixes = wrap_texts([fix] if problem.fix else [], size.columns, max(room // 2, 1))
+            wrong += [(Span(line, style),) for line in wrap_texts([what], size.columns, room - len(fixes))]
+            wrong += [(Span(line, "accent"),) for line in fixes]
     rows = [*facts[:first], *wrong, *facts[first:]]
     if first + len(wrong) > size.rows:
         rows[size.rows - 1 :] = [(Span(shorten("… d tells all of it", size.columns), "dim"),)]
     return [cut_row(row, 0, size.columns) for row in rows[: size.rows]]
-
-
-def problem_rows(model: Model, view: CloneView, problem: Problem, size: Size) -> list[Row]:
-    """A problem and what mends it; paths start at the clone."""
-    sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
-    what = f"{sign} {problem.what}".replace(f" {view.clone.root}/", " ")
-    mend = f"  {'f fixes it: ' if '--fix' in problem.fix else ''}{problem.fix}"
-    fix = wrap_texts([model.displayable(mend)] if problem.fix else [], size.columns, max(size.rows // 2, 1))
-    shown = wrap_texts([model.displayable(what)], size.columns, size.rows - len(fix))
-    return [*((Span(line, style),) for line in shown), *((Span(line, "accent"),) for line in fix)]
 
 
 def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, Row]]:
@@ -13604,12 +13594,11 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
     workspace = f"workspace {account.workspace[:8]}" if account.workspace else ""
     who = (account_in_short(model, view), account.plan or usage.plan, workspace, age_text(account, model.now))
     where = [*(with_tilde(path, home) for path in clone.directories), *["all others"] * clone.is_default]
-    before = f" (before: {clone.previous.version})" if clone.previous else ""
     yield "account", (Span(shorten(", ".join(filter(None, who)), width)),)
     yield from window_rows(usage, view.usage is None, model.now)
     for key, value in {
         "used in": ", ".join(where) or "no directory of its own",
-        "Codex": version_text_of(view) + before,
+        "Codex": version_in_table(view, 99) + (f" (before: {clone.previous.version})" if clone.previous else ""),
         "used": used_text(model, view, " ago"),
         "command": with_tilde(clone.wrapper, home),
         "clone": with_tilde(clone.root, home),
@@ -13619,18 +13608,16 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
 
 
 def window_rows(usage: Usage, is_unread: bool, now: float) -> list[tuple[str, Row]]:
-    """Each window with its reset, a line each, or why nothing is known of them."""
-    if not usage.windows:
-        why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
-        return [("left", (Span("…" if is_unread else why),)), ("", ())]
+    """Each window with its reset, a line each, or why nothing is known of them; two lines at least."""
     age = f"{duration_text(now - usage.as_of)} ago" if now - usage.as_of >= 60 else "now"
-    more = [text for text in (usage.reached if is_used_up(usage, now) else "", usage.credits, age) if text]
-    rows: list[tuple[str, Row]] = []
+    more = ", ".join(filter(None, (usage.reached if is_used_up(usage, now) else "", usage.credits, age)))
+    why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
+    rows: list[tuple[str, Row]] = [] if usage.windows else [("left", (Span("…" if is_unread else why),))]
     for window in usage.windows:
         left, wait = 100 - used_percent(window, now), window.resets_at - now
-        resets = f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}"
+        text = f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}{'' if rows else f', {more}'}"
         bar = Span(f"{usage_bar(left)} {left:3.0f} %", style_of_left(left))
-        rows.append((window_name(window.minutes), (bar, Span(", ".join([resets, *([] if rows else more)])))))
+        rows.append((window_name(window.minutes), (bar, Span(text))))
     return [*rows, *[("", ())] * (2 - len(rows))]
 
 
@@ -13641,12 +13628,17 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     """A command on its way: what it would cost is found out first, and asked; then it is done in the background, or by
     Codex on the terminal. One that changes a clone waits until another one on it has ended."""
     effect, command = Effect("do", words, **more), command_named(words)[0]
-    busy = [job.title for job in model.jobs if {*job.names} & {*words, *effect.each}]
+    about = {*model.names} & {*words, *effect.each}
+    busy = [job.effect.title for job in model.jobs if about & {*job.effect.words, *job.effect.each}]
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
         return model.tell(f"{effect.title}: {busy[0]} is still under way")
+    if {"-", "--output=-"} & {*words} and not command.passes_on:
+        return model.tell("nothing can be piped into the menu or out of it")
     if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
         return model.ask(secret_dialog(words))
+    if command.handler is remove and about and not (effect.agreed or {"-y", "--yes"} & {*words}):
+        return ask_removal(model, words)
     if command.confirm and not effect.agreed:
         return start_job(model, effect._replace(kind="ask"))
     if command.handler in (run, exec_program, log_in, log_out, resume):
@@ -13656,56 +13648,58 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
 
 def start_job(model: Model, effect: Effect) -> Step:
     """The model with one more job, which is waited for until a key is pressed, and the effect that does it."""
-    number = model.started + 1
-    names = tuple(name for name in model.names if name in (*effect.words, *effect.each))
-    job = Job(number, effect.title, names, effect.kind == "ask")
-    return model._replace(started=number, awaited=number, jobs=(*model.jobs, job)), (effect._replace(job=number),)
+    effect = effect._replace(job=model.started + 1)
+    jobs = (*model.jobs, Job(effect._replace(fed="")))
+    return model._replace(started=effect.job, awaited=effect.job, jobs=jobs), (effect,)
 
 
 def to_begin(*words: str, **more: Any) -> Message:
     return lambda model: begin_command(model, *words, **more)
 
 
-def not_now(label: str = "not now") -> Item:
-    return Item(label, lambda model: model.close_all(), key="n")
+NOT_NOW = Item("not now", lambda model: model.close_all(), key="n")
 
 
-def wants_something(model: Model, text: str) -> str:
-    if text.strip() == "-":
-        return "nothing can be piped into the menu or out of it"
-    return "" if text.strip() else "type something, or Esc to go back"
+def ask_argument(
+    model: Model, words: tuple[str, ...], flag: str, usual: str = "", *, now: Sequence[str] = (), drop: str = ""
+) -> Step:
+    """Asks for an argument of a command, as its row in the table describes it: by a line to type or, where there are
+    choices or something is so `now`, by a list."""
+    argument = next(one for one in command_named(words)[0].arguments if flag in one.flags)
+    kind, prefix = argument.options.get("metavar", ""), f"{flag}=" if flag.startswith("-") else ""
+    choices = argument.options.get("choices", SHARABLE_SETTINGS if kind == "SETTING" else ())
 
+    def go_on(model: Model, text: str, value: str) -> Step | str:
+        complaint = complaint_about_new_name(model, text) if kind == "NEW" else ""
+        return complaint or begin_command(model, *words, f"{prefix}{text}")
 
-def line_for(label: str, words: Callable[[str], Sequence[str]], usual: str = "", **more: Any) -> Input:
-    """A line to type, and the command line that is made of it."""
-    judge, then = more.pop("judge", wants_something), lambda model, text, value: begin_command(model, *words(text))
-    return Input(label, judge, more.pop("then", then), TypedLine(usual, len(usual)), **more)
+    label = "new name" if kind == "NEW" else kind.lower()
+    line = Input(label, go_on, TypedLine(usual, len(usual)), live=kind == "NEW")
+    typing = Dialog(" ".join(words), (argument.help,), input=line)
+    items = [Item(one, to_begin(*words, f"{prefix}{one}")) for one in choices if one not in now]
+    items += [Item(f"no longer {one}", to_begin(*words, f"{drop}={one}")) for one in now if drop]
+    items += [] if choices else [Item("another…", lambda model: model.ask(typing))]
+    dialog = typing._replace(input=None, items=tuple(items)) if choices or now else typing
+    return model.ask(dialog, *[Effect("commands")] * (kind == "NEW"))
 
 
 def open_line(model: Model, usual: str = "") -> Step:
     """A line for any command, as one would type it in a shell."""
     name, names = model.current.clone.name if model.current else "", model.names
-    asks_help = r"(?:codex-mirror +)?(?:help\b(.*)|(.*?) *(?:-h|--help)$)"
 
-    def judge(model: Model, text: str) -> str:
+    def go_on(model: Model, text: str, value: str) -> Step | str:
         try:
-            if found := re.match(asks_help, text):
-                help_about((found[1] or found[2] or "").split(), model.program)
-            else:
-                parse_arguments(*complete_line(text, name, names), model.program)
+            if found := re.match(r"(?:codex-mirror +)?(?:help\b(.*)|(.*?) *(?:-h|--help)$)", text):
+                told = help_about((found[1] or found[2] or "").split(), model.program)
+                return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
+            command, rest = complete_line(text, name, names)
+            parse_arguments(command, rest, model.program)
         except MirrorError as error:
-            return f"{error.message}{f' ({error.hint})' if error.hint else ''}"
-        return ""
-
-    def go_on(model: Model, text: str, value: str) -> Step:
-        if found := re.match(asks_help, text):
-            told = help_about((found[1] or found[2] or "").split(), model.program)
-            return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
-        command, rest = complete_line(text, name, names)
+            return error_line_with_hint(error)
         return begin_command(model, *command.words, *rest)
 
     lines = (f"where a NAME is missing it is {name}; help tells what there is" if name else "help tells what there is",)
-    return model.ask(Dialog("Command", lines, input=line_for("codex-mirror", tuple, usual, judge=judge, then=go_on)))
+    return model.ask(Dialog("Command", lines, input=Input("codex-mirror", go_on, TypedLine(usual, len(usual)))))
 
 
 def complaint_about_new_name(model: Model, text: str) -> str:
@@ -13728,47 +13722,47 @@ def codex_line(model: Model) -> str:
     return f"no Codex is installed: fetches the newest ({model.newest or '…'})"
 
 
-def create_dialog(model: Model, text: str = "", *said: str) -> Dialog:
-    """A name and a place for a new clone; the working directory is offered."""
-
-    def go_on(model: Model, text: str, value: str) -> Step:
-        if value != "place":
-            return begin_command(model, "create", text, then=("use", text, model.here) if value else ())
-        place = with_tilde(os.path.join(clones_directory(model.places), text), model.places.user_home)
-        return open_line(model, f"create {text} --root={place}")
-
-    items = [Item("create it"), Item("create it in another place…", value="place")]
-    if model.here not in ("", model.places.user_home):
-        here = with_tilde(model.here, model.places.user_home)
-        items.insert(1, Item(f"create it, and use it in {here} and below", value="here"))
-    line = line_for("name", tuple, text, judge=complaint_about_new_name, then=go_on, live=True)
-    return Dialog("Quick Clone", (*said, codex_line(model)), tuple(items), line, name="create")
-
-
-def quick_clone(model: Model, text: str = "", *said: str) -> Step:
+def quick_clone(model: Model, text: str = "", said: Sequence[str] = (), name: str = "") -> Step:
     effects = (Effect("commands"),) if model.installed or model.newest else (Effect("commands"), Effect("newest"))
-    return model.ask(create_dialog(model, text, *said), *effects)
+    return model.follow(partial(create_dialog, text=text, said=said, name=name), *effects)
+
+
+def create_dialog(model: Model, text: str = "", said: Sequence[str] = (), name: str = "") -> Dialog:
+    """The name of a new clone, or of one that has its name, the place; the working directory is offered."""
+
+    def go_on(model: Model, text: str, value: str) -> Step | str:
+        if complaint := "" if name else complaint_about_new_name(model, text):
+            return complaint
+        if value == "place":
+            place = with_tilde(os.path.join(clones_directory(model.places), text), model.places.user_home)
+            return quick_clone(model, place, name=text)
+        words = ("create", name, f"--root={text}") if name else ("create", text)
+        return begin_command(model, *words, then=("use", words[1], model.here) if value else ())
+
+    here = with_tilde(model.here, model.places.user_home)
+    items = [Item("create it")]
+    items += [] if here in ("", "~") else [Item(f"create it, and use it in {here} and below", value="here")]
+    items += [] if name else [Item("create it in another place…", value="place")]
+    line = Input("place" if name else "name", go_on, TypedLine(text, len(text)), live=not name)
+    title = f"Quick Clone: {name}" if name else "Quick Clone"
+    return Dialog(title, (*said, codex_line(model)), tuple(items), line)
 
 
 def secret_dialog(words: tuple[str, ...]) -> Dialog:
     """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal."""
-    label, title = "API key" if WITH_KEY in words else "access token", " ".join(words[:2])
-    line = Input(label, wants_something, lambda model, text, value: begin_command(model, *words, fed=text), secret=True)
-    return Dialog(title, ("it goes to Codex, and nowhere else",), input=line)
+    label = "API key" if WITH_KEY in words else "access token"
+    line = Input(label, lambda model, text, value: begin_command(model, *words, fed=text), secret=True)
+    return Dialog(" ".join(words[:2]), ("it goes to Codex, and nowhere else",), input=line)
 
 
-def login_dialog(model: Model, name: str, *said: str) -> Dialog:
+def ask_login(model: Model, name: str, *said: str) -> Step:
     """The three ways to log a clone in."""
     items = (
         Item("log in in the browser", to_begin("login", name)),
         Item("log in with a device code", to_begin("login", name, "--device-auth"), "in any other browser"),
         Item("log in with an API key…", to_begin("login", name, WITH_KEY)),
     )
-    return Dialog(f"Log in {name}", said, (*items, not_now()) if said else items, guarded=bool(said))
-
-
-def ask_login(model: Model, view: CloneView) -> Step:
-    return model.ask(login_dialog(model, view.clone.name))
+    return model.ask(Dialog(f"Log in {name}", said, (*items, NOT_NOW) if said else items, guarded=bool(said)))
 
 
 def fix_clone(model: Model, view: CloneView) -> Step:
@@ -13777,110 +13771,56 @@ def fix_clone(model: Model, view: CloneView) -> Step:
     deeds: dict[str, Message] = {
         "ok": lambda model: model.tell(f"{name}: it is ok, so there is nothing to fix"),
         "checking": lambda model: model.tell(f"{name}: it is still being checked"),
-        "no login": lambda model: ask_login(model, view),
+        "no login": lambda model: ask_login(model, name),
         "update": to_begin("update", name),
     }
     return deeds.get(state, to_begin("doctor", "--fix", name))(model)
 
 
-def ask_removal(model: Model, view: CloneView, stakes: Stakes | None = None) -> Step:
+def ask_removal(model: Model, words: tuple[str, ...]) -> Step:
     """The field in which a clone's name is typed to remove it; what would be lost comes when it is known."""
-    name, known = view.clone.name, stakes or Stakes(view.clone.id, None, seen=False)
-
-    def judge(model: Model, text: str) -> str:
-        return "" if text.strip() == name else f"type {name} to remove it, or Esc to go back"
-
-    losses = known.question.losses if known.question else ("nothing of value would be lost",)
-    lines = tuple(map(model.displayable, losses)) if stakes else ("… looking what would be lost",)
-    line = Input(f"type {name}", judge, lambda model, text, value: begin_command(model, "remove", name, agreed=known))
-    dialog = Dialog(f"Remove {name}?", lines, input=line, name=f"remove {view.clone.id}")
-    if any(one.name == dialog.name for one in model.dialogs):
-        return replace_named(model, dialog), ()
-    return model.ask(dialog, *(() if stakes else (Effect("stakes", ("remove", name)),)))
+    clone_id = next(view.clone.id for view in model.rows if view.clone.name in words)
+    return model._replace(stakes=None).follow(partial(removal_dialog, words, clone_id), Effect("ask", words))
 
 
-def replace_named(model: Model, dialog: Dialog) -> Model:
-    """The model with this dialog in place of the one of its name, whose line and selection stay."""
+def removal_dialog(words: tuple[str, ...], clone_id: str, model: Model) -> Dialog:
+    name, known = next(word for word in words[1:] if word[:1] != "-"), model.stakes
+    losses: tuple[str, ...] = ("… looking what would be lost",)
+    if not known or known.clone_id != clone_id:
+        known = Stakes(clone_id, None, seen=False)
+    else:
+        losses = known.question.losses if known.question else ("nothing of value would be lost",)
 
-    def renew(one: Dialog) -> Dialog:
-        line = dialog.input and one.input and dialog.input._replace(line=one.input.line, refused=one.input.refused)
-        return dialog._replace(input=line, selected=one.selected, painted=one.painted)
+    def go_on(model: Model, text: str, value: str) -> Step | str:
+        go = begin_command(model, *words, agreed=known)
+        return go if text == name else f"type {name} to remove it, or Esc to go back"
 
-    return model._replace(dialogs=tuple(renew(one) if one.name == dialog.name else one for one in model.dialogs))
-
-
-def ask_new_name(model: Model, view: CloneView) -> Step:
-    name = view.clone.name
-    line = line_for("new name", lambda new: ("rename", name, new), name, judge=complaint_about_new_name, live=True)
-    return model.ask(Dialog(f"Rename {name}", input=line), Effect("commands"))
-
-
-def ask_for_file(model: Model, view: CloneView) -> Step:
-    name = view.clone.name
-    line = line_for("file", lambda path: ("export", f"--output={path}", name), usual_export(name))
-    return model.ask(Dialog(f"Export {name}", input=line))
-
-
-def log_out_here(model: Model, view: CloneView) -> Step:
-    name = view.clone.name
-    is_out = view.account == Account("none")
-    return model.tell(f"{name}: not logged in") if is_out else begin_command(model, "logout", name)
-
-
-class Setting(NamedTuple):
-    """A line of the settings: what is so now, the options of `set` that add to it and take from it, and the choices."""
-
-    label: str
-    values: Sequence[str]
-    add: str
-    drop: str = ""
-    choices: tuple[str, ...] = ()
+    return Dialog(f"Remove {name}?", tuple(map(model.displayable, losses)), input=Input(f"type {name}", go_on))
 
 
 def settings_dialog(model: Model, clone_id: str) -> Dialog | None:
-    """How a clone lives; it stays open, and follows what is changed."""
-    if not (view := model.with_id(clone_id)):
+    """How a clone lives; it stays open."""
+    if not (view := next((one for one in model.rows if one.clone.id == clone_id), None)):
         return None
-    clone = view.clone
-    settings = (
-        Setting("home", [clone.home], "--home", "", HOMES),
-        Setting("shares", clone.shared, "--share", "--unshare"),
-        Setting("shared settings", clone.shared_settings, "--share-settings", "--unshare-settings", SHARABLE_SETTINGS),
-        Setting("may see", clone.keep_env, "--keep-env", "--no-keep-env"),
-        Setting("own variables", view.variables, "--env", "--no-env"),
-        Setting("settings from", [], "--settings-from"),
-    )
-    texts = (f"{one.label:<16} {model.displayable(', '.join(one.values) or '-')}" for one in settings)
-    deeds = (partial(ask_setting, clone.name, one) for one in settings)
-    renew = partial(settings_dialog, clone_id=clone_id)
-    return Dialog(f"Settings of {clone.name}", items=tuple(map(Item, texts, deeds)), renew=renew)
+    clone, items = view.clone, []
+    for label, flag, drop, now in (
+        ("home", "--home", "", (clone.home,)),
+        ("shares", "--share", "--unshare", clone.shared),
+        ("shared settings", "--share-settings", "--unshare-settings", clone.shared_settings),
+        ("may see", "--keep-env", "--no-keep-env", clone.keep_env),
+        ("own variables", "--env", "--no-env", view.variables),
+        ("settings from", "--settings-from", "", ()),
+    ):
+        ask = partial(ask_argument, words=("set", clone.name), flag=flag, now=now, drop=drop)
+        items.append(Item(f"{label:<16} {model.displayable(', '.join(now) or '-')}", ask))
+    return Dialog(f"Settings of {clone.name}", items=tuple(items), name="settings")
 
 
-def ask_settings(model: Model, view: CloneView) -> Step:
-    dialog = settings_dialog(model, view.clone.id)
-    return model.ask(dialog) if dialog else (model, ())
-
-
-def ask_setting(name: str, setting: Setting, model: Model) -> Step:
-    """The pick list of one setting: what could be added, and what is there, which goes when it is chosen."""
-    lines = tuple(one.help for one in command_named(("set",))[0].arguments if one.flags[0] == setting.add)
-    line = line_for("add", lambda text: ("set", f"{setting.add}={text}", name))
-    typing = Dialog(f"{name}: {setting.label}", lines, input=line)
-    free, there = (one for one in setting.choices if one not in setting.values), setting.values if setting.drop else ()
-    items = [Item(one, to_begin("set", f"{setting.add}={one}", name)) for one in free]
-    items += [Item(f"no longer {one}", to_begin("set", f"{setting.drop}={one}", name)) for one in there]
-    more = [] if setting.choices else [Item("another…", lambda model: model.ask(typing))]
-    return model.ask(typing._replace(input=None, items=(*items, *more)) if items else typing)
-
-
-def ask_sessions(model: Model, view: CloneView) -> Step:
-    dialog = Dialog(f"Sessions of {view.clone.name}", ("… being read",), name=f"sessions {view.clone.name}")
-    return model.ask(dialog, Effect("sessions", (view.clone.name,)))
-
-
-def sessions_dialog(model: Model, name: str, found: Sequence[Session]) -> Dialog:
+def sessions_dialog(model: Model, name: str) -> Dialog:
     """A clone's sessions: Enter goes on with one, `h` hands it over."""
-    items, home = [], model.places.user_home
+    items, home, (owner, found) = [], model.places.user_home, model.sessions
+    if owner != name:
+        return Dialog(f"Sessions of {name}", ("… being read",))
     width = max((min(cell_width(with_tilde(one.meta.cwd, home)), 24) for one in found), default=0)
     for one in found:
         age, place = f"{duration_text(model.now - one.updated)} ago", fit(with_tilde(one.meta.cwd, home), width)
@@ -13889,18 +13829,18 @@ def sessions_dialog(model: Model, name: str, found: Sequence[Session]) -> Dialog
         items.append(Item(label, to_begin("resume", one.id, "--in", name), value=one.id))
     verbs = (Verb(("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
     lines = () if items else ("no sessions yet",)
-    return Dialog(f"Sessions of {name}", lines, tuple(items), None, verbs if items else (), f"sessions {name}")
+    return Dialog(f"Sessions of {name}", lines, tuple(items), verbs=verbs if items else ())
 
 
 def ask_receiver(model: Model) -> Step:
     """The clones that the chosen session can be handed over to."""
     dialog = model.dialogs[-1]
-    session, owner = dialog.items[dialog.selected].value, dialog.name.partition(" ")[2]
     items = []
     for view in model.rows:
         left, name = view.left(model.now), view.clone.name
         note = f"{account_in_short(model, view)}{'' if left is None else f', {left:.0f} % left'}"
-        items += [Item(name, to_begin("handover", session, name), note)] if name != owner else []
+        go = to_begin("handover", dialog.items[dialog.at].value, name)
+        items += [Item(name, go, note)] if name != model.sessions[0] else []
     if not items:
         return model.tell("there is no other clone to hand it over to")
     return model.ask(Dialog("Hand over to", items=tuple(items)))
@@ -13913,17 +13853,17 @@ def ask_update_all(model: Model) -> Step:
     if not names or (model.installed and not older):
         return model.tell(f"{count_text(len(names), 'clone')}, none older than Codex {model.installed}")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
-    title = (
-        f"Update {count_text(len(names), 'clone')} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
-    )
+    what = f"Codex {model.installed}" if older else "the newest Codex"
     lines = (short_list(names, 8), "each keeps the Codex of before: b goes back to it")
-    return model.ask(Dialog(title, lines, (Item("update", go), not_now())))
+    return model.ask(
+        Dialog(f"Update {count_text(len(names), 'clone')} to {what}?", lines, (Item("update", go), NOT_NOW))
+    )
 
 
 def ask_path_setup(model: Model) -> Step:
-    state = "it is on PATH now" if model.on_path else "it is not on PATH now"
+    state = f"it is {'' if model.on_path else 'not '}on PATH now"
     lines = (f"puts {model.places.bin_dir} on PATH, in your shell's rc file", state)
-    return model.ask(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), not_now())))
+    return model.ask(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), NOT_NOW)))
 
 
 def show_about(model: Model) -> Step:
@@ -13933,8 +13873,8 @@ def show_about(model: Model) -> Step:
     return model.ask(Dialog("About", (about, *places, codex, REPOSITORY)))
 
 
-def main_menu(model: Model, name: str = "") -> Dialog:
-    """The earlier program's menu; the home of who has no clones yet says which Codex they get."""
+def main_menu(model: Model) -> Dialog:
+    """The earlier program's menu."""
     items = (
         Item("Quick Clone", lambda model: quick_clone(model.close_all()[0]), "a new clone with its own login"),
         Item("Manage Clones", lambda model: model.close_all(), "accounts, limits, versions"),
@@ -13945,17 +13885,22 @@ def main_menu(model: Model, name: str = "") -> Dialog:
         Item("About", show_about, "version, places, license"),
         Item("Exit", ask_exit),
     )
+    return Dialog("codex-mirror", items=items)
+
+
+def home_menu(model: Model) -> Dialog | None:
+    """The same, as the home of who has no clones yet: it says which Codex they get."""
     lines = [codex_line(model), *([] if model.installed else ["next: codex-mirror create work, or n here"])]
     lines += ["i brings ~/.codex along: its settings and sessions"] if model.has_codex_home else []
-    return Dialog("codex-mirror", tuple(map(model.displayable, lines)) if name else (), items, name=name)
+    menu = main_menu(model)._replace(lines=tuple(map(model.displayable, lines)), name="home")
+    return None if model.rows or model.broken else menu
 
 
 def ask_exit(model: Model) -> Step:
     """The earlier program's last question."""
-    skip, star = (Effect(kind) for kind in ("leave", "star and leave"))
     items = (
-        Item("Skip and Exit", lambda model: (model, (skip,)), key="x"),
-        Item("Star and Exit", lambda model: (model, (star,)), key="s"),
+        Item("Skip and Exit", lambda model: (model, (Effect("leave"),)), key="x"),
+        Item("Star and Exit", lambda model: (model, (Effect("star and leave"),)), key="s"),
     )
     return leave(model) if model.jobs else model.ask(Dialog("Exit", ("Do you like it?",), items, guarded=True))
 
@@ -13969,7 +13914,7 @@ def leave(model: Model) -> Step:
         Item("leave when it is done", lambda model: model.close_all()[0].become(is_leaving=True)),
         Item("leave now", lambda model: (model, (Effect("leave"),)), "it is stopped; the next command tidies up"),
     )
-    lines = tuple(f"{job.title} is still under way" for job in model.jobs)
+    lines = tuple(f"{job.effect.title} is still under way" for job in model.jobs)
     return model.ask(Dialog("Leave?", lines, items, guarded=True))
 
 
@@ -13979,23 +13924,26 @@ def leave(model: Model) -> Step:
 def move_selection(model: Model, by: int) -> Step:
     """The selection, or what is read, moved up or down as far as that goes."""
     dialog, rows, here = model.top, model.shown, model.current
-    if dialog and dialog.items:
-        return model.with_top(selected=min(max(dialog.selected + by, 0), len(dialog.items) - 1))
     if dialog:
-        return model.with_top(top=min(max(dialog.top + by, 0), len(dialog.lines) * 2))
+        last = len(dialog.items) - 1 if dialog.items else 2 * len(dialog.lines)
+        return model.with_top(at=min(max(dialog.at + by, 0), last))
     index = min(max(rows.index(here) + by, 0), len(rows) - 1) if here else 0
     return model.become(selected=rows[index].clone.id if here else "")
+
+
+def step_from_line(model: Model, dialog: Dialog, field: Input) -> Step | str:
+    """What goes on with what was typed, or what is wrong with it."""
+    text, item = field.line.text.strip(), dialog.items[dialog.at] if dialog.items else Item("")
+    return field.then(model, text, item.value) if text else "type something, or Esc to go back"
 
 
 def choose_item(model: Model) -> Step:
     """Does what is selected, or goes on with what was typed."""
     dialog = model.dialogs[-1]
-    item, line = dialog.items[dialog.selected] if dialog.items else Item(""), dialog.input
-    if not line:
-        return item.deed(model)
-    text = line.line.text.strip()
-    is_refused = bool(line.judge(model, text))
-    return model.with_top(input=line._replace(refused=True)) if is_refused else line.then(model, text, item.value)
+    if not dialog.input:
+        return dialog.items[dialog.at].deed(model)
+    step = step_from_line(model, dialog, dialog.input)
+    return model.with_top(input=dialog.input._replace(refused=True)) if isinstance(step, str) else step
 
 
 def change_table(model: Model, **changes: Any) -> Step:
@@ -14012,7 +13960,7 @@ def sort_next(model: Model) -> Step:
 
 def go_back(model: Model) -> Step:
     """Leaves what is open; on the table it only clears the filter."""
-    return change_table(model, sought=TypedLine()) if model.is_home else model.close()
+    return change_table(model, sought=TypedLine()) if model.is_home else model.become(dialogs=model.dialogs[:-1])
 
 
 def on_clone(deed: Callable[[Model, CloneView], Step]) -> Message:
@@ -14038,11 +13986,9 @@ def show_messages(model: Model) -> Step:
 def show_keys(model: Model) -> Step:
     """The keys of this screen, to read, and where they are those of the table, to choose from."""
     verbs, is_home = verbs_here(model), model.is_home
-    labels = [f"{', '.join(verb.keys):<12}  {verb.help}" for verb in verbs]
+    labels = tuple(f"{', '.join(verb.keys):<12}  {verb.help}" for verb in verbs)
     deeds = [lambda model, verb=verb: verb.deed(model.close_all()[0]) for verb in verbs]
-    return model.ask(
-        Dialog("Keys", () if is_home else tuple(labels), tuple(map(Item, labels, deeds)) if is_home else ())
-    )
+    return model.ask(Dialog("Keys", items=tuple(map(Item, labels, deeds))) if is_home else Dialog("Keys", labels))
 
 
 MOVES = (
@@ -14061,20 +14007,26 @@ EVERYWHERE = (
 )
 TABLE = (
     Verb(("enter", "r"), "Enter run", "start its Codex", begin_here("run"), 0),
-    Verb(("l",), "l log in", "log in", on_clone(ask_login), 3),
+    Verb(("l",), "l log in", "log in", on_clone(lambda model, view: ask_login(model, view.clone.name)), 3),
     Verb(("f",), "f fix", "fix what isn't ok", on_clone(fix_clone), 3),
     Verb(("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
-    Verb(("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(ask_sessions), 7),
-    Verb(("x",), "x remove", "remove", on_clone(ask_removal), 8),
-    Verb(("t",), "t settings", "settings", on_clone(ask_settings), 8),
+    Verb(("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(
+        lambda model, view: model._replace(sessions=("", ())).follow(
+            partial(sessions_dialog, name=view.clone.name), Effect("sessions", (view.clone.name,)))), 7),
+    Verb(("x",), "x remove", "remove", begin_here("remove"), 8),
+    Verb(("t",), "t settings", "settings", on_clone(
+        lambda model, view: model.follow(partial(settings_dialog, clone_id=view.clone.id))), 8),
     Verb(("a",), "", "ask now what is left of its limits", ask_fresh),
     Verb(("d",), "", "doctor: everything about its health", begin_here("doctor")),
     Verb(("b",), "", "roll back to the Codex of before", begin_here("rollback")),
-    Verb(("R",), "", "rename", on_clone(ask_new_name)),
-    Verb(("e",), "", "export into a file", on_clone(ask_for_file)),
+    Verb(("R",), "", "rename", on_clone(
+        lambda model, view: ask_argument(model, ("rename", view.clone.name), "new_name", view.clone.name))),
+    Verb(("e",), "", "export into a file", on_clone(lambda model, view: ask_argument(
+        *(model, ("export", view.clone.name), "--output", usual_export(view.clone.name))))),
     Verb(("S",), "", "a shell in it", begin_here("exec")),
-    Verb(("L",), "", "log out", on_clone(log_out_here)),
-)
+    Verb(("L",), "", "log out", on_clone(lambda model, view: begin_command(model, "logout", view.clone.name)
+         if view.account != Account("none") else model.tell(f"{view.clone.name}: not logged in"))),
+)  # fmt: skip
 HOME = (
     Verb(("n",), "n new", "a new clone", quick_clone, 4),
     Verb(("/",), "/ find", "find by name, account, state or directory", partial(change_table, is_finding=True), 4),
@@ -14127,20 +14079,21 @@ def press(model: Model, key: str, at: float) -> Step:
 
     Alt and a letter mean nothing on the table or where one types; elsewhere they are Esc, and then the letter."""
     dialog, mode = model.top, mode_of(model)
-    if found := [verb for verb in EVERYWHERE if key in verb.keys]:
-        return found[0].deed(model)
+    verb = next((verb for verb in verbs_here(model) if key in verb.keys), None)
+    if verb in EVERYWHERE:
+        return verb.deed(model)
     if model.on_path is None:
         return model.become(held=(*model.held, (key, at))[:LONGEST_LINE])
     if key.startswith("alt-"):
         return press(press(model, "esc", at)[0], key[4:], at) if mode in ("list", "text") else (model, ())
     is_unseen = dialog and dialog.guarded and not (dialog.painted and at - dialog.painted >= GUARD_SECONDS)
-    if key != "esc" and (is_unseen or any(job.asks and job.number == model.awaited for job in model.jobs)):
+    is_asking = any(job.effect.kind == "ask" and job.effect.job == model.awaited for job in model.jobs)
+    if (is_unseen or is_asking) and key != "esc":
         return model, ()
-    found = [verb for verb in verbs_here(model) if key in verb.keys]
-    model = model._replace(status="", awaited=0 if found and found[0] not in MOVES else model.awaited)
-    if model.size.is_too_small and not (found and {"esc", "q"} & {*found[0].keys}):
+    model = model._replace(status="", awaited=0 if verb and verb not in MOVES else model.awaited)
+    if model.size.is_too_small and not (verb and {"esc", "q"} & {*verb.keys}):
         return model, ()
-    return found[0].deed(model) if found else type_key(model, key)
+    return verb.deed(model) if verb else type_key(model, key)
 
 
 def type_key(model: Model, key: str) -> Step:
@@ -14158,23 +14111,30 @@ def update_model(model: Model, message: Message) -> Step:
     """The model after a message, be it a key or what the world has to say, and what that asks of the world. Where one
     comes to another screen, it is looked again."""
     after, effects = message(model)
-    return after, effects if len(after.dialogs) == len(model.dialogs) else (*effects, Effect("glance"))
+    pairs = [(one, one.renew(after) if one.renew else one) for one in after.dialogs]
+    dialogs = tuple(new.after(old) for old, new in pairs if new)
+    return after._replace(dialogs=dialogs), (*effects, *[Effect("glance")] * (len(dialogs) != len(model.dialogs)))
 
 
 # --- News -----------------------------------------------------------------------------------------
 
 
 def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, now: float) -> Step:
-    """The registry was read: what is known of clones that are still the same stays; keys that came before it count."""
+    """The registry was read: what is known of clones that are still the same stays, and so does the selection, or goes
+    to the clone in its place; keys that came before it count."""
     held, model = model.held, model._replace(held=(), broken=broken, on_path=on_path, now=now)
     if registry:
-        before = {view.clone.id: view for view in model.rows}
-        rows = tuple(before.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
+        known = {view.clone.id: view for view in model.rows}
+        rows = tuple(known.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
+        ids, before = [view.clone.id for view in rows], [view.clone.id for view in model.shown]
+        if model.selected in before and model.selected not in ids:
+            place = before.index(model.selected)
+            near = (one for one in (*before[place:], *before[:place][::-1]) if one in ids)
+            model = model._replace(selected=next(near, ""))
         bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
-        model = with_versions(model._replace(selected=selection_in(model, rows), rows=rows, broken=bad))
-    first = () if model.rows or model.broken else (main_menu(model, "home"),)
-    others = ((one.renew(model) if one.renew else one, one.selected) for one in model.dialogs if one.name != "home")
-    model = model._replace(dialogs=(*first, *(one._replace(selected=at) for one, at in others if one)))
+        model, _ = learn_of_codex(model._replace(rows=rows, broken=bad), {})
+    if (home := home_menu(model)) and (not model.dialogs or model.dialogs[0].name != "home"):
+        model = model._replace(dialogs=(home._replace(renew=home_menu), *model.dialogs))
     effects: tuple[Effect, ...] = ()
     for key, at in held:
         if not any(effect.kind == "lend" for effect in effects):
@@ -14183,75 +14143,60 @@ def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, 
     return model, effects
 
 
-def selection_in(model: Model, rows: Sequence[CloneView]) -> str:
-    """The id of the selected clone, or where that is gone, of the one in its place."""
-    ids, before = [view.clone.id for view in rows], [view.clone.id for view in model.shown]
-    if model.selected in ids or model.selected not in before:
-        return model.selected
-    place = before.index(model.selected)
-    return next((one for one in (*before[place:], *reversed(before[:place])) if one in ids), "")
-
-
-def with_versions(model: Model) -> Model:
-    """The model that says which clones have an older Codex than the installed one, also on its home menu."""
+def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
+    """Which Codex is installed, or would be fetched, is known, and so which clones have an older one."""
+    model = model._replace(**facts)
     new = model.installed
     rows = (one.learn(newer=new if new and is_newer(new, one.clone.runtime.version) else "") for one in model.rows)
-    return replace_named(model._replace(rows=tuple(rows)), main_menu(model, "home"))
-
-
-def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
-    """Which Codex is installed, or would be fetched, is known, and whether there is a ~/.codex."""
-    model = with_versions(model._replace(**facts))
-    line, dialogs = codex_line(model), model.dialogs
-    new = (one._replace(lines=(*one.lines[:-1], line)) if one.name == "create" else one for one in dialogs)
-    return model.become(dialogs=tuple(new))
+    return model.become(rows=tuple(rows))
 
 
 def learn(model: Model, clone_id: str, **facts: Any) -> Step:
     """Something was found out about a clone; of the figures of one account the newer ones stay."""
-    if not (view := model.with_id(clone_id)):
-        return model, ()
-    usage = facts.get("usage", view.usage)
-    if view.usage and usage and usage.as_of < view.usage.as_of and facts.get("account", view.account) == view.account:
-        usage = view.usage
-    new = view.learn(**{**facts, "usage": usage})
-    rows = tuple(new if one is view else one for one in model.rows)
+
+    def learned(view: CloneView) -> CloneView:
+        usage = facts.get("usage", view.usage)
+        is_same = facts.get("account", view.account) == view.account
+        is_older = view.usage and usage and usage.as_of < view.usage.as_of
+        return view.learn(**{**facts, "usage": view.usage if is_older and is_same else usage})
+
+    rows = tuple(learned(view) if view.clone.id == clone_id else view for view in model.rows)
     return model.become(rows=rows, now=max(model.now, facts.get("used") or 0))
 
 
-def progress(model: Model, number: int, what: str, done: int, total: int) -> Step:
-    jobs = (job._replace(what=what, done=done, total=total) if job.number == number else job for job in model.jobs)
-    return model.become(jobs=tuple(jobs))
+def progress(model: Model, number: int, said: str) -> Step:
+    return model.become(jobs=tuple(job._replace(said=said) if job.effect.job == number else job for job in model.jobs))
 
 
 def end_job(model: Model, effect: Effect, *lines: str) -> tuple[Model, bool]:
     """The model without a job that ended and with what came of it on the list of messages; is that to be shown now,
     because the user waited for it?"""
-    model, _ = model._replace(jobs=tuple(job for job in model.jobs if job.number != effect.job)).tell(*lines)
+    jobs = tuple(job for job in model.jobs if job.effect.job != effect.job)
     is_awaited = effect.kind == "lend" or 0 < effect.job == model.awaited
-    return model, is_awaited and not model.is_leaving
-
-
-def leave_if_done(model: Model) -> Step:
-    return model, (Effect("leave"),) if model.is_leaving and not model.jobs else ()
+    return model._replace(jobs=jobs).tell(*lines)[0], is_awaited and not model.is_leaving
 
 
 def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
     """A command has ended: what it did is on the list of messages, and where that is waited for, it is shown. What went
     wrong is among the notes, which come first then, as what a repair did."""
-    command, went_well = command_named(effect.words)[0], outcome.code == DONE
-    is_repair = command.handler is doctor and "--fix" in effect.words
+    went_well, is_repair = outcome.code == DONE, {"doctor", "--fix"} <= {*effect.words}
     parts = (outcome.lines, outcome.notes) if went_well and not is_repair else (outcome.notes, outcome.lines)
     said = [line for part in parts for line in part] or [f"{effect.title}: {'done' if went_well else 'failed'}"]
     model, is_awaited = end_job(model, effect, *said)
     if not is_awaited:
-        return leave_if_done(model)
-    lines = tuple(map(model.displayable, said))
-    if went_well and command.handler is create:
-        return model.ask(login_dialog(model, effect.words[-1], *lines))
+        return model, (Effect("leave"),) if model.is_leaving and not model.jobs else ()
+    (command, rest), lines = command_named(effect.words), tuple(map(model.displayable, said))
+    values = parse_arguments(command, rest, model.program)[0] if command.handler in (create, hand_over) else {}
+    if command.handler is create:
+        name, root = values["name"] or values["name_option"], values["root"]
+        return (
+            ask_login(model, name, *lines)
+            if went_well
+            else quick_clone(model, root or name, lines, name if root else "")
+        )
     if went_well and command.handler is hand_over:
-        go = to_begin("resume", effect.words[1], "--in", effect.words[2])
-        items = (Item(f"go on with it as {effect.words[2]}", go), not_now())
+        go = to_begin("resume", values["session_id"], "--in", values["name"])
+        items = (Item(f"go on with it as {values['name']}", go), NOT_NOW)
         return model.ask(Dialog("Handed over", lines, items, guarded=True))
     together = "; ".join(line.strip() for line in lines)
     is_short = cell_width(together) <= model.size.columns - 2
@@ -14263,52 +14208,37 @@ def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
 
 
 def fail(model: Model, effect: Effect, error: MirrorError) -> Step:
-    """A command has failed: where it is waited for a dialog says why and what to do, or the field with its name."""
-    said = [error.message, *([f"hint: {error.hint}"] if error.hint else [])]
-    model, is_awaited = end_job(model, effect, f"{effect.title} failed: {said[0]}".lstrip(), *said[1:])
-    if not is_awaited:
-        return leave_if_done(model)
-    lines = tuple(map(model.displayable, said))
-    if effect.words[:1] == ("create",):
-        return quick_clone(model, effect.words[-1], *lines)
-    return model._replace(status="").ask(Dialog(f"{effect.title} failed", lines, guarded=True))
+    """A command has failed: why, and what to do."""
+    hint = (f"hint: {error.hint}",) if error.hint else ()
+    return finish(model, effect, Outcome(FAILED, notes=(f"{effect.title} failed: {error.message}".lstrip(), *hint)))
 
 
 def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
     """What a command would cost is known: the dialog that asks, with no as the default, and asks again when that
-    changed; where it costs nothing, it is done."""
-    changed = [f"{effect.title}: what would be lost has changed"] if effect.agreed else []
-    model, is_awaited = end_job(model, effect, *changed)
-    if not effect.agreed and not is_awaited:
-        return model.tell(f"{effect.title}: nothing was done, as something else was begun")
-    if effect.words[0] == "remove" and (view := model.with_id(stakes.clone_id)):
-        return ask_removal(model, view, stakes)
+    changed; where it costs nothing, it is done. A removal that is open learns of it."""
+    model, is_awaited = end_job(model._replace(stakes=stakes), effect)
+    if not effect.agreed and not effect.job:
+        return model, ()
+    if effect.agreed or not is_awaited:
+        why = "what would be lost has changed" if effect.agreed else "nothing was done, as something else was begun"
+        model, _ = model.tell(f"{effect.title}: {why}")
+    if not is_awaited:
+        return model, ()
+    if effect.words[0] == "remove" and stakes.clone_id:
+        return model.follow(partial(removal_dialog, effect.words, stakes.clone_id))
     go = to_begin(*effect.words, fed=effect.fed, agreed=stakes)
     if not stakes.question:
         return go(model)
-    items = (not_now("no"), Item(f"yes, {effect.words[0]}", go, key="y"))
+    items = (NOT_NOW._replace(label="no"), Item(f"yes, {effect.words[0]}", go, key="y"))
     lines = tuple(map(model.displayable, stakes.question.losses))
     return model.ask(Dialog(stakes.question.text, lines, items, guarded=True))
-
-
-def show_stakes(model: Model, stakes: Stakes) -> Step:
-    """What a removal would lose is known: it comes into the field that waits for it, if that is still open."""
-    view, name = model.with_id(stakes.clone_id), f"remove {stakes.clone_id}"
-    is_open = any(dialog.name == name for dialog in model.dialogs)
-    return ask_removal(model, view, stakes) if view and is_open else (model, ())
 
 
 def hand_back(model: Model, effect: Effect, code: int, notes: tuple[str, ...]) -> Step:
     """Codex has ended, and the terminal is ours again."""
     what = {"run": "Codex", "exec": "the program", "resume": "Codex"}.get(effect.words[0], effect.words[0])
-    name = effect.words[-1] if effect.words[0] == "resume" else effect.words[1]
-    return model.tell(*(notes or [f"{name}: {what} ended with exit status {code}"]))
-
-
-def show_star(model: Model, shown: bool) -> Step:
-    if shown:
-        return model.tell(f"thank you: {REPOSITORY} is open in the browser")
-    return model.ask(Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY)))
+    whose = [f"{word}: " for word in effect.words if word in model.names]
+    return model.tell(*(notes or [f"{''.join(whose[:1])}{what} ended with exit status {code}"]))
 
 
 # --- View -----------------------------------------------------------------------------------------
@@ -14317,32 +14247,23 @@ SPINNER = "|/-\\"
 ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•○", "-|++++~>+x>#.^v-*o")
 
 
-class Layout(NamedTuple):
-    """The height of header and footer, each; which rows the table has, its heading included; and what room the pane
-    has, under the table or beside it."""
-
-    edge: int
-    table: Size
-    pane: Size
-    beside: bool = False
-
-
-def layout_of(model: Model, size: Size) -> Layout:
-    """The table gets what it needs, the pane six lines at least and what is left; below 60×12 there is no pane."""
+def layout_of(model: Model, size: Size) -> tuple[int, Size, Size, bool]:
+    """The height of header and footer, each; what room the table has, which is what it needs, and what the pane, six
+    lines at least and what is left; and is the pane beside the table? Below 60×12 there is none."""
     edge, rows = 2 if size.rows >= 16 else 1, model.shown
     room, part = size.rows - 2 * edge, size.columns * 3 // 5
-    if size.columns >= 150 and not model.is_large and len(columns_for(model, rows, part)) == len(COLUMNS):
-        return Layout(edge, Size(room, part), Size(room - 1, size.columns - part - 3), True)
+    if size.columns >= 150 and not model.is_large and len(columns_for(model, rows, part)[0]) == len(COLUMNS):
+        return edge, Size(room, part), Size(room - 1, size.columns - part - 3), True
     if size.rows < 12 or size.columns < 60:
-        return Layout(edge, Size(room, size.columns), Size(0, 0))
+        return edge, Size(room, size.columns), Size(0, 0), False
     table = 2 if model.is_large else max(min(len(rows) + 1, room - PANE_LINES - 1), 2)
-    return Layout(edge, Size(table, size.columns), Size(room - table - 1, size.columns - 2))
+    return edge, Size(table, size.columns), Size(room - table - 1, size.columns - 2), False
 
 
-def rows_in_sight(model: Model) -> tuple[CloneView, ...]:
+def clones_in_sight(model: Model) -> list[CloneView]:
     """The clones that are on the screen now."""
-    rows, here, height = model.shown, model.current, layout_of(model, model.size).table.rows - 1
-    return tuple(rows[index] for index in scroll_range(len(rows), rows.index(here), height)) if here else ()
+    rows, here, height = model.shown, model.current, layout_of(model, model.size)[1].rows - 1
+    return [rows[index] for index, _ in rows_in_view(len(rows), rows.index(here), height)] if here else []
 
 
 def view_model(model: Model, size: Size) -> tuple[Row, ...]:
@@ -14351,16 +14272,11 @@ def view_model(model: Model, size: Size) -> tuple[Row, ...]:
         text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
         rows: list[Row] = [(Span(line),) for line in wrap_text(text, max(size.columns, 1))]
     else:
-        layout, dialogs = layout_of(model, size), model.dialogs
-        room = Size(size.rows - 2 * layout.edge, size.columns)
-        if dialogs and dialogs[0].name == "home":
-            menu = dialog_rows(model, dialogs[0], Size(room.rows - 1, size.columns - 4))
-            body = [*[()] * (room.rows >= 12), *((Span("  "), *row) for row in menu)]
-        else:
-            body = body_rows(model, layout, room)
-        body = [*body, *[()] * room.rows][: room.rows]
-        rows = [*header_rows(model, size)[: layout.edge], *body, *footer_rows(model, size)[-layout.edge :]]
-        rows = rows if model.is_home else lay_over(rows, box_rows(model, dialogs[-1], size), size)
+        edge = layout_of(model, size)[0]
+        room = Size(size.rows - 2 * edge, size.columns)
+        body = [*body_rows(model, size, room), *[()] * room.rows][: room.rows]
+        rows = [*header_rows(model, size)[:edge], *body, *footer_rows(model, size)[-edge:]]
+        rows = rows if model.is_home else lay_over(rows, box_rows(model, model.dialogs[-1], size), size)
     rows = [cut_row(row, 0, size.columns) for row in [*rows, *[()] * size.rows][: size.rows]]
     return tuple(map(in_ascii, rows)) if model.ascii else tuple(rows)
 
@@ -14403,33 +14319,33 @@ def footer_rows(model: Model, size: Size) -> list[Row]:
         verbs.remove(max(reversed(verbs), key=lambda verb: verb.rank))
     words = [verb.word.partition(" ") for verb in verbs]
     keys = [span for key, _, word in words for span in (Span(f" {key}", "accent"), Span(f" {word} "))]
-    status = model.status or "".join(job_text(model, job) for job in model.jobs[-1:])
+    status, sign = model.status, SPINNER[model.beat % len(SPINNER)]
+    for job in () if status else model.jobs[-1:]:
+        status = f"{sign} {': '.join(filter(None, (job.effect.title, job.said)))}"
     said = (Span(f" {shorten(status, size.columns - 2)}", "bold"),) if status else ()
     return [said, tuple(keys)] if size.rows >= 16 or not said else [said]
 
 
-def job_text(model: Model, job: Job) -> str:
-    amount = f"{size_text(job.done)} of {size_text(job.total)}" if job.total else ""
-    return f"{SPINNER[model.beat % len(SPINNER)]} {': '.join(filter(None, (job.title, job.what, amount)))}"
-
-
-def body_rows(model: Model, layout: Layout, size: Size) -> list[Row]:
-    """What is wrong with the registry, the table of clones, and the selected one's details."""
-    rows, here = model.shown, model.current
+def body_rows(model: Model, screen: Size, size: Size) -> list[Row]:
+    """What is wrong with the registry, the table of clones, and the selected one's details; or the menu instead."""
+    rows, here, (_, room, pane, is_beside) = model.shown, model.current, layout_of(model, screen)
+    if model.dialogs and model.dialogs[0].name == "home":
+        menu = dialog_rows(model, model.dialogs[0], Size(size.rows - 1, size.columns - 4))
+        return [*[()] * (size.rows >= 12), *((Span("  "), *row) for row in menu)]
     broken = [model.displayable(f"✗ {model.broken}")] if model.broken else []
     table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, size.rows // 5 + 1)]
     if not here:
         nothing = "no clone matches; Esc clears the filter" if model.rows else "" if model.broken else "… being read"
         return [*table, (), (Span(f"  {shorten(nothing, size.columns - 3)}"),)]
-    height = layout.table.rows - len(table) * (not layout.pane.rows or layout.beside)
-    table += [*table_rows(model, rows, here, layout.table._replace(rows=height)), *[()] * size.rows][:height]
-    pane, name = pane_rows(model, here, layout.pane), Span(shorten(here.clone.name, size.columns // 3), "bold")
-    if layout.beside:
-        pairs = zip(table, [(name, Span("  "), here.state), *pane, *[()] * size.rows], strict=False)
-        return [(*fill_row(row, layout.table.columns), Span(" │ ", "dim"), *detail) for row, detail in pairs]
+    height = room.rows - len(table) * (not pane.rows or is_beside)
+    table += [*table_rows(model, rows, here, room._replace(rows=height)), *[()] * size.rows][:height]
+    details, name = pane_rows(model, here, pane), Span(shorten(here.clone.name, size.columns // 3), "bold")
+    if is_beside:
+        pairs = zip(table, [(name, Span("  "), here.state), *details, *[()] * size.rows], strict=False)
+        return [(*fill_row(row, room.columns), Span(" │ ", "dim"), *detail) for row, detail in pairs]
     rule: Row = (Span("─ ", "dim"), name, Span(" "), here.state, Span(" "))
     rule = (*rule, Span("─" * max(size.columns - width_of(rule), 0), "dim"))
-    return [*table, rule, *((Span("  "), *row) for row in pane)] if layout.pane.rows else table
+    return [*table, rule, *((Span("  "), *row) for row in details)] if pane.rows else table
 
 
 def line_row(line: TypedLine, width: int) -> Row:
@@ -14441,7 +14357,7 @@ def line_row(line: TypedLine, width: int) -> Row:
 
 def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
     """What a dialog says, the line to type with what is wrong with it, and as many items as there is room for."""
-    line = input_rows(model, dialog.input, size.columns) if dialog.input else []
+    line = input_rows(model, dialog, dialog.input, size.columns) if dialog.input else []
     if dialog.items or line:
         lines = wrap_texts(dialog.lines, size.columns, size.rows - min(len(dialog.items), 3) - len(line) - 1)
         rows: list[Row] = [*((Span(text),) for text in lines), *([()] if lines else []), *line]
@@ -14449,19 +14365,19 @@ def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
     lines = [part for text in dialog.lines for part in wrap_text(text, size.columns)]
     if len(lines) <= size.rows:
         return [(Span(text),) for text in lines]
-    top = min(dialog.top, len(lines) - size.rows + 1)
+    top = min(dialog.at, len(lines) - size.rows + 1)
     seen = lines[top : top + size.rows - 1]
     return [*((Span(text),) for text in seen), (Span(f"{top + 1}-{top + len(seen)} of {len(lines)} lines", "dim"),)]
 
 
-def input_rows(model: Model, field: Input, width: int) -> list[Row]:
+def input_rows(model: Model, dialog: Dialog, field: Input, width: int) -> list[Row]:
     """The line to type, and below it what is wrong with it."""
-    label, wrong = f"{escape_invisible(field.label)}: ", ""
+    label, is_judged = f"{escape_invisible(field.label)}: ", field.refused or (field.live and field.line.text)
+    step = step_from_line(model, dialog, field) if is_judged else ""
     line = field.line._replace(text=re.sub(".", "•", field.line.text)) if field.secret else field.line
-    if field.refused or (field.live and field.line.text):
-        wrong = field.judge(model, field.line.text)
     row = (Span(label, "dim"), *line_row(line, max(width - cell_width(label), 4)))
-    return [row, *((Span(text, "bad"),) for text in wrap_texts([f"! {wrong}" if wrong else " "], width, 2))]
+    wrong = f"! {step}" if step and isinstance(step, str) else " "
+    return [row, *((Span(text, "bad"),) for text in wrap_texts([wrong], width, 2))]
 
 
 def item_rows(dialog: Dialog, size: Size) -> list[Row]:
@@ -14469,12 +14385,10 @@ def item_rows(dialog: Dialog, size: Size) -> list[Row]:
     labels = [f"{item.key}  {item.label}" if item.key else item.label for item in dialog.items]
     width = min(max((cell_width(escape_invisible(label)) for label in labels), default=0), size.columns - 3)
     rows: list[Row] = []
-    seen = scroll_range(len(labels), dialog.selected, max(size.rows, 1))
-    for index in seen:
-        sign, style = ("▸", "chosen") if index == dialog.selected else (" ", "plain")
-        text = f"{sign}{sign_of_more(index, seen, len(labels))}{fit(labels[index], width)} "
-        note = shorten(f" {dialog.items[index].note}", max(size.columns - cell_width(text), 0))
-        rows.append((Span(text, style), Span(note, "dim")))
+    for index, sign in rows_in_view(len(labels), dialog.at, max(size.rows, 1)):
+        text = Span(f"{fit(labels[index], width)} ", "chosen" if sign.style == "chosen" else "plain")
+        note = shorten(f" {dialog.items[index].note}", max(size.columns - width - 3, 0))
+        rows.append((sign, text, Span(note, "dim")))
     return rows
 
 
@@ -14523,12 +14437,6 @@ def glance_at(clone: Clone) -> dict[str, Any]:
     return {**facts, "account": account, "usage": usage, "used": used}
 
 
-def known_besides(model: Model, effect: Effect) -> dict[str, Clone]:
-    """The clones by id that a command doesn't change: one that names no clone may change them all."""
-    others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in (*effect.words, *effect.each)}
-    return others if len(others) < len(model.rows) else {}
-
-
 class World(NamedTuple):
     """What an effect needs: the context, whose reports are seen where the terminal isn't the menu's, where messages go,
     how work gets a thread, how a browser is opened, and what is done on the terminal after a program's exit."""
@@ -14539,9 +14447,6 @@ class World(NamedTuple):
     open_browser: Callable[[str], bool]
     after_exit: Callable[[int, bool], None]
 
-    def tell(self, message: Callable[..., Step], **more: Any) -> None:
-        self.post(partial(message, **more))
-
     def begin(self, model: Model, effect: Effect) -> None:
         """Begins what was asked for in the background; what comes of it arrives as messages. Nothing here waits."""
         self.spawn(partial(self.perform, effect, partial(getattr(self, effect.kind), model, effect)))
@@ -14549,14 +14454,15 @@ class World(NamedTuple):
     def perform(self, effect: Effect, work: Callable[[], None]) -> None:
         """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
         try:
-            work()
+            return work()
         except MirrorError as error:
-            self.tell(fail, effect=effect, error=error)
+            why = error
         except OSError as error:
-            self.tell(fail, effect=effect, error=MirrorError(error_line(error), hint_for(error)))
+            why = MirrorError(error_line(error), hint_for(error))
         except Exception as error:
             bug = f"this is a bug in codex-mirror {__version__}: {error!r}"
-            self.tell(fail, effect=effect, error=MirrorError(bug, f"please report it: {REPOSITORY}/issues", BUG))
+            why = MirrorError(bug, f"please report it: {REPOSITORY}/issues", BUG)
+        self.post(partial(fail, effect=effect, error=why))
 
     def stakes_now(self, effect: Effect) -> Stakes | None:
         """What a command that asks would cost now, unless it is just what was agreed to, or --yes was typed."""
@@ -14569,37 +14475,33 @@ class World(NamedTuple):
         return None if agreed in (stakes, Stakes(clone_id, None, seen=False)) else stakes
 
     def ask(self, model: Model, effect: Effect) -> None:
-        self.tell(ask_question, effect=effect, stakes=self.stakes_now(effect) or Stakes("", None))
-
-    def stakes(self, model: Model, effect: Effect) -> None:
-        if stakes := self.stakes_now(effect):
-            self.tell(show_stakes, stakes=stakes)
+        self.post(partial(ask_question, effect=effect, stakes=self.stakes_now(effect) or Stakes("", None)))
 
     def do(self, model: Model, effect: Effect) -> None:
         """Performs a command, or one for each of several clones, and looks at what has changed."""
-        if (stakes := self.stakes_now(effect)) and effect.agreed:
-            return self.tell(ask_question, effect=effect, stakes=stakes)
+        if effect.agreed and (stakes := self.stakes_now(effect)):
+            return self.post(partial(ask_question, effect=effect, stakes=stakes))
+        lines = [
+            ((*effect.words, name), f"{at} of {len(effect.each)}, {name}") for at, name in enumerate(effect.each, 1)
+        ]
         outcomes: list[Outcome] = []
-        count = len(effect.each)
-        lines = [((*effect.words, name), f"{number} of {count}, {name}") for number, name in enumerate(effect.each, 1)]
         try:
             for words, prefix in lines or [(effect.words, "")]:
                 outcomes.append(self.outcome_of(words, effect.job, prefix))
             if effect.then and outcomes[-1].code == DONE:
                 outcomes.append(self.outcome_of(effect.then, effect.job, ""))
         finally:
-            self.look_around(known_besides(model, effect))
+            self.look(model, effect)
         said = tuple(line for one in outcomes for line in one.lines)
         notes, code = tuple(note for one in outcomes for note in one.notes), max(one.code for one in outcomes)
-        return self.tell(finish, effect=effect, outcome=Outcome(code, said, notes))
+        return self.post(partial(finish, effect=effect, outcome=Outcome(code, said, notes)))
 
     def outcome_of(self, words: Sequence[str], job: int, prefix: str) -> Outcome:
         """What the command line's own handler did, in lines and notes alone; an error of one of several is a note."""
 
         def report(what: str, done: int, total: int) -> None:
-            self.tell(
-                progress, number=job, what=prefix or what, done=0 if prefix else done, total=0 if prefix else total
-            )
+            amount = f"{size_text(done)} of {size_text(total)}" if total else ""
+            self.post(partial(progress, number=job, said=prefix or ": ".join(filter(None, (what, amount)))))
 
         report("", 0, 0)
         command, values, common = values_of(words)
@@ -14623,7 +14525,7 @@ class World(NamedTuple):
     def lend(self, effect: Effect) -> None:
         """Runs a command that has the terminal to itself, and waits for it; how it ended goes to the status line."""
         if stakes := self.stakes_now(effect):
-            return self.tell(ask_question, effect=effect, stakes=stakes)
+            return self.post(partial(ask_question, effect=effect, stakes=stakes))
         command, values, _ = values_of(effect.words)
         if command.handler is log_in and effect.words[2:]:
             self.context.report(f"logging in '{effect.words[1]}' {' '.join(effect.words[2:])}", 0, 0)
@@ -14634,7 +14536,7 @@ class World(NamedTuple):
             self.context.report(note, 0, 0)
         code = run_child(program, program.cwd or None) if program else outcome.code
         self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
-        return self.tell(hand_back, effect=effect, code=code, notes=() if program else notes)
+        return self.post(partial(hand_back, effect=effect, code=code, notes=() if program else notes))
 
     def fresh(self, model: Model, effect: Effect) -> None:
         """Has the clones' own Codex ask what is left, side by side."""
@@ -14643,12 +14545,12 @@ class World(NamedTuple):
             answer = fresh_usage(self.context, 15, clone)
             if not answer.usage:
                 return f"{clone.name}: {answer.why or answer.error}"
-            self.tell(learn, clone_id=clone.id, usage=answer.usage)
+            self.post(partial(learn, clone_id=clone.id, usage=answer.usage))
             left = left_percent(answer.usage, time.time())
             return f"{clone.name}: {answer.usage.why if left is None else f'{left:.0f} % left'}"
 
         lines = run_parallel(ask, [view.clone for view in model.rows if view.clone.name in effect.each])
-        self.tell(finish, effect=effect, outcome=Outcome(lines=tuple(lines)))
+        self.post(partial(finish, effect=effect, outcome=Outcome(lines=tuple(lines))))
 
     def newest(self, model: Model, effect: Effect) -> None:
         """Which Codex would be fetched, and how large it is; nothing is asked where one is installed."""
@@ -14657,7 +14559,7 @@ class World(NamedTuple):
             newest = f"{version} ({size_text(size)})" if size > 0 else version
         except MirrorError as error:
             newest = error.message
-        self.tell(learn_of_codex, facts={"newest": newest})
+        self.post(partial(learn_of_codex, facts={"newest": newest}))
 
     def commands(self, model: Model, effect: Effect) -> None:
         """The names that a new clone's command can't have: they are commands already, or files in its place."""
@@ -14669,32 +14571,37 @@ class World(NamedTuple):
     def sessions(self, model: Model, effect: Effect) -> None:
         clone = clone_named(read_registry(self.context.places), effect.words[0])
         found = newest_sessions([clone], 200)
-        self.post(lambda model: (replace_named(model, sessions_dialog(model, clone.name, found)), ()))
+        self.post(lambda model: model.become(sessions=(clone.name, found)))
 
     def browse(self, model: Model, effect: Effect) -> None:
-        self.tell(show_star, shown=self.open_browser(REPOSITORY))
+        is_shown = self.open_browser(REPOSITORY)
+        failed = Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY))
+        thanks = f"thank you: {REPOSITORY} is open in the browser"
+        self.post(lambda model: model.tell(thanks) if is_shown else model.ask(failed))
 
     def glance(self, model: Model, effect: Effect) -> None:
         """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed."""
-        changed = {one.clone.id for one in rows_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp}
+        changed = {
+            one.clone.id for one in clones_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp
+        }
         if changed or stamps_of(model.watched) != model.stamp:
             known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
             self.spawn(partial(self.perform, effect, partial(self.look_around, known)))
 
     def look(self, model: Model, effect: Effect) -> None:
-        self.look_around({})
+        """Looks again at the clones that an effect names, or at all where it names none."""
+        others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in (*effect.words, *effect.each)}
+        self.look_around(others if len(others) < len(model.rows) else {})
 
     def look_at_registry(self) -> Registry | None:
         """Reads the registry, which is enough for a first frame; None where it is broken."""
         context, registry, broken = self.context, None, ""
         try:
             registry = read_registry(context.places)
-        except MirrorError as error:
-            broken = f"{error.message}; {with_program_name(error.hint, context.program)}"
-        except OSError as error:
-            broken = error_line(error)
+        except (MirrorError, OSError) as error:
+            broken = f"{error_line(error)}{f'; {error.hint}' if isinstance(error, MirrorError) else ''}"
         on_path = is_on_path(context.places.bin_dir, context.env)
-        self.tell(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time())
+        self.post(partial(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time()))
         return registry
 
     def look_around(self, known: Mapping[str, Clone]) -> None:
@@ -14704,25 +14611,24 @@ class World(NamedTuple):
         watched = (*watched, *map(os.path.realpath, watched))
         facts = {"installed": installed.version if installed else "", "watched": watched, "stamp": stamps_of(watched)}
         home = os.path.isdir(os.path.join(context.places.user_home, ".codex"))
-        self.tell(learn_of_codex, facts={**facts, "has_codex_home": home})
+        self.post(partial(learn_of_codex, facts={**facts, "has_codex_home": home}))
         if registry and not registry.clones and not installed:
             self.newest(Model(context.places), Effect("newest"))
         clones = [clone for clone in registry.clones if known.get(clone.id) != clone] if registry else []
         for clone in clones:
             with contextlib.suppress(OSError):
-                self.tell(learn, clone_id=clone.id, **glance_at(clone))
+                self.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
         inspection, lanes = inspection_context(registry or Registry(), installed, context), (os.cpu_count() or 1) + 2
         for lane in range(min(len(clones), lanes)):
-            self.spawn(
-                partial(self.perform, Effect("look"), partial(self.check_health, clones[lane::lanes], inspection))
-            )
+            check = partial(self.check_health, clones[lane::lanes], inspection)
+            self.spawn(partial(self.perform, Effect("look"), check))
 
     def check_health(self, clones: Sequence[Clone], inspection: InspectionContext) -> None:
         """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
         for clone in clones:
             with contextlib.suppress(OSError, MirrorError):
                 [facts] = inspect_clones([clone], inspection, self.context)
-                self.tell(learn, clone_id=clone.id, health=health_of(facts))
+                self.post(partial(learn, clone_id=clone.id, health=health_of(facts)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------
@@ -15016,7 +14922,7 @@ def carry_out(model: Model, effect: Effect, world: World, screen: Screen) -> Mod
         screen.lend(lambda: os.kill(0, signal.SIGTSTP))
     elif effect.kind == "lend":
         screen.lend(partial(world.perform, effect, partial(world.lend, effect)))
-        world.spawn(partial(world.look_around, known_besides(model, effect)))
+        world.spawn(partial(world.look, model, effect))
     else:
         world.begin(model, effect)
         return model

@@ -82,7 +82,7 @@ def menu(
     model = cm.Model(PLACES, size, here="/home/ada/proj", now=NOW, on_path=True, rows=rows)
     model = model._replace(installed=installed, newest=newest)
     model = model._replace(watched=("/usr/bin/codex",) if installed else (), has_codex_home=True)
-    return model if rows else model.ask(cm.main_menu(model, "home"))[0]
+    return model if rows else model.follow(cm.home_menu)[0]
 
 
 def many(count: int) -> tuple[cm.CloneView, ...]:
@@ -115,7 +115,7 @@ def ended(model: cm.Model, words: str, *lines: str, code: int = cm.DONE, notes: 
 def waiting() -> cm.Model:
     """A clone being created, half of its copy done."""
     model = after(menu(), "n", *"next", "enter")
-    return told(model, lambda model: cm.progress(model, model.started, "copying", 202_000_000, 404_000_000))
+    return told(model, lambda model: cm.progress(model, model.started, "copying: 202 MB of 404 MB"))
 
 
 def removing(name: str) -> cm.Model:
@@ -127,7 +127,7 @@ def removing(name: str) -> cm.Model:
         f"3 files of its own, 12 kB, such as {PLACES.mirror_home}/clones/{name}/home/notes.md",
     )
     stakes = cm.Stakes(f"id-{name}", cm.Question(losses, f"remove '{name}'?", name))
-    return told(after(menu(), "x"), lambda model: cm.show_stakes(model, stakes))
+    return told(after(menu(), "x"), lambda model: cm.ask_question(model, cm.Effect("ask", ("remove", name)), stakes))
 
 
 def logging_out() -> cm.Model:
@@ -176,7 +176,7 @@ def sessions(size: cm.Size = SIZE) -> cm.Model:
     ]
     return told(
         after(menu(PICTURED, size), "s"),
-        lambda model: (cm.replace_named(model, cm.sessions_dialog(model, "work", found)), ()),
+        lambda model: model.become(sessions=("work", found)),
     )
 
 

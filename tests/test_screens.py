@@ -203,7 +203,7 @@ def test_tab_makes_the_details_large() -> None:
 def test_where_that_is_wished_no_address_is_shown(keys: list[str]) -> None:
     hidden = sample.menu(size=cm.Size(40, 200))._replace(redact=True)
     stakes = cm.Stakes("id-work", cm.Question(("ada@example.com",), "?"))
-    asked = told(after(hidden, "x"), lambda model: cm.show_stakes(model, stakes))
+    asked = told(after(hidden, "x"), lambda model: cm.ask_question(model, cm.Effect("ask", ("remove", "work")), stakes))
     failed = told(hidden, lambda model: cm.fail(model, cm.Effect("look"), cm.MirrorError("ada@example.com")))
     for model in (after(hidden, *keys), asked, failed, after(failed, "esc", "!")):
         assert "ada@" not in drawn(model) and "a…@…" in drawn(model)
@@ -219,7 +219,7 @@ def test_the_selection_is_always_in_sight(count: int, size: cm.Size) -> None:
         chosen = ["".join(span.text for span in row) for row in rows if any(span.style == "chosen" for span in row)]
         selected = model.current
         assert len(chosen) == 1 and selected and "▸" in chosen[0] and selected.clone.name[:9] in chosen[0]
-        assert selected in cm.rows_in_sight(model)
+        assert selected in cm.clones_in_sight(model)
 
 
 def test_the_home_of_who_has_no_clones_says_which_codex_they_get() -> None:
@@ -267,13 +267,13 @@ WORDS = {
     **{"R ctrl-u other enter": ("do", "rename work other"), "l enter": ("ask", "login work")},
     **{"l down enter": ("ask", "login work --device-auth"), "U enter": ("do", "update")},
     **{"l down down enter key enter": ("ask", "login work --with-api-key"), "s": ("sessions", "work")},
-    **{"e enter": ("do", "export --output=work.codex-mirror.tar.gz work"), "j f": ("do", "update client")},
+    **{"e enter": ("do", "export work --output=work.codex-mirror.tar.gz"), "j f": ("do", "update client")},
     **{"n next down enter": ("do", "create next"), "h": ("sessions", "work")},
     **{"n next down down enter enter": ("do", "create next --root=~/.codex-mirror/clones/next")},
     **{"i mine enter": ("ask", "import ~/.codex --with-sessions --name mine")},
-    **{"j j j f": ("do", "doctor --fix team"), "t enter enter": ("do", "set --home=shared work")},
-    **{"t down enter .npmrc enter": ("do", "set --share=.npmrc work")},
-    **{"t down down enter enter": ("do", "set --share-settings=AGENTS.md work")},
+    **{"j j j f": ("do", "doctor --fix team"), "t enter enter": ("do", "set work --home=shared")},
+    **{"t down enter .npmrc enter": ("do", "set work --share=.npmrc")},
+    **{"t down down enter enter": ("do", "set work --share-settings=AGENTS.md")},
     **{": rename space other enter": ("do", "rename work other"), "m end enter x": ("leave", "")},
     **{"m end enter s": ("star and leave", ""), "m end up up enter": ("browse", "")},
 }
@@ -373,7 +373,8 @@ def test_the_typed_name_removes_only_the_clone_that_was_selected() -> None:
     assert effect.agreed == cm.Stakes("id-work", None, seen=False)
     effect = cm.press(after(SCREENS["removing"], *"work"), "enter", 99.0)[1][0]
     assert effect.agreed and effect.agreed.seen and effect.agreed.question
-    known = told(after(sample.menu(), "x", *"wo"), lambda model: cm.show_stakes(model, effect.agreed))  # type: ignore[arg-type]
+    looking = cm.Effect("ask", ("remove", "work"))
+    known = told(after(sample.menu(), "x", *"wo"), lambda model: cm.ask_question(model, looking, effect.agreed))  # type: ignore[arg-type]
     assert "type work: wo" in drawn(known) and "12 sessions" in drawn(known)
 
 
@@ -405,7 +406,7 @@ def test_a_result_that_nobody_waits_for_is_on_the_list_of_messages() -> None:
 
 def test_progress_of_several_is_their_number() -> None:
     model = after(sample.menu(), "U", "enter")
-    model = told(model, lambda model: cm.progress(model, 1, "7 of 20, ci", 0, 0))
+    model = told(model, lambda model: cm.progress(model, 1, "7 of 20, ci"))
     assert "update client: 7 of 20, ci" in drawn(model)
 
 
@@ -482,7 +483,7 @@ def test_keys_typed_before_the_registry_was_read_come_after_it() -> None:
         assert effects == ()
     registry = cm.Registry(tuple(row.clone for row in sample.ROWS))
     model, effects = cm.arrive(model, registry, "", True, sample.NOW)
-    assert effects == (cm.Effect("stakes", ("remove", "client")),) and "Remove client?" in drawn(model)
+    assert effects == (cm.Effect("ask", ("remove", "client")),) and "Remove client?" in drawn(model)
 
 
 def test_of_figures_of_one_account_the_newer_ones_stay() -> None:
@@ -593,9 +594,7 @@ def any_answer(model: cm.Model, effect: cm.Effect, dice: random.Random) -> cm.St
     stakes = cm.Stakes(dice.choice(["id-clone-1", "id"]), question)
     outcome = cm.Outcome(dice.choice([0, 1]), tuple("line " * dice.randrange(30) for _ in range(dice.randrange(40))))
     answers = {
-        "browse": lambda: cm.show_star(model, dice.random() < 0.5),
         "ask": lambda: cm.ask_question(model, effect, stakes),
-        "stakes": lambda: cm.show_stakes(model, stakes),
         "lend": lambda: cm.hand_back(model, effect, dice.randrange(256), ()),
         "fresh": lambda: cm.finish(model, effect, outcome),
         "do": dice.choice(
