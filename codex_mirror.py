@@ -10912,7 +10912,8 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 LAX_IGNORE = "a git repository around it may take logins in, for all that {lax_ignore} says, which isn't codex-mirror's"
 IGNORE_ADVICE = "make it one line, *, or remove it: the next change writes it"
-# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's.
+# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's, nor can it
+# be put right from a copy of its mirror home.
 SEEN_FROM_OUTSIDE = ("directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved")
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
@@ -11051,7 +11052,7 @@ HOME_MOVED = "home-moved"
 
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
-    is_strange = facts.kind == "clone" and facts.strange
+    is_strange = facts.kind == "clone" and (facts.strange or facts.claimed)
     return (one for one in FINDINGS[facts.kind] if not is_strange or one.id in SEEN_FROM_OUTSIDE)
 
 
@@ -11712,6 +11713,7 @@ LOGOUT = {
 def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
     """What a logout would lose; None when nobody is logged in."""
     clone = clone_named(read_registry(context.places), name)
+    refuse_copy(clone, context.places)
     account = account_of(clone)
     if account.kind == "none" or (local and account.kind == "keyring"):
         return None
@@ -12157,6 +12159,7 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_registry(context.places), name)
+    refuse_copy(clone, context.places)
     name, account = clone.name, account_of(clone)
     sessions = [path for _, path in rollouts_of(clone, (".jsonl", ".jsonl.zst"))]
     has_login = account.kind not in ("none", "keyring")
