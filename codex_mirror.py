@@ -10442,7 +10442,8 @@ def registry_or_refusal(places: Places) -> tuple[Registry, MirrorError | None]:
 def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
     """The directories that aren't on PATH: the one for new commands, and those of commands that no shell finds."""
     unfound = [clone for clone in clones if not any(find_on_path(clone.name, context.env.get("PATH", "")))]
-    directories = [context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
+    own = [os.path.dirname(clone.wrapper) for clone in unfound if not home_claiming(clone, context.places)]
+    directories = [context.places.bin_dir, *filter(os.path.isdir, own)]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
@@ -10912,8 +10913,7 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 LAX_IGNORE = "a git repository around it may take logins in, for all that {lax_ignore} says, which isn't codex-mirror's"
 IGNORE_ADVICE = "make it one line, *, or remove it: the next change writes it"
-# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's, nor can it
-# be put right from a copy of its mirror home.
+# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's.
 SEEN_FROM_OUTSIDE = ("directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved")
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
@@ -11052,8 +11052,9 @@ HOME_MOVED = "home-moved"
 
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
-    is_strange = facts.kind == "clone" and (facts.strange or facts.claimed)
-    return (one for one in FINDINGS[facts.kind] if not is_strange or one.id in SEEN_FROM_OUTSIDE)
+    is_clone = facts.kind == "clone"
+    seen = (HOME_MOVED,) if is_clone and facts.claimed else SEEN_FROM_OUTSIDE if is_clone and facts.strange else ()
+    return (one for one in FINDINGS[facts.kind] if not seen or one.id in seen)
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
