@@ -980,6 +980,8 @@ def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launch
     assert refused.code == 5 and "is in the keyring" in refused.err
     assert "the login of 'work' (kept in the keyring), and revoke it" in cm("logout", "work").err
     assert cm("export", "work", "--with-login").code == 5
+    said = "the login of 'work' is kept in the system's keyring, where it outlives the clone\n"
+    assert said in cm("remove", "work", "--yes").err and "keyring" not in cm("remove", OTHER_CLONE).err
 
 
 def test_a_login_that_the_keyring_may_have_is_not_moved_and_a_linked_config_not_replaced(
@@ -1096,6 +1098,20 @@ def test_a_clone_with_nothing_to_lose_goes_without_a_question(cm: Launched, hous
     assert cm("remove", OTHER_CLONE).out == f"removed '{OTHER_CLONE}'\n"
     assert (tree(house.bin).keys(), tree(house.mirror / "clones").keys()) == ({"."}, {"."})
     assert (cm("list").out, tree(house.base / "h")) == ("", before)
+
+
+@pytest.mark.parametrize("is_made", [False, True], ids=["ours", "the user's"])
+def test_an_empty_root_goes_with_the_clone_that_made_it_and_stays_where_the_user_did(
+    cm: Launched, house: Home, is_made: bool
+) -> None:
+    root = house.base / "above" / "root"
+    root.parent.mkdir()
+    if is_made:
+        root.mkdir(mode=0o711)
+    before = tree(root.parent)
+    assert cm("create", "far", "--root", root).code == 0 and (root / ".codex-mirror").is_dir()
+    assert cm("remove", "far").code == 0
+    assert tree(root.parent) == before
 
 
 def test_removing_a_login_asks_for_the_name(cm: Launched, house: Home) -> None:

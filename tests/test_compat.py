@@ -214,6 +214,16 @@ def test_the_first_update_takes_the_runtime_over_and_rollback_goes_back_to_it(
 
 
 @kinds
+def test_a_clone_that_is_made_from_an_earlier_program_s_says_whether_it_needs_node(home: Home, kind: str) -> None:
+    node_on_path(home)
+    make_legacy_home(home, {"work": kind})
+    made = ask(home, "create", "new", "--from", "work")
+    note = "no native Codex was found: 'new' has the JavaScript package, and needs node on PATH whenever it runs\n"
+    assert made.code == 0 and (note in made.err) == (kind == "npm-package"), made
+    assert ("(needs node)" in ask(home, "list", "new", "--full").out) == (kind == "npm-package")
+
+
+@kinds
 def test_the_second_update_discards_the_legacy_runtime(home: Home, kind: str) -> None:
     node_on_path(home)
     make_legacy_home(home, {"work": kind})

@@ -356,6 +356,28 @@ def test_a_plan_is_read_as_it_was_written() -> None:
     assert cm.plan_from(json.dumps(plan._asdict()).encode()) == plan
 
 
+# A field of a plan of the change abcdef12, and a value that no change of ours would write there.
+NO_PLACES: list[tuple[str, Any]] = [
+    *((field, [path]) for field in ("made", "parents", "to_delete") for path in ("m/x", "", "/m/\0x")),
+    ("staged", [["c-abcdef12", "/d", True, ""]]),
+    ("staged", [["/c-abcdef12", "d", True, ""]]),
+    ("staged", [["/c", "/d", True, ""]]),
+    ("moved", [["a", "/b", "", "/c-abcdef12"]]),
+    ("moved", [["/a", "b", "", "/c-abcdef12"]]),
+    ("moved", [["/a", "/b", "", "c-abcdef12"]]),
+    ("moved", [["/a", "/b", "", "/c"]]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), NO_PLACES, ids=[ascii(row) for row in NO_PLACES])
+def test_a_plan_whose_paths_depend_on_where_one_stands_is_none(field: str, value: Any) -> None:
+    whole = {"id": "abcdef12", "what": "x", "staged": [["/c-abcdef12", "/d", True, ""]]}
+    whole["moved"] = [["/a", "/b", "", "/c-abcdef12"]]
+    assert cm.plan_from(json.dumps(whole).encode())
+    with pytest.raises(ValueError, match="not a"):
+        cm.plan_from(json.dumps({**whole, field: value}).encode())
+
+
 # --- a change ---
 
 

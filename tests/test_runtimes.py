@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from helpers import PLATFORM_PACKAGE, TRIPLE, Home, fake_codex, npm_install, run, tree
+from helpers import PLATFORM_PACKAGE, TRIPLE, TRIPLES, Home, fake_codex, npm_install, run, tree
 from rooms import NEW_MIRROR_HOME, caller_in, cm, make_clone, make_deep, places_of
 
 HELPERS = ["bin/codex-code-mode-host", "codex-path/rg"] + (
@@ -467,6 +467,10 @@ MACS = [
 def be_mac(monkeypatch: pytest.MonkeyPatch, machine: str, kernel: str) -> None:
     facts = os.uname_result(("Darwin", "mac", "25.4.0", KERNEL + kernel, machine))
     monkeypatch.setattr(os, "uname", lambda: facts)
+
+
+def test_every_machine_has_the_package_that_npm_and_the_triple_that_the_release_names() -> None:
+    assert {machine: (triple, f"codex-{name}") for machine, (name, triple) in cm.MACHINES.items()} == TRIPLES
 
 
 @pytest.mark.parametrize(("kind", "machine", "kernel", "names"), MACS, ids=[row[0] for row in MACS])
