@@ -568,6 +568,7 @@ def test_an_empty_household_is_listed_without_being_made(fresh: Launched) -> Non
     assert fresh("list") == Result(0, "", "")
     assert fresh("list", "--json").json() == []
     assert "codex-mirror create work" in on_terminal(fresh.argv("list"), fresh.home).err
+    assert "there are no clones yet; next: codex-mirror create work\n" in fresh("doctor").out
     assert not fresh.home.mirror.exists()
 
 
@@ -685,6 +686,12 @@ def test_env_sets_all_that_the_clone_sets_also_where_some_of_it_is_set_already(c
     cm("set", "work", "--home", "shared", check=True)
     back = cm("exec", OTHER_CLONE, cm.program, "env", "work", "--json", check=True).json()
     assert back["set"]["HOME"] == str(house.home) and {*codex_mirror.XDG_DIRECTORIES} <= {*back["unset"]}
+
+
+def test_env_for_another_program_is_one_document_of_what_to_set_and_unset(cm: Launched, house: Home) -> None:
+    said = cm("env", "work", "--shell", "json", check=True).json()
+    assert said == cm("env", "work", "--json", check=True).json() and "CODEX_API_KEY" in said["unset"]
+    assert (said["set"]["CODEX_MIRROR_CLONE"], said["set"]["HOME"]) == ("work", str(house.clone_home("work")))
 
 
 def test_a_hidden_login_variable_is_named_on_a_terminal_only_and_never_shown(cm: Launched, house: Home) -> None:

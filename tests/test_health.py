@@ -616,6 +616,52 @@ def test_a_clone_that_lies_elsewhere_is_named_with_its_place_and_its_home_can_be
     assert rows["anew"] == "logged_in" and not (base / "home" / ".codex" / "auth.json").exists()
 
 
+STRAYS: list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], Any], str]] = [
+    ("of the same id", lambda lost, other: {**lost, "id": other["id"]}, "another clone has its id"),
+    ("without a root", lambda lost, other: {"id": lost["id"], "name": "play"}, "no clone.json in it names a clone"),
+    ("without an id", lambda lost, other: {**lost, "id": ""}, "no clone.json in it names a clone"),
+    ("torn", lambda lost, other: [], "no clone.json in it names a clone"),
+]
+
+
+@pytest.mark.parametrize(("kind", "row", "why"), STRAYS, ids=[one[0] for one in STRAYS])
+def test_a_directory_that_is_not_surely_a_lost_clone_s_is_named_and_left(
+    home: Home, codex: Path, kind: str, row: Callable[..., Any], why: str
+) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    base, rows = home.mirror / "clones" / "play" / ".codex-mirror", rows_of(home)
+    (base / "clone.json").write_text(json.dumps(row(rows[1], rows[0])))
+    write_registry(home, rows[:1])
+    before = tree(base)
+    for words in (["doctor"], ["doctor", "--fix"]):
+        assert f"{base} ({why})" in ask(home, *words).out
+    assert rows_of(home) == rows[:1] and tree(base) == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_open"), [(0o700, False), (0o2700, False), *((0o700 | 1 << n, True) for n in range(6))]
+)
+def test_a_directory_is_open_where_its_group_or_others_have_any_right(home: Home, mode: int, is_open: bool) -> None:
+    home.bin.chmod(mode)
+    assert cm.is_open_to_others(str(home.bin)) == is_open
+    home.bin.rmdir()
+    home.bin.touch(mode=0o666)
+    assert not cm.is_open_to_others(str(home.bin))
+
+
+def test_a_broken_registry_is_kept_for_its_owner_alone_also_where_no_hard_link_can_be_made(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clone(home, "work")
+    path = home.mirror / "registry.json"
+    path.write_text("{")
+    monkeypatch.setattr(cm, "make_link", lambda source, target: False)
+    assert "rebuilt the registry with 1 clone; the broken one is " in ask(home, "doctor", "--fix").err
+    [aside] = home.mirror.glob("registry.json.broken-*")
+    assert (aside.read_text(), aside.stat().st_mode & 0o777) == ("{", 0o600) and clone_in(home, "work")
+
+
 def test_a_clone_of_a_mirror_home_with_two_names_is_no_orphan_under_either(home: Home, codex: Path) -> None:
     make_clone(home, "work")
     other = home.base / "m2"

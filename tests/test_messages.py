@@ -409,6 +409,16 @@ SITUATIONS: dict[str, Callable[[Home], object]] = {
 }
 
 
+def test_a_login_that_cannot_be_locked_says_so_and_nothing_of_a_second_one(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone, error = make_clone(home, "work"), cm.MirrorError("/m/login.lock can't be locked", "mount it with locks")
+    monkeypatch.setattr(cm, "hold_lock", Mock(side_effect=error))
+    with pytest.raises(cm.MirrorError) as raised, cm.login_turn(caller_in(home), clone):
+        pass
+    assert raised.value is error
+
+
 @pytest.mark.parametrize("kind", SITUATIONS)
 def test_a_situation_makes_it_said(home: Home, codex: Path, kind: str) -> None:
     """What is said is looked at when it has ended, by the table."""
