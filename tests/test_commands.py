@@ -562,6 +562,9 @@ def test_an_import_says_what_comes_next(cm: Launched, house: Home) -> None:
     (real / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": "sk-of-nobody-at-all-0001"}))
     moved = cm("import", real, "--name", "b", "--move-login", "-y", check=True)
     assert moved.out.splitlines()[-1] == "next: codex-mirror run b"
+    plant_login(house, "b", "torn {")
+    cm("export", "b", "--with-login", "-o", "e", check=True)
+    assert cm("import", "e", "--name", "c", "-y", check=True).out.splitlines()[-1] == "next: codex-mirror login c"
 
 
 def test_an_empty_household_is_listed_without_being_made(fresh: Launched) -> None:

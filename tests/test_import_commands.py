@@ -175,6 +175,15 @@ def test_an_export_that_changes_between_the_question_and_the_import_is_refused(
     assert {name: what for name, what in settled(mirror).items() if name != "h/e.tar.gz"} == before
 
 
+def test_an_export_is_looked_at_anew_by_each_question_and_let_go_by_its_import(mirror: Home) -> None:
+    """In the menu one process asks again and again."""
+    path, context = mirror.home / "e.tar.gz", caller_in(mirror)
+    for config, is_asked in ((b"x = 1\n", False), (EVIL, True), (b"x = 1\n", False)):
+        path.write_bytes(export_of(**{"config.toml": config}))
+        assert bool(cm.question_of_import(context, path=str(path))) == is_asked
+    assert cm.import_clone(context, path=str(path)).code == 0 and cm.opened_export.cache_info().currsize == 0
+
+
 FOREIGN: list[tuple[str, dict[str, bytes], str, int]] = [
     ("deep", {"/".join(["d"] * 1500): b"x"}, "more than 100 directories deep", 5),
     (
@@ -403,6 +412,7 @@ REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("no archive", ["text"], 1, "the .tar.gz archive is damaged or incomplete"),
     ("an archive of something else", ["other"], 5, "this is not a codex-mirror export"),
     ("of another version", ["later"], 5, "this is not a codex-mirror export"),
+    ("without a name in it", ["nameless", "--name", "x"], 5, "this is not a codex-mirror export"),
     (
         "with what goes with a home",
         ["export", "--move-login"],
@@ -420,9 +430,12 @@ REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("a clone's", ["CLONE", "--name", "x"], 5, "is already a clone"),
     ("a taken name", ["export", "--name", "first"], 5, "clone 'first' exists already"),
     ("a bad name", ["export", "--name", "a/b"], 2, ""),
+    ("a bad name for a home", ["home", "--name", "a/b"], 2, "a/b"),
+    ("a home by the name of a shell's own command", ["home", "--name", "cd"], 5, "'cd' is"),
     ("a login that isn't there", ["home", "--name", "x", "--move-login"], 5, "is not there"),
     ("a login that is a link", ["linked", "--name", "x", "--move-login"], 5, "is a link to a login"),
     ("a login in a keyring", ["keyring", "--name", "x", "--move-login"], 5, "is in the keyring, and can't be moved"),
+    ("a keyring and a torn file", ["torn", "--name", "x", "--move-login"], 5, "is in the keyring, and can't be moved"),
 ]
 
 
@@ -432,13 +445,15 @@ def test_what_can_t_be_imported_is_refused_with_a_way_out_and_changes_nothing(
 ) -> None:
     (mirror.home / "text").write_text("text")
     (mirror.home / "export").write_bytes(export_of(**{"config.toml": b"x = 1\n"}))
-    for name, about in (("other", b"{}"), ("later", ABOUT.replace(b'"version": 1', b'"version": 2'))):
+    later, nameless = ABOUT.replace(b'"version": 1', b'"version": 2'), ABOUT.replace(b'"work"', b"7")
+    for name, about in (("other", b"{}"), ("later", later), ("nameless", nameless)):
         (mirror.home / name).write_bytes(export_of(about))
-    for name in ("empty", "home/sessions", "linked", "keyring"):
+    for name in ("empty", "home/sessions", "linked", "keyring", "torn"):
         (mirror.home / name).mkdir(parents=True)
     (mirror.home / "linked" / "auth.json").symlink_to(mirror.home / "text")
-    (mirror.home / "keyring" / "config.toml").write_text('cli_auth_credentials_store = "keyring"\n')
-    (mirror.home / "keyring" / "auth.json").write_bytes(LOGIN)
+    for name, login in (("keyring", LOGIN), ("torn", LOGIN[:30])):
+        (mirror.home / name / "config.toml").write_text('cli_auth_credentials_store = "keyring"\n')
+        (mirror.home / name / "auth.json").write_bytes(login)
     clone = str(mirror.clone_home("first") / ".codex")
     before = settled(mirror)
     result = ask(mirror, "import", *(word.replace("CLONE", clone) for word in words), "--yes")

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -90,9 +90,38 @@ def test_an_import_that_leaves_something_undone_ends_with_1_and_says_so(
 ) -> None:
     clone = make_clone(home, "work")
     (home.home / ".codex" / "sessions").mkdir(parents=True)
+    (home.home / ".codex" / "auth.json").write_text("{}")
     monkeypatch.setattr(cm, "import_home", lambda *wanted: (clone, ["the login is still there"]))
-    outcome = cm.import_clone(caller_in(home), path=str(home.home / ".codex"), name="work")
+    outcome = cm.import_clone(caller_in(home), path=str(home.home / ".codex"), name="work", move_login=True)
     assert outcome.code == cm.FAILED and "the login is still there" in outcome.notes
+    assert "was moved" not in " ".join(outcome.notes)
+
+
+# A command's handler and arguments, the deed that it hands its work to, and what that gives back when it left `left`.
+DEEDS: dict[str, tuple[dict[str, Any], str, Callable[[Any, list[str]], Any]]] = {
+    "create": ({"name": "new"}, "create_clone", lambda clone, left: (clone, left)),
+    "set_clone": ({"name": "work", "home": "shared"}, "change_clone", lambda clone, left: (True, [], left)),
+    "rename_command": ({"name": "work", "new_name": "x"}, "rename_clone", lambda clone, left: (clone, left, [])),
+    "remove": ({"name": "work"}, "remove_clone", lambda clone, left: (clone, [], left)),
+    "update": ({"names": ["work"]}, "update_clone", lambda clone, left: cm.UpdateResult(clone, clone, tuple(left))),
+    "roll_back": ({"name": "work"}, "roll_back_clone", lambda clone, left: cm.UpdateResult(clone, clone, tuple(left))),
+    "use": ({"name": "work"}, "bind_directory", lambda clone, left: (None, left)),
+    "move_home_command": ({}, "move_home", lambda clone, left: ([clone], left)),
+    "wrapper_install": ({}, "install_wrappers", lambda clone, left: [(clone, "".join(left))]),
+}
+
+
+@pytest.mark.parametrize("handler", DEEDS)
+def test_a_command_that_left_something_undone_says_what_and_ends_with_1(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, handler: str
+) -> None:
+    given, deed, result = DEEDS[handler]
+    clone = make_clone(home, "work")
+    for left in ([], ["/b/work is still there"]):
+        monkeypatch.setattr(cm, deed, lambda *words, left=left: result(clone, left))
+        outcome = getattr(cm, handler)(caller_in(home), **given)
+        assert outcome.code == (cm.FAILED if left else cm.DONE)
+        assert ("is still there" in " ".join(outcome.notes)) == bool(left)
 
 
 def test_a_registry_is_rebuilt_with_a_clone_on_a_disk_that_is_away_and_the_one_before_stays(

@@ -279,6 +279,7 @@ def test_last_and_here_choose_the_newest(home: Home, clones: dict[str, Path]) ->
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("resume", "01a"), 2, "too short"),
     (("resume", "ffffffff"), 3, "was not found"),
+    (("resume", "01a2"), 2, "matches 2 sessions"),
     (("resume", "01a222f7"), 2, "matches 2 sessions"),
     (("resume",), 2, "no session was chosen"),
     (("resume", an_id(3)), 2, "was written at the same time in"),
