@@ -1032,6 +1032,7 @@ def test_what_is_set_already_is_not_set_again(cm: Launched, house: Home, options
     cm("set", "work", "--share", ".gitconfig", "--keep-env", "OPENAI_PROJECT", check=True)
     before = household_tree(house)
     assert cm("set", "work", *options.split()) == Result(0, "nothing to change in 'work'\n", "")
+    assert cm("set", "work", *options.split(), "--json").json()["changed"] is False
     assert household_tree(house) == before
 
 

@@ -288,6 +288,23 @@ def test_a_registry_is_rebuilt_under_the_lock(home: Home, clone: Any) -> None:
         assert caught.value.code == cm.BUSY
 
 
+@pytest.mark.parametrize(
+    "rest", ['{"version": 1, "lastChange": "abcdef12", "clo', '{"version": 1, "lastChange": "1234']
+)
+def test_a_torn_registry_that_still_names_its_last_change_has_that_finished(home: Home, clone: Any, rest: str) -> None:
+    """Where it doesn't, nobody knows whether the change was committed, and all that it made stays."""
+    for number in ("11111111", "22222222"):
+        commit(home, number)
+    target, is_named = home.bin / "new", "abcdef12" in rest
+    staged = cm.StagedFile(cm.staged_name(str(target), "abcdef12"), str(target), False)
+    Path(staged.temporary).write_text("new")
+    write_journal(home, plan_of(clone, staged=(staged,)))
+    (home.mirror / "registry.json").write_text(rest)
+    cm.doctor(caller_in(home), fix=True)
+    assert (target.exists(), Path(staged.temporary).exists()) == (is_named, not is_named)
+    assert not (home.mirror / "journal.json").exists() and clone_in(home, "work")
+
+
 def test_the_lock_is_the_same_file_ever_after(home: Home, clone: Any) -> None:
     before = (home.mirror / "lock").stat().st_ino
     with cm.begin_change(caller_in(home), "next"):
