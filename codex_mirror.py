@@ -11686,7 +11686,6 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
         )
     code, lines, had_login = DONE, [f"nobody is logged in to '{clone.name}'"], account.kind != "none"
     if kind_of(login) and local:
-        verify_clone_directory(clone, context.places)
         remove_file(login)
         lines = [LOCAL_LOGOUT.get(account.kind, LOCAL_LOGOUT[""]).format(clone.name)]
     elif kind_of(login) or account.kind == "keyring":

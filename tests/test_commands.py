@@ -572,6 +572,7 @@ def test_an_empty_household_is_listed_without_being_made(fresh: Launched) -> Non
     assert fresh("list", "--json").json() == []
     assert "codex-mirror create work" in on_terminal(fresh.argv("list"), fresh.home).err
     assert "there are no clones yet; next: codex-mirror create work\n" in fresh("doctor").out
+    assert fresh("update", "--all") == Result(0, "there are no clones to update\n", "")
     assert not fresh.home.mirror.exists()
 
 
@@ -982,6 +983,25 @@ def test_a_logout_is_no_more_to_be_remembered(cm: Launched, house: Home) -> None
         assert rows(cm)["work"]["account"] is None
 
 
+def test_a_login_that_a_logout_left_is_remembered_and_one_that_is_gone_is_forgotten(cm: Launched, house: Home) -> None:
+    log_in(cm, "work")
+    install_codex(house, "0.170.0", '#!/bin/sh\n[ "$1" = logout ] && exit 4\necho codex-cli 0.170.0\n')
+    cm("update", "work", check=True)
+    assert cm("logout", "work", "--yes").code == 4 and rows(cm)["work"]["account"]
+    (house.clone_home("work") / ".codex" / "auth.json").unlink()
+    assert cm("logout", "work").out == "nobody is logged in to 'work'\n" and rows(cm)["work"]["account"] is None
+    plant_login(house, OTHER_CLONE, chatgpt_login("ann@example.org"))
+    cm("logout", OTHER_CLONE, "--yes", check=True)
+    assert f"{OTHER_CLONE}\tlogout {OTHER_CLONE} " in cm("log").out
+
+
+def test_a_login_is_dropped_here_also_where_the_clone_s_codex_is_gone(cm: Launched, house: Home) -> None:
+    login = plant_login(house, "work", chatgpt_login("ann@example.org"))
+    Path(rows(cm)["work"]["runtimeEntryPath"]).unlink()
+    assert cm("logout", "work", "--yes").code == 1 and login.exists()
+    assert cm("logout", "work", "--local", "--yes").code == 0 and not login.exists()
+
+
 def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launched, house: Home) -> None:
     config = house.clone_home("work") / ".codex" / "config.toml"
     config.write_text('cli_auth_credentials_store = "keyring"\n')
@@ -990,6 +1010,7 @@ def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launch
     assert refused.code == 5 and "is in the keyring" in refused.err
     assert "the login of 'work' (kept in the keyring), and revoke it" in cm("logout", "work").err
     assert cm("export", "work", "--with-login").code == 5
+    assert cm("logout", "work", "--yes").err.splitlines()[-1] == "Not logged in"  # Its Codex was asked.
     said = "the login of 'work' is kept in the system's keyring, where it outlives the clone\n"
     assert said in cm("remove", "work", "--yes").err and "keyring" not in cm("remove", OTHER_CLONE).err
 

@@ -848,7 +848,8 @@ def test_what_isn_t_ours_at_a_wrapper_s_place_is_never_touched(
         result = ask(home, *words)
         assert result.code == 1 and (str(home.bin / "play") in result.err + result.out or words[0] == "rollback"), words
         assert tree(home.bin) == {path[4:] or ".": what for path, what in before.items() if (path + "/")[:4] == "bin/"}
-    assert ask(home, "remove", "play", "--yes").code == 0
+    removed = ask(home, "remove", "play", "--yes")
+    assert removed.code == 0 and str(home.bin / "play") in removed.err
     assert tree(home.bin) == {path[4:] or ".": what for path, what in before.items() if (path + "/")[:4] == "bin/"}
 
 

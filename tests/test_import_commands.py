@@ -390,6 +390,8 @@ def test_an_export_is_private_and_holds_the_login_only_when_that_is_asked_for(mi
     with tarfile.open(mirror.home / "e") as tar:
         assert {member.mode for member in tar} == {0o600}
         assert ("codex/auth.json" in tar.getnames()) == bool(options)
+        about: Any = tar.extractfile("codex-mirror.json")
+        assert json.load(about) == {**json.loads(ABOUT), "name": "first", "codexHome": str(codex_home)}
     agreed = ask(mirror, "import", "e", "--name", "new", "--yes")
     login = mirror.clone_home("new") / ".codex" / "auth.json"
     assert agreed.code == 0 and login.exists() == ("a login: API key" in agreed.err) == bool(options)
@@ -402,7 +404,10 @@ def test_an_import_has_the_kind_of_home_that_was_exported(mirror: Home, kind: st
     assert ask(mirror, "create", "one", "--home", kind).code == 0
     assert ask(mirror, "export", "one", "-o", "e").code == 0
     assert ask(mirror, "import", "e", "--name", "two").code == 0
+    later = export_of(ABOUT.replace(b'"isolated"', b'"of a later program"'))
+    assert ask(mirror, "import", "-", "--name", "three", stdin=later).code == 0
     rows = {row["name"]: row for row in json.loads((mirror.mirror / "registry.json").read_text())["clones"]}
+    assert rows["three"].get("home", "isolated") == "isolated"
     assert rows["two"].get("home", "isolated") == rows["one"].get("home", "isolated") == kind
 
 

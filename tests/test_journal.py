@@ -233,16 +233,22 @@ def test_what_comes_between_the_proof_and_the_deletion_is_not_lost(
     assert seen == [tree(path)] and not list(home.base.rglob("*.gone-*"))
 
 
-def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any) -> None:
+@pytest.mark.parametrize("kind", ["another", "a link to it"])
+def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any, kind: str) -> None:
     source, place = home.home / "auth.json", below("home/.codex/auth.json")(home)
-    source.write_text("another")
+    if kind == "another":
+        source.write_text("another")
+    else:
+        (home.base / "shared").write_text("first")
+        source.symlink_to(home.base / "shared")
+    before = tree(source)
     staged = cm.staged_name(str(place), "abcdef12")
     Path(staged).write_text("first")
     moved = cm.MovedLogin(str(source), f"{source}.aside", cm.digest_of_bytes(b"first"), staged)
     commit(home)
     write_journal(home, plan_of(clone, moved=(moved,), staged=(cm.StagedFile(staged, str(place), False),)))
     [problem] = cm.recover(places_of(home))
-    assert "holds another login by now" in problem and source.read_text() == "another"
+    assert "holds another login by now" in problem and tree(source) == before
     assert not place.exists() and not Path(staged).exists() and not Path(f"{source}.aside").exists()
 
 
