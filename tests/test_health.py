@@ -729,6 +729,13 @@ def test_a_clone_whose_own_row_does_not_fit_stays_where_it_is(home: Home, codex:
     assert f"left {own.parent} as it is: another row has the name 'work'" in fixed.err and rows_of(home) == rows[:1]
 
 
+def test_a_broken_entry_that_no_clone_fits_stays_and_that_is_said(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    write_registry(home, rows := [*rows_of(home), {"name": "lost"}])
+    assert "the broken entries stay: no clone was found for them\n" in ask(home, "doctor", "--fix").err
+    assert rows_of(home) == rows
+
+
 def test_a_file_shared_by_three_is_mended_with_a_new_inode_in_all(home: Home, codex: Path) -> None:
     for name in ("one", "two", "three"):
         make_clone(home, name)
