@@ -146,6 +146,42 @@ def test_a_codex_home_is_known_by_any_one_thing_that_only_it_has(tmp_path: Path,
     assert cm.is_codex_home(str(tmp_path))
 
 
+NAMED_IN_VAIN = [
+    *("sessions/a", "archived_sessions/a", "packages/a", "tmp/a", ".tmp/a", "log/a", "cache/a", "plugins/a"),
+    *("shell_snapshots/a", "app-server-daemon/settings.json", "config.toml", "history.jsonl", "version.json"),
+    *(
+        "SESSIONS/a",
+        "auth.json",
+        "AUTH.JSON.moved-to-x",
+        "x/auth.json",
+        ".credentials.json",
+        "x/.env",
+        "state_5.sqlite",
+    ),
+    *("x/logs.sqlite-wal", "installation_id", "../outside.md", "gone.md"),
+]
+
+
+@pytest.mark.parametrize("name", NAMED_IN_VAIN)
+def test_what_settings_name_that_is_no_setting_or_outside_of_the_home_does_not_come_along(
+    tmp_path: Path, name: str
+) -> None:
+    own = tmp_path / "own"
+    for path in (own / name, own / "texts/i.md"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (own / "gone.md").unlink(missing_ok=True)
+    (own / "config.toml").write_text(f'a_file = "{name}"\nb_file = "{own}/{name}"\nc_file = "texts/i.md"\n')
+    assert cm.settings_files(str(own), [str(own)]) == ["texts/i.md"]
+
+
+def test_an_agent_s_settings_come_along_only_from_a_file_of_settings(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.sh"):
+        (tmp_path / name).touch()
+    (tmp_path / "config.toml").write_text('[agents.a]\nconfig_file = "a.toml"\n[agents.b]\nconfig_file = "b.sh"\n')
+    assert cm.settings_files(str(tmp_path)) == ["a.toml"]
+
+
 # --- what they name outside of their home ---
 
 OUTSIDE = [

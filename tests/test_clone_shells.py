@@ -203,6 +203,18 @@ def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(h
     assert {name: found.get(name) for name in names} == {**mine, "HOME": str(home.home), "XDG_DATA_HOME": None}
 
 
+def test_who_leaves_a_shell_of_exec_keeps_the_places_that_he_chose(home: Home, work: Any) -> None:
+    """Nothing was kept there as `env` keeps it for `eval`."""
+    program = ("--", sys.executable, cm.__file__, "env", "--unset", "--shell", "json")
+    said = ask(home, "exec", "work", *program).json()
+    chosen = {"CODEX_MIRROR_HOME": str(home.mirror), "CODEX_MIRROR_BIN_DIR": str(home.bin), "HOME": str(home.home)}
+    assert chosen.items() <= said["set"].items() and {"CODEX_HOME", "CODEX_MIRROR_CLONE"} <= {*said["unset"]}
+    usual = {"CODEX_MIRROR_HOME": f"{home.home}/.codex-mirror", "CODEX_MIRROR_BIN_DIR": f"{home.home}/.local/bin"}
+    assert ask(home, "create", "own", env=usual).code == 0
+    said = ask(home, "exec", "own", *program, env=usual).json()
+    assert {*usual} <= {*said["unset"]} and not {*usual} & {*said["set"]}
+
+
 def test_exec_without_a_program_says_whose_shell_it_is(home: Home, work: Any) -> None:
     assert "this shell is in 'work'" in on_terminal(home, "exec", "work", env={"SHELL": "/bin/true"}).out
     assert on_terminal(home, "exec", "work", "--", "true").out == ""

@@ -114,13 +114,30 @@ def test_the_entries_of_a_directory_are_sorted_and_none_where_there_is_none(plac
 @pytest.mark.parametrize("mode", [0o600, 0o755, 0o444])
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 def test_a_new_file_has_its_bytes_and_its_mode_whatever_the_umask(place: Path, mode: int, umask: int) -> None:
+    content = b"x" * 3_000_000
+    (place / "source").write_bytes(content)
     before = os.umask(umask)
     try:
-        cm.write_new("file", b"x" * 3_000_000, mode)
+        cm.write_new("file", content, mode)
+        cm.copy_file("source", "copy", mode)
     finally:
         os.umask(before)
-    assert (place / "file").read_bytes() == b"x" * 3_000_000
-    assert stat.S_IMODE((place / "file").stat().st_mode) == mode
+    for path in (place / "file", place / "copy"):
+        assert path.read_bytes() == content and stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_new_file_is_open_to_nobody_else_from_its_first_moment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens it then reads all that comes later."""
+    modes: list[int] = []
+    monkeypatch.setattr(cm, "set_mode", lambda file, mode, path: modes.append(stat.S_IMODE(os.fstat(file).st_mode)))
+    (place / "source").touch()
+    before = os.umask(0)
+    try:
+        cm.write_new("file", b"", 0o600)
+        cm.copy_file("source", "copy", 0o600)
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o600]
 
 
 TAKEN: list[tuple[str, Callable[[Path], object]]] = [

@@ -594,6 +594,7 @@ def test_what_stands_in_the_place_of_a_part_of_a_clone_is_neither_written_nor_de
     (home.home / ".codex").mkdir()
     (home.home / ".codex" / "config.toml").write_text('model = "o"\n')
     (home.home / "notes").touch()
+    (clone_base(home) / ".notes.codex-mirror-0badcafe").touch()  # As a killed change leaves them.
     newer = fake_codex(home.base / "newer", "0.170.0")
     part = clone_base(home) / tail
     instead(part, home.base / "stuff")

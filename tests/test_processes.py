@@ -46,6 +46,17 @@ def test_what_a_program_said_and_how_it_ended(script: str, code: int, out: bytes
     assert sh(script, X="x y") == cm.CapturedOutput(code, out, err)
 
 
+def test_what_a_program_makes_for_us_is_open_to_nobody_else(tmp_path: Path) -> None:
+    """As Codex makes files in a clone when doctor asks it who is logged in."""
+    before = os.umask(0)
+    try:
+        program = cm.Program(("/bin/sh", "-c", "umask"), {"TMPDIR": str(tmp_path)})
+        said = [sh("umask").out, cm.converse(program, b"", bool, 60, lambda: False).out]
+    finally:
+        os.umask(before)
+    assert said == [b"0077\n"] * 2
+
+
 def test_only_the_first_64_kib_of_each_output_are_kept_and_the_rest_blocks_nobody() -> None:
     answer = sh("head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; exit 5")
     assert (answer.code, len(answer.out), len(answer.err)) == (5, 1 << 16, 1 << 16)
