@@ -359,7 +359,7 @@ def complaint_about_name(text: str) -> str:
     if ".." in text:
         return f"{text!r} can't be a clone's name: '..' means the directory above"
     if text.lower().split(".")[0] in DEVICES:
-        return f"{text!r} can't be a clone's name: it is a device on Windows"
+        return f"{text!r} can't be a clone's name: Windows reserves it"
     return ""
 
 
@@ -549,7 +549,7 @@ def complaint_about_root(root: str, places: Places) -> str:
     base, is_inside = base_in_root(root), is_below(root, clones_directory(places))
     surrounds = not is_inside and (base == places.mirror_home or is_below(places.mirror_home, base))
     if surrounds or root in ("/", "//", places.user_home):  # In a home lies the mirror home, or lay once.
-        return f"its directory would be {base}, which is not a clone's"
+        return f"its root would put the clone into {base}, which is not for clones"
     if is_inside:
         return ""
     if root == places.mirror_home:
@@ -829,12 +829,13 @@ def is_at_least(version: str, other: str) -> bool:
     return not is_newer(other, version)
 
 
-def nearest_word(word: str, words: Iterable[str]) -> str:
-    """The word that was probably meant, in whatever case, or nothing."""
+def nearest_word(word: str, words: Iterable[str], least: float = 0.7) -> str:
+    """The word that was probably meant, in whatever case, or the first that begins like this; or nothing."""
     import difflib
 
-    known = {word.lower(): word for word in words}
-    return next((known[close] for close in difflib.get_close_matches(word.lower(), known, 1)), "")
+    typed, known = word.lower(), {word.lower(): word for word in words}
+    begun = [one for one in known if len(typed) > 2 and one.startswith(typed)]
+    return next((known[one] for one in (*difflib.get_close_matches(typed, known, 1, least), *begun)), "")
 
 
 # --- Keys -----------------------------------------------------------------------------------------
@@ -1408,6 +1409,11 @@ def finite_number(text: str) -> float | None:
     return number if abs(number) < float("inf") else None
 
 
+def complaint_about_kind(path: str) -> str:
+    """What is wrong with a path that should lead to a file or a directory, and doesn't."""
+    return "is neither a file nor a directory" if os.path.exists(path) else "doesn't exist"
+
+
 def kind_of(path: str) -> str:
     """`file`, `directory`, `link`, `other`, or nothing when there is nothing; a link is not followed."""
     try:
@@ -1642,8 +1648,8 @@ def hazard_of(
         return None
     fix = f"chmod go-w {shell_quote(path)}" if owner == uid else trust
     if mode & stat.S_IWOTH:
-        return Hazard(path, "may be written by anyone", fix)
-    return None if is_private(gid) else Hazard(path, f"may be written by its group ({gid})", fix, by_group=True)
+        return Hazard(path, "is writable by everyone", fix)
+    return None if is_private(gid) else Hazard(path, f"is writable by its group ({gid})", fix, by_group=True)
 
 
 def is_private_group(
@@ -1735,7 +1741,7 @@ def refuse_foreign_file(path: str) -> None:
             f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
         )
     if facts.st_mode & stat.S_IWOTH:
-        raise MirrorError(f"{path} may be written by anyone", f"chmod go-w {shell_quote(path)}", REFUSED)
+        raise MirrorError(f"{path} is writable by everyone", f"chmod go-w {shell_quote(path)}", REFUSED)
 
 
 def check_mirror_home(places: Places, strict: bool = False) -> None:
@@ -1754,7 +1760,7 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
     refuse_hazards(home, places, strict)
     if not is_mirror_home(home) and {*entries_of(home)} - {"lost+found"}:
         hint = "set CODEX_MIRROR_HOME to a directory that is new or empty"
-        raise MirrorError(f"{home} is not a mirror home of codex-mirror, and is not empty", hint, REFUSED)
+        raise MirrorError(f"{home} is not empty, and not a mirror home of codex-mirror", hint, REFUSED)
 
 
 def is_marked_home(home: str) -> bool:
@@ -1987,7 +1993,7 @@ def set_mode(file: int, mode: int, path: str) -> None:
         os.fchmod(file, mode)
     except OSError as error:
         if stat.S_IMODE(os.fstat(file).st_mode) != mode:
-            raise OSError(errno.ENOTSUP, f"can't get the mode {mode:o}: {error.strerror}", path) from None
+            raise OSError(errno.ENOTSUP, f"can't be given the mode {mode:o}: {error.strerror}", path) from None
 
 
 def temporary_name(path: str) -> str:
@@ -2033,9 +2039,7 @@ def make_directories(path: str, mode: int = 0o700, synced: bool = True) -> int:
         except FileExistsError:
             facts = os.lstat(directory)
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
-                raise MirrorError(
-                    f"{directory} was created by another program meanwhile", "try again", REFUSED
-                ) from None
+                raise MirrorError(f"{directory} was just created by another program", "try again", REFUSED) from None
         if synced:
             sync_directory(os.path.dirname(directory))
     return len(missing)
@@ -2217,7 +2221,7 @@ def hold_lock(path: str, what: str, seconds: float, waiting: Callable[[str], Non
             try:
                 take_lock(file, deadline, patience_for(seconds), waiting)
             except OSError as error:
-                hint = "its file system has no locks: mount it with locks, or set CODEX_MIRROR_HOME to another one"
+                hint = "its file system doesn't support locks: set CODEX_MIRROR_HOME to a directory on another one"
                 raise MirrorError(f"{path} can't be locked: {error.strerror}", hint) from None
             if not os.path.exists(path) or not os.path.samestat(os.fstat(file), os.stat(path)):
                 continue
@@ -2251,7 +2255,7 @@ def take_lock(file: int, deadline: float, patience: float, waiting: Callable[[st
         if named and named != holder:
             holder, since = named, now
         if now >= deadline:
-            raise MirrorError(f"{holder or 'another program'} is still running", "try again when it has ended", BUSY)
+            raise MirrorError(f"{holder or 'another program'} is still running", "try again when it has finished", BUSY)
         if now - since >= patience and told != (holder or "another program"):
             waiting(told := holder or "another program")
         queue = queue or queue_for_lock(file)
@@ -2319,13 +2323,13 @@ def hold_earlier_lock(places: Places, seconds: float, waiting: Callable[[str], N
     while not take_earlier_lock(path):
         holder, waited, left = earlier_holder(path), time.monotonic() - begun, time_of_dead_lock(path)
         if waited >= seconds and left:
-            raise MirrorError(f"{holder} left a lock, which counts for {left} more", f"wait, or remove {path}", BUSY)
+            raise MirrorError(f"{holder} left a lock, which expires in {left}", f"wait, or remove {path}", BUSY)
         if waited >= seconds:
-            hint = f"try again when it has ended; if it was killed, in a minute, or remove {path}"
+            hint = f"try again when it has finished; if it was killed, wait a minute or remove {path}"
             raise MirrorError(f"{holder} is still running", hint, BUSY)
         if waited >= patience or (left and patience < seconds):
             patience = seconds
-            waiting(f"the lock that {holder} left: it counts for {left} more" if left else holder)
+            waiting(f"the lock that {holder} left, which expires in {left}" if left else holder)
         time.sleep(0.02)
     try:
         yield
@@ -2728,7 +2732,7 @@ def system_output(name: str, *words: str, codes: Collection[int] = (0,)) -> str:
     if said.code not in codes or len(said.out) >= TEXT_LIMIT:
         why = os.fsdecode(said.err).strip().splitlines()[-1:] or [f"it ended with {said.code}"]
         raise UnseenProcessesError(
-            f"can't tell which programs are running: {name}: {why[0]}", "try again outside of any sandbox", BUSY
+            f"can't tell which programs are running: {name}: {why[0]}", "try again outside the sandbox", BUSY
         )
     return os.fsdecode(said.out)
 
@@ -2738,7 +2742,7 @@ def codex_pids_by_ps(directory: str, codex_home: str) -> list[int]:
     whose = ("-U", str(os.getuid())) if os.getuid() else ("-A",)
     listing = commands_in_listing(system_output("ps", "-xww", *whose, "-o", "pid=,command="))
     if listing.pop(os.getpid(), None) is None:
-        raise UnseenProcessesError("can't tell which programs are running: ps lists not even this one", "", BUSY)
+        raise UnseenProcessesError("can't tell which programs are running: ps doesn't even list this one", "", BUSY)
     kinds = {pid: kind_of_command(command, directory) for pid, command in listing.items() if "codex" in command.lower()}
     found = [pid for pid, kind in kinds.items() if kind == "inside"]
     if codex_home and (asked := [str(pid) for pid, kind in kinds.items() if kind == "codex"]):
@@ -2874,7 +2878,7 @@ def refuse_unwritable_commands(directory: str) -> None:
     """Refuses a directory for commands in which none can be made. Raises MirrorError."""
     if there := place_not_writable(directory):
         hint = "set CODEX_MIRROR_BIN_DIR to a directory of your own"
-        raise MirrorError(f"no command can be made in {directory}: {there} can't be written", hint, REFUSED)
+        raise MirrorError(f"no command can be created in {directory}: {there} can't be written", hint, REFUSED)
 
 
 def refuse_noexec(*paths: str) -> None:
@@ -2903,7 +2907,7 @@ def told_ownerless(paths: Iterable[str], volumes: Mapping[str, Sequence[str]], p
     """That everyone may change what lies at these paths, where that is so, and what helps; each volume once."""
     told = []
     for volume in filter(None, dict.fromkeys(ownerless_volume(path, volumes, places) for path in paths)):
-        what, quoted = f"{volume} ignores who owns a file: everyone here may read and change it", shell_quote(volume)
+        what, quoted = f"{volume} ignores who owns a file: every user here can read and change it", shell_quote(volume)
         told += [(what, f"sudo diskutil enableOwnership {quoted}, or CODEX_MIRROR_TRUST_DIRECTORY={quoted} accepts it")]
     return told
 
@@ -3234,7 +3238,8 @@ def read_registry(places: Places) -> Registry:
     if content is None:
         if kind_of(path) or kind_of(path + ".previous"):
             raise RegistryError(
-                path, "can't be read: it is a link to nothing" if kind_of(path) else "is missing, though there was one"
+                path,
+                "can't be read: it is a link to nothing" if kind_of(path) else "is missing, but there was one before",
             )
         return Registry()
     refuse_foreign_file(path)
@@ -3250,7 +3255,7 @@ def registry_from(content: bytes, places: Places, path: str) -> Registry:
     if not isinstance(document, dict) or not isinstance(document.get("clones"), list):
         raise RegistryError(path, "is not a registry of clones")
     if document.get("version") != 1 or type(document["version"]) is not int:
-        raise RegistryError(path, f"has version {document.get('version')!r}, and this codex-mirror knows version 1")
+        raise RegistryError(path, f"has version {document.get('version')!r}, but this codex-mirror knows version 1")
     extra = {key: value for key, value in document.items() if key not in ("version", "clones", "lastChange")}
     last_change = document.get("lastChange")
     return Registry(
@@ -3260,7 +3265,7 @@ def registry_from(content: bytes, places: Places, path: str) -> Registry:
 
 def refuse_constant(text: str) -> NoReturn:
     """Refuses NaN and its like, which Python's json would read. Raises ValueError."""
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
@@ -3280,7 +3285,7 @@ def entries_from(rows: list[Any], places: Places) -> tuple[Clone | BadRow, ...]:
         if isinstance(entry, Clone):
             claims = {f"id {entry.id}", f"name '{entry.name.lower()}'", f"root {entry.root}"}
             if not claims.isdisjoint(taken):
-                entries[index] = BadRow(entry.row, f"another row has the {min(claims & taken)}")
+                entries[index] = BadRow(entry.row, f"another entry has the same {min(claims & taken)}")
             elif crowded and os.path.dirname(entry.root) in crowded:
                 entries[index] = BadRow(entry.row, "its root lies inside another clone")
             else:
@@ -3295,16 +3300,16 @@ def clone_from_row(row: Any, places: Places) -> Clone:
     for key in REQUIRED:
         text = row.get(key)
         if not isinstance(text, str) or not text:
-            raise ValueError(f"its {key} is missing or not a text")
+            raise ValueError(f"its {key} is missing or not a string")
     if not is_valid_file_name("".join([row[key] for key in REQUIRED])):
         odd = next(key for key in REQUIRED if not is_valid_file_name(row[key]))
-        raise ValueError(f"its {odd} has a character that can't be in a file's name")
+        raise ValueError(f"its {odd} contains a character that can't be in a file name")
     complaint = complaint_about_name(row["name"]) or complaint_about_root(row["rootPath"], places)
     if complaint or not CLONE_ID.match(row["id"]):
-        raise ValueError(complaint or "its id is not one")
+        raise ValueError(complaint or "its id is not valid")
     wrapper, base = row["wrapperPath"], base_in_root(row["rootPath"])
     if not os.path.isabs(wrapper) or os.path.normpath(wrapper) != wrapper or os.path.basename(wrapper) != row["name"]:
-        raise ValueError("its wrapperPath doesn't end in its name, or is no plain path")
+        raise ValueError("its wrapperPath doesn't end in its name, or is not a plain path")
     return Clone(
         id=row["id"],
         name=CloneName(row["name"]),
@@ -3347,7 +3352,7 @@ def runtime_from(row: Any, keys: Sequence[str], base: str) -> Runtime:
     """A runtime that lies inside the clone. Raises ValueError."""
     values = [text_in(row, key) for key in keys]
     if not all(values) or not is_valid_file_name("".join(values)):
-        raise ValueError("its previousRuntime is not one")
+        raise ValueError("its previousRuntime is not valid")
     path, entry, kind, version = values
     if os.path.normpath(path) != path or not f"{path}/".startswith(f"{base}/runtime/"):
         raise ValueError("its runtime lies outside the clone")
@@ -3441,7 +3446,7 @@ def merged_registry(before: Registry, ours: Registry, now: Registry) -> Registry
     both += [entry for entry in theirs if name_of_entry(entry) in names]
     if both:
         told = ", ".join(f"'{name}'" for name in dict.fromkeys(map(name_of_entry, both)))
-        raise MirrorError(f"the earlier codex-mirror changed {told} meanwhile", "try again", BUSY)
+        raise MirrorError(f"the earlier codex-mirror changed {told} in the meantime", "try again", BUSY)
     return now._replace(entries=(*theirs, *come), last_change=ours.last_change)
 
 
@@ -3491,7 +3496,7 @@ def clone_with_id(registry: Registry, clone: Clone) -> Clone:
     found = next((one for one in registry.clones if one.id == clone.id), None)
     if not found:
         raise MirrorError(
-            f"clone '{clone.name}' was removed meanwhile", "codex-mirror list shows the clones", NOT_FOUND
+            f"clone '{clone.name}' was removed in the meantime", "codex-mirror list shows the clones", NOT_FOUND
         )
     return found
 
@@ -3844,14 +3849,14 @@ def refuse_taken_command(name: str, places: Places, path: str, clones: Iterable[
     """Refuses a name whose wrapper would replace, or be shadowed by, something that isn't ours. Raises MirrorError."""
     target = os.path.join(places.bin_dir, name)
     if owner := stale_owner(target, clones):
-        what = f"{target} is a command of '{owner}' from before its own one"
+        what = f"{target} is an old command of '{owner}'"
         raise MirrorError(what, "codex-mirror doctor --fix removes it", REFUSED)
     if kind_of(target):
         owned = wrapper_at(target)
         home = wrapper_setting(owned.text, "mirror_home") if owned else ""
         whose = f", which is that of {home}" if home and not is_same_directory(home, places.mirror_home) else ""
         strange = f"the command of a clone that isn't in the registry of {places.mirror_home}{whose}"
-        what = strange if owned else "there already, and wasn't made by codex-mirror"
+        what = strange if owned else "a file that wasn't made by codex-mirror"
         raise MirrorError(f"{target} is {what}", "choose another name, or move it away", REFUSED)
     for found in find_on_path(name, path):
         if not wrapper_owner(found):
@@ -3952,10 +3957,13 @@ def move_complaint(names: NewNames) -> tuple[str, str]:
         for old, new in names
     ]
     by_link = (
-        "" if any(os.path.lexists(old) for old, _ in names) else f"{' && '.join(links)} (the old name leads there); or "
+        "" if any(os.path.lexists(old) for old, _ in names) else f"{' && '.join(links)} (makes the old name work); or "
     )
-    what = "; ".join(f"{old} is {new} now" for old, new in names)
-    return f"{what}, and its clones go by the old name", f"{by_link}codex-mirror {MOVE_HOME} (they get the new one)"
+    what = "; ".join(f"{old} was moved to {new}" for old, new in names)
+    return (
+        f"{what}, but its clones still use the old name",
+        f"{by_link}codex-mirror {MOVE_HOME} (gives them the new one)",
+    )
 
 
 def is_marked_here(home: str) -> bool:
@@ -3989,9 +3997,7 @@ def mend_session_paths(clone: Clone) -> None:
                     if new and new != old and os.path.isfile(new) and not os.path.lexists(old):
                         table.execute("UPDATE threads SET rollout_path = ? WHERE id = ?", (new, number))
         except sqlite3.Error as error:
-            raise MirrorError(
-                f"{path} still names the sessions of '{clone.name}' by their old place: {error}"
-            ) from None
+            raise MirrorError(f"{path} still has the old paths of the sessions of '{clone.name}': {error}") from None
 
 
 def home_claiming(clone: Clone, places: Places) -> str:
@@ -4030,9 +4036,12 @@ def copy_found(clones: Sequence[Clone], places: Places) -> tuple[str, str]:
 def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
     """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
     if not os.path.isdir(home):
-        return f"{here} was {home}, where {names} still belongs", f"move it back to {home}, or make new clones here"
+        return (
+            f"{here} was moved from {home}, and {names} only works there",
+            f"move it back to {home}, or make new clones here",
+        )
     hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; to use this one, make new clones and log them in"
-    return f"{here} is a copy of {home}, to which {names} belongs", hint
+    return f"{here} is a copy of {home}, and {names} only works there", hint
 
 
 # --- Directories ----------------------------------------------------------------------------------
@@ -4190,7 +4199,7 @@ def complaint_about_shim(places: Places) -> str:
     head, _, body = (read_own(path, 1 << 22) or b"").partition(f"{SHIM_FIRST}".encode())[2].partition(b"\n")
     if not kind_of(path) or head.decode("ascii", "replace") == seal_of(body):
         return ""
-    return f"{path} {'was edited' if is_shim(path) else 'is no shim of ours'}, and was left alone"
+    return f"{path} {'was edited' if is_shim(path) else 'is not a shim of codex-mirror'}, and was left alone"
 
 
 def is_shim_stale(places: Places, registry: Registry) -> bool:
@@ -4480,7 +4489,7 @@ def set_login_aside(move: MovedLogin) -> None:
         return
     try:
         if kind_of(move.source) != "file" or digest_of(move.source) != move.digest:
-            raise MirrorError(f"{move.source} holds another login by now, and was left alone")
+            raise MirrorError(f"{move.source} now holds another login, and was left alone")
         os.rename(move.source, move.aside)
     except OSError as error:
         remove_file(move.staged)
@@ -4501,7 +4510,7 @@ def finish_staged(plan: Plan, staged: StagedFile) -> None:
         remove_file(temporary)
     elif seen and kind_of(target) == "file" and digest_of(target) != seen:
         remove_file(temporary)
-        raise MirrorError(f"{target} was changed meanwhile, and was left alone")
+        raise MirrorError(f"{target} was changed in the meantime, and was left alone")
     elif (
         kind_of(target) == kind_of(temporary)
         and replaces
@@ -4575,7 +4584,7 @@ def discard_ours(plan: Plan, path: str) -> None:
         os.rename(path, gone)
         if is_another(before, os.lstat(gone)):
             give_name_back(gone, path)
-            raise MirrorError(f"{path} was changed meanwhile, and was left alone")
+            raise MirrorError(f"{path} was changed in the meantime, and was left alone")
         sync_directory(os.path.dirname(path))
     if kind_of(gone):
         if not is_plans_own(gone, plan):
@@ -4600,7 +4609,7 @@ def give_name_back(gone: str, path: str) -> None:
         else:
             os.rename(gone, path)
     except FileExistsError:
-        raise MirrorError(f"{path} was changed twice meanwhile; its content is now in {gone}") from None
+        raise MirrorError(f"{path} was changed twice in the meantime; its content is now in {gone}") from None
 
 
 def name_while_deleting(path: str, plan: Plan) -> str:
@@ -4877,14 +4886,14 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
         if kind_of(path := os.path.join(home, name)) not in ("", "file"):
             return f"{path} is in the way: it is not a regular file", "move it away"
     if kind_of(clones := clones_directory(places)) not in ("", "directory"):
-        return f"{clones} is not a directory of its own", "put the clones' own directory back in its place"
+        return f"{clones} is not a plain directory", "put the clones' own directory back in its place"
     if not (there := place_not_writable(home)):
         return "", ""
     own = "set CODEX_MIRROR_HOME and CODEX_MIRROR_BIN_DIR to directories of your own"
     if os.statvfs(there).f_flag & os.ST_RDONLY:
         return f"{home} is on a read-only file system", f"mount it writable, or {own}"
     if there != home:
-        return f"{home} can't be made: {there} can't be written", own
+        return f"{home} can't be created: {there} can't be written", own
     return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}"
 
 
@@ -5103,7 +5112,7 @@ def failure_text(answer: CapturedOutput) -> str:
     said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
     if not said and answer.code == -signal.SIGKILL and is_macos():
-        said = "as Gatekeeper does with what Apple doesn't trust (any more); spctl -a -vv, with its path, says why"
+        said = "as macOS does when Apple doesn't trust a program; spctl -a -vv PATH says why"
     return f"{how}: {said[:200]}" if said else how
 
 
@@ -5121,7 +5130,7 @@ def refuse_revoked(version: str, force: bool) -> None:
     """Refuses such a Codex, unless that was forced. Raises MirrorError."""
     if is_revoked(version) and not force:
         what = f"macOS kills Codex {version} and moves it to the Trash: Apple has revoked its certificate"
-        hint = f"take one that is newer than {LAST_REVOKED}: codex-mirror versions; --force takes this one all the same"
+        hint = f"use one newer than {LAST_REVOKED} (see codex-mirror versions), or --force to use this one anyway"
         raise MirrorError(what, hint, REFUSED)
 
 
@@ -5204,9 +5213,8 @@ def named_package(change: Change, env: Mapping[str, str], wanted: str) -> CodexP
         )
         found = found or package_of_command(path) or package_by_probing(path, env, change.scratch())
     else:
-        raise MirrorError(
-            f"{path} is not there", "--from takes a clone, a codex command, a package directory or a .tar.gz"
-        )
+        hint = "--from takes a clone, a codex command, a package directory or a .tar.gz"
+        raise MirrorError(f"{path} {complaint_about_kind(path)}", hint)
     if not found:
         raise MirrorError(f"no Codex was found in {path}", "name a codex command or a native package directory")
     return found
@@ -5482,7 +5490,7 @@ def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) ->
     mode = PINNED_MODES[bool(os.stat(real).st_mode & 0o111)]
     copy_file(real, target, mode, copied, synced=False)
     if identity_of(real) != identity:
-        raise MirrorError(f"{source} changed while it was being copied", "try again when its update has ended")
+        raise MirrorError(f"{source} changed while it was being copied", "try again when its update has finished")
     facts = os.stat(target)
     return PinnedFile("", mode, "", facts.st_size, facts.st_mtime_ns, identity)
 
@@ -5741,7 +5749,7 @@ def origin_of(address: str) -> tuple[str, str, int]:
     is_loopback = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
     if not host or "@" in parts.netloc or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback)):
         where, hint = re.sub("//[^/]*@", "//", address), "use an https: address without a user name and password in it"
-        raise FetchError("refused", f"nothing is fetched from {where}", hint)
+        raise FetchError("refused", f"can't fetch from {where}", hint)
     return parts.scheme, host, port
 
 
@@ -5820,7 +5828,7 @@ def request_for(address: str, source: Source, trusted: bool = True) -> Any:
 
     if origin_of(address)[0] != "https" and origin_of(source.address)[0] == "https":
         hint = "name another source with CODEX_MIRROR_CODEX_URL, or a local Codex with --from"
-        raise FetchError("refused", f"{source.host} leads to {address}, which isn't https", hint)
+        raise FetchError("refused", f"{source.host} redirects to {address}, which isn't https", hint)
     headers = {"User-Agent": f"codex-mirror/{__version__}", "Accept": "application/json, */*"}
     request = urllib.request.Request(address, headers=headers)
     if trusted and (authorization := authorization_for(address, source)):
@@ -5985,7 +5993,7 @@ def failure_of_status(code: int, host: str, source: Source) -> FetchError:
         hint = f"check the _authToken of {host} in ~/.npmrc" if source.kind == "npm" else "try again later"
         return FetchError("refused", f"{host} {what} ({code})", hint)
     if code == 407:
-        return FetchError("unreachable", f"the proxy refuses to ask {host} ({code})", PROXY_HINT)
+        return FetchError("unreachable", f"the proxy refused to connect to {host} ({code})", PROXY_HINT)
     kind = "absent" if code in (404, 410) else "unreachable" if code >= 500 or code == 429 else "refused"
     return FetchError(kind, f"{host} answered {code}", "try again later" if kind == "unreachable" else "")
 
@@ -6023,7 +6031,7 @@ def read_parts(response: Any, limit: int, host: str) -> Iterator[bytes]:
                 part, size, why = b"", -2, "stalled" if isinstance(error, TimeoutError) else why
             count += len(part)
             if count > limit:
-                raise FetchError("refused", f"{host} sends more than {size_text(limit)}", FROM_HERE)
+                raise FetchError("refused", f"{host} sent more than {size_text(limit)}", FROM_HERE)
             if (now := time.monotonic()) - since > STALL_SECONDS:
                 size, why = (-2, "stalled") if count - marked < STALL_BYTES else (size, why)
                 marked, since = count, now
@@ -6092,7 +6100,7 @@ def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str
     if not archive:
         raise FetchError("absent", f"{source.host} has no Codex {version} for {platform}")
     if not archive.digest:
-        raise FetchError("refused", f"{source.host} gives no digest of Codex {version} that can be trusted")
+        raise FetchError("refused", f"{source.host} has no trustworthy digest of Codex {version}")
     digest, count = new_digest(archive.algorithm), 0
     response = open_address(archive.address, source)
     with response, open(path, "wb") as file:
@@ -6108,7 +6116,7 @@ def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str
             if size > 0:
                 context.report(what, count, size)
     if digest.hexdigest() != archive.digest:
-        found = f"its {archive.algorithm} is {digest.hexdigest()}, and {archive.digest} was announced"
+        found = f"its {archive.algorithm} is {digest.hexdigest()}, but {archive.digest} was expected"
         hint = "try again later; if it happens again, somebody may have tampered with it"
         raise FetchError(
             "refused", f"the archive of Codex {version} from {source.host} has the wrong digest: {found}", hint
@@ -6136,7 +6144,7 @@ def fetch_package(context: Context, version: str, scratch: str, root: str = "") 
     if not found or found.version != version or found.missing:
         inside = f"Codex {found.version or 'without a version'}" if found else "no Codex"
         lacks = f" without {', '.join(found.missing)}" if found and found.missing else ""
-        raise MirrorError(f"{address} should be Codex {version}, and has {inside}{lacks} in it", "don't use that file")
+        raise MirrorError(f"{address} should be Codex {version}, but contains {inside}{lacks}", "don't use that file")
     return found._replace(origin=address)
 
 
@@ -6288,7 +6296,7 @@ def checked_bin_dir(bin_dir: str, places: Places) -> str:
     directory = path_from(bin_dir, places) if bin_dir else places.bin_dir
     if ":" in directory or "\n" in directory:
         raise MirrorError(
-            f"{directory} can't be an entry of PATH",
+            f"{directory} can't be on PATH",
             "choose a directory without ':' and line breaks in its name",
             REFUSED,
         )
@@ -6357,7 +6365,7 @@ def checked_rc_file(text: str, places: Places) -> str:
     inside = [directory for directory in directories_above(path) if is_below(directory, places.user_home)]
     if not inside:
         raise MirrorError(
-            f"{path} does not lie below {places.user_home}", "--rc-file takes a file of your own home", REFUSED
+            f"{path} is not in {places.user_home}", "--rc-file takes a file in your home directory", REFUSED
         )
     for directory in inside:
         if kind_of(directory) == "link":
@@ -6400,7 +6408,7 @@ def path_advice(directory: str, context: Context, shell: str = "", rc_file: str 
     if file := github_path(context.env, shell, rc_file):
         is_named = directory in lines_of(file)
         line = path_line(directory, "sh", home=home)
-        return ("the next step has it; to use it in this one", line) if is_named else setup
+        return ("the next step will have it; to use it in this one", line) if is_named else setup
     paths = rc_paths(context, shell, rc_file)
     shell = shell or shell_of(context.env)
     named = [path for path in paths if directory in directories_in_rc_file(path, home)]
@@ -6531,7 +6539,7 @@ def remove_rc_file(change: Change, path: str, before: Identity | None, directori
 def refuse_changed_file(path: str, before: Identity | None) -> None:
     """Refuses to replace a file that isn't any more what was read. Raises MirrorError BUSY."""
     if identity_of(path) != before:
-        raise MirrorError(f"{path} was left alone: another program is writing it", "try again", BUSY)
+        raise MirrorError(f"{path} was left alone: another program is writing to it", "try again", BUSY)
 
 
 # --- Settings -------------------------------------------------------------------------------------
@@ -6926,7 +6934,6 @@ SETTINGS_COPIED = (
     *("prompts", "rules", "skills", "themes"),
 )
 SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
-NOWHERE = "/dev/null/.codex"  # The home of an export that doesn't say where it was.
 HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
 # What a config.toml may name, and what is no setting all the same.
 NEVER_NAMED = (
@@ -6971,7 +6978,7 @@ def settings_move(source: str, places: Places, exported_from: str | None = None)
     real = os.path.join(places.user_home, ".codex")
     names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
     if exported_from is not None:
-        names = [exported_from if os.path.isabs(exported_from) else NOWHERE]
+        names = [exported_from] if os.path.isabs(exported_from) else []
     names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
     shown = source if exported_from is None else ""
     tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
@@ -7098,12 +7105,6 @@ def outside_path(path: str, tail: str, move: SettingsMove) -> str:
     )
 
 
-def inside_path(path: str, tail: str, move: SettingsMove) -> str:
-    """What this file of a home names inside of it, from its top; nothing can be named by what is none."""
-    name = next((name for name in move.names if is_below(path, name)), "")
-    return os.path.normpath(path[len(name) + 1 :] if name else os.path.join(os.path.dirname(tail), path))
-
-
 def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml") -> tuple[str, list[str]]:
     """The settings in this file of a home with whole paths where they name something outside of it, since `..` and `~`
     mean another place in the new one; and the names of those that an export has and that lack their file here, whose
@@ -7113,8 +7114,7 @@ def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml
         pieces, at = [], 0
         for key, path, start, end in named_paths(one):
             whole = outside_path(path, tail, move)
-            is_needed = move.is_exported and re.fullmatch(NEEDED_FILES, key)
-            if is_needed and not (os.path.isfile(whole) if whole else inside_path(path, tail, move) in move.tails):
+            if whole and move.is_exported and re.fullmatch(NEEDED_FILES, key) and not os.path.isfile(whole):
                 gone.append(".".join((*one.table, *one.key)))
                 pieces, at = ["\n" * one.text.count("\n")], len(one.text)
                 break
@@ -7219,9 +7219,7 @@ def distrusting_config(clone: Clone, context: Context, config: str, move: Settin
     profiles = [os.path.join(move.source, tail) for tail in move.tails if tail.endswith(".config.toml")]
     texts = [os.fsdecode(read_or_none(path, CONFIG_LIMIT) or b"") for path in profiles]
     if "trusted" in [home_trust(text, real_home) for text in (config, *texts)]:
-        context.report(
-            f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would stand above its own", 0, 0
-        )
+        context.report(f"'{clone.name}' doesn't trust {real_home}: settings in its .codex would override its own", 0, 0)
     return with_home_distrusted(config, real_home)
 
 
@@ -7472,7 +7470,7 @@ def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
     Raises MirrorError."""
     lines = []
     if "auth.json" in files and (who := account_in_bytes(files["auth.json"])).kind != "none":
-        lines.append(f"a login: {account_text(who)}; the clone would work in that account")
+        lines.append(f"a login: {account_text(who)}; the clone would use that account")
     for leaf in settings_in_files(files):
         if does := danger_of(leaf):
             value = "…" if re.search(SECRET_SETTINGS, leaf.name) else leaf.value
@@ -7481,20 +7479,6 @@ def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
     if more := lines[DANGERS_SHOWN:]:
         lines[DANGERS_SHOWN:] = [f"and {count_text(len(more), 'setting')} more of that kind"]
     return tuple(lines)
-
-
-def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> tuple[str, ...]:
-    """What of this user's own files the settings of an export, which had this home, would have Codex read; a line
-    each."""
-    names = (home if os.path.isabs(home) else NOWHERE, *(("~/.codex",) if os.path.basename(home) == ".codex" else ()))
-    move, lines = SettingsMove("", names, "", (), os.path.realpath(user_home)), []
-    for tail in (tail for tail in sorted(files) if tail.endswith(".toml")):
-        for one in config_statements(files[tail].decode("utf-8", "replace")):
-            for _, path, _, _ in named_paths(one):
-                whole = outside_path(path, tail, move)
-                if whole and "\0" not in whole and os.path.exists(whole):
-                    lines.append(f"{tail} has Codex read {whole}, of yours: {'.'.join((*one.table, *one.key))}"[:300])
-    return tuple(lines[:DANGERS_SHOWN])
 
 
 def account_in_bytes(login: bytes) -> Account:
@@ -7716,6 +7700,9 @@ def newest_sessions(
     return chosen
 
 
+LIST_SESSIONS = "codex-mirror sessions lists them"
+
+
 def sessions_with_id(clones: Iterable[Clone], start: str) -> list[Session]:
     """The copies of the one session whose id is this, or begins so, newest first. Raises MirrorError: NOT_FOUND, or
     USAGE with the candidates; a sub-agent's own thread is none of them where something else is meant."""
@@ -7726,7 +7713,7 @@ def sessions_with_id(clones: Iterable[Clone], start: str) -> list[Session]:
     if len({one.id for one in found}) > 1:
         found = [one for one in map(with_meta, found) if not one.meta.is_subagent] or found
     if not found:
-        raise MirrorError(f"session '{start}' was not found", "codex-mirror sessions lists them", NOT_FOUND)
+        raise MirrorError(f"session '{start}' was not found", LIST_SESSIONS, NOT_FOUND)
     if len(ids := list(dict.fromkeys(one.id for one in found))) > 1:
         raise MirrorError(f"'{start}' matches {len(ids)} sessions", "give more characters", USAGE, ids[:10])
     return found
@@ -7737,7 +7724,7 @@ def newest_copy(copies: Sequence[Session]) -> Session:
     newest = [one for one in copies if one.updated == copies[0].updated]
     if len(newest) > 1:
         names = [one.clone.name for one in newest]
-        what = f"session {copies[0].id} was written at the same time in {' and '.join(names)}"
+        what = f"session {copies[0].id} was last written at the same time in {' and '.join(names)}"
         raise MirrorError(what, " or ".join(f"codex-mirror resume {copies[0].id} --in {name}" for name in names), USAGE)
     return newest[0]
 
@@ -7869,9 +7856,9 @@ REACHED = {
 NO_LIMITS = "the server named no limits"
 NO_FIGURES = {
     "none": "not logged in",
-    **{kind: f"{words}: no such limits are known" for kind, _, words in LOGIN_KINDS.values() if kind != "chatgpt"},
+    **{kind: f"no limits are known for {words}" for kind, _, words in LOGIN_KINDS.values() if kind != "chatgpt"},
     "api-key": "an API key has no such limits",
-    "keyring": "whose login is in the keyring isn't known",
+    "keyring": "the login is in the keyring, so its account isn't known",
     "unknown": "its login can't be read",
 }
 
@@ -7895,7 +7882,11 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
                 best = max(best, found, key=lambda usage: usage.as_of)
     if best.windows:
         return best
-    unknown = "no session of this account yet; --fresh asks" if rollouts else "no session yet; --fresh asks"
+    unknown = (
+        "no session of this account yet; --fresh asks the server"
+        if rollouts
+        else "no session yet; --fresh asks the server"
+    )
     return best._replace(why=NO_LIMITS if best.as_of else unknown)
 
 
@@ -8625,7 +8616,7 @@ def copy_sessions(source: str, target: str, context: Context, whole: bool) -> No
 
 
 def packed_text(count: int) -> str:
-    return f"{count_text(count, 'compressed session')} came whole: only the account that made it can go on with it"
+    return f"{count_text(count, 'compressed session')} came as they are: only the account that made one can continue it"
 
 
 def own_files(clone: Clone) -> list[str]:
@@ -8650,7 +8641,9 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
     shares = [checked_share(text, context.places, registry, codex_home) for text in wanted if text not in SHARE_WORDS]
     shares += default_shares(context, registry) if "default" in wanted else ()
     if shares and home != "isolated":
-        raise MirrorError(f"{shares[0]} exists already in the real HOME", "--share goes with --home isolated", REFUSED)
+        raise MirrorError(
+            f"{shares[0]} is already in its HOME, which is yours", "leave --share out, or use --home isolated", REFUSED
+        )
     return tuple(one for one in dict.fromkeys(shares) if not any(is_below(one, other) for other in shares))
 
 
@@ -8688,7 +8681,7 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     path = os.path.normpath(os.path.join(places.user_home, text))
     if not is_below(path, places.user_home):
         hint = "--share takes a path relative to your home"
-        raise MirrorError(f"{text} does not lie below {places.user_home}", hint, REFUSED)
+        raise MirrorError(f"{text} is not in {places.user_home}", hint, REFUSED)
     secret = [
         places.mirror_home,
         *(os.path.join(places.user_home, name) for name in NEVER_SHARED),
@@ -8703,7 +8696,7 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     if source != path:
         return os.path.relpath(path, places.user_home)
     if not os.path.lexists(path):
-        raise MirrorError(f"{path} is not there", "--share takes an entry that exists in your home", FAILED)
+        raise MirrorError(f"{path} doesn't exist", "--share takes an entry that exists in your home", FAILED)
     return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
 
 
@@ -8832,13 +8825,16 @@ def stop_codex(clone: Clone, action: str, force: bool) -> list[str]:
         except UnseenProcessesError as error:
             if not force:
                 raise
-            return [*told, f"{clone.name}: whether a Codex goes on in it is unknown: {error.message}"]
+            return [*told, f"{clone.name}: can't tell whether Codex is still running in it: {error.message}"]
         if not used and not background:
             return told
-        told += [f"{clone.name}: ended its {one}" for one in servers]
-        told += [f"{clone.name}: ended Codex (pid {', '.join(map(str, used))})"] if used else []
+        told += [f"{clone.name}: stopped its {one}" for one in servers]
+        told += [f"{clone.name}: stopped Codex (pid {', '.join(map(str, used))})"] if used else []
         left = stop_processes([*background, *used])
-    raise MirrorError(f"Codex in '{clone.name}' can't be ended (pid {', '.join(map(str, left))})", "end it yourself")
+    raise MirrorError(
+        f"Codex in '{clone.name}' could not be stopped (pid {', '.join(map(str, left))})",
+        "stop it yourself, then try again",
+    )
 
 
 def stop_server(clone: Clone, action: str, force: bool) -> list[str]:
@@ -8904,7 +8900,7 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         clone_id = new_uuid()
         root = root_for(request, clone_id, change.registry, places)
         if sharer := sharing_clone(base_in_root(root), change.registry.clones, places):
-            raise MirrorError(f"'{sharer}' shares a directory in which {root} lies", "name another --root", REFUSED)
+            raise MirrorError(f"'{sharer}' shares a directory that contains {root}", "choose another --root", REFUSED)
         wrapper = os.path.join(checked_bin_dir("", places), request.name)
         refuse_unwritable_commands(os.path.dirname(wrapper))
         refuse_noexec(root, wrapper)
@@ -8993,7 +8989,7 @@ def refuse_taken_name(registry: Registry, name: str) -> None:
     for entry in registry.entries:
         taken = name_of_entry(entry)
         if taken == name:
-            raise MirrorError(f"clone '{name}' exists already", "choose another name", REFUSED)
+            raise MirrorError(f"clone '{name}' already exists", "choose another name", REFUSED)
         if taken.lower() == name.lower():
             raise MirrorError(f"'{name}' differs from the clone '{taken}' only by case", "choose another name", REFUSED)
 
@@ -9010,14 +9006,14 @@ def root_for(request: NewClone, clone_id: str, registry: Registry, places: Place
         )
     for clone in registry.clones:
         if is_path_into(os.path.dirname(root), clone.root):
-            raise MirrorError(f"{root} lies inside the clone '{clone.name}'", "name another directory", REFUSED)
+            raise MirrorError(f"{root} is inside the clone '{clone.name}'", "choose another directory", REFUSED)
     refuse_hazards(path_from(request.root, places), places)
     if kind_of(base_in_root(root)):
-        raise MirrorError(f"{base_in_root(root)} is there already", "name another directory with --root", REFUSED)
+        raise MirrorError(f"{base_in_root(root)} already exists", "choose another directory with --root", REFUSED)
     if kind_of(root):
         facts = os.stat(root)
         if not stat.S_ISDIR(facts.st_mode):
-            raise MirrorError(f"{root} is not a directory", "name another one with --root", REFUSED)
+            raise MirrorError(f"{root} is not a directory", "choose another one with --root", REFUSED)
         if facts.st_uid != os.geteuid():
             raise MirrorError(f"{root} belongs to another user", "name a directory of your own with --root", REFUSED)
     return root
@@ -9047,7 +9043,7 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     write_new(os.path.join(fresh, ".gitignore"), IGNORE_ALL)
     sync_directory(fresh)
     if kind_of(base):
-        raise MirrorError(f"{base} is there already", "name another directory with --root", REFUSED)
+        raise MirrorError(f"{base} already exists", "choose another directory with --root", REFUSED)
     os.rename(fresh, base)
     sync_directory(clone.root)
 
@@ -9174,7 +9170,7 @@ def rename_clone(context: Context, old: str, new: str) -> tuple[Clone, list[str]
         wrapper = os.path.join(os.path.dirname(clone.wrapper), name)
         if kind_of(wrapper):
             raise MirrorError(
-                f"{wrapper} is there already, and wasn't made by codex-mirror", "choose another name", REFUSED
+                f"{wrapper} already exists, and wasn't made by codex-mirror", "choose another name", REFUSED
             )
         renamed = clone._replace(name=name, wrapper=wrapper, updated=current_timestamp())
         kept = list(filter(None, [complaint_about_wrapper(clone)]))
@@ -9291,7 +9287,9 @@ def roll_back_clone(context: Context, name: str, force: bool = False) -> UpdateR
     with begin_clone_change(context, "rollback", name) as (change, clone):
         if not clone.previous:
             raise MirrorError(
-                f"clone '{name}' has no earlier Codex to go back to", "there is one after an update", FAILED
+                f"clone '{name}' has no earlier Codex to go back to",
+                f"codex-mirror update {name} --codex VERSION pins any other",
+                FAILED,
             )
         if missing := complaints_about_runtime(clone.previous, manifest_of(clone.previous.path)):
             raise MirrorError(
@@ -9427,8 +9425,8 @@ def accepted_account(clone: Clone) -> Account:
 def change_variables(change: Change, clone: Clone, request: CloneChanges, context: Context) -> tuple[Clone, list[str]]:
     """The clone with the hidden variables that it may see."""
     if unknown := [variable for variable in request.no_keep_env if variable not in clone.keep_env]:
-        hint = f"it sees: {', '.join(clone.keep_env) or 'no hidden variable'}"
-        raise MirrorError(f"'{clone.name}' doesn't see {unknown[0]}", hint)
+        hint = f"it keeps: {', '.join(clone.keep_env) or 'none'}"
+        raise MirrorError(f"'{clone.name}' doesn't keep {unknown[0]}", hint)
     kept = dict.fromkeys((*clone.keep_env, *map(checked_variable, request.keep_env)))
     return clone._replace(keep_env=tuple(variable for variable in kept if variable not in request.no_keep_env)), []
 
@@ -9499,7 +9497,7 @@ def changed_shares(
     new = [share for share in wanted if share not in kept and not any(is_below(share, one) for one in kept)]
     for share, above in ((share, above) for share in new for above in dropped if is_below(share, above)):
         # Its link can't be made before the other one is gone: it would be made in the real home.
-        hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, and then share the other"
+        hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, then try again"
         raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
     return dropped, new
 
@@ -9597,8 +9595,8 @@ def move_home(context: Context) -> tuple[list[Clone], list[str]]:
             except MirrorError as error:
                 if error.code == BUSY:
                     raise
-                left.append(f"'{clone.name}' stays as it is: {error.message}")
-        change.describe(f"{MOVE_HOME}, since {'; '.join(f'{old} is {new} now' for old, new in names)}")
+                left.append(f"'{clone.name}' was not changed: {error.message}")
+        change.describe(f"{MOVE_HOME} {', '.join(f'from {old} to {new}' for old, new in names)}")
         change.extend_plan(clones=list(moved.values()))
         for clone in moved.values():
             stage_moved_clone(change, clone, names)
@@ -9720,7 +9718,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
     with begin_change(context, f"export {name}") as change:
         clone = clone_named(change.registry, name)
         if kind_of(path):
-            raise MirrorError(f"{path} is there already", "choose another file with -o", REFUSED)
+            raise MirrorError(f"{path} already exists", "choose another file with -o", REFUSED)
         temporary = staged_name(path, change.id)
         change.extend_plan(made=[temporary])
         with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
@@ -9743,12 +9741,10 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     return os.path.join(directory, "codex"), about
 
 
-def dangers_of_export(archive: BinaryIO, user_home: str) -> tuple[str, ...]:
+def dangers_of_export(archive: BinaryIO) -> tuple[str, ...]:
     """What an export brings that costs those who take it over unseen, without unpacking it. Raises MirrorError."""
-    members = read_members(archive, f"codex/({JUDGED})|codex-mirror\\.json", IMPORT_LIMIT, CONFIG_LIMIT)
-    home = text_in(parse_json_object(members.pop("codex-mirror.json", b"")), "codexHome")
-    files = {name.removeprefix("codex/"): content for name, content in members.items()}
-    return (*dangers_in(files), *own_files_named(files, home, user_home))
+    members = read_members(archive, f"codex/({JUDGED})", IMPORT_LIMIT, CONFIG_LIMIT)
+    return dangers_in({name.removeprefix("codex/"): content for name, content in members.items()})
 
 
 def own_settings(codex_home: str) -> dict[str, bytes]:
@@ -9765,11 +9761,10 @@ def import_export(
     def requested(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
         inside = [os.path.relpath(path, home) for path in files_below(home)]
-        files, source = judged_files(home, inside), text_in(about, "codexHome")
-        if (*dangers_in(files), *own_files_named(files, source, context.places.user_home)) != agreed:
+        if dangers_in(judged_files(home, inside)) != agreed:
             raise MirrorError("the export was changed while it was being read", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        brought = ImportedHome(home, sessions=True, login=True, exported_from=source)
+        brought = ImportedHome(home, sessions=True, login=True, exported_from=text_in(about, "codexHome"))
         return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, brought=brought)
 
     return make_clone(context, f"import {name}".rstrip(), requested)
@@ -9779,7 +9774,7 @@ def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHom
     """Makes a clone from an existing Codex home, which keeps all but a login that is moved. Raises MirrorError."""
     path, home = brought.home, name_on_disk(os.path.realpath(brought.home))
     if who := user_of_home(home, codex_pids_in(os.path.join(home, "packages"), home)):
-        raise MirrorError(f"Codex is running with {home} ({who})", "quit it first", BUSY)
+        raise MirrorError(f"Codex is running in {home} ({who})", "quit it first", BUSY)
     if brought.login:
         refuse_unmovable_login(home)
     checked = new_clone_name(name)
@@ -9797,7 +9792,9 @@ def refuse_unmovable_login(home: str) -> None:
     """Refuses to move a login that isn't there, or is in a keyring. Raises MirrorError."""
     login = login_file(home)
     if kind_of(login) == "link":
-        raise MirrorError(f"{login} is a link to a login that others may use", "log in to the clone instead", REFUSED)
+        raise MirrorError(
+            f"{login} is a link to a login that other programs may use", "log in to the clone instead", REFUSED
+        )
     if not os.access(home, os.W_OK):
         raise MirrorError(
             f"{home} can't be written, so the login can't be moved", "log in to the clone instead", REFUSED
@@ -9931,7 +9928,7 @@ def hand_over_session(
         copies = sessions_with_id(change.registry.clones, start)
         others = [one for one in copies if (one.clone.id == target.id) == own] or (copies if fork else [])
         if not others:
-            return Handover(copies[0], copies[0], False, notes=(f"'{name}' has that session already",))
+            return Handover(copies[0], copies[0], False, notes=(f"'{name}' already has that session",))
         plan = copy_plan(with_meta(others[0]), target, copies, fork)
         copy = Session(plan.source.updated, plan.path, target)
         if kind_of(plan.path):
@@ -9939,7 +9936,7 @@ def hand_over_session(
                 refuse_open(copy)
             plan = plan_for_replacing(plan, with_meta(copy))
             if is_done(plan):
-                return Handover(plan.source, copy, False, notes=(f"'{name}' has all of that session already",))
+                return Handover(plan.source, copy, False, notes=(f"'{name}' already has all of that session",))
         refuse_links_above(plan.path, target)
         change.make_room(os.path.dirname(plan.path), 0o700)
         left_out: dict[str, int] = {}
@@ -9979,7 +9976,7 @@ def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
     relation, skipped, kept = compare_copies(complete_lines(plan.source.path), complete_lines(copy.path))
     if relation in ("ahead", "apart"):
         what, there = (
-            f"session {copy.id} was continued in '{copy.clone.name}' by itself",
+            f"session {copy.id} was continued separately in '{copy.clone.name}'",
             f"{copy.id} --in {copy.clone.name}",
         )
         hint = f"--fork copies it as a new session; to continue there: codex-mirror resume {there}"
@@ -9998,11 +9995,11 @@ def is_done(plan: CopyPlan) -> bool:
 def refuse_unreadable(session: Session) -> None:
     """Refuses to copy what can't be read as a session. Raises MirrorError."""
     if session.is_compressed:
-        what, hint = "is compressed", f"to have it unpacked: codex-mirror resume {session.id} --in {session.clone.name}"
+        what, hint = "is compressed", f"to unpack it: codex-mirror resume {session.id} --in {session.clone.name}"
         raise MirrorError(f"session {session.id} {what}", hint, REFUSED)
     if not session.meta.id:
         raise MirrorError(
-            f"{session.path} doesn't begin as a session does", "a damaged session can't be handed over", REFUSED
+            f"{session.path} doesn't start like a session file", "a damaged session can't be handed over", REFUSED
         )
 
 
@@ -10018,7 +10015,7 @@ def refuse_links_above(path: str, clone: Clone) -> None:
     for above in directories_above(os.path.dirname(path)):
         if is_below(above, base_of(clone)) and kind_of(above) not in ("directory", ""):
             raise MirrorError(
-                f"{above} is no directory of the clone's own", "sessions are only written into one", REFUSED
+                f"{above} is not a directory of the clone's own", "put the clone's own directory back", REFUSED
             )
 
 
@@ -10089,7 +10086,7 @@ def fresh_usage(context: Context, seconds: float, clone: Clone) -> FreshAnswer:
     if said.code is None:
         return FreshAnswer(error=f"no answer within {seconds:g} s")
     last = [line for line in said.err.decode("utf-8", "replace").splitlines() if not line.startswith("WARNING:")][-1:]
-    return FreshAnswer(error=": ".join([f"its Codex ended with {said.code}", *last])[:300])
+    return FreshAnswer(error=": ".join([f"its Codex exited with code {said.code}", *last])[:300])
 
 
 def reason_not_to_ask(context: Context, clone: Clone) -> str:
@@ -10350,7 +10347,7 @@ def account_change(facts: Facts) -> str:
     if not then or not is_known(then) or not is_known(now):
         return ""
     is_same = then._replace(since=0, plan="") == now._replace(since=0, plan="")
-    return "" if is_same else f"it is now logged in as {account_text(now)}, and was {account_text(then)}"
+    return "" if is_same else f"it is logged in as {account_text(now)}, but codex-mirror logged in {account_text(then)}"
 
 
 def auth_status_of(facts: Facts) -> str:
@@ -10442,8 +10439,7 @@ def registry_or_refusal(places: Places) -> tuple[Registry, MirrorError | None]:
 def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
     """The directories that aren't on PATH: the one for new commands, and those of commands that no shell finds."""
     unfound = [clone for clone in clones if not any(find_on_path(clone.name, context.env.get("PATH", "")))]
-    own = [os.path.dirname(clone.wrapper) for clone in unfound if not home_claiming(clone, context.places)]
-    directories = [context.places.bin_dir, *filter(os.path.isdir, own)]
+    directories = [context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
@@ -10747,7 +10743,7 @@ def repair_files(context: Context, name: str) -> list[str]:
         for path, (runtime, file) in files.items():
             if path not in (staged.target for staged in change.plan.staged):
                 stage_repaired_file(change, runtime, file, packages)
-        done = commit_repair(change, clone, f"gave {short_list(list(files))} its pinned bytes again")
+        done = commit_repair(change, clone, f"restored the pinned content of {short_list(list(files))}")
     return [*done, *change.unfinished]
 
 
@@ -10812,11 +10808,11 @@ def repair_registry(context: Context, facts: Facts) -> list[str]:
     with begin_change(context, "doctor --fix") as change:
         registry, left = with_own_rows(change.registry, context.places)
         returned = [clone for clone in registry.clones if clone not in change.registry.clones]
-        done = [f"{clone.name}: took the clone in {base_of(clone)} back into the registry" for clone in returned]
+        done = [f"{clone.name}: added the clone in {base_of(clone)} to the registry again" for clone in returned]
         if returned:
             change.describe(f"doctor --fix: {'; '.join(done)}")
             change.commit(registry)
-    stays = ["the broken entries stay: no clone was found for them"] if registry.bad_rows else []
+    stays = ["the broken entries were left alone: no clone was found for them"] if registry.bad_rows else []
     return [*done, *stays, *left]
 
 
@@ -10871,7 +10867,7 @@ def with_own_rows(registry: Registry, places: Places, is_before: bool = False) -
             rows.append(row or entry.row)
     entries = entries_from([*rows, *own.values()], places)
     lost = [entry for entry in entries[len(rows) :] if isinstance(entry, BadRow)]
-    left = [f"left {base_in_root(text_in(one.row, 'rootPath'))} as it is: {one.why}" for one in lost]
+    left = [f"left {base_in_root(text_in(one.row, 'rootPath'))} alone: {one.why}" for one in lost]
     return registry._replace(entries=tuple(entry for entry in entries if entry not in lost)), left
 
 
@@ -10911,8 +10907,8 @@ class Finding(NamedTuple):
 
 
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
-LAX_IGNORE = "a git repository around it may take logins in, for all that {lax_ignore} says, which isn't codex-mirror's"
-IGNORE_ADVICE = "make it one line, *, or remove it: the next change writes it"
+LAX_IGNORE = "the git repository around it could commit logins: {lax_ignore} doesn't prevent that"
+IGNORE_ADVICE = "replace its content by *, or remove it: the next change writes it again"
 # What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's.
 SEEN_FROM_OUTSIDE = ("directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved")
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
@@ -10920,11 +10916,11 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
-        Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {base}"),
+        Finding("git-tracked", "error", "git tracks files of it: {tracked}", "git rm -r --cached {base}"),
         Finding("git-ignore", "warning", LAX_IGNORE, IGNORE_ADVICE),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
-        Finding("noexec", "error", "no program may be started there (noexec): {noexec}",
+        Finding("noexec", "error", "its file system is mounted noexec, so no program can be started: {noexec}",
                 "mount that file system with exec, or keep clones and their commands on another one"),
         Finding("runtime-incomplete", "error", "its Codex is incomplete or was changed: {missing}",
                 FIX, repair_runtime),
@@ -10936,19 +10932,19 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "move that file away, then " + FIX),
         Finding("wrapper", "error", "its command {edited_wrapper} was edited, so it is neither used nor replaced",
                 "move that file away, then " + FIX),
-        Finding("wrapper", "error", "its command {open_wrapper} may be written by others",
+        Finding("wrapper", "error", "its command {open_wrapper} is writable by others",
                 "chmod go-w {open_wrapper}"),
         Finding("wrapper", "error", "its command {locked_wrapper} can't be executed", FIX, repair_wrapper),
         Finding("variables-open", "error",
-                "others may have written its variables, so that it isn't started: {open_variables}",
-                "look into that file, and chmod go-w {open_variables}; or remove it"),
+                "others may have written its variables, so it isn't started: {open_variables}",
+                "check that file, then chmod go-w {open_variables}; or remove it"),
         Finding("login-damaged", "error", "its login can't be read: {damaged_login}",
                 "codex-mirror login {name}"),
         Finding("start", "error", "its Codex doesn't start: {failure_of_codex}",
                 "codex-mirror run {name} -- login status"),
         Finding("start", "error", "its Codex doesn't start: {failure_of_node}", "install Node, or " + UPDATE),
         Finding("home-trusted", "error",
-                "it trusts {trusted_home}, so that settings in its .codex can delete the login or start another Codex",
+                "it trusts {trusted_home}, so settings in its .codex can delete the login or start another Codex",
                 FIX, repair_pin),
         Finding("wrapper-outdated", "warning", "its command is out of date: {outdated_wrapper}",
                 FIX, repair_wrapper),
@@ -10956,7 +10952,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror rename {name} {name}-2, or put {bin_dir} first on PATH"),
         Finding("wrapper-shadowed", "warning", "'{name}' starts {shadow_off_path}, which comes first on PATH",
                 "{path_setup}"),
-        Finding("foreign-files", "warning", "other users' files are in it, as sudo leaves them: {of_others}",
+        Finding("foreign-files", "warning", "other users own files in it, as after sudo: {of_others}",
                 "{give_back}"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
@@ -10966,7 +10962,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("directory-open", "warning", "other users may read it: {open_to_others}", FIX, repair_directories),
         Finding("pin-loose", "warning", "its Codex may update itself, because of: {loose}", FIX, repair_pin),
         Finding("server-running", "warning",
-                "a background server that isn't pinned is running, and sessions join it: {servers}",
+                "a background server that isn't pinned is running, and its sessions use it: {servers}",
                 FIX, end_server),
         Finding("same-account", "warning",
                 "same account as {twins}: refresh tokens are single-use, so one login may end the other",
@@ -10975,7 +10971,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror set {name} --accept-account, or if that is wrong codex-mirror login {name}"),
         Finding("login-files", "warning", "its shells don't find your programs; missing: {missing_helpers}",
                 FIX, write_helpers),
-        Finding("git-config", "warning", "git doesn't behave as outside; not copied: {git_not_copied}",
+        Finding("git-config", "warning", "git behaves differently in it; not copied: {git_not_copied}",
                 FIX, derive_git),
         Finding("settings-unlinked", "warning", "shared settings aren't linked yet: {unlinked_settings}",
                 FIX, link_new_settings),
@@ -10990,14 +10986,15 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "remove that file to have yours; it is copied again at the next start"),
         Finding("directory-gone", "info", "it is set for directories that don't exist: {gone_directories}",
                 "codex-mirror use --unset DIR"),
-        Finding("home-undecided", "info", "one Enter in {undecided_home} would let settings in its .codex count here",
-                FIX, repair_pin),
+        Finding("home-undecided", "info",
+                "if you let its Codex trust {undecided_home}, settings in .codex there apply to it", FIX, repair_pin),
         Finding("runtime-misnamed", "info",
-                "{misnamed_runtime} has Codex {pinned} in it, since the earlier codex-mirror updated it", UPDATE),
+                "{misnamed_runtime} contains Codex {pinned}: the earlier codex-mirror updated it in place", UPDATE),
         Finding("runtime-unrecorded", "info", "no record of {unrecorded}, so changes to it can't be noticed", UPDATE),
         Finding("runtime-unused", "info", "a Codex that is no longer needed: {unused}",
                 FIX, remove_unused_runtimes),
-        Finding("runtime-unused", "info", "in its runtime directory, but not as we pinned it: {unknown_runtimes}",
+        Finding("runtime-unused", "info",
+                "in its runtime directory, but not pinned by codex-mirror: {unknown_runtimes}",
                 "delete it if you don't need it"),
         Finding("login-override", "info", "hidden from it, because it would change the login: {overrides}",
                 "unset it, unless another program needs it"),
@@ -11011,24 +11008,24 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 repair_registry),
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("mirror-home-copy", "error", "{copy[0]}", "{copy[1]}"),
-        Finding("git-tracked", "error", "a git repository has files of it: {tracked}", "git rm -r --cached {home}"),
+        Finding("git-tracked", "error", "git tracks files of it: {tracked}", "git rm -r --cached {home}"),
         Finding("git-ignore", "warning", LAX_IGNORE, IGNORE_ADVICE),
         Finding("mirror-home-read-only", "error", "{unwritable[0]}", "{unwritable[1]}"),
         Finding("unsettled", "warning", "an unfinished change: {unsettled}", FIX_HOME, repair_mirror_home),
-        Finding("unsettled-files", "info", "until it is finished or cleared, what it made takes {unsettled_size}",
+        Finding("unsettled-files", "info", "until then, the unfinished change takes {unsettled_size} of disk space",
                 FIX_HOME),
         Finding("leftovers", "warning", "left over by a killed change: {leftovers}", FIX_HOME, repair_mirror_home),
         Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
                 FIX_HOME, repair_registry),
-        Finding("orphan-clone", "warning", "clones that can't be taken into the registry as they lie there: {astray}",
+        Finding("orphan-clone", "warning", "clones that can't be added to the registry where they are: {astray}",
                 "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login"),
-        Finding("stale-command", "warning", "commands that their clones no longer have: {stale_commands}",
+        Finding("stale-command", "warning", "old commands that their clones no longer use: {stale_commands}",
                 FIX_HOME, repair_mirror_home),
-        Finding("orphan-wrapper", "warning", "commands of clones that aren't there: {orphan_wrappers}",
+        Finding("orphan-wrapper", "warning", "commands of clones that don't exist: {orphan_wrappers}",
                 FIX_HOME, repair_mirror_home),
         Finding("orphan-wrapper", "warning",
-                "commands that lead to no clone, and are left as they are: {kept_wrappers}",
-                "mount the clone's disk; or remove them by hand"),
+                "commands without a clone, left alone: {kept_wrappers}",
+                "mount the clone's disk, or remove them by hand"),
         Finding("directory-unsafe", "warning", "{each_group_hazard[0]}", "{each_group_hazard[1]}"),
         Finding("no-owners", "warning", "{each_ownerless[0]}", "{each_ownerless[1]}"),
         Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
@@ -11036,9 +11033,9 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "{each_bin_hazard[1]}"),
         Finding("mirror-home-open", "warning", "other users may read it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
-        Finding("shim-edited", "warning", "{strange_shim}, so that directories don't count in it",
+        Finding("shim-edited", "warning", "{strange_shim}, so it may start another Codex",
                 "move it away, then codex-mirror shim install"),
-        Finding("shim-shadowed", "warning", "codex itself is {codex_before_shim} here, and not the shim",
+        Finding("shim-shadowed", "warning", "codex is {codex_before_shim} in this shell, not the shim",
                 "open a new shell, or codex-mirror shim install"),
         Finding("legacy-leftovers", "info", "left by the earlier program: {legacy_leftovers}",
                 "remove them by hand when it isn't running"),
@@ -11052,9 +11049,8 @@ HOME_MOVED = "home-moved"
 
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
-    is_clone = facts.kind == "clone"
-    seen = (HOME_MOVED,) if is_clone and facts.claimed else SEEN_FROM_OUTSIDE if is_clone and facts.strange else ()
-    return (one for one in FINDINGS[facts.kind] if not seen or one.id in seen)
+    is_strange = facts.kind == "clone" and facts.strange
+    return (one for one in FINDINGS[facts.kind] if not is_strange or one.id in SEEN_FROM_OUTSIDE)
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
@@ -11180,7 +11176,7 @@ def temporary_notice(clone: Clone, context: Context) -> list[str]:
     directory = os.path.realpath(context.env.get("TMPDIR") or "/tmp")
     if not is_below(os.path.realpath(clone.root), directory):
         return []
-    return [f"'{clone.name}' lies below the temporary directory {directory}: its Codex warns of that at every start"]
+    return [f"'{clone.name}' is in the temporary directory {directory}: its Codex warns about that at every start"]
 
 
 def node_notice(clone: Clone) -> list[str]:
@@ -11210,7 +11206,7 @@ def brought_notice(settings_from: str, context: Context) -> tuple[str, ...]:
 def keyring_notice(clone: Clone) -> list[str]:
     if not keeps_login_in_keyring(codex_home_of(clone)):
         return []
-    return [f"the login of '{clone.name}' is kept in the system's keyring, where it outlives the clone"]
+    return [f"the login of '{clone.name}' is in the system's keyring, and stays there when the clone is removed"]
 
 
 def version_text(clone: Clone, installed: CodexPackage | None) -> str:
@@ -11258,12 +11254,12 @@ def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) ->
         "command": clone.wrapper,
         "Codex": version_text(clone, installed),
         "runtime": clone.runtime.path + (" (needs node)" if clone.runtime.kind == "npm-package" else ""),
-        "before": clone.previous.version if clone.previous else "-",
+        "previous": clone.previous.version if clone.previous else "-",
         "login": ", ".join(filter(None, (account_text(account), age_text(account, time.time())))),
         "workspace": account.workspace or "-",
         "shared": ", ".join(clone.shared) or "-",
-        "kept env": ", ".join(clone.keep_env) or "-",
-        "own env": ", ".join(clone_variables(clone)) or "-",
+        "keep env": ", ".join(clone.keep_env) or "-",
+        "env": ", ".join(clone_variables(clone)) or "-",
         "created": clone.created,
         "updated": clone.updated,
     }
@@ -11276,7 +11272,7 @@ def update_text(updated: UpdateResult) -> str:
     if not updated.changed:
         return f"{updated.after.name}: already at {after.version}"
     if before.version == after.version:
-        again = "as it was before" if after == updated.before.previous else "pinned again"
+        again = "restored" if after == updated.before.previous else "pinned again"
         return f"{updated.after.name}: {after.version} {again}"
     return f"{updated.after.name}: {before.version} → {after.version}"
 
@@ -11489,7 +11485,7 @@ def exec_program(context: Context, *, name: str = "", arguments: Sequence[str] =
     clone = startable_clone(context, name)
     words = tuple(arguments) or (context.env.get("SHELL") or "/bin/sh",)
     program = Program(words, shell_environment(clone, context.places, context.env))
-    notes = () if arguments else (f"this shell is in '{clone.name}': its HOME, login and Codex; exit leaves it",)
+    notes = () if arguments else (f"this shell is in '{clone.name}': its HOME, login and Codex; to leave it: exit",)
     return Outcome(program=program, notes=(*notes, *hiding_notice(clone, context)))
 
 
@@ -11623,7 +11619,7 @@ def login_text(name: str, code: int, account: Account) -> str:
     if code == DONE and account.kind != "none":
         return f"'{name}' is logged in: {account_text(account)}"
     how = "was cancelled" if code in (INTERRUPTED, 128 + signal.SIGTERM) else f"ended with exit code {code}"
-    who = "nobody is logged in" if account.kind == "none" else account_text(account)
+    who = "not logged in" if account.kind == "none" else account_text(account)
     return f"the login of '{name}' {how}; {who}"
 
 
@@ -11638,7 +11634,7 @@ def remember_account(context: Context, clone: Clone, account: Account | None, wh
             renew_wrapper(change, current)
             change.commit(with_clone(change.registry, current._replace(account=account)))
     except (MirrorError, OSError) as error:
-        return (f"the account could not be noted: {error_line(error)}",)
+        return (f"the account could not be recorded: {error_line(error)}",)
     return ()
 
 
@@ -11684,7 +11680,7 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
         raise MirrorError(
             f"the login of '{clone.name}' is in the keyring", f"codex-mirror logout {clone.name}", REFUSED
         )
-    code, lines, had_login = DONE, [f"nobody is logged in to '{clone.name}'"], account.kind != "none"
+    code, lines, had_login = DONE, [f"'{clone.name}' is not logged in"], account.kind != "none"
     if kind_of(login) and local:
         remove_file(login)
         lines = [LOCAL_LOGOUT.get(account.kind, LOCAL_LOGOUT[""]).format(clone.name)]
@@ -11697,14 +11693,14 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
 
 # What a logout does to each kind of login (Codex 0.171 asks the server to revoke a ChatGPT login, and no other).
 LOCAL_LOGOUT = {
-    "none": "nobody was logged in to '{}'; its empty auth.json is gone",
+    "none": "'{}' was not logged in; removed its empty auth.json",
     "chatgpt": "dropped the login of '{}' here; it stays valid on the server",
     "unknown": "dropped the login of '{}' here, which couldn't be read",
     "": "dropped the login of '{}' here; it isn't revoked, and stays valid elsewhere",
 }
 LOGOUT = {
     "chatgpt": "Codex will revoke the login of '{}' ({}) at the server and delete it here",
-    "keyring": "Codex will delete the login of '{}' ({}), and revoke it at the server if it is one of ChatGPT",
+    "keyring": "Codex will delete the login of '{}' ({}), and revoke it at the server if it is a ChatGPT login",
     "unknown": "Codex will delete the login of '{}', which can't be read here",
     "": "Codex will delete the login of '{}' ({}) here; it isn't revoked, and stays valid elsewhere",
 }
@@ -11713,7 +11709,6 @@ LOGOUT = {
 def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
     """What a logout would lose; None when nobody is logged in."""
     clone = clone_named(read_registry(context.places), name)
-    refuse_copy(clone, context.places)
     account = account_of(clone)
     if account.kind == "none" or (local and account.kind == "keyring"):
         return None
@@ -11752,13 +11747,12 @@ def use(
     where = f"in {with_tilde(path, context.places.user_home)} and below" if path else "in every other directory"
     if unset and not before:
         return Outcome(lines=(f"no clone was set {where}",), about={"path": path or None})
-    now = f"'{name}'" if name else "no clone of its own" if path else "no clone"
     strange = complaint_about_shim(context.places)
     has_shim = bool(kind_of(shim_file(context.places))) and not strange
     what = "codex" if has_shim else "codex-mirror run"
     return Outcome(
         FAILED if left else DONE,
-        (f"{where}, {what} is {now} from now on",),
+        (f"{what} now starts '{name}' {where}" if name else f"no clone is set {where} any more",),
         (*left, *(() if has_shim else (strange or SHIM_HINT,))),
         about={**(clone_keys(clone_named(read_registry(context.places), name)) if name else {}), "path": path or None},
     )
@@ -11766,7 +11760,7 @@ def use(
 
 SHELLS = ("bash", "zsh", "fish", "sh")
 USE_HELP = "codex-mirror use --help"
-SHIM_HINT = "for codex itself to go by it: codex-mirror shim install"
+SHIM_HINT = "to have codex follow this too: codex-mirror shim install"
 
 
 def list_bindings(context: Context) -> Outcome:
@@ -11777,7 +11771,7 @@ def list_bindings(context: Context) -> Outcome:
     data = {"default": default, "directories": [{"path": path, "name": name} for path, name in bound]}
     rows = [(with_tilde(path, home) if context.terminal else path, name) for path, name in bound]
     rows += [("everywhere else" if context.terminal else "*", default)] if default else []
-    lines = () if rows or not context.terminal else ("no directory has a clone yet; to set one: codex-mirror use work",)
+    lines = () if rows or not context.terminal else ("no clone is set anywhere; to set one: codex-mirror use NAME",)
     return Outcome(lines=lines, table=Table(("DIRECTORY", "CLONE"), tuple(rows)) if rows else None, data=data)
 
 
@@ -11831,7 +11825,7 @@ def shim_remove(context: Context) -> Outcome:
             remove_file(shim)
             changed.append(shim)
         remove_empty(directory)
-    lines = [f"{path} has no shim any more" if path != shim else f"removed {shim}" for path in changed]
+    lines = [f"removed the shim from {path}" if path != shim else f"removed {shim}" for path in changed]
     lines = lines or ["there was no shim"]
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
 
@@ -11840,7 +11834,7 @@ def shim_shadow(context: Context) -> tuple[str, ...]:
     """The notice that another codex comes before the installed shim on PATH."""
     first = codex_before_shim(context.places, context.env)
     hint = "open a new shell, or codex-mirror shim install"
-    return (f"codex itself is {first} here, not the shim; {hint}",) if first else ()
+    return (f"codex is {first} in this shell, not the shim; {hint}",) if first else ()
 
 
 # --- Session commands -----------------------------------------------------------------------------
@@ -11917,7 +11911,9 @@ def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) ->
     known = [(percent, clone.name) for clone, percent in left if percent is not None]
     if not known:
         return Outcome(
-            FAILED, notes=(*notes, "it isn't known what is left of any clone; --fresh asks"), data={"name": None}
+            FAILED,
+            notes=(*notes, "no clone's limits are known yet; to ask the server: codex-mirror usage --best --fresh"),
+            data={"name": None},
         )
     name = max(known, key=lambda one: one[0])[1]
     return Outcome(FAILED if notes else DONE, (name,), tuple(notes), data={"name": name})
@@ -11977,11 +11973,11 @@ def resume(
     session = with_meta(session_in_clone(context, copies, into) if into else chosen or newest_copy(copies))
     clone = startable_clone(context, session.clone.name)
     if is_of_another_account(session):
-        context.report(f"another account made this session: '{clone.name}' goes on with a copy that it can read", 0, 0)
+        context.report(f"another account made this session: '{clone.name}' continues a copy that it can read", 0, 0)
         session = report_handover(context, hand_over_session(context, session.id, clone.name, fork=True, own=True))
     cwd = session.meta.cwd
     if cwd and not os.path.isdir(cwd):
-        context.report(f"{cwd} is gone; going on in the current directory", 0, 0)
+        context.report(f"{cwd} no longer exists; continuing in the current directory", 0, 0)
         cwd = ""
     program = launch_program(clone, context.places, context.env, ("resume", session.id, *arguments))
     if cwd:
@@ -11995,14 +11991,14 @@ def chosen_session(context: Context, clones: Sequence[Clone], last: bool, here: 
     places = names_of_current_directory(context) if here else ()
     found = newest_sessions(clones, 1 if last or here else 10, within=places, can_go_on=True)
     if not found:
-        what = "no session of this directory" if here else "no session yet"
-        raise MirrorError(f"there is {what}", "codex-mirror sessions lists those of all clones", NOT_FOUND)
+        what, hint = ("for this directory", LIST_SESSIONS) if here else ("yet", "codex-mirror run NAME starts one")
+        raise MirrorError(f"there is no session {what}", hint, NOT_FOUND)
     if last or here:
         copies = [one for one in sessions_of(clones) if one.id == found[0].id and can_be_resumed(one)]
         return told_copy(context, last_placed_copy(copies), copies)
     number = context.choose(align_table(session_table(found, clones, context, time.time()), context.width), "number: ")
     if not 0 <= number < len(found):
-        hint = "codex-mirror resume ID, --last or --here; codex-mirror sessions lists them"
+        hint = f"use codex-mirror resume with an ID, --last or --here; {LIST_SESSIONS}"
         raise MirrorError("no session was chosen", hint, USAGE)
     return found[number]
 
@@ -12012,7 +12008,7 @@ def told_copy(context: Context, chosen: Session, copies: Sequence[Session]) -> S
     others = [f"'{one.clone.name}'" for one in copies if one is not chosen and one.updated == chosen.updated]
     if others:
         names = ", ".join(others)
-        context.report(f"that session is in {names}, too; going on in '{chosen.clone.name}', where it came last", 0, 0)
+        context.report(f"that session is also in {names}; continuing in '{chosen.clone.name}', which got it last", 0, 0)
     return chosen
 
 
@@ -12150,7 +12146,7 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
     clone = clone_named(read_registry(context.places), name)
     notes = [*keyring_notice(clone), *filter(None, [complaint_about_wrapper(clone)])]
     if not kind_of(base_of(clone)):
-        notes.append(f"{base_of(clone)} wasn't there; on a disk that isn't mounted its login and sessions stay")
+        notes.append(f"{base_of(clone)} wasn't found; on a disk that isn't mounted, its login and sessions stay")
     _, ended, left = remove_clone(context, name, force)
     code, line = FAILED if left else DONE, f"removed '{clone.name}'"
     return Outcome(code, (line,), (*ended, *left, *notes), about=clone_keys(clone))
@@ -12159,7 +12155,6 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_registry(context.places), name)
-    refuse_copy(clone, context.places)
     name, account = clone.name, account_of(clone)
     sessions = [path for _, path in rollouts_of(clone, (".jsonl", ".jsonl.zst"))]
     has_login = account.kind not in ("none", "keyring")
@@ -12175,7 +12170,7 @@ def question_of_removal(context: Context, *, name: str, force: bool = False) -> 
         return None
     with contextlib.suppress(UnseenProcessesError):
         if force and (pids := codex_pids_of(clone)):
-            losses.append(f"and the Codex that is running in it is ended (pid {', '.join(map(str, pids))})")
+            losses.append(f"and the Codex that is running in it is stopped (pid {', '.join(map(str, pids))})")
     return Question((f"removing '{name}' deletes", *losses), f"remove '{name}'?", name if has_login else "")
 
 
@@ -12250,7 +12245,7 @@ def list_versions(context: Context, *, everything: bool = False) -> Outcome:
     except FetchError as error:
         if error.kind not in ("offline", "unreachable"):
             raise
-        notes = (f"which others there are isn't known: {error.message}",)
+        notes = (f"other versions aren't known: {error.message}",)
     if not everything:
         known = [version for version in known if "-" not in version][:VERSIONS_SHOWN]
     return report_of_versions(known, latest, installed.version if installed else "", registry.clones)._replace(
@@ -12304,7 +12299,7 @@ def show_log(context: Context, *, name: str = "") -> Outcome:
     ages = [f"{duration_text(now - timestamp_from(one.time))} ago" for one, _ in found if context.terminal]
     times = ages or [one.time for one, _ in found]
     rows = tuple((when, called, one.what) for when, (one, called) in zip(times, found, strict=True))
-    lines = () if rows or not context.terminal else ("nothing was changed yet",)
+    lines = () if rows or not context.terminal else ("no changes yet",)
     return Outcome(lines=lines, table=Table(("WHEN", "CLONE", "WHAT"), rows) if rows else None, data=data)
 
 
@@ -12314,9 +12309,9 @@ def move_home_command(context: Context) -> Outcome:
     lines = tuple(f"{clone.name}: {clone.root}" for clone in clones)
     lost = [f"'{clone.name}' has its login in the keyring, under the old name: codex-mirror login {clone.name}"
             for clone in clones if keeps_login_in_keyring(codex_home_of(clone))]  # fmt: skip
-    lines = lines or ("nothing to do: no directory has another name",)
+    lines = lines or ("nothing to do: no home directory was moved",)
     has_shim = clones and kind_of(os.path.join(shim_directory(context.places), "codex"))
-    shim = ["to have codex itself found by its new name: codex-mirror shim install"] if has_shim else []
+    shim = ["to update the shim as well: codex-mirror shim install"] if has_shim else []
     notes = (*left, *lost, *shim, *path_notice(context))
     return Outcome(FAILED if left else DONE, lines, notes, data={"moved": data})
 
@@ -12341,7 +12336,7 @@ def question_of_move(context: Context) -> Question | None:
         return None
     losses = (
         f"{names[0][0]} isn't here any more; if it is still in use elsewhere, on another disk or machine,",
-        f"each of these logins would be in two places, which ends it: {short_list(logins)}",
+        f"each of these logins would be used in two places, which ends it: {short_list(logins)}",
     )
     return Question(losses, "is this the only one?", hint=f"codex-mirror {MOVE_HOME} --yes, if this is the only one")
 
@@ -12409,7 +12404,7 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
     if not changed and not refused:
         lines.append(f"{short_list(paths)} puts {directory} on PATH already")
     if strange:
-        lines.append(f"{strange} may not read that file: tell it in its own way to look for commands in {directory}")
+        lines.append(f"{strange} may not read that file: configure it to look for commands in {directory}")
     elif changed:
         lines.append(f"to use it in this shell: {reload_line(shell, changed[0], not rc_file)}")
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
@@ -12435,7 +12430,9 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
         for path in changed
     ]
     kept = list(dict.fromkeys(one for path in paths for one in directories_in_rc_file(path, home) if not directory))
-    lines += [f"{one} stays there: codex-mirror path remove --bin-dir {shell_quote(one)}" for one in kept]
+    lines += [
+        f"{one} stays on PATH; to remove it: codex-mirror path remove --bin-dir {shell_quote(one)}" for one in kept
+    ]
     if not changed and not refused and not kept:
         lines.append(f"no codex-mirror block names {directory}" if directory else "there was no codex-mirror block")
     about = {"path": directory or context.places.bin_dir}
@@ -12481,7 +12478,7 @@ def import_clone(
     where = import_source(context, path, move_login or with_sessions)
     if not os.path.isdir(where):
         try:
-            archive, agreed = opened_export(where, context.places.user_home)
+            archive, agreed = opened_export(where)
             clone, left = import_export(context, archive, name, wanted, agreed)
             said: tuple[str, ...] = ()
         finally:
@@ -12511,21 +12508,20 @@ def import_source(context: Context, path: str, is_about_home: bool) -> str:
                 "--move-login and --with-sessions are for a Codex home, not for an export", "leave them out", USAGE
             )
     elif not os.path.isdir(where):
-        what = "neither a file nor a directory" if os.path.lexists(where) else "not there"
         hint = "import takes an export, - for stdin, or a Codex home such as ~/.codex"
-        raise MirrorError(f"{where} is {what}", hint)
+        raise MirrorError(f"{where} {complaint_about_kind(where)}", hint)
     return where
 
 
 @lru_cache(maxsize=1)
-def opened_export(path: str, user_home: str) -> tuple[BinaryIO, tuple[str, ...]]:
+def opened_export(path: str) -> tuple[BinaryIO, tuple[str, ...]]:
     """An export, and what it brings that must be agreed to. What comes through a pipe comes once, may take hours, and
     is whole before anybody has to wait for us."""
     archive: BinaryIO = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
     if not os.path.isfile(path):
         with archive:
             archive = spool(archive, IMPORT_LIMIT)
-    return archive, dangers_of_export(archive, user_home)
+    return archive, dangers_of_export(archive)
 
 
 def question_of_import(
@@ -12545,11 +12541,11 @@ def question_of_import(
         return None
     if os.path.isfile(where):
         opened_export.cache_clear()  # It may be another one by now; what came through a pipe is kept.
-    _, dangers = opened_export(where, context.places.user_home)
+    _, dangers = opened_export(where)
     if not dangers:
         return None
     hint = f"codex-mirror import {quote_if_needed(path)} --yes, if you know who made it and want all of that"
-    return Question(("this export brings:", *dangers), "import it?", stdin_taken=where == "-", hint=hint)
+    return Question(("this export contains:", *dangers), "import it?", stdin_taken=where == "-", hint=hint)
 
 
 # --- Command rows ---------------------------------------------------------------------------------
@@ -12603,32 +12599,34 @@ COMMON = (
     flag_argument("-y", "--yes", help="don't ask"),
     flag_argument("-q", "--quiet", help="print only data and errors"),
     flag_argument("--redact", help="hide e-mail addresses"),
-    flag_argument("--debug", help="show where an error comes from"),
+    flag_argument("--debug", help="show where in the program an error comes from"),
 )
 TOPICS = {
     "environment": (
-        "CODEX_MIRROR_HOME          where the clones' registry is (~/.codex-mirror)",
-        "CODEX_MIRROR_BIN_DIR       where the clones' commands are (~/.local/bin)",
-        "CODEX_MIRROR_OFFLINE       1 forbids every request to a network",
-        "CODEX_MIRROR_CODEX_URL     the only registry or release page to fetch Codex from",
-        "CODEX_MIRROR_LOCK_TIMEOUT  how long to wait for another change (30 seconds)",
-        "CODEX_MIRROR_CLI           what the clones' commands hand over to",
-        "CODEX_MIRROR_PYTHON        the Python for the installer, and when the command's own is gone",
-        "NO_COLOR                   no colour in the menu",
+        "CODEX_MIRROR_HOME             where the clones are (~/.codex-mirror)",
+        "CODEX_MIRROR_BIN_DIR          where the clones' commands are (~/.local/bin)",
+        "CODEX_MIRROR_OFFLINE          1 turns off all network requests",
+        "CODEX_MIRROR_CODEX_URL        the only registry or release page to fetch Codex from",
+        "CODEX_MIRROR_LOCK_TIMEOUT     seconds to wait for another change (30)",
+        "CODEX_MIRROR_CLI              the codex-mirror through which the clones' commands start Codex",
+        "CODEX_MIRROR_PYTHON           the Python to run codex-mirror with, 3.10 or newer",
+        "CODEX_MIRROR_TRUST_DIRECTORY  directories to accept though others can write them, separated by :",
+        "CODEX_MIRROR_QUIET            1: the shim doesn't say which clone it starts",
+        "NO_COLOR                      no colour in the menu",
         "",
         "set inside a clone: CODEX_MIRROR_CLONE (its name), CODEX_MIRROR_USER_HOME (your HOME)",
     ),
     "exit-codes": (
         "  0  done",
         "  1  failed, or problems found",
-        "  2  usage",
+        "  2  wrong usage",
         "  3  no such clone",
-        "  5  refused",
-        "  6  busy",
+        "  5  refused: it already exists, isn't ours, is unsafe, or something would be lost",
+        "  6  busy: another change is running, or the clone is in use",
         " 70  a bug in codex-mirror",
         "130  interrupted",
         "",
-        "run, exec, login and resume end as the program that they start does",
+        "run, exec, login and resume exit with the code of the program that they start",
     ),
     "files": (
         "~/.codex-mirror/registry.json          the list of clones",
@@ -12638,7 +12636,7 @@ TOPICS = {
         "~/.local/bin/NAME                      its command",
     ),
 }
-HELP_FLAG = flag_argument("-h", "--help", help="show what it does")
+HELP_FLAG = flag_argument("-h", "--help", help="show this help")
 VERSION_FLAG = flag_argument("-V", "-v", "--version", help="show the version")
 
 
@@ -12814,36 +12812,38 @@ completion: Callable[..., Outcome] = completion_handler(lambda: COMMANDS)
 
 NAMES = {"metavar": "NAME", "type": str.strip}
 NAME_OF_CLONE = Argument(("name",), "the clone", NAMES)
-BOUND_CLONE = optional_word("name", "NAME", "the clone; without it that of the directory", type=str.strip)
+BOUND_CLONE = optional_word("name", "NAME", "the clone; default: the one set for this directory", type=str.strip)
 ANY_CLONE = optional_word("name", "NAME", "only this clone", type=str.strip)
 FROM = option_argument(
     "--from",
     value="PATH|NAME",
-    help="a codex command, package directory, .tar.gz or clone instead of the installed Codex",
+    help="take Codex from a command, package directory, .tar.gz or clone",
     dest="source",
 )
-CODEX = option_argument("--codex", value="VERSION|latest", help="this version of Codex, fetched if no clone has it")
-INCOMPLETE = flag_argument("--allow-incomplete", help="take a Codex without its helpers")
-FORCE = flag_argument("--force", help="also while its Codex is running")
-REVOKED = flag_argument("--force", help="also a Codex whose certificate Apple has revoked")
-END_ALL = flag_argument("--force", help="end other programs that use the clone, too")
-BIN_DIR = option_argument("--bin-dir", value="DIR", help="the wrapper directory")
-SHELL = option_argument("--shell", choices=SHELLS, help="for this shell instead of $SHELL")
-RC_FILE = option_argument("--rc-file", value="FILE", help="this file instead of the shell's own")
-HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own, or the real one")
-SHARE = repeated_argument("--share", value="ENTRY", help="an entry of the real home that the clone shares, or 'none'")
-DRY_RUN = flag_argument("--dry-run", help="only show what would be created, written and deleted")
-SHARE_SETTINGS = repeated_argument(
-    "--share-settings", value="SETTING", help=f"settings shared with ~/.codex, as links: {', '.join(SHARABLE_SETTINGS)}"
+CODEX = option_argument(
+    "--codex", value="VERSION|latest", help="take this version of Codex; fetched if no clone has it"
 )
-KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="a hidden variable that this clone may see")
+INCOMPLETE = flag_argument("--allow-incomplete", help="accept a Codex without its helper programs")
+FORCE = flag_argument("--force", help="even while its Codex is running")
+REVOKED = flag_argument("--force", help="accept a Codex whose certificate Apple has revoked")
+END_ALL = flag_argument("--force", help="stop the Codex that is running in the clone")
+BIN_DIR = option_argument("--bin-dir", value="DIR", help="the directory of the clones' commands (~/.local/bin)")
+SHELL = option_argument("--shell", choices=SHELLS, help="the shell (default: $SHELL)")
+RC_FILE = option_argument("--rc-file", value="FILE", help="the rc file (default: the shell's own)")
+HOME_KIND = option_argument("--home", choices=HOMES, default="isolated", help="a HOME of its own (default), or yours")
+SHARE = repeated_argument("--share", value="ENTRY", help="share this entry of your home, or 'none'; can be repeated")
+DRY_RUN = flag_argument("--dry-run", help="only show what would be made, written, moved and deleted")
+SHARE_SETTINGS = repeated_argument(
+    "--share-settings", value="SETTING", help=f"share these settings of ~/.codex: {', '.join(SHARABLE_SETTINGS)}"
+)
+KEEP_ENV = repeated_argument("--keep-env", value="VAR", help="don't hide this variable from the clone")
 SETTINGS = option_argument("--settings-from", value="DIR|NAME", help="copy the settings of a clone or Codex home")
 
 COMMANDS: tuple[Command, ...] = (
     Command(("create",), "make a clone with its own pinned Codex, HOME and login", create,
-            (optional_word("name", "NEW", "the new clone's name, and its command"),
-             option_argument("--name", value="NEW", help="the same", dest="name_option"),
-             option_argument("--root", value="DIR", help="where the clone lives"),
+            (optional_word("name", "NEW", "the clone's name, which becomes a command"),
+             option_argument("--name", value="NEW", help="the same as NEW", dest="name_option"),
+             option_argument("--root", value="DIR", help="where to put the clone (~/.codex-mirror/clones/NEW)"),
              *(FROM, CODEX, HOME_KIND, SHARE, SHARE_SETTINGS, KEEP_ENV, SETTINGS, INCOMPLETE, REVOKED)),
             ("codex-mirror create work", "codex-mirror create client --root ~/client"), can_be_dry=True),
     Command(("list",), "show the clones", list_clones,
@@ -12854,107 +12854,107 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror run work", "codex-mirror run work exec 'fix the tests'"), passes_on="name"),
     Command(("exec",), "run any program, or your shell, in a clone's environment", exec_program,
             (BOUND_CLONE,), ("codex-mirror exec work -- git status",), passes_on="name"),
-    Command(("env",), "print a clone's environment for eval", env_lines,
+    Command(("env",), "print a clone's environment, for eval", env_lines,
             (BOUND_CLONE, option_argument("--shell", choices=(*SHELLS, "json"), help=SHELL.help),
-             flag_argument("--unset", help="print how to leave it again")),
+             flag_argument("--unset", help="print what leaves it again")),
             ('eval "$(codex-mirror env work)"',), asks=True),
     Command(("login",), "log a clone in; everything after the name goes to codex login", log_in,
             (NAME_OF_CLONE,),
             ("codex-mirror login work", "printenv KEY | codex-mirror login work --with-api-key"), passes_on="name",
             confirm=question_of_login),
     Command(("logout",), "log a clone out", log_out,
-            (NAME_OF_CLONE, flag_argument("--local", help="only drop the login here; don't revoke it"), FORCE),
+            (NAME_OF_CLONE, flag_argument("--local", help="only delete the login here; don't revoke it"), FORCE),
             ("codex-mirror logout work --local",), confirm=question_of_logout),
     Command(("usage",), "show what is left of each clone's rate limits", show_usage,
-            (ANY_CLONE, flag_argument("--fresh", help="ask the clones' own Codex, which asks the server"),
+            (ANY_CLONE, flag_argument("--fresh", help="ask the server, with the clone's own Codex"),
              option_argument("--timeout", value="SECONDS", type=float, default=15.0, help="how long to wait (15)"),
              flag_argument("--best", help="print the name of the clone with the most left")),
             ("codex-mirror usage", "codex-mirror usage work --fresh --json"), asks=True),
     Command(("sessions",), "show the sessions of all clones, newest first", list_sessions,
-            (ANY_CLONE, flag_argument("--here", help="only those of this directory, and below"),
-             option_argument("--grep", value="TEXT", help="only those with this in their first words or directory"),
+            (ANY_CLONE, flag_argument("--here", help="only those of this directory and below"),
+             option_argument("--grep", value="TEXT", help="only those with TEXT in their prompt or directory"),
              option_argument("--limit", value="N", type=int, default=30, help="how many at most (30; 0 for all)")),
             ("codex-mirror sessions", "codex-mirror sessions work --grep parser --json"), asks=True),
-    Command(("resume",), "go on with a session, in its directory and as the clone that has it", resume,
-            (optional_word("session_id", "ID", "its id, or the beginning of it"),
-             flag_argument("--last", help="the newest of all clones"),
-             flag_argument("--here", help="the newest of this directory, or below it"),
-             option_argument("--in", value="NAME", help="in this clone, after a handover", dest="into")),
+    Command(("resume",), "continue a session, in its directory and with the clone that has it", resume,
+            (optional_word("session_id", "ID", "the session's id, or the beginning of it"),
+             flag_argument("--last", help="the newest session of all clones"),
+             flag_argument("--here", help="the newest session of this directory and below"),
+             option_argument("--in", value="NAME", help="in this clone, after a handover if need be", dest="into")),
             ("codex-mirror resume 01a222f7-aacf", "codex-mirror resume --last --in personal"), passes_on="--"),
-    Command(("handover",), "copy a session to another clone, so that its account can go on with it", hand_over,
-            (Argument(("session_id",), "its id, or the beginning of it", {"metavar": "ID"}),
+    Command(("handover",), "copy a session to another clone, so that its account can continue it", hand_over,
+            (Argument(("session_id",), "the session's id, or the beginning of it", {"metavar": "ID"}),
              Argument(("name",), "the clone that gets it", NAMES),
-             flag_argument("--fork", help="as a session with a new id"),
-             flag_argument("--force", help="even if it is open there")),
+             flag_argument("--fork", help="copy it as a session with a new id"),
+             flag_argument("--force", help="replace the copy there, even if it is open")),
             ("codex-mirror handover 01a222f7-aacf personal",), can_be_dry=True),
     Command(("doctor",), "find what is wrong, and fix it with --fix", doctor,
-            (ANY_CLONE, flag_argument("--fix", help="repair what can be repaired without losing anything"),
-             flag_argument("--deep", help="read every byte of the pinned runtimes"), END_ALL),
+            (ANY_CLONE, flag_argument("--fix", help="fix what can be fixed without losing anything"),
+             flag_argument("--deep", help="check every byte of the pinned Codex"), END_ALL),
             ("codex-mirror doctor", "codex-mirror doctor work --fix"), asks=True, can_be_dry=True),
-    Command(("update",), "pin the installed Codex in clones", update,
+    Command(("update",), "pin the installed Codex, or any version, in clones", update,
             (Argument(("names",), "the clones", {**NAMES, "nargs": "*"}),
              flag_argument("--all", help="every clone", dest="everything"), *(FROM, CODEX, INCOMPLETE, END_ALL)),
             ("codex-mirror update work", "codex-mirror update --all"), can_be_dry=True),
-    Command(("versions",), "show the versions of Codex that there are, and which clones have them", list_versions,
-            (flag_argument("--all", help="all of them, pre-releases too", dest="everything"),),
+    Command(("versions",), "show the available versions of Codex, and which clones have them", list_versions,
+            (flag_argument("--all", help="all versions, with pre-releases", dest="everything"),),
             ("codex-mirror versions", "codex-mirror versions --all --json"), asks=True),
-    Command(("rollback",), "go back to the Codex before the last update; again to go forward", roll_back,
+    Command(("rollback",), "undo the last update of a clone; again to redo it", roll_back,
             (NAME_OF_CLONE, END_ALL), ("codex-mirror rollback work",)),
     Command(("rename",), "give a clone another name", rename_command,
             (NAME_OF_CLONE, Argument(("new_name",), "its new name", {"metavar": "NEW"})),
             ("codex-mirror rename work office",), can_be_dry=True),
-    Command((MOVE_HOME,), "have the clones go by the new name of a home directory that was moved", move_home_command,
+    Command((MOVE_HOME,), "adapt the clones to a home directory that was moved or renamed", move_home_command,
             (), (f"codex-mirror {MOVE_HOME}",), can_be_dry=True, confirm=question_of_move),
-    Command(("log",), "show what was changed, of all clones or one, newest last", show_log,
-            (optional_word("name", "NAME", "only this clone, also one that is gone", type=str.strip),),
+    Command(("log",), "show what was changed in all clones or one, newest last", show_log,
+            (optional_word("name", "NAME", "only this clone, which may have been removed", type=str.strip),),
             ("codex-mirror log", "codex-mirror log work --json"), asks=True),
-    Command(("set",), "change how a clone lives: its HOME, what it shares, its settings", set_clone,
+    Command(("set",), "change a clone: its HOME, what it shares, its variables and settings", set_clone,
             (NAME_OF_CLONE, option_argument("--home", choices=HOMES, help=HOME_KIND.help),
-             repeated_argument("--share", value="ENTRY", help="share this entry of the real home"),
-             repeated_argument("--unshare", value="SHARED", help="share it no more"), KEEP_ENV, SHARE_SETTINGS,
-             repeated_argument("--unshare-settings", value="SETTING", help="no longer"),
-             flag_argument("--accept-account", help="the account that is logged in now is the right one"),
+             repeated_argument("--share", value="ENTRY", help="share this entry of your home, or 'default'"),
+             repeated_argument("--unshare", value="SHARED", help="stop sharing this entry"), KEEP_ENV, SHARE_SETTINGS,
+             repeated_argument("--unshare-settings", value="SETTING", help="stop sharing these settings"),
+             flag_argument("--accept-account", help="accept the account that is logged in now"),
              repeated_argument("--env", value="VAR=VALUE",
-                               help="a variable of its own, kept private, and not exported"),
-             repeated_argument("--no-env", value="VAR", help="no longer"),
-             repeated_argument("--no-keep-env", value="KEPT", help="hide it again"), SETTINGS),
+                               help="set a variable in the clone; not part of an export"),
+             repeated_argument("--no-env", value="VAR", help="remove that variable"),
+             repeated_argument("--no-keep-env", value="KEPT", help="hide this variable again"), SETTINGS),
             ("codex-mirror set work --share .npmrc", "codex-mirror set work --settings-from ~/.codex"),
             can_be_dry=True),
     Command(("export",), "write a clone's settings and sessions into one file", export_clone,
-            (NAME_OF_CLONE, option_argument("-o", "--output", value="FILE", help="the file, or - for stdout"),
-             flag_argument("--with-login", help="with the login, which works in one place only")),
+            (NAME_OF_CLONE, option_argument("-o", "--output", value="FILE", help="the file to write, or - for stdout"),
+             flag_argument("--with-login", help="include the login, which works in one place only")),
             ("codex-mirror export work -o work.tar.gz",
              "codex-mirror export work -o - | ssh host codex-mirror import - --yes")),
     Command(("import",), "make a clone from an export or from a Codex home", import_clone,
             (Argument(("path",), "an export, - for stdin, or a Codex home", {"metavar": "FILE|DIR|-"}),
              option_argument("--name", value="NEW", help="the new clone's name"), FROM, CODEX,
-             flag_argument("--move-login", help="move the login of a Codex home"),
-             flag_argument("--with-sessions", help="bring the sessions of a Codex home"), REVOKED),
+             flag_argument("--move-login", help="move the login out of a Codex home"),
+             flag_argument("--with-sessions", help="copy the sessions of a Codex home"), REVOKED),
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
             confirm=question_of_import, can_be_dry=True),
     Command(("remove",), "remove a clone with its login and sessions", remove,
-            (NAME_OF_CLONE, flag_argument("--force", help="also while its Codex is running, which is ended")),
+            (NAME_OF_CLONE, flag_argument("--force", help="stop the Codex that is running in the clone")),
             ("codex-mirror remove work",), confirm=question_of_removal, can_be_dry=True),
-    Command(("use",), "say which clone a directory has; run, exec and env go by it", use,
-            (optional_word("name", "NAME", "the clone; alone it is for the current directory", type=str.strip),
-             optional_word("directory", "DIR", "the directory, with all below it"),
-             flag_argument("--default", help="for every other directory"),
-             flag_argument("--unset", help="take it back, of DIR or the current directory")),
+    Command(("use",), "set the clone for a directory: run, exec and env use it there", use,
+            (optional_word("name", "NAME", "the clone; without it, list what is set", type=str.strip),
+             optional_word("directory", "DIR", "the directory, with all below it (default: the current one)"),
+             flag_argument("--default", help="set the clone for all other directories"),
+             flag_argument("--unset", help="remove the clone set for DIR or the current directory")),
             ("codex-mirror use work", "codex-mirror use --default personal"), can_be_dry=True),
-    Command(("which",), "show which clone a directory has", which,
-            (optional_word("directory", "DIR", "instead of the current directory"),),
+    Command(("which",), "show which clone is set for a directory", which,
+            (optional_word("directory", "DIR", "the directory (default: the current one)"),),
             ("codex-mirror which", "codex-mirror which ~/client"), asks=True),
-    Command(("shim", "install"), "let the command codex start the directory's clone", shim_install,
+    Command(("shim", "install"), "make the command codex start the clone set for the directory", shim_install,
             (SHELL,), ("codex-mirror shim install",)),
-    Command(("shim", "remove"), "remove the shim again", shim_remove, (), ("codex-mirror shim remove",)),
-    Command(("wrapper", "install"), "write every clone's command again, or move all to another directory",
+    Command(("shim", "remove"), "undo shim install", shim_remove, (), ("codex-mirror shim remove",)),
+    Command(("wrapper", "install"), "write the clones' commands again, or into another directory",
             wrapper_install,
             (BIN_DIR,), ("codex-mirror wrapper install --bin-dir ~/bin",), can_be_dry=True),
-    Command(("path", "status"), "show whether the wrapper directory is on PATH", path_status,
+    Command(("path", "status"), "show whether the directory of the clones' commands is on PATH", path_status,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path status",), asks=True),
-    Command(("path", "setup"), "put the wrapper directory on PATH, in the shell's rc file", path_setup,
+    Command(("path", "setup"), "put the directory of the clones' commands on PATH, in the rc file", path_setup,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path setup",), can_be_dry=True),
-    Command(("path", "remove"), "remove it from the rc files again, or only one directory", path_remove,
+    Command(("path", "remove"), "take the directory of the clones' commands out of the rc files", path_remove,
             (BIN_DIR, SHELL, RC_FILE), ("codex-mirror path remove",), can_be_dry=True),
     Command(("completion",), "print the completions for a shell", completion,
             (Argument(("shell",), "bash, zsh or fish", {"choices": tuple(COMPLETIONS), "metavar": "SHELL"}),),
@@ -13026,9 +13026,9 @@ def parser_of(command: Command, program: str) -> Any:
 ARGPARSE_COMPLAINTS = (
     (r"the following arguments are required: (.*)", "missing: {0}"),
     (r"unrecognized arguments: (-\S+).*", "there is no option '{0}'"),
-    (r"unrecognized arguments: (.*)", "too many words: {0}"),
+    (r"unrecognized arguments: (.*)", "too many arguments: {0}"),
     (r"argument (\S+): expected (?:one|at least one) argument", "{0} needs a value"),
-    (r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", "{0} can't be '{1}'; it is one of {2}"),
+    (r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", "{0} can't be '{1}'; use one of {2}"),
     (r"argument (\S+): invalid (?:int|float) value: '(.*)'", "{0} needs a number, not '{1}'"),
     (r"argument (\S+): ignored explicit argument .*", "{0} takes no value"),
 )
@@ -13071,7 +13071,7 @@ def help_text(program: str, word: str = "") -> str:
     width = max(len(" ".join(command.words)) for command in COMMANDS)
     lines = [f"  {' '.join(command.words):<{width}}  {command.summary}" for command in rows]
     if word:
-        more = f"`{program} {word} COMMAND --help` tells more about one of them."
+        more = f"`{program} {word} COMMAND --help` shows more about a command."
         return "\n".join([f"usage: {program} {word} COMMAND …", "", *lines, "", more])
     lines = [
         f"usage: {program} [-h] [-V] [COMMAND …]",
@@ -13080,7 +13080,7 @@ def help_text(program: str, word: str = "") -> str:
         "",
         *lines,
         "",
-        f"Without a command it opens a menu; `{program} help COMMAND` tells more.",
+        f"Without a command it opens a menu; `{program} help COMMAND` shows more.",
         "",
         "every command takes:",
         *(f"  {', '.join(argument.flags):<{width}}  {argument.help}" for argument in COMMON),
@@ -13094,7 +13094,7 @@ def help_text(program: str, word: str = "") -> str:
     return "\n".join(lines)
 
 
-def help_about(words: Sequence[str], program: str) -> str:
+def help_about(words: Sequence[str], program: str, clones: Callable[[], Collection[str]] = tuple) -> str:
     """The help on a command, on a family of them, or on a topic. Raises MirrorError USAGE."""
     if not words:
         return help_text(program)
@@ -13102,36 +13102,55 @@ def help_about(words: Sequence[str], program: str) -> str:
         return "\n".join(TOPICS[words[0]])
     if tuple(words) in {command.words[:-1] for command in COMMANDS if command.words[1:]}:
         return help_text(program, words[0])
-    return str(parser_of(command_named(words)[0], program).format_help()).rstrip("\n")
+    if len(words) == 1 and not command_meant(words[0]) and (topic := nearest_word(words[0], TOPICS)):
+        raise MirrorError(f"there is no topic '{words[0]}'", f"did you mean 'codex-mirror help {topic}'?", USAGE)
+    return str(parser_of(command_named(words, clones)[0], program).format_help()).rstrip("\n")
 
 
 # What people type who come from other programs, and the command that does it here.
 COMMANDS_ELSEWHERE = {
-    **dict.fromkeys(("new", "add", "clone", "init", "mk"), "create"),
-    **dict.fromkeys(("rm", "delete", "del", "destroy"), "remove"),
-    **dict.fromkeys(("ls", "status", "show", "info", "ps", "whoami"), "list"),
-    **dict.fromkeys(("auth", "signin", "sign-in"), "login"),
-    **dict.fromkeys(("signout", "sign-out"), "logout"),
-    **dict.fromkeys(("limits", "limit", "quota", "left"), "usage"),
-    **dict.fromkeys(("switch", "select", "default"), "use"),
-    **dict.fromkeys(("upgrade", "pin"), "update"),
-    **dict.fromkeys(("start", "open", "launch"), "run"),
-    **dict.fromkeys(("shell", "sh"), "exec"),
+    **dict.fromkeys(
+        ("new", "add", "clone", "init", "mk", "make", "mkdir", "copy", "cp", "duplicate", "install"), "create"
+    ),
+    **dict.fromkeys(("rm", "delete", "del", "destroy", "drop", "erase"), "remove"),
+    **dict.fromkeys(
+        ("ls", "status", "show", "info", "ps", "whoami", "clones", "account", "profile", "user", "inspect"), "list"
+    ),
+    **dict.fromkeys(("auth", "signin", "sign-in", "authenticate", "token", "apikey", "api-key", "key"), "login"),
+    **dict.fromkeys(("signout", "sign-out", "revoke"), "logout"),
+    **dict.fromkeys(("limit", "quota", "left", "remaining", "credit", "rate-limit"), "usage"),
+    **dict.fromkeys(("switch", "select", "default", "local", "global"), "use"),
+    **dict.fromkeys(("current", "active", "where", "whence"), "which"),
+    **dict.fromkeys(("upgrade", "pin", "bump", "sync"), "update"),
+    **dict.fromkeys(("release", "ls-remote", "outdated"), "versions"),
+    **dict.fromkeys(("revert", "undo", "downgrade"), "rollback"),
+    **dict.fromkeys(("start", "open", "launch", "codex", "chat"), "run"),
+    **dict.fromkeys(("shell", "sh", "bash", "zsh", "fish", "attach", "enter", "activate"), "exec"),
+    **dict.fromkeys(("printenv", "deactivate"), "env"),
     **dict.fromkeys(("mv", "move"), "rename"),
-    **dict.fromkeys(("config", "configure", "settings", "edit"), "set"),
-    **dict.fromkeys(("check", "fix", "repair", "health"), "doctor"),
-    **dict.fromkeys(("history", "chats"), "sessions"),
-    **dict.fromkeys(("backup", "save"), "export"),
-    **dict.fromkeys(("restore", "load"), "import"),
-    **dict.fromkeys(("completions", "complete"), "completion"),
+    **dict.fromkeys(("config", "configure", "setting", "edit", "share", "unshare"), "set"),
+    **dict.fromkeys(("check", "fix", "repair", "health", "clean", "cleanup", "prune", "gc", "verify"), "doctor"),
+    **dict.fromkeys(("history", "chats", "conversation", "thread", "search", "find", "grep"), "sessions"),
+    **dict.fromkeys(("continue", "reopen"), "resume"),
+    **dict.fromkeys(("transfer", "handoff", "fork"), "handover"),
+    **dict.fromkeys(("backup", "save", "dump"), "export"),
+    **dict.fromkeys(("restore", "load", "migrate"), "import"),
+    **dict.fromkeys(("event", "audit", "journal", "change"), "log"),
+    **dict.fromkeys(("setup", "init-shell"), "path setup"),
+    **dict.fromkeys(("rehash", "reshim"), "shim install"),
+    **dict.fromkeys(("complete",), "completion"),
+    **dict.fromkeys(("doc", "man", "command", "example", "topic", "?"), "help"),
 }
 INSTALL_LINE = f"curl -fsSL {REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/install.sh | sh"
+NO_SELF_UPDATE = ("codex-mirror doesn't update itself", f"to install the newest: {INSTALL_LINE}")
 ABOUT_ITSELF = {
-    "self-update": ("codex-mirror doesn't update itself", f"to install the newest: {INSTALL_LINE}"),
-    "uninstall": (
-        "'uninstall' is not a command",
-        f"codex-mirror remove NAME removes a clone; to remove the program: {INSTALL_LINE} -s -- --uninstall",
+    **dict.fromkeys(("self-update", "selfupdate", "self-upgrade", "self"), NO_SELF_UPDATE),
+    **dict.fromkeys(
+        ("uninstall", "self-uninstall", "purge"),
+        ("", f"codex-mirror remove NAME removes a clone; to remove the program: {INSTALL_LINE} -s -- --uninstall"),
     ),
+    "version": ("", "codex-mirror --version shows its own version, codex-mirror versions those of Codex"),
+    **dict.fromkeys(("menu", "tui", "ui", "gui", "dashboard"), ("", "codex-mirror without a command opens the menu")),
 }
 
 
@@ -13140,18 +13159,38 @@ def unknown_command(word: str, clones: Collection[str]) -> MirrorError:
     if word in clones:
         hint = f"codex-mirror run {word} starts it"
         return MirrorError(f"'{word}' is a clone, not a command", hint, USAGE)
-    if word in ABOUT_ITSELF:
-        return MirrorError(*ABOUT_ITSELF[word], USAGE)
     if word.startswith("-"):
-        flags = [flag for one in (HELP_FLAG, VERSION_FLAG, *COMMON) for flag in one.flags]
-        return usage_error(f"unrecognized arguments: {word}", flags, "codex-mirror")
-    guess = COMMANDS_ELSEWHERE.get(word, "")
-    for known in ([command.words[0] for command in COMMANDS], clones, COMMANDS_ELSEWHERE):
-        guess = guess or nearest_word(word, known)
+        return unknown_option(word)
+    unknown = f"there is no command '{word}'"
+    if word.lower() in ABOUT_ITSELF:
+        what, hint = ABOUT_ITSELF[word.lower()]
+        return MirrorError(what or unknown, hint, USAGE)
+    guess = command_meant(word) or nearest_word(word, clones) or nearest_word(word, COMMANDS_ELSEWHERE, 0.8)
     guess = COMMANDS_ELSEWHERE.get(guess, guess)
     guess = f"run {guess}" if guess in clones else guess
     hint = f"did you mean 'codex-mirror {guess}'?" if guess else "codex-mirror --help lists the commands"
-    return MirrorError(f"there is no command '{word}'", hint, USAGE)
+    return MirrorError(unknown, hint, USAGE)
+
+
+def command_meant(word: str) -> str:
+    """The command that a word means elsewhere, is written like, or begins with; or nothing."""
+    word, firsts = word.lower(), {"help", *(command.words[0] for command in COMMANDS)}
+    parts = tuple(re.split("[-_:]", word))
+    known = COMMANDS_ELSEWHERE.get(word) or COMMANDS_ELSEWHERE.get(word.removesuffix("s"))
+    if any(parts == command.words for command in COMMANDS):
+        return " ".join(parts)
+    return known or nearest_word(word, sorted(firsts)) or (parts[0] if parts[0] in firsts else "")
+
+
+def unknown_option(word: str) -> MirrorError:
+    """The error for an option where a command is due: its command comes first, or it was misspelled."""
+    flag = word.partition("=")[0]
+    owners = [" ".join(row.words) for row in COMMANDS if any(flag in argument.flags for argument in row.arguments)]
+    if owners:
+        hint = f"codex-mirror {owners[0]} --help"
+        return MirrorError(f"'{flag}' goes after its command: {short_list(owners)}", hint, USAGE)
+    flags = [flag for one in (HELP_FLAG, VERSION_FLAG, *COMMON) for flag in one.flags]
+    return usage_error(f"unrecognized arguments: {word}", flags, "codex-mirror")
 
 
 def command_named(argv: Sequence[str], clones: Callable[[], Collection[str]] = tuple) -> tuple[Command, list[str]]:
@@ -15210,7 +15249,9 @@ def dispatch(argv: list[str], console: Console) -> int:
         console.debug, console.redact = "--debug" in common_words, "--redact" in common_words
         return menu_or_help(console)
     if argv[0] in ("-h", "--help", "help"):
-        console.say_lines(help_about([word for word in argv[1:] if not word.startswith("-")], console.program))
+        console.say_lines(
+            help_about([word for word in argv[1:] if not word.startswith("-")], console.program, names_of_clones)
+        )
         return DONE
     if argv[0] in VERSION_FLAG.flags:
         console.say(f"codex-mirror {__version__}")

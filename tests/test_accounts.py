@@ -220,7 +220,7 @@ def test_the_account_of_a_login_goes_to_the_clone_that_was_logged_in_whatever_it
     monkeypatch.setattr(cm, "run_child", login)
     outcome = cm.log_in(caller_in(home), name="work", arguments=("--with-api-key",))
     rows = {row["name"]: row["account"] is not None for row in rows_of(home)}
-    assert rows == known and ("was removed meanwhile" in str(outcome.notes)) == ("removed" in kind)
+    assert rows == known and ("was removed in the meantime" in str(outcome.notes)) == ("removed" in kind)
 
 
 def test_a_key_asks_before_it_replaces_one_with_a_chatgpt_login_beside_it(home: Home, codex: Path) -> None:

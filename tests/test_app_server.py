@@ -141,14 +141,14 @@ FAILURES: list[tuple[str, str, str]] = [
         "401 Unauthorized",
     ),
     ("offline", fails("failed to fetch codex rate limits: error sending request"), "error sending request"),
-    ("nothing said", "exit 0", "its Codex ended with 0"),
+    ("nothing said", "exit 0", "its Codex exited with code 0"),
     (
         "a crash",
         "echo 'WARNING: x' >&2; echo 'thread main panicked' >&2; exit 101",
-        "ended with 101: thread main panicked",
+        "exited with code 101: thread main panicked",
     ),
-    ("noise", "head -c 300000 /dev/zero; echo; echo '[1]'; echo '{\"id\": 2'; exit 3", "its Codex ended with 3"),
-    ("a strange answer", says('{"id": 2, "error": {"message": 7}}'), "its Codex ended with 0"),
+    ("noise", "head -c 300000 /dev/zero; echo; echo '[1]'; echo '{\"id\": 2'; exit 3", "its Codex exited with code 3"),
+    ("a strange answer", says('{"id": 2, "error": {"message": 7}}'), "its Codex exited with code 0"),
     ("an escape", fails("\x1b[2J\nred"), r"red"),
 ]
 
@@ -219,7 +219,7 @@ def test_a_token_that_was_not_renewed_for_long_is_not_trusted(home: Home, clones
 
 def test_best_prints_one_name_and_nothing_else(home: Home, clones: dict[str, Path]) -> None:
     ended = ask(home, "usage", "--best")
-    assert (ended.code, ended.out) == (1, "") and "--fresh asks" in ended.err
+    assert (ended.code, ended.out) == (1, "") and "usage --best --fresh" in ended.err
     assert ask(home, "usage", "--best", "--fresh").out == "work\n"  # As much is left in both.
     (clones["work"] / "app-server").write_text(says(answer(used=80)))
     ended = ask(home, "usage", "--best", "--fresh")

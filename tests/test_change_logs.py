@@ -106,7 +106,7 @@ LOGGED: list[tuple[Callable[[Home], None], str, str, list[str], list[str]]] = [
     (without_wrapper, "doctor work --fix", "work",
      ["doctor --fix work: rewrote its command ~b/bin/work (Codex 0.169.0)"], []),
     (lost_row, "doctor --fix", "work", [],
-     ["- doctor --fix: work: took the clone in ~b/m/clones/work/.codex-mirror back into the registry"]),
+     ["- doctor --fix: work: added the clone in ~b/m/clones/work/.codex-mirror to the registry again"]),
     (torn, "doctor --fix", "work", [], ["- doctor --fix: rebuilt the registry with 1 clone"]),
 ]  # fmt: skip
 
@@ -210,5 +210,5 @@ def test_a_log_of_an_older_program_and_lines_that_are_none_are_read_as_far_as_th
 
 def test_a_home_without_changes_has_an_empty_log_and_none_is_made(home: Home) -> None:
     assert ask(home, "log").out == "" and ask(home, "log", "--json").json() == []
-    assert "nothing was changed yet" in on_terminal(home, "log").out
+    assert "no changes yet" in on_terminal(home, "log").out
     assert cm.logged_changes(cm.Registry(), places_of(home)) == [] and not home.mirror.exists()

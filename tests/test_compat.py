@@ -451,8 +451,8 @@ DEAD = b"999999999\n1\n"  # No system has so many processes.
 LOCKS_LEFT = [
     ("the earlier program's, a minute old", DEAD, 61, ""),
     ("the earlier program's, that may be at work", b"%d\n1\n" % os.getpid(), 50, "is still running"),
-    ("the earlier program's, which was killed", DEAD, 20, r"left a lock, which counts for [234]\d s more"),
-    ("the earlier program's, of tomorrow", DEAD, -86_400, r"left a lock, which counts for 1 d more"),
+    ("the earlier program's, which was killed", DEAD, 20, r"left a lock, which expires in [234]\d s"),
+    ("the earlier program's, of tomorrow", DEAD, -86_400, r"left a lock, which expires in 1 d"),
     ("one that isn't written yet", b"", 0, "is still running"),
     ("ours, of a killed change", DEAD + b"codex-mirror\n", 0, ""),
 ]

@@ -168,22 +168,22 @@ def two(home: Home, codex: Path, deep: Path) -> Home:
 
 def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     said = ask(two, "use", "work", cwd=deep / "a")
-    assert (said.code, said.out) == (0, f"in ~/a and below, {RUN} is 'work' from now on\n")
+    assert (said.code, said.out) == (0, f"{RUN} now starts 'work' in ~/a and below\n")
     assert " shim install" in said.err
-    assert ask(two, "use", "own", "~/a/b").out == f"in ~/a/b and below, {RUN} is 'own' from now on\n"
-    assert ask(two, "use", "--default", "own").out == f"in every other directory, {RUN} is 'own' from now on\n"
+    assert ask(two, "use", "own", "~/a/b").out == f"{RUN} now starts 'own' in ~/a/b and below\n"
+    assert ask(two, "use", "--default", "own").out == f"{RUN} now starts 'own' in every other directory\n"
     assert ask(two, "use").out == f"{deep}/a\twork\n{deep}/a/b\town\n*\town\n"
     listed = [{"path": f"{deep}/a", "name": "work"}, {"path": f"{deep}/a/b", "name": "own"}]
     assert ask(two, "use", "--json").json() == {"default": "own", "directories": listed}
     shown = on_terminal(two, "use").out
     assert "~/a/b" in shown and "everywhere else" in shown
     assert ask(two, "use", "work", "~/a/b").code == 0, "another clone's directory becomes this one's"
-    assert ask(two, "use", "--unset", "~/a").out == f"in ~/a and below, {RUN} is no clone of its own from now on\n"
+    assert ask(two, "use", "--unset", "~/a").out == "no clone is set in ~/a and below any more\n"
     assert ask(two, "use", "--unset", cwd=deep / "a" / "b").code == 0
     assert ask(two, "use", "--unset", "~/a").out == "no clone was set in ~/a and below\n"
-    assert ask(two, "use", "--default", "--unset").out == f"in every other directory, {RUN} is no clone from now on\n"
+    assert ask(two, "use", "--default", "--unset").out == "no clone is set in every other directory any more\n"
     assert ask(two, "use", "--json").json() == {"default": None, "directories": []}
-    assert " use work" in on_terminal(two, "use").out
+    assert " use NAME" in on_terminal(two, "use").out
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,10 @@ def test_shim_install_puts_codex_before_what_came_later_and_before(two: Home, de
     assert run([*start, "codex x"], env=ours, cwd=deep / "else").out.startswith("other|")
     assert ask(two, "which", "~/a", env={"PATH": path[0]}).err == ""
     shadowed = ask(two, "which", "~/a", env={"PATH": f"{other.parent}:{two.mirror}/shim"})
-    assert f"codex itself is {other} here" in shadowed.err
-    assert "codex itself is" in ask(two, "doctor", env={"PATH": f"{other.parent}:{two.mirror}/shim"}).out
+    assert f"codex is {other} in this shell" in shadowed.err
+    assert (
+        f"codex is {other} in this shell" in ask(two, "doctor", env={"PATH": f"{other.parent}:{two.mirror}/shim"}).out
+    )
     taken = ask(two, "shim", "remove", env=env)
     assert taken.code == 0 and not (two.mirror / "shim").exists()
     assert (two.home / rc).read_text() == f"{before}\n\n{prepend}\n"
@@ -363,8 +365,8 @@ EDITS: list[tuple[str, Callable[[str], str], str]] = [
     ("a line more", lambda text: text + "echo mine\n", "was edited"),
     ("a line changed", lambda text: text.replace("exec", "echo", 1), "was edited"),
     ("without its digest", lambda text: re.sub(" sha256:.*", "", text, count=1), "was edited"),
-    ("another's program", lambda text: "#!/bin/sh\necho mine\n", "is no shim of ours"),
-    ("nothing", lambda text: "", "is no shim of ours"),
+    ("another's program", lambda text: "#!/bin/sh\necho mine\n", "is not a shim of codex-mirror"),
+    ("nothing", lambda text: "", "is not a shim of codex-mirror"),
 ]
 
 

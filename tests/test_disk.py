@@ -845,7 +845,7 @@ def test_a_file_system_without_modes_is_named_where_they_matter(
             lambda: cm.copy_file("source", "new2", 0o755),
             lambda: cm.write_whole("whole", b"x", 0o644),
         ):
-            with pytest.raises(OSError, match="can't get the mode") as caught:
+            with pytest.raises(OSError, match="can't be given the mode") as caught:
                 deed()
             assert caught.value.filename in ("new", "new2", ".whole.codex-mirror-new")
             assert "on another one" in cm.hint_for(caught.value)

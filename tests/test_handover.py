@@ -248,8 +248,8 @@ def test_round_trips_lose_nothing_that_can_be_carried(two: Two) -> None:
     assert b"".join(two.lines("personal")) == b"".join([*carried, *theirs, *again_carried])
     assert two.path("personal").stat().st_mtime == NOW + 20
     before = at_rest(two.home)
-    assert "has all of that session already" in two.hand_over("personal").err
-    assert "has all of that session already" in two.hand_over("work").err
+    assert "already has all of that session" in two.hand_over("personal").err
+    assert "already has all of that session" in two.hand_over("work").err
     assert at_rest(two.home) == before
 
 
@@ -283,7 +283,7 @@ def test_a_copy_that_went_on_by_itself_is_refused_and_fork_makes_another(two: Tw
             two.goes_on("work", [NEW.prompt("meanwhile"), *NEW.turn("A:x")], NOW + 9)
         before = at_rest(two.home)
         ended = two.hand_over("personal", code=5)
-        assert "was continued in 'personal' by itself" in ended.err and "--fork" in ended.err
+        assert "was continued separately in 'personal'" in ended.err and "--fork" in ended.err
         assert at_rest(two.home) == before
     kept = two.path("personal").read_bytes()
     done = two.hand_over("personal", "--fork", "--json").json()
@@ -344,7 +344,7 @@ def test_a_target_that_is_written_meanwhile_is_left_as_it_is(two: Two, monkeypat
 
     monkeypatch.setattr(cm, "write_pieces", interrupted)
     done = cm.hand_over_session(caller_in(two.home), ID, "personal")
-    assert len(done.unfinished) == 1 and "was changed meanwhile" in done.unfinished[0]
+    assert len(done.unfinished) == 1 and "was changed in the meantime" in done.unfinished[0]
     assert b"meanwhile" in two.path("personal").read_bytes() and b'"more"' not in two.path("personal").read_bytes()
     assert [path.name for path in two.path("personal").parent.iterdir()] == [two.path("personal").name]
 
@@ -391,14 +391,14 @@ def test_after_a_handover_last_and_here_go_on_where_it_came_to(two: Two) -> None
         for words in (("--last",), ("--here",)):
             ended = ask(two.home, "resume", *words, cwd=place)
             assert overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home[name])
-            assert f"that session is in {others}, too; going on in '{name}'" in ended.err
+            assert f"that session is also in {others}; continuing in '{name}'" in ended.err
         tie = ask(two.home, "resume", ID)
         assert tie.code == 2 and f"python3 {PROGRAM} resume {ID} --in work or python3 " in tie.err, tie
     ask(two.home, "export", "work", "-o", two.home.base / "x.tar.gz")
     ask(two.home, "import", two.home.base / "x.tar.gz", "--name", "new", "--yes")
     ended = ask(two.home, "resume", "--last")
     assert (
-        overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["work"]) and "'personal', 'new', too" in ended.err
+        overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["work"]) and "also in 'personal', 'new'" in ended.err
     )
     ask(two.home, "remove", "new", "--yes")
     shown = on_terminal(two.home, "resume", typed="2\n").out
@@ -501,8 +501,8 @@ ACCOUNT_B = cm.Account("chatgpt", workspace=B[0], user=B[1])
 
 
 HOSTILE: list[tuple[str, bytes, int, str]] = [
-    ("nothing", b"", 5, "doesn't begin as a session does"),
-    ("not a session", b"\0" * 5000, 5, "doesn't begin as a session does"),
+    ("nothing", b"", 5, "doesn't start like a session file"),
+    ("not a session", b"\0" * 5000, 5, "doesn't start like a session file"),
     ("one endless line", NEW.meta(ID)[:-1] * 3, 0, ""),
     ("a hundred thousand lines", NEW.meta(ID, creator=A) + b'{"rate_limits":1}\n' * 100_000, 0, ""),
     ("nested", NEW.meta(ID, creator=A) + b'{"payload":' * 100_000 + b"\n", 0, ""),
@@ -527,7 +527,7 @@ def test_nothing_is_put_through_a_link_or_over_what_is_no_session(two: Two) -> N
     elsewhere = two.home.base / "elsewhere"
     elsewhere.mkdir()
     (two.codex_home["personal"] / "sessions").symlink_to(elsewhere)
-    assert "is no directory of the clone's own" in two.hand_over("personal", code=5).err
+    assert "is not a directory of the clone's own" in two.hand_over("personal", code=5).err
     assert list(elsewhere.iterdir()) == []
     (two.codex_home["personal"] / "sessions").unlink()
     for number, make in enumerate((os.mkfifo, os.mkdir, lambda path: os.symlink(two.path("work"), path))):

@@ -69,12 +69,12 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgpt", "x@y.z", "pro", "w", "v")
 LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"names": (("/jo", "/jo2"),)}, "home-moved", ERROR, "/jo is /jo2 now"),
+    ({"names": (("/jo", "/jo2"),)}, "home-moved", ERROR, "/jo was moved to /jo2"),
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
-    ({"hazards": [cm.Hazard("/x", "may be written by anyone", "")]}, "directory-unsafe", ERROR, "/x may be written"),
+    ({"hazards": [cm.Hazard("/x", "is writable by everyone", "")]}, "directory-unsafe", ERROR, "/x is writable"),
     ({"hazards": [cm.Hazard("/x", "is a group's", "", True)]}, "directory-unsafe", WARNING, "/x is a group's"),
-    ({"tracked": ["/x/auth.json"]}, "git-tracked", ERROR, "a git repository has files of it: /x/auth.json"),
-    ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "sessions join it: server 0.171.0 (pid 7)"),
+    ({"tracked": ["/x/auth.json"]}, "git-tracked", ERROR, "git tracks files of it: /x/auth.json"),
+    ({"servers": ["server 0.171.0 (pid 7)"]}, "server-running", WARNING, "its sessions use it: server 0.171.0 (pid 7)"),
     ({"account": cm.Account("unknown"), "status": cm.CapturedOutput(1, b"", b"Error checking login status: x\n")},
      "login-damaged", ERROR, "its login can't be read: "),
     ({"missing": ["/r/a"]}, "runtime-incomplete", ERROR, "incomplete or was changed: /r/a"),
@@ -91,25 +91,25 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"status": cm.CapturedOutput(1, b"", b"Error loading config: x\n")}, "start", ERROR, "Error loading config: x"),
     ({"status": cm.CapturedOutput(126, b"", b"Exec format error")}, "start", ERROR, "Exec format error"),
     ({"status": cm.CapturedOutput(1, b"", b"WARNING: x\nError checking login: y\n")}, "start", ERROR, "login: y"),
-    ({"misnamed_runtime": "/r/0.169.0-abcdef12"}, "runtime-misnamed", INFO, "/r/0.169.0-abcdef12 has Codex"),
+    ({"misnamed_runtime": "/r/0.169.0-abcdef12"}, "runtime-misnamed", INFO, "/r/0.169.0-abcdef12 contains Codex"),
     ({"recorded": False}, "runtime-unrecorded", INFO, "no record of its Codex's files"),
     ({"wrapper": "outdated"}, "wrapper-outdated", WARNING, "is out of date"),
     ({"wrapper": "edited"}, "wrapper", ERROR, "was edited"),
-    ({"wrapper": "open"}, "wrapper", ERROR, "may be written by others"),
+    ({"wrapper": "open"}, "wrapper", ERROR, "is writable by others"),
     ({"open_variables": "/c/env"}, "variables-open", ERROR, "isn't started: /c/env"),
-    ({"lax_ignore": "/c/.gitignore"}, "git-ignore", WARNING, "for all that /c/.gitignore says"),
-    ({"noexec": ["/b"]}, "noexec", ERROR, "(noexec): /b"),
+    ({"lax_ignore": "/c/.gitignore"}, "git-ignore", WARNING, "/c/.gitignore doesn't prevent that"),
+    ({"noexec": ["/b"]}, "noexec", ERROR, "no program can be started: /b"),
     ({"each_ownerless": [("/Volumes/D ignores who", "fix")]}, "no-owners", WARNING, "/Volumes/D ignores who"),
     ({"each_in_cloud": [("/h/x lies in /h/Documents", "fix")]}, "in-cloud", WARNING, "lies in /h/Documents"),
-    ({"of_others": ["/h/auth.json"]}, "foreign-files", WARNING, "as sudo leaves them: /h/auth.json"),
-    ({"unknown_runtimes": ["/r/my-patched"]}, "runtime-unused", INFO, "not as we pinned it: /r/my-patched"),
+    ({"of_others": ["/h/auth.json"]}, "foreign-files", WARNING, "as after sudo: /h/auth.json"),
+    ({"unknown_runtimes": ["/r/my-patched"]}, "runtime-unused", INFO, "not pinned by codex-mirror: /r/my-patched"),
     ({"shadow": "/usr/bin/work"}, "wrapper-shadowed", WARNING, "'work' starts /usr/bin/work"),
     ({"open_to_others": ["/h"]}, "directory-open", WARNING, "other users may read it: /h"),
     ({"loose": ["features.daemon_auto_start"]}, "pin-loose", WARNING, "features.daemon_auto_start"),
     ({"home_trust": "trusted"}, "home-trusted", ERROR, "can delete the login"),
-    ({"home_trust": ""}, "home-undecided", INFO, "would let settings in its .codex count"),
+    ({"home_trust": ""}, "home-undecided", INFO, "settings in .codex there apply to it"),
     ({"twins": ["'a'", "'b'"], "account": ONE, **LOGGED_IN}, "same-account", WARNING, "as 'a', 'b': refresh tokens"),
-    ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, "as x@y.z (pro, w), and was a@b.c"),
+    ({"noted": ONE, "account": OTHER, **LOGGED_IN}, "account-changed", WARNING, ", but codex-mirror logged in a@b.c"),
     ({"unused": ["/r/old"]}, "runtime-unused", INFO, "/r/old"),
     ({"overrides": ["CODEX_API_KEY"]}, "login-override", INFO, "CODEX_API_KEY"),
     ({"on_path": False}, "path", INFO, "bin is not on PATH"),
@@ -268,8 +268,8 @@ QUIET = {
 }
 REGISTRY_BROKEN = cm.RegistryError("/m/registry.json", "is empty")
 HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"strange_shim": "/m/shim/codex was edited"}, "shim-edited", WARNING, "was edited, so that directories"),
-    ({"lax_ignore": "/m/.gitignore"}, "git-ignore", WARNING, "for all that /m/.gitignore says"),
+    ({"strange_shim": "/m/shim/codex was edited"}, "shim-edited", WARNING, "was edited, so it may start another Codex"),
+    ({"lax_ignore": "/m/.gitignore"}, "git-ignore", WARNING, "/m/.gitignore doesn't prevent that"),
     ({"found": (cm.Registry(), REGISTRY_BROKEN)}, "registry", ERROR, "is empty"),
     (
         {"found": (cm.Registry(), cm.MirrorError("/m belongs to another user", "set CODEX_MIRROR_HOME"))},
@@ -278,7 +278,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
         "another user",
     ),
     (
-        {"found": (cm.Registry((cm.BadRow({"name": "x"}, "its id is not one"),)), None)},
+        {"found": (cm.Registry((cm.BadRow({"name": "x"}, "its id is not valid"),)), None)},
         "registry-row",
         ERROR,
         "'x' is broken: its id",
@@ -290,23 +290,23 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
         "it is not a JSON object",
     ),
     ({"unsettled": ["/m/journal.json"]}, "unsettled", WARNING, "/m/journal.json"),
-    ({"unsettled_size": "418 MB"}, "unsettled-files", INFO, "what it made takes 418 MB"),
+    ({"unsettled_size": "418 MB"}, "unsettled-files", INFO, "the unfinished change takes 418 MB"),
     ({"leftovers": ["/m/scratch-abcdef12"]}, "leftovers", WARNING, "scratch-abcdef12"),
     ({"orphans": ["/m/clones/x/.codex-mirror"]}, "orphan-clone", WARNING, "clones/x"),
-    ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "as they lie there: /m/clones/x"),
-    ({"stale_commands": ["/b/x (of 'y')"]}, "stale-command", WARNING, "no longer have: /b/x (of 'y')"),
+    ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "where they are: /m/clones/x"),
+    ({"stale_commands": ["/b/x (of 'y')"]}, "stale-command", WARNING, "no longer use: /b/x (of 'y')"),
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
-    ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "are left as they are: /b/x"),
+    ({"kept_wrappers": ["/b/x (edited)"]}, "orphan-wrapper", WARNING, "without a clone, left alone: /b/x"),
     ({"open_to_others": ["/m"]}, "mirror-home-open", WARNING, "other users may read it"),
-    ({"moved": ("/jo is /jo2 now", "ln -s /jo2 /jo")}, "home-moved", ERROR, "/jo is /jo2 now"),
+    ({"moved": ("/jo was moved to /jo2", "ln -s /jo2 /jo")}, "home-moved", ERROR, "/jo was moved to /jo2"),
     ({"copy": ("/m is a copy of /n", "use /n")}, "mirror-home-copy", ERROR, "/m is a copy of /n"),
     ({"hazards": [cm.Hazard("/m", "is a group's", "fix", True)]}, "directory-unsafe", WARNING, "/m is a group's"),
     ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
     ({"each_ownerless": [("/Volumes/D ignores who", "fix")]}, "no-owners", WARNING, "/Volumes/D ignores who"),
     ({"each_in_cloud": [("/h/x lies in /h/Documents", "fix")]}, "in-cloud", WARNING, "lies in /h/Documents"),
-    ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "a git repository has files of it: /m/registry.json"),
+    ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "git tracks files of it: /m/registry.json"),
     ({"unwritable": ("/m can't be written", "chmod u+rwx /m")}, "mirror-home-read-only", ERROR, "can't be written"),
-    ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex itself is /usr/bin/codex here"),
+    ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex is /usr/bin/codex in this shell"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
     ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
     ({"each_git_home": [("/r has core.hookspath = ~/h", "git config")]}, "git-repository", INFO, "/r has core.hooks"),
@@ -726,7 +726,7 @@ def test_a_clone_whose_own_row_does_not_fit_stays_where_it_is(home: Home, codex:
     own.write_text(json.dumps({**rows[1], "name": "work", "wrapperPath": rows[0]["wrapperPath"]}))
     write_registry(home, rows[:1])
     fixed = ask(home, "doctor", "--fix")
-    assert f"left {own.parent} as it is: another row has the name 'work'" in fixed.err and rows_of(home) == rows[:1]
+    assert f"left {own.parent} alone: another entry has the same name 'work'" in fixed.err and rows_of(home) == rows[:1]
 
 
 def test_a_broken_entry_that_no_clone_fits_stays_and_that_is_said(home: Home, codex: Path) -> None:

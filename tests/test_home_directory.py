@@ -95,12 +95,12 @@ SHARES = [
     ("dir/", "dir", ""),
     ("dangling", "dangling", ""),
     (".agents", ".agents", ""),
-    ("", "", "does not lie below"),
-    (".", "", "does not lie below"),
-    ("..", "", "does not lie below"),
-    ("../x", "", "does not lie below"),
-    ("/etc/passwd", "", "does not lie below"),
-    ("nowhere", "", "is not there"),
+    ("", "", "is not in"),
+    (".", "", "is not in"),
+    ("..", "", "is not in"),
+    ("../x", "", "is not in"),
+    ("/etc/passwd", "", "is not in"),
+    ("nowhere", "", "doesn't exist"),
     (".codex", "", "can't be shared"),
     (".codex/config.toml", "", "can't be shared"),
     (".codex-mirror", "", "can't be shared"),
@@ -133,7 +133,7 @@ def test_nothing_that_holds_or_leads_to_a_login_can_be_shared(home: Home, text: 
         return
     with pytest.raises(cm.MirrorError, match=says) as caught:
         cm.checked_share(text, places, registry)
-    assert caught.value.code == (cm.FAILED if says == "is not there" else cm.REFUSED)
+    assert caught.value.code == (cm.FAILED if says == "doesn't exist" else cm.REFUSED)
 
 
 def test_a_codex_home_in_use_is_not_shared_wherever_it_is(home: Home) -> None:

@@ -218,8 +218,8 @@ def test_a_row_nested_as_deeply_as_can_be_read_leaves_no_change_half_done(couple
 
 
 UNSAFE = [
-    ("a registry that anyone may write", "m/registry.json", lambda path: path.chmod(0o666), "may be written by anyone"),
-    ("a mirror home that anyone may write", "m", lambda path: path.chmod(0o777), "may be written by anyone"),
+    ("a registry that anyone may write", "m/registry.json", lambda path: path.chmod(0o666), "is writable by everyone"),
+    ("a mirror home that anyone may write", "m", lambda path: path.chmod(0o777), "is writable by everyone"),
     pytest.param(
         *("a registry of somebody else", "m/registry.json"),
         *(lambda path: os.chown(path, SOMEBODY_ELSE, -1), "belongs to another user"),
@@ -294,8 +294,8 @@ def previous(**values: Any) -> Callable[[Row, Row, Home], Any]:
     return with_previous
 
 
-NO_TEXT = "its {} is missing or not a text"
-NO_NAME = "its {} has a character that can't be in a file's name"
+NO_TEXT = "its {} is missing or not a string"
+NO_NAME = "its {} contains a character that can't be in a file name"
 FIELDS: list[tuple[str, Callable[[Row, Row, Home], Any], str]] = [
     *((f"no {key}", lambda play, work, home, key=key: {k: v for k, v in play.items() if k != key}, NO_TEXT.format(key))
       for key in TEXTS),
@@ -308,14 +308,14 @@ ROWS: list[tuple[str, Callable[[Row, Row, Home], Any], str]] = [
     ("null", lambda *_: None, "it is not a JSON object"),
     ("a number", lambda *_: 7, "it is not a JSON object"),
     ("a list", lambda *_: [], "it is not a JSON object"),
-    ("an empty object", lambda *_: {}, "its id is missing or not a text"),
-    ("a name that is a number", with_changes(name=7), "its name is missing or not a text"),
-    ("an id with a slash", with_changes(id="../../x"), "its id is not one"),
-    ("an id with an escape", with_changes(id="a\x1b[31m"), "its id is not one"),
-    ("the id of another", lambda play, work, home: {**play, "id": work["id"]}, "another row has the id"),
+    ("an empty object", lambda *_: {}, "its id is missing or not a string"),
+    ("a name that is a number", with_changes(name=7), "its name is missing or not a string"),
+    ("an id with a slash", with_changes(id="../../x"), "its id is not valid"),
+    ("an id with an escape", with_changes(id="a\x1b[31m"), "its id is not valid"),
+    ("the id of another", lambda play, work, home: {**play, "id": work["id"]}, "another entry has the same id"),
     ("the name of another", lambda play, work, home: {**play, "name": "work", "wrapperPath": work["wrapperPath"]},
-     "another row has the name 'work'"),
-    ("the root of another", rooted(lambda home: f"{home.mirror}/clones/work"), "another row has the root"),
+     "another entry has the same name 'work'"),
+    ("the root of another", rooted(lambda home: f"{home.mirror}/clones/work"), "another entry has the same root"),
     ("a name with ..", named("a..b"), "'..' means the directory above"),
     ("a name above", named("../x"), "can't be a clone's name"),
     ("a name with a slash", named("a/b"), "can't be a clone's name"),
@@ -323,19 +323,19 @@ ROWS: list[tuple[str, Callable[[Row, Row, Home], Any], str]] = [
     ("a name with an escape", named("a\x1b[31mb"), "can't be a clone's name"),
     ("a name with a right-to-left mark", named("a\u200fb"), "can't be a clone's name"),
     ("a name with an override", named("a\u202eb"), "can't be a clone's name"),
-    ("a name with half a character", named("a\ud800b"), "its name has a character"),
+    ("a name with half a character", named("a\ud800b"), "its name contains a character"),
     ("a name with a stray byte", named("a\udcffb"), "can't be a clone's name"),
     ("a name with all of it", named(EVIL), "can't be a clone's name"),
     ("a name with spaces", named("a b"), "can't be a clone's name"),
     ("a name like an option", named("-rf"), "can't be a clone's name"),
     ("a hidden name", named(".ssh"), "can't be a clone's name"),
     ("a long name", named("n" * 65), "at most 64 characters"),
-    ("a device", named("con"), "it is a device on Windows"),
+    ("a device", named("con"), "Windows reserves it"),
     ("a relative root", rooted(lambda home: "clones/play"), "its root is not an absolute, plain path"),
     ("a root with ..", rooted(lambda home: f"{home.mirror}/clones/../../h"), "its root is not an absolute, plain path"),
     ("a root with a slash behind", rooted(lambda home: f"{home.mirror}/clones/play/"), "its root is not an absolute"),
-    ("the root /", rooted(lambda home: "/"), "which is not a clone's"),
-    ("the root //", rooted(lambda home: "//"), "which is not a clone's"),
+    ("the root /", rooted(lambda home: "/"), "which is not for clones"),
+    ("the root //", rooted(lambda home: "//"), "which is not for clones"),
     ("the mirror home", rooted(lambda home: str(home.mirror)), "its root is the mirror home itself"),
     ("a root in the mirror home", rooted(lambda home: f"{home.mirror}/x"), "lies inside the mirror home"),
     ("the root of all clones", rooted(lambda home: f"{home.mirror}/clones"), "lies inside the mirror home"),
@@ -363,11 +363,11 @@ ROWS: list[tuple[str, Callable[[Row, Row, Home], Any], str]] = [
      "its entry lies outside its runtime"),
     ("a relative runtime", with_changes(runtimePath="runtime"), "its runtime lies outside the clone"),
     ("a kind that is none", with_changes(runtimeKind="python"), "its runtimeKind is unknown"),
-    ("a runtime before that is a number", with_changes(previousRuntime=7), "its previousRuntime is not one"),
-    ("a runtime before that is a text", with_changes(previousRuntime="x"), "its previousRuntime is not one"),
-    ("a runtime before with NUL", previous(version="0.1.0\0"), "its previousRuntime is not one"),
-    ("a runtime before with half a character", previous(entry="\ud800"), "its previousRuntime is not one"),
-    ("a runtime before without parts", with_changes(previousRuntime={"path": "/x"}), "its previousRuntime is not one"),
+    ("a runtime before that is a number", with_changes(previousRuntime=7), "its previousRuntime is not valid"),
+    ("a runtime before that is a text", with_changes(previousRuntime="x"), "its previousRuntime is not valid"),
+    ("a runtime before with NUL", previous(version="0.1.0\0"), "its previousRuntime is not valid"),
+    ("a runtime before with half a character", previous(entry="\ud800"), "its previousRuntime is not valid"),
+    ("a runtime before of no parts", with_changes(previousRuntime={"path": "/x"}), "its previousRuntime is not valid"),
     ("a runtime before elsewhere", previous(path="/usr", entry="/usr/bin/env"), "its runtime lies outside the clone"),
     ("a runtime before of no kind", previous(kind="x"), "its runtimeKind is unknown"),
 ]  # fmt: skip
@@ -490,7 +490,7 @@ PLACES: list[tuple[str, Callable[[Home, Row], Row], str]] = [
     ("a root linked to another clone", a_root_linked_to_another_clone, "is not the directory of 'play'"),
     ("a root linked to a stranger's directory", a_root_linked_to_a_stranger, "is not the directory of 'play'"),
     ("a stranger's directory", a_strangers_directory, "is not the directory of 'play'"),
-    ("another mirror home", another_mirror_home, "which is not a clone's"),
+    ("another mirror home", another_mirror_home, "which is not for clones"),
     ("a clone of another id", a_clone_of_another_id, "is not the directory of 'play'"),
     ("a base around the mirror home", a_base_around_the_mirror_home, ".codex-mirror"),
     ("a base that is a link", a_base_that_is_a_link, "is not a directory"),
@@ -604,18 +604,18 @@ ROOTS: list[Any] = [
     ("the mirror home", lambda home: home.mirror, 5, "its root is the mirror home itself"),
     ("in the mirror home", lambda home: home.mirror / "x", 5, "lies inside the mirror home"),
     ("all clones", lambda home: home.mirror / "clones", 5, "lies inside the mirror home"),
-    ("/", lambda home: "/", 5, "which is not a clone's"),
-    ("a clone", lambda home: home.mirror / "clones" / "work", 5, "is there already"),
-    ("in a clone", lambda home: home.clone_home("work") / "x", 5, "lies inside the clone 'work'"),
-    ("beside a clone's base", lambda home: home.mirror / "clones" / "work" / "x", 5, "lies inside the clone 'work'"),
-    ("a clone's base", lambda home: home.mirror / "clones/work/.codex-mirror", 5, "lies inside the clone 'work'"),
-    ("by .. in a clone", lambda home: f"{home.home}/../m/clones/work/y", 5, "lies inside the clone 'work'"),
-    ("through a link", a_link_to_a_clone, 5, "is there already"),
+    ("/", lambda home: "/", 5, "which is not for clones"),
+    ("a clone", lambda home: home.mirror / "clones" / "work", 5, "already exists"),
+    ("in a clone", lambda home: home.clone_home("work") / "x", 5, "is inside the clone 'work'"),
+    ("beside a clone's base", lambda home: home.mirror / "clones" / "work" / "x", 5, "is inside the clone 'work'"),
+    ("a clone's base", lambda home: home.mirror / "clones/work/.codex-mirror", 5, "is inside the clone 'work'"),
+    ("by .. in a clone", lambda home: f"{home.home}/../m/clones/work/y", 5, "is inside the clone 'work'"),
+    ("through a link", a_link_to_a_clone, 5, "already exists"),
     ("a file", a_file, 5, "is not a directory"),
     ("below a file", lambda home: f"{a_file(home)}/x", 1, "ot a directory"),
     ("a dangling link below nothing we may make", lambda home: "/proc/self/nowhere", 1, "/proc/"),
     ("a file system that nobody can write", lambda home: "/proc/codex-mirror-root", 1, "/proc/codex-mirror-root"),
-    ("with a base that is taken", a_taken_base, 5, "is there already"),
+    ("with a base that is taken", a_taken_base, 5, "already exists"),
     ("4,090 characters", lambda home: f"{home.base}/" + "d/" * 2038, 1, "File name too long"),
     ("a name of 300 characters", lambda home: home.base / ("d" * 300), 1, "File name too long"),
     pytest.param("somebody else's", a_strangers_root, 5, "belongs to another user", marks=needs_root),
@@ -640,7 +640,7 @@ def test_a_root_that_would_make_the_mirror_home_a_clone_is_refused(home: Home, c
     before = at_rest(home)
     for root in ("~", home.home, f"{home.home}/", f"{home.home}/.codex-mirror/clones/../.."):
         result = ask(home, "create", "play", "--root", root, env=in_home(home))
-        assert result.code == 5 and "which is not a clone's" in result.err
+        assert result.code == 5 and "which is not for clones" in result.err
         assert changes(before, at_rest(home)) == {}
     removed = ask(home, "remove", "play", "--yes", env=in_home(home))
     assert removed.code == 3 and changes(before, at_rest(home)) == {}
@@ -791,7 +791,7 @@ def test_a_wrapper_directory_that_can_t_stand_in_path_is_refused(home: Home, cod
     before = at_rest(home)
     for words in (["create", "play"], ["wrapper", "install"], ["path", "setup"], ["path", "status"]):
         result = ask(home, *words, env={"CODEX_MIRROR_BIN_DIR": str(home.base / odd)})
-        assert result.code == 5 and "can't be an entry of PATH" in result.err, (words, result)
+        assert result.code == 5 and "can't be on PATH" in result.err, (words, result)
         assert changes(before, at_rest(home)) == {}
 
 
@@ -1233,9 +1233,9 @@ def test_one_rc_file_that_can_t_be_edited_doesn_t_hide_what_was_done_to_the_othe
 
 
 RC_FILES = [
-    ("outside", lambda home: home.base / "rc", "does not lie below"),
-    ("above", lambda home: f"{home.home}/../rc", "does not lie below"),
-    ("the home itself", lambda home: home.home, "does not lie below"),
+    ("outside", lambda home: home.base / "rc", "is not in"),
+    ("above", lambda home: f"{home.home}/../rc", "is not in"),
+    ("the home itself", lambda home: home.home, "is not in"),
     ("a link", lambda home: home.home / "link", "is a link"),
     ("below a link", lambda home: home.home / "dir" / "rc", "is a link"),
     ("below a link by ..", lambda home: f"{home.home}/x/../dir/rc", "is a link"),

@@ -48,7 +48,7 @@ def settled(home: Home) -> dict[str, Any]:
 
 BROUGHT: dict[str, tuple[dict[str, bytes], list[str]]] = {
     "a provider and a server": ({"config.toml": EVIL}, ["model_provider = evil", "http://evil", "command = curl"]),
-    "a login": ({"auth.json": LOGIN}, ["a login: API key sk-…aaaa; the clone would work in that account"]),
+    "a login": ({"auth.json": LOGIN}, ["a login: API key sk-…aaaa; the clone would use that account"]),
     "a profile": ({"fast.config.toml": b"sandbox_mode = 'danger-full-access'"}, ["fast.config.toml unlocks something"]),
     "an agent": ({"agents/a.toml": b"approval_policy = 'never'"}, ["agents/a.toml unlocks something"]),
     "hooks": ({"hooks.json": b'{"hooks": {"Stop": [{"hooks": [{"command": "id"}]}]}}'}, ["hooks.json runs a program"]),
@@ -75,49 +75,6 @@ def test_what_an_export_brings_is_told_and_needs_a_yes(mirror: Home, case: str) 
     agreed = ask(mirror, "import", "e.tar.gz", "--yes")
     assert agreed.code == 0 and all(line in agreed.err for line in said)
     assert on_terminal(mirror, "import", "e.tar.gz", "--name", "another", typed="y\n").code == 0
-
-
-# Where an export says that it was, what its settings name, H for the reader's home, and whether that is told.
-READ = [
-    ("/home/a/.codex", 'model_instructions_file = "~/.ssh/id"', True),
-    ("/home/a/.codex", "model_instructions_file = 'H/.ssh/id'", True),
-    ("/home/a/.codex", '[profiles.x]\nexperimental_instructions_file = "../../..H/.ssh/id"', True),
-    ("", 'model_instructions_file = "../../../../../../../../..H/.ssh/id"', True),
-    ("relative", 'a_file = "../../../../../..H/.ssh/id"', True),
-    ("/home/a/.codex", '[[skills.config]]\npath = "~/.ssh"', True),
-    ("/home/a/.codex", 'model_instructions_file = "~/not/here"', False),
-    ("/home/a/.codex", 'model_instructions_file = "x.md"', False),
-    ("/home/a/.codex", 'model_instructions_file = "/home/a/.codex/x.md"', False),
-    # Said to be inside, and not there: left out.
-    ("H/.ssh", "model_instructions_file = 'H/.ssh/id'", False),
-    ("/", "model_instructions_file = 'H/.ssh/id'", False),
-    ("H/.codex", "model_instructions_file = 'auth.json'", False),
-    ("H/.codex", "model_instructions_file = '~/.codex/auth.json'", False),
-    ("", "model_instructions_file = '../../clones/first/.codex-mirror/home/.codex/config.toml'", False),
-]
-
-
-@pytest.mark.parametrize(("codex_home", "setting", "is_told"), READ)
-def test_an_export_that_would_have_codex_read_a_file_of_its_reader_is_asked_about(
-    mirror: Home, codex_home: str, setting: str, is_told: bool
-) -> None:
-    """No file of his is named by what is let in unasked, but of those that came along."""
-    for name in (".ssh/id", ".codex/auth.json"):
-        (mirror.home / name).parent.mkdir(exist_ok=True)
-        (mirror.home / name).write_text("{}")
-    about = json.loads(ABOUT) | {"codexHome": codex_home.replace("H", str(mirror.home))}
-    config = setting.replace("H", str(mirror.home)).encode()
-    made = export_of(json.dumps(about).encode(), **{"config.toml": config, "x.md": b"x"})
-    told = ask(mirror, "import", "-", "--name", "new", stdin=made)
-    if is_told:
-        assert told.code == 5 and f"has Codex read {mirror.home}/.ssh" in told.err
-        assert ask(mirror, "import", "-", "--name", "new", "--yes", stdin=made).code == 0
-        return
-    assert told.code == 0, told
-    own = Path(mirror.clone_home("new")) / ".codex"
-    values = [value for name, value in cm.config_values((own / "config.toml").read_text()).items() if "_file" in name]
-    paths = [own / value.strip("\"'") for value in values]
-    assert paths == [own / "x.md"] * len(paths) and len(paths) == ("x.md" in setting)
 
 
 def test_an_export_that_brings_nothing_dangerous_asks_nothing(mirror: Home) -> None:
@@ -163,8 +120,8 @@ def test_an_export_that_changes_between_the_question_and_the_import_is_refused(
     path.write_bytes(export_of(**{"config.toml": b"x = 1\n"}))
     looked = cm.dangers_of_export
 
-    def look_and_change(archive: Any, user_home: str) -> Any:
-        found = looked(archive, user_home)
+    def look_and_change(archive: Any) -> Any:
+        found = looked(archive)
         path.write_bytes(export_of(**{"config.toml": EVIL}))
         return found
 
@@ -412,7 +369,7 @@ def test_an_import_has_the_kind_of_home_that_was_exported(mirror: Home, kind: st
 
 
 REFUSALS: list[tuple[str, list[str], int, str]] = [
-    ("nothing there", ["nowhere"], 1, "nowhere is not there"),
+    ("nothing there", ["nowhere"], 1, "nowhere doesn't exist"),
     ("a device", ["/dev/null"], 1, "is neither a file nor a directory"),
     ("no archive", ["text"], 1, "the .tar.gz archive is damaged or incomplete"),
     ("an archive of something else", ["other"], 5, "this is not a codex-mirror export"),
@@ -433,7 +390,7 @@ REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("a home without a name", ["home"], 2, "the new clone needs a name"),
     ("no home", ["empty", "--name", "x"], 5, "is not a Codex home"),
     ("a clone's", ["CLONE", "--name", "x"], 5, "is already a clone"),
-    ("a taken name", ["export", "--name", "first"], 5, "clone 'first' exists already"),
+    ("a taken name", ["export", "--name", "first"], 5, "clone 'first' already exists"),
     ("a bad name", ["export", "--name", "a/b"], 2, ""),
     ("a bad name for a home", ["home", "--name", "a/b"], 2, "a/b"),
     ("a home by the name of a shell's own command", ["home", "--name", "cd"], 5, "'cd' is"),
@@ -471,6 +428,6 @@ def test_a_home_that_a_codex_works_with_is_not_imported(mirror: Home, monkeypatc
     (home / "sessions").mkdir(parents=True)
     before = settled(mirror)
     monkeypatch.setattr(cm, "codex_pids_in", lambda *places: [4711])
-    with pytest.raises(cm.MirrorError, match=r"Codex is running with .*/\.codex \(pid 4711\)") as refused:
+    with pytest.raises(cm.MirrorError, match=r"Codex is running in .*/\.codex \(pid 4711\)") as refused:
         cm.import_home(caller_in(mirror), "x", cm.Wanted(), cm.ImportedHome(str(home), False, False))
     assert (refused.value.code, refused.value.hint) == (cm.BUSY, "quit it first") and settled(mirror) == before

@@ -228,7 +228,7 @@ def test_what_comes_between_the_proof_and_the_deletion_is_not_lost(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", late)
-    with pytest.raises(cm.MirrorError, match="was changed meanwhile, and was left alone"):
+    with pytest.raises(cm.MirrorError, match="was changed in the meantime, and was left alone"):
         cm.discard_ours(plan_of(clone), str(path))
     assert seen == [tree(path)] and not list(home.base.rglob("*.gone-*"))
 
@@ -248,7 +248,7 @@ def test_a_login_that_is_another_meanwhile_is_not_moved(home: Home, clone: Any, 
     commit(home)
     write_journal(home, plan_of(clone, moved=(moved,), staged=(cm.StagedFile(staged, str(place), False),)))
     [problem] = cm.recover(places_of(home))
-    assert "holds another login by now" in problem and tree(source) == before
+    assert "now holds another login" in problem and tree(source) == before
     assert not place.exists() and not Path(staged).exists() and not Path(f"{source}.aside").exists()
 
 

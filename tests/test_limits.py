@@ -183,7 +183,7 @@ def test_an_odd_file_hinders_nobody_and_nothing_is_changed(
 
 
 def test_without_sessions_nothing_is_known(home: Home, codex_home: Path) -> None:
-    nothing = cm.Usage(why="no session yet; --fresh asks")
+    nothing = cm.Usage(why="no session yet; --fresh asks the server")
     assert usage(home) == nothing
     (codex_home / "sessions").write_text("a file")
     os.mkfifo(codex_home / "archived_sessions")

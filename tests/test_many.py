@@ -76,7 +76,7 @@ def test_of_32_creates_of_one_name_one_succeeds_and_31_are_refused(home: Home) -
     results = together(home, *[("create", "new")] * MANY, **PATIENT)
     assert Counter(result.code for result in results) == {0: 1, 5: MANY - 1}
     assert {result.err.splitlines()[-2].split(": ", 1)[1] for result in results if result.code} == {
-        "clone 'new' exists already"
+        "clone 'new' already exists"
     }
     assert (complaints(home), names(home)) == ([], ["new", "other", "work"])
 

@@ -261,7 +261,7 @@ def test_an_exported_path_can_be_read_whole_and_the_export_comes_back(opened: Op
     person.expect("exported 'work' to", "work.tar.gz (")
     person.answer("q")
     person.press("e", "ctrl-u", *f"{deep}/work.tar.gz", "enter")
-    person.expect("is there already", "choose another file")
+    person.expect("already exists", "choose another file")
     person.answer("q")
     person.press("i")
     person.expect("codex-mirror: import")
@@ -465,7 +465,7 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("which", "no clone is set for"),
         ("list", "not logged in"),
         ("list --json", '"name": "work"'),
-        ("use", "codex-mirror run is 'work' from now on"),
+        ("use", "codex-mirror run now starts 'work'"),
         ("remove --yes", "removed 'work'"),
         ("rename --dry-run office", "nothing was changed: this was a dry run"),
         ("env --shell json", "CODEX_MIRROR_CLONE"),

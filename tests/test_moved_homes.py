@@ -98,9 +98,9 @@ def test_doctor_says_once_what_happened_and_both_ways_and_mends_nothing(jo: Home
     new = moved(jo)
     before = tree(jo.base)
     told = ask(new, "doctor")
-    assert told.code == 1 and told.out.count(f"{jo.home} is {new.home} now") == 1
+    assert told.code == 1 and told.out.count(f"{jo.home} was moved to {new.home}") == 1
     assert re.search(
-        rf"ln -s {new.home} {jo.home} \(the old name leads there\); or .*codex.mirror.* move-home", told.out
+        rf"ln -s {new.home} {jo.home} \(makes the old name work\); or .*codex.mirror.* move-home", told.out
     )
     assert not [line for line in told.out.splitlines() if "[" in line and "home-moved" not in line and " · " not in line
                 and "shim" not in line]  # fmt: skip
@@ -162,7 +162,7 @@ def test_move_home_gives_the_clones_the_new_name_and_leaves_nothing_of_the_old(j
     assert [path for path in dangling if "/tmp/" not in str(path)] == []
     again = ask(new, "move-home")
     assert again.code == 0 and "nothing to do" in again.out
-    assert ask(new, "log", "far").out.splitlines()[-1].endswith(f"move-home, since {jo.home} is {new.home} now")
+    assert ask(new, "log", "far").out.splitlines()[-1].endswith(f"move-home from {jo.home} to {new.home}")
 
 
 def test_codex_finds_the_sessions_of_a_moved_home(jo: Home) -> None:
@@ -180,7 +180,7 @@ def test_sessions_that_cannot_be_mended_hinder_no_move_and_are_told(jo: Home) ->
     (jo.clone_home("work") / ".codex/state_5.sqlite").write_bytes(b"no database at all" * 99)
     new = moved(jo)
     done = ask(new, "move-home")
-    assert done.code == 1 and "state_5.sqlite still names the sessions of 'work' by their old place" in done.err
+    assert done.code == 1 and "state_5.sqlite still has the old paths of the sessions of 'work'" in done.err
     works(new)
 
 
@@ -224,7 +224,7 @@ def test_a_clone_whose_disk_is_away_stays_as_it_is_and_comes_along_later(jo: Hom
     new = moved(jo)
     (new.home / "far").rename(jo.base / "away")
     done = ask(new, "move-home")
-    assert done.code == 1 and "'far' stays as it is" in done.err
+    assert done.code == 1 and "'far' was not changed" in done.err
     assert {row["name"] for row in rows_of(new) if row["rootPath"].startswith(f"{jo.home}/")} == {"far"}
     (jo.base / "away").rename(new.home / "far")
     assert "move-home" in problems(new)["far"][0]["fix"]
@@ -255,16 +255,10 @@ def by_copying(jo: Home) -> Home:
 def test_a_copy_beside_the_original_is_never_taken_for_a_moved_home(jo: Home) -> None:
     new = by_copying(jo)
     before = tree(jo.home)
-    for words in (["move-home"], ["move-home", "--yes"], ["remove", "work"], ["logout", "work"]):
+    for words in (["move-home"], ["move-home", "--yes"]):
         refused = ask(new, *words)
-        assert refused.code == 5 and f"is a copy of {jo.mirror}" in refused.err and "deletes" not in refused.err
+        assert refused.code == 5 and f"is a copy of {jo.mirror}" in refused.err
     assert {path for path, what in tree(jo.home).items() if what != before[path]} == set()
-    found = problems(new)
-    assert [one["id"] for one in found["codex-mirror"] if one["severity"] == "error"] == ["mirror-home-copy"]
-    assert [one for name in ("work", "far", "out") for one in found[name]] == []
-    away = {"PATH": "/usr/bin:/bin"}
-    for told in (ask(new, "doctor", env=away).out, ask(moved(jo, "jo3"), "doctor", env=away).out):
-        assert f"{jo.bin}" not in told.replace(f"{jo.bin}2", "") and "is not on PATH" in told
 
 
 def test_a_copy_whose_original_may_be_elsewhere_is_asked_about_before_a_login_could_be_doubled(jo: Home) -> None:

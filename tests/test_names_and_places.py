@@ -46,7 +46,7 @@ BAD_NAMES = [
     ("a\udcff", "letters, digits"),
     ("a..b", "means the directory above"),
     ("a..", "means the directory above"),
-    *((name, "a device on Windows") for name in ("con", "CON", "nul", "Prn", "aux", "com1", "COM9", "lpt1", "con.txt")),
+    *((name, "Windows reserves it") for name in ("con", "CON", "nul", "Prn", "aux", "com1", "COM9", "lpt1", "con.txt")),
 ]
 
 
@@ -215,7 +215,7 @@ def test_what_lies_below_a_directory_goes_by_whole_names(path: str, directory: s
 
 ROOTS = [
     ("/h/work", ""),
-    ("/h", "which is not a clone's"),
+    ("/h", "which is not for clones"),
     ("/h/.codex-mirror", "inside the mirror home|the mirror home itself|which is not|^$"),
     ("/m", "the mirror home itself"),
     ("/m/x", "inside the mirror home"),
@@ -223,8 +223,8 @@ ROOTS = [
     ("/m/clones/work", ""),
     ("/m/clones/work/x", ""),
     ("/mm", ""),
-    ("/", "which is not a clone's"),
-    ("//", "which is not a clone's|not an absolute, plain path"),
+    ("/", "which is not for clones"),
+    ("//", "which is not for clones|not an absolute, plain path"),
     ("work", "not an absolute, plain path"),
     ("", "not an absolute, plain path"),
     ("/h/../x", "not an absolute, plain path"),

@@ -58,7 +58,7 @@ def as_user(uid: int, home: Home, *words: Any, env: dict[str, str | None] | None
 
 D, L = stat.S_IFDIR, stat.S_IFLNK
 ME, ROOTS, PRIVATE = 1000, (0,), 1000
-ANYONE, GROUP, FOREIGN = "may be written by anyone", "may be written by its group", "belongs to another user"
+ANYONE, GROUP, FOREIGN = "is writable by everyone", "is writable by its group", "belongs to another user"
 
 DIRECTORIES = [
     ("one's own", D | 0o755, ME, ME, ""),
@@ -176,8 +176,8 @@ def given(uid: int, mode: int = 0o755) -> Callable[[Path], object]:
 
 
 ABOVE: list[tuple[str, Callable[[Path], object], str]] = [
-    ("0777", widened(0o777), "may be written by anyone"),
-    ("0702", widened(0o702), "may be written by anyone"),
+    ("0777", widened(0o777), "is writable by everyone"),
+    ("0702", widened(0o702), "is writable by everyone"),
     ("0770 with another's group", lambda path: (os.chown(path, OWNER, STRANGER), path.chmod(0o770)), "by its group"),
     ("the stranger's", given(STRANGER), "belongs to another user"),
     ("the stranger's sticky one", given(STRANGER, 0o1777), "belongs to another user"),
@@ -370,7 +370,7 @@ def test_a_directory_that_a_stranger_makes_meanwhile_is_not_taken_for_one_s_own(
     monkeypatch.setattr(os, "mkdir", mkdir_after_the_stranger)
     result = ask(home, "create", "far", "--root", root)
     monkeypatch.undo()
-    assert result.code == 5 and f"{root} was created by another program meanwhile" in result.err
+    assert result.code == 5 and f"{root} was just created by another program" in result.err
     assert [row["name"] for row in rows_of(home)] == ["work"]
     assert not (root / ".codex-mirror").exists()
 
@@ -629,9 +629,7 @@ def test_clones_that_are_a_link_are_named_and_nothing_is_changed_in_them(home: H
     before = at_rest(home)
     for words in (["create", "play"], ["remove", "work", "--yes"], ["doctor", "--fix"]):
         result = ask(home, *words)
-        assert (
-            result.code in (1, 5) and f"{home.mirror}/clones is not a directory of its own" in result.err + result.out
-        )
+        assert result.code in (1, 5) and f"{home.mirror}/clones is not a plain directory" in result.err + result.out
         assert changes(before, at_rest(home)) == {}
     assert ask(home, "run", "work", "exit", "0").code == 0
 
@@ -728,7 +726,7 @@ def test_a_directory_that_is_no_mirror_home_is_never_written(
     ):
         result = ask(home, *words)
         assert result.code == (1 if words[0] == "doctor" else result.code if words[0] == "completion" else 5), result
-        assert words[0] == "completion" or "is not a mirror home of codex-mirror" in result.err + result.out, words
+        assert words[0] == "completion" or "not a mirror home of codex-mirror" in result.err + result.out, words
         assert {path for path in changes(before, tree(home.base)) if not path.startswith("t/")} == set(), words
 
 
@@ -759,7 +757,7 @@ def test_a_mirror_home_is_known_and_gets_its_mark_with_the_next_change(
     (home.mirror / "registry.json").unlink()
     (home.mirror / "registry.json.previous").unlink(missing_ok=True)
     (home.mirror / ".codex-mirror-home").unlink()
-    assert "took the clone" in ask(home, "doctor", "--fix").err and (home.mirror / ".codex-mirror-home").exists()
+    assert "added the clone" in ask(home, "doctor", "--fix").err and (home.mirror / ".codex-mirror-home").exists()
 
 
 # --- a copy of a mirror home ---
@@ -816,7 +814,7 @@ def test_a_mirror_home_that_was_moved_is_told_where_it_was(home: Home, codex: Pa
     env: dict[str, str | None] = {"CODEX_MIRROR_HOME": str(home.base / "copy")}
     for words in (["run", "work"], ["remove", "work", "--yes"], ["rename", "work", "office"]):
         result = ask(home, *words, env=env)
-        assert result.code == 5 and f"{home.mirror} is {home.base / 'copy'} now" in result.err, result
+        assert result.code == 5 and f"{home.mirror} was moved to {home.base / 'copy'}" in result.err, result
     (home.base / "copy").rename(home.mirror)
     assert ask(home, "run", "work", "exit", "0").code == 0
 

@@ -348,7 +348,7 @@ def test_a_file_that_both_runtimes_of_a_clone_share_is_mended_once(home: Home, p
     both = [Path(one.path) / "codex-path/rg" for one in cm.runtimes_kept(clone_in(home, "work"))]
     content = spoil(both[0])
     result = ask(home, "doctor", "work", "--fix")
-    assert result.code == 0 and "its pinned bytes again" in result.err, result
+    assert result.code == 0 and "restored the pinned content of" in result.err, result
     assert [path.read_bytes() for path in both] == [content, content] and os.path.samefile(*both)
 
 

@@ -247,9 +247,9 @@ BROKEN_PS: list[tuple[str, str, str]] = [
     ("fails", "exit 1", "it ended with 1"),
     ("may not be started", "echo 'ps: Operation not permitted' >&2; exit 126", "Operation not permitted"),
     ("is killed", "kill -9 $$", "it ended with -9"),
-    ("says nothing", "exit 0", "ps lists not even this one"),
-    ("says something else", "echo usage: ps; echo '1 codex'", "ps lists not even this one"),
-    ("is cut off", "echo '    1 /sbin/launchd'; echo '  501 /usr/libexec/x'", "ps lists not even this one"),
+    ("says nothing", "exit 0", "ps doesn't even list this one"),
+    ("says something else", "echo usage: ps; echo '1 codex'", "ps doesn't even list this one"),
+    ("is cut off", "echo '    1 /sbin/launchd'; echo '  501 /usr/libexec/x'", "ps doesn't even list this one"),
     ("isn't there", "", "No such file or directory"),
 ]
 # What would pull a home from under a running Codex; the rest is told, and done.

@@ -53,7 +53,7 @@ def damaged_before(home: Home) -> None:
 
 
 REFUSALS = {
-    "a name that is taken": Refusal(["rename", "work", "play"], 5, "'play' exists already", "another name"),
+    "a name that is taken": Refusal(["rename", "work", "play"], 5, "'play' already exists", "another name"),
     "in another case": Refusal(["rename", "work", "PLAY"], 5, "only by case", "another name"),
     "a command that is there": Refusal(["rename", "work", "tool"], 5, "already a command", "another name", on_path),
     "a file in the wrapper directory": Refusal(
@@ -65,7 +65,7 @@ REFUSALS = {
     "a name that is none": Refusal(["rename", "work", "a/b"], 2, "a/b", ""),
     "a clone that isn't there": Refusal(["rename", "wrok", "job"], 3, "'wrok' was not found", "'work'"),
     "no change": Refusal(["set", "work"], 2, "no change was given", "set --help"),
-    "nothing to go back to": Refusal(["rollback", "work"], 1, "no earlier Codex", "after an update"),
+    "nothing to go back to": Refusal(["rollback", "work"], 1, "no earlier Codex", "--codex VERSION pins any other"),
     "a damaged Codex": Refusal(
         ["rollback", "work"], 1, "the earlier Codex of 'work' is damaged", "update work --codex 0.169.0", damaged_before
     ),

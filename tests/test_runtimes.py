@@ -365,12 +365,12 @@ def test_from_takes_whatever_holds_one(home: Home, kind: str, name: Callable[[Ho
 
 
 NOTHING: list[tuple[str, Callable[[Home], object], str]] = [
-    ("nothing", lambda home: home.base / "nowhere", "is not there"),
+    ("nothing", lambda home: home.base / "nowhere", "doesn't exist"),
     ("an empty directory", lambda home: home.bin, "no Codex was found"),
     ("a directory in itself", lambda home: link(home.base / "d" / "a", ".").parent, "no Codex was found"),
     ("a text", lambda home: write(home.base / "codex", "hello", 0o644), ""),
     ("an archive that is none", lambda home: write(home.base / "x.tar.gz", "hello"), "damaged or incomplete"),
-    ("a FIFO", lambda home: os.mkfifo(home.base / "f") or home.base / "f", "is not there"),
+    ("a FIFO", lambda home: os.mkfifo(home.base / "f") or home.base / "f", "is neither a file nor a directory"),
     ("a command that does something else", lambda home: "/bin/ls", "no Codex was found"),
     ("a command that fails", lambda home: "/bin/false", "failed with exit code 1"),
 ]  # fmt: skip

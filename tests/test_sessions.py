@@ -259,7 +259,7 @@ def test_resume_goes_on_in_the_sessions_directory_as_the_clone_that_has_it(home:
     assert (heard.cwd, heard.env["CODEX_HOME"]) == (str(place), str(clones["personal"]))
     place.rmdir()
     ended = ask(home, "resume", an_id(1))
-    assert f"{place} is gone; going on in the current directory" in ended.err
+    assert f"{place} no longer exists; continuing in the current directory" in ended.err
     assert overheard(ended.out).cwd == str(home.home)
 
 
@@ -282,7 +282,7 @@ REFUSED: list[tuple[tuple[str, ...], int, str]] = [
     (("resume", "01a2"), 2, "matches 2 sessions"),
     (("resume", "01a222f7"), 2, "matches 2 sessions"),
     (("resume",), 2, "no session was chosen"),
-    (("resume", an_id(3)), 2, "was written at the same time in"),
+    (("resume", an_id(3)), 2, "was last written at the same time in"),
     (("handover", "01a222f7-0001"), 2, "missing: NAME"),
     (("handover", "01a222f7", "personal"), 2, "matches 2 sessions"),
     (("handover", an_id(1), "nobody"), 3, "'nobody' was not found"),
@@ -342,7 +342,7 @@ def test_a_session_of_another_account_goes_on_in_a_copy(home: Home, clones: dict
     copy = source.with_name(source.name.replace(an_id(1), new_id))
     assert b"A:secret" not in copy.read_bytes()
     assert (cm.meta_in(copy.read_bytes()).workspace, cm.meta_in(copy.read_bytes()).id) == ("acc-B", new_id)
-    assert "has that session already" in ask(home, "handover", an_id(1), "work").err
+    assert "already has that session" in ask(home, "handover", an_id(1), "work").err
     forked = ask(home, "handover", an_id(1), "work", "--fork", "--json").json()
     assert forked["id"] not in (an_id(1), new_id) and b"A:secret" not in Path(forked["path"]).read_bytes()
 

@@ -294,7 +294,7 @@ def test_who_edits_the_file_at_the_same_time_loses_nothing(home: Home, monkeypat
         path.write_text("a\nb\n")
 
     monkeypatch.setattr(cm, "copy_metadata", edited_meanwhile)
-    with pytest.raises(cm.MirrorError, match="another program is writing it") as caught:
+    with pytest.raises(cm.MirrorError, match="another program is writing to it") as caught:
         edit(home, path)
     assert caught.value.code == cm.BUSY and path.read_text() == "a\nb\n"
     assert [one.name for one in home.home.iterdir()] == [".profile"]
@@ -325,7 +325,7 @@ def test_a_file_of_ours_that_is_written_meanwhile_stays(home: Home, monkeypatch:
         path.write_bytes(path.read_bytes() + b"mine\n")
 
     monkeypatch.setattr(cm.Change, "extend_plan", edited_meanwhile)
-    with pytest.raises(cm.MirrorError, match="another program is writing it"):
+    with pytest.raises(cm.MirrorError, match="another program is writing to it"):
         edit(home, path, [])
     assert path.read_text().endswith("mine\n")
 
@@ -366,8 +366,8 @@ def test_a_new_file_is_readable_by_all_and_never_takes_another_s_place(
 BIN_DIRECTORIES: list[tuple[str, Callable[[Home], str], str]] = [
     ("there", lambda home: str(home.bin), ""),
     ("not there yet", lambda home: f"{home.base}/new/bin", ""),
-    ("with a colon", lambda home: f"{home.base}/a:b", "can't be an entry of PATH"),
-    ("with a newline", lambda home: f"{home.base}/a\nb", "can't be an entry of PATH"),
+    ("with a colon", lambda home: f"{home.base}/a:b", "can't be on PATH"),
+    ("with a newline", lambda home: f"{home.base}/a\nb", "can't be on PATH"),
     ("a file", lambda home: (home.base / "file").write_text("x") and f"{home.base}/file", "is not a directory"),
     ("a link to nothing", lambda home: os.symlink("x", home.base / "l") or f"{home.base}/l", "is not a directory"),
     ("odd", lambda home: f"{home.base}/$(x) 'y'", ""),

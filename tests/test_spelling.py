@@ -47,13 +47,13 @@ REFUSED: list[tuple[str, str]] = [
     ("--share Clones", "logins are in"),
     ("--share vault", "logins are in"),
     ("--share clones/AWAY/.codex-mirror/HOME", "logins are in"),
-    ("--root H", "which is not a clone's"),
-    ("--root H/../H", "which is not a clone's"),
+    ("--root H", "which is not for clones"),
+    ("--root H/../H", "which is not for clones"),
     ("--root H/.Codex-Mirror", "its root is the mirror home itself"),
     ("--root H/.CODEX-MIRROR/other", "lies inside the mirror home"),
-    ("--root H/Clones/Away", "is there already"),
-    ("--root H/CLONES/AWAY/deeper", "lies inside the clone 'away'"),
-    ("--root H/.codex-mirror/CLONES/Work/x", "lies inside the clone 'work'"),
+    ("--root H/Clones/Away", "already exists"),
+    ("--root H/CLONES/AWAY/deeper", "is inside the clone 'away'"),
+    ("--root H/.codex-mirror/CLONES/Work/x", "is inside the clone 'work'"),
 ]
 
 
@@ -118,10 +118,10 @@ def test_a_login_that_settings_name_in_another_case_is_not_copied(crowded: Home,
 SECOND_NAMES: list[tuple[str, str, str]] = [
     (".codex", "--share x", "logins are in"),
     ("clones", "--share x", "logins are in"),
-    (".", "--root x", "which is not a clone's"),
+    (".", "--root x", "which is not for clones"),
     (".", "--root x/.codex-mirror/other", "lies inside the mirror home"),
-    ("clones/away", "--root x", "is there already"),
-    ("clones/away", "--root x/deeper", "lies inside the clone 'away'"),
+    ("clones/away", "--root x", "already exists"),
+    ("clones/away", "--root x/deeper", "is inside the clone 'away'"),
 ]
 
 

@@ -112,7 +112,7 @@ def test_on_a_mac_admin_is_as_root_and_staff_is_everybody(home: Home, codex: Pat
         assert mac("create", f"of{gid}", env=env).code == 0
         told[gid] = "[wrapper-directory]" in mac("doctor", env=env).out
         root = mac("create", f"in{gid}", "--root", brew / "a" / str(gid))
-        assert (root.code, "may be written by its group" in root.err) == ((5, True) if gid == 20 else (0, False))
+        assert (root.code, "is writable by its group" in root.err) == ((5, True) if gid == 20 else (0, False))
     assert told == {80: False, 20: True}
     with pytest.MonkeyPatch.context() as patch:
         mac.become(patch)

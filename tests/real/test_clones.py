@@ -312,7 +312,7 @@ def test_a_background_server_is_told_with_its_version_and_ended(house: House, th
         assert f"{'updater' if 'pid-update-loop' in line else 'server'} {version} (pid {pid})" in told
     with house.installed() as env:
         result = house.mirror(*words, env=env, timeout=300)
-    assert (result.code, result.err.count("third: ended its ")) == (0, 2), result
+    assert (result.code, result.err.count("third: stopped its ")) == (0, 2), result
     assert house.running("third") == {}
 
 
