@@ -398,7 +398,8 @@ def test_after_a_handover_last_and_here_go_on_where_it_came_to(two: Two) -> None
     ask(two.home, "import", two.home.base / "x.tar.gz", "--name", "new", "--yes")
     ended = ask(two.home, "resume", "--last")
     assert (
-        overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["work"]) and "also in 'personal', 'new'" in ended.err
+        overheard(ended.out).env["CODEX_HOME"] == str(two.codex_home["work"])
+        and "also in 'personal', 'new'" in ended.err
     )
     ask(two.home, "remove", "new", "--yes")
     shown = on_terminal(two.home, "resume", typed="2\n").out
