@@ -9622,7 +9622,8 @@ def stage_moved_clone(change: Change, clone: Clone, names: NewNames) -> None:
     links = [os.path.join(home, tail) for tail in tails]
     for link in [*links, *(os.path.join(codex_home, tail) for tail in clone.settings_links)]:
         target = os.readlink(link) if kind_of(link) == "link" else ""
-        if target and not os.path.lexists(target) and (now := moved_path(target, names)) != target:
+        now = moved_path(target, names)
+        if target != now and (os.path.lexists(now) or not os.path.lexists(target)):
             [half] = stage_files(change, [link], replaces=True)
             change.stage_link(now, half)
     for path in (config_file(codex_home), *profile_files(codex_home)):

@@ -512,6 +512,23 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
 ]
 
 
+def test_lines_are_read_through_no_link_and_nobody_is_waited_for(tmp_path: Path) -> None:
+    """What is listed as a session is a file; it may be another thing by the time that it is read."""
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"x\n")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="symbolic links"):
+        list(cm.complete_lines(str(tmp_path / "link")))
+    assert list(cm.complete_lines(str(tmp_path / "fifo"))) == []
+
+
+def test_a_dry_run_says_which_copy_it_would_write_and_writes_none(two: Two) -> None:
+    two.write("work", session())
+    before = at_rest(two.home)
+    said = two.hand_over("personal", "--dry-run").out
+    assert f"would write  {two.path('personal')}\n" in said and changes(before, at_rest(two.home)) == {}
+
+
 @pytest.mark.parametrize(("kind", "content", "code", "said"), HOSTILE, ids=[row[0] for row in HOSTILE])
 def test_a_hostile_session_is_carried_as_it_is_or_refused(
     two: Two, kind: str, content: bytes, code: int, said: str

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -58,11 +59,13 @@ def jo(home: Home, codex: Path) -> Home:
     config = codex_home / "config.toml"
     mine = f'notify = ["{place}/proj", "{place}/not/there"]\n'
     config.write_text(f'{mine}{config.read_text()}\n[projects."{place}/proj"]\ntrust_level = "trusted"\n')
-    (codex_home / SESSION).parent.mkdir(parents=True)
-    (codex_home / SESSION).write_text("{}\n")
+    for path in (codex_home / SESSION, home.base / SESSION):
+        path.parent.mkdir(parents=True)
+        path.write_text("{}\n")
     with closing(sqlite3.connect(codex_home / "state_5.sqlite")) as table, table:
         table.execute("CREATE TABLE threads (id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL)")
         rows = [("one", str(codex_home / SESSION)), ("two", f"{codex_home}/sessions/gone.jsonl"), ("three", "/x")]
+        rows.append(("four", str(home.base / SESSION)))
         table.executemany("INSERT INTO threads VALUES (?, ?)", rows)
     return jo
 
@@ -157,6 +160,9 @@ def test_move_home_gives_the_clones_the_new_name_and_leaves_nothing_of_the_old(j
     }
     config = (new.clone_home("work") / ".codex/config.toml").read_text()
     assert f'notify = ["{new.home}/proj", "{jo.home}/not/there"]' in config
+    written = (".codex/config.toml", ".gitconfig", ".codex/skills", "../git/state", "../bin")
+    modes = [stat.S_IMODE((new.clone_home("work") / tail).stat().st_mode) for tail in written]
+    assert modes == [0o600, 0o600, 0o700, 0o600, 0o700]
     assert f'[projects."{new.home}/proj"]' in config and cm.home_trust(config, str(new.home)) == "untrusted"
     dangling = [path for path in jo.base.rglob("*") if path.is_symlink() and not path.exists()]
     assert [path for path in dangling if "/tmp/" not in str(path)] == []
@@ -166,14 +172,20 @@ def test_move_home_gives_the_clones_the_new_name_and_leaves_nothing_of_the_old(j
 
 
 def test_codex_finds_the_sessions_of_a_moved_home(jo: Home) -> None:
+    theirs, own = jo.base / "theirs.sqlite", jo.clone_home("work") / ".codex"
+    shutil.copy(own / "state_5.sqlite", theirs)
+    (own / "state_6.sqlite").symlink_to(theirs)
+    before = theirs.read_bytes()
     new = moved(jo)
     assert ask(new, "move-home").code == 0
     codex_home = new.clone_home("work") / ".codex"
     with closing(sqlite3.connect(codex_home / "state_5.sqlite")) as table:
         rows = dict(table.execute("SELECT id, rollout_path FROM threads"))
     old = str(jo.clone_home("work") / ".codex")
-    assert rows == {"one": str(codex_home / SESSION), "two": f"{old}/sessions/gone.jsonl", "three": "/x"}
+    there = str(jo.base / SESSION)
+    assert rows == {"one": str(codex_home / SESSION), "two": f"{old}/sessions/gone.jsonl", "three": "/x", "four": there}
     assert not list(codex_home.glob("state_5.sqlite?*"))
+    assert theirs.read_bytes() == before
 
 
 def test_sessions_that_cannot_be_mended_hinder_no_move_and_are_told(jo: Home) -> None:
@@ -182,6 +194,15 @@ def test_sessions_that_cannot_be_mended_hinder_no_move_and_are_told(jo: Home) ->
     done = ask(new, "move-home")
     assert done.code == 1 and "state_5.sqlite still has the old paths of the sessions of 'work'" in done.err
     works(new)
+
+
+def test_a_login_in_the_keyring_stays_under_the_old_name_and_that_is_said(jo: Home) -> None:
+    config = jo.home / "far/.codex-mirror/home/.codex/config.toml"
+    config.write_text(config.read_text().replace('credentials_store = "file"', 'credentials_store = "keyring"'))
+    new = moved(jo)
+    done = ask(new, "move-home")
+    assert done.code == 0 and "'far' has its login in the keyring, under the old name" in done.err
+    assert "'work' has its login" not in done.err
 
 
 def test_what_was_edited_in_a_copy_of_gits_configuration_stays_edited(jo: Home) -> None:
@@ -199,11 +220,16 @@ def test_what_was_edited_in_a_copy_of_gits_configuration_stays_edited(jo: Home) 
 def test_a_home_of_which_a_part_was_made_again_is_still_one_that_was_moved(jo: Home) -> None:
     new = moved(jo)
     (jo.home / ".local/bin").mkdir(parents=True)
+    (jo.home / ".npmrc").write_text("made by somebody who came home\n")
+    own = new.clone_home("work") / ".config/git/attributes"
+    own.symlink_to(jo.home / ".npmrc-of-old")
+    (jo.home / ".npmrc-of-old").touch()
     [fix] = {one["fix"] for some in problems(new).values() for one in some if one["id"] == "home-moved"}
     assert "ln -s" not in fix and "move-home" in fix
     assert ask(new, "move-home").code == 0
     works(new)
-    assert tree(jo.home).keys() == {".", ".local", ".local/bin"}
+    assert tree(jo.home).keys() == {".", ".local", ".local/bin", ".npmrc", ".npmrc-of-old"}
+    assert os.readlink(own) == f"{jo.home}/.npmrc-of-old", "what is only there by the old name is meant there"
 
 
 def test_a_mirror_home_alone_may_have_moved_and_so_may_the_directory_above(jo: Home) -> None:

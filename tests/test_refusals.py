@@ -139,3 +139,56 @@ def test_a_registry_is_rebuilt_with_a_clone_on_a_disk_that_is_away_and_the_one_b
     assert ask(home, "doctor", "--fix").code in (0, 1)
     assert sorted(row["name"] for row in rows_of(home)) == sorted(row["name"] for row in rows)
     assert registry.with_name("registry.json.previous").read_bytes() == previous
+
+
+def settings_of_another(home: Home) -> None:
+    (home.home / ".codex").mkdir()
+    (home.home / ".codex" / "config.toml").write_text('model = "o"\n')
+
+
+def loose_pin(home: Home) -> None:
+    (home.clone_home("work") / ".codex/config.toml").write_text('model = "o"\n')
+
+
+def trusting_profile(home: Home) -> None:
+    profile = home.clone_home("work") / ".codex/fast.config.toml"
+    profile.write_text(f'[projects."{home.home}"]\ntrust_level = "trusted"\n')
+
+
+def moved_home(home: Home) -> None:
+    """The mirror home has another name than when its settings were written, which name a file in it."""
+    was = home.base / "was"
+    home.mirror.rename(was)
+    assert ask(home, "move-home", "--yes", env={"CODEX_MIRROR_HOME": str(was)}).code == 0
+    config = was / "clones/work/.codex-mirror/home/.codex/config.toml"
+    config.write_text(f'notify = ["{was}/lock"]\n{config.read_text()}')
+    was.rename(home.mirror)
+
+
+# What stages settings anew, and the file that a Codex writes meanwhile: what it wrote last is what counts.
+WRITTEN_MEANWHILE: list[tuple[Callable[[Home], None], str, str, int]] = [
+    (settings_of_another, "set work --settings-from ~/.codex", "config.toml", 1),
+    (loose_pin, "doctor work --fix", "config.toml", 1),
+    (trusting_profile, "doctor work --fix", "fast.config.toml", 0),  # It trusts the home no more, all the same.
+    (moved_home, "move-home --yes", "config.toml", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "name", "code"), WRITTEN_MEANWHILE, ids=[row[0].__name__ for row in WRITTEN_MEANWHILE]
+)
+def test_settings_that_codex_writes_meanwhile_are_left_as_they_are_and_that_is_said(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, prepare: Any, words: str, name: str, code: int
+) -> None:
+    make_clone(home, "work")
+    prepare(home)
+    path, commit = home.clone_home("work") / ".codex" / name, cm.Change.commit
+
+    def written_meanwhile(change: Any, registry: Any) -> None:
+        path.write_text("written = 1\n")
+        commit(change, registry)
+
+    monkeypatch.setattr(cm.Change, "commit", written_meanwhile)
+    result = ask(home, *words.split())
+    assert result.code == code and f"{path} was changed in the meantime" in result.err + result.out, result
+    assert path.read_text() == "written = 1\n"
