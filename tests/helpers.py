@@ -17,8 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import preloaded
 
 REPO = Path(__file__).resolve().parent.parent
 PROGRAM = REPO / "codex_mirror.py"
@@ -80,10 +83,16 @@ def finish(process: Process, *, stdin: bytes | None = None, timeout: float = 120
     return Result(process.returncode, *(os.fsdecode(data) for data in (out, err)))
 
 
+@cache
 def launcher_start() -> str:
     """What the installed launcher gives to `python3 -I -S -c`, before the program's directory and its own path."""
     installer = (REPO / "install.sh").read_text()
     return installer.split("\nSTART='")[1].split("'\n")[0]
+
+
+def program_words(program: Path = PROGRAM) -> list[str]:
+    """What the installed launcher says to Python, so that there is bytecode: the script is compiled at each start."""
+    return [sys.executable, "-I", "-S", "-c", launcher_start(), str(program.parent), str(program)]
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
@@ -106,10 +115,29 @@ def run(
     """Runs it to its end; with `check` anything but exit 0 fails the test, showing both outputs."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     process = start(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL if data is None else subprocess.PIPE)
-    result = finish(process, stdin=data, timeout=timeout)
+    return _checked(argv, finish(process, stdin=data, timeout=timeout), check)
+
+
+def _checked(argv: list[Any], result: Result, check: bool) -> Result:
     if check and result.code != 0:
         raise AssertionError(f"{argv} ended with {result.code}\n{_report(result.out, result.err)}")
     return result
+
+
+def play(
+    argv: list[Any],
+    *,
+    env: Mapping[str, str],
+    stdin: bytes | str | None = None,
+    cwd: Path | str,
+    check: bool = False,
+    timeout: float = 120,
+) -> Result:
+    """As `run`, for the program itself, which is loaded already."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    ended = preloaded.server(os.getpid(), os.geteuid(), PROGRAM).run(argv, env, os.fspath(cwd), data, timeout)
+    look_for_secrets(argv, ended.out + ended.err)
+    return _checked(argv, Result(ended.code, os.fsdecode(ended.out), os.fsdecode(ended.err)), check)
 
 
 def home_in_passwd() -> str:
@@ -206,13 +234,21 @@ def discard(path: Path) -> None:
 
 
 class Mirror(NamedTuple):
-    """The program as a real process: `mirror("create", "work", check=True)`; `env` adds to the home's (None: unset)."""
+    """The program as a process: `mirror("create", "work", check=True)`; `env` adds to the home's (None: unset)."""
 
     home: Home
     program: Path = PROGRAM
 
     def __call__(self, *args: Any, env: Mapping[str, str | None] | None = None, **more: Any) -> Result:
-        return run(self.argv(*args), env=self.env(env), **{"cwd": self.home.home, **more})
+        more = {"cwd": self.home.home, **more}
+        whole, words = self.env(env), [*map(os.fsdecode, (self.program, *args))]
+        if self.is_loaded() and preloaded.can_play(words, whole, more["cwd"], more.get("stdin")):
+            return play(words, env=whole, **more)
+        return run(self.argv(*args), env=whole, **more)
+
+    def is_loaded(self) -> bool:
+        """Is it the program of this repository, and not another that a test has made?"""
+        return self.program == PROGRAM
 
     def start(self, *args: Any, env: Mapping[str, str | None] | None = None, **more: Any) -> Process:
         """Started and left running; `finish` waits for it."""
@@ -220,7 +256,7 @@ class Mirror(NamedTuple):
 
     def argv(self, *args: Any) -> list[Any]:
         """The command line, for those who start it in their own way."""
-        return [sys.executable, "-I", "-S", self.program, *args]
+        return [*program_words(self.program), *args]
 
     def env(self, more: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """The home's environment with `more` laid over it."""

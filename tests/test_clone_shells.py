@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from helpers import Home, run, tree
+from helpers import Home, program_words, run, tree
 from rooms import ask, clone_in, cm, make_clone, on_terminal, raw
 
+PROGRAM_LINE = shlex.join(program_words())
 LOGIN_SHELLS = {
     "bash": ["bash", "-lc"],
     "sh": ["sh", "-lc"],
@@ -59,9 +61,9 @@ def test_login_shells_find_the_users_programs_and_the_clones_codex(home: Home, w
         script[-1] = "mytool; command -v codex"
     starts = {
         "wrapper": [work.wrapper, *script],
-        "run": [sys.executable, cm.__file__, "run", "work", *script],
-        "exec": [sys.executable, cm.__file__, "exec", "work", *script],
-        "env": ["sh", "-c", f'eval "$({sys.executable} {cm.__file__} env work --shell sh)"; exec "$@"', "sh", *script],
+        "run": [*program_words(), "run", "work", *script],
+        "exec": [*program_words(), "exec", "work", *script],
+        "env": ["sh", "-c", f'eval "$({PROGRAM_LINE} env work --shell sh)"; exec "$@"', "sh", *script],
     }
     said = run(starts[how], env={**home.env, "ZDOTDIR": str(home.home)}).out.splitlines()
     wanted = cm.wrapper_copy(work) if how in ("wrapper", "run") else "codex-cli 0.169.0"
@@ -163,26 +165,25 @@ def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) 
     ask(home, "create", "own", "--home", "shared")
     for clone in ("work", "own"):
         ask(home, "set", clone, "--env", f"PROXY={ODD}", "--env", f"OWN={clone}")
-    program = f"{sys.executable} {cm.__file__}"
     kind = shell if shell in ("fish", "bash", "zsh") else "sh"
-    asked = [f"{program} env {way} --shell {kind}" for way in ways.split()]
+    asked = [f"{PROGRAM_LINE} env {way} --shell {kind}" for way in ways.split()]
     asked.append(f"{asked[-1]} --unset")
-    enter = "; ".join(f"{one} | source" if shell == "fish" else f'eval "$({one})"' for one in asked)
+    steps = [f"{one} | source" if shell == "fish" else f'eval "$({one})"' for one in asked]
     env = {**home.env, **MINE, "ZDOTDIR": str(home.base)}
     listing = f"{sys.executable} -c 'import os, json; print(json.dumps(dict(os.environ)))'"
     words = {"fish": ["fish", "-N", "-c"], "zsh": ["zsh", "-f", "-c"]}.get(shell, [*shell.split(), "-c"])
     before = run([*words, listing], env=env).json()
-    after = run([*words, f"{enter}; {listing}"], env=env).json()
+    after = run([*words, "; ".join([*steps, listing])], env=env).json()
     ignored = {"_", "SHLVL", "PWD", "OLDPWD"}
     changed = {k: (before.get(k), after.get(k)) for k in before.keys() | after.keys() if before.get(k) != after.get(k)}
     assert {k: v for k, v in changed.items() if k not in ignored} == {}
-    inside = run([*words, f"{enter.rpartition(';')[0]}; {listing}"], env=env).json()
+    inside = run([*words, "; ".join([*steps[:-1], listing])], env=env).json()
     assert "a key" not in inside.values() and inside["PROXY"] == ODD
     assert not {"OPENAI_API_KEY", "CODEX_API_KEY"} & {name for name, value in inside.items() if value}
 
 
 def test_what_the_user_has_set_inside_is_his_afterwards(home: Home, work: Any) -> None:
-    program = f"{sys.executable} {cm.__file__} env work --shell sh"
+    program = f"{PROGRAM_LINE} env work --shell sh"
     script = (
         f'eval "$({program})"; export OPENAI_PROJECT=new EDITOR=vi; eval "$({program} --unset)"; echo $OPENAI_PROJECT'
     )
@@ -194,7 +195,7 @@ def test_a_shared_clone_inside_an_isolated_one_has_the_users_directories_again(h
     ask(home, "create", "own", "--home", "shared")
     mine = {"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser", "ZDOTDIR": "/z", "GIT_CONFIG_GLOBAL": "/my git"}
     listing = [sys.executable, "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
-    inner = [sys.executable, cm.__file__, "exec", "own", *listing]
+    inner = [*program_words(), "exec", "own", *listing]
     if how == "wrapper":
         inner = [clone_in(home, "own").wrapper, *listing]
         printing(clone_in(home, "own"))

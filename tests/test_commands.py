@@ -75,6 +75,9 @@ class Launched(Mirror):
     def argv(self, *args: Any) -> list[Any]:
         return [self.program, *args]
 
+    def is_loaded(self) -> bool:
+        return True
+
 
 @pytest.fixture(scope="session")
 def launcher() -> Iterator[Path]:

@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,7 +22,6 @@ from helpers import (
     API_KEYS,
     CODEX_JS,
     PLATFORM_PACKAGE,
-    PROGRAM,
     TRIPLE,
     Home,
     Mirror,
@@ -30,6 +29,7 @@ from helpers import (
     finish,
     npm_install,
     overheard,
+    program_words,
     run,
     wait_until,
 )
@@ -117,7 +117,7 @@ def cli(home: Home) -> dict[str, str]:
     """The environment of somebody who has `codex-mirror` on PATH, as the earlier program's wrappers want."""
     command = home.base / "cli" / "codex-mirror"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{PROGRAM}" "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(program_words())} "$@"\n')
     command.chmod(0o755)
     home.put_on_path(command.parent)
     return home.env

@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import PROGRAM, REPO, Home, Result, run
+from helpers import PROGRAM, REPO, Home, Result, program_words, run
 from rooms import (
     ROOT,
     ask,
@@ -141,7 +140,7 @@ def test_inside_a_clone_one_stays_in_it(home: Home, deep: Path) -> None:
 def there(home: Home, directory: Path, *words: str) -> Result:
     """The program in a directory that is removed before it starts."""
     script = 'mkdir "$1" && cd "$1" && rmdir "$1" && shift && exec "$@"'
-    program = [sys.executable, cm.__file__, *words]
+    program = [*program_words(), *words]
     return run(["sh", "-c", script, "sh", str(directory), *program], env=home.env)
 
 
