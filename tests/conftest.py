@@ -17,6 +17,7 @@ import pytest
 from parallel import pytest_addoption, pytest_runtestloop
 
 import messages
+import rooms
 from darwin import Mac
 from helpers import LEAKS, Home, Mirror, discard, fake_codex, make_home, new_base, npm_install
 
@@ -52,6 +53,15 @@ def home() -> Iterator[Home]:
         yield make_home(base)
     finally:
         discard(base)
+
+
+@pytest.fixture(autouse=True)
+def touched_rooms(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where the test changes the program in this process or counts its errors, commands are forks of this process."""
+    changes = {"monkeypatch", "mac"} & set(request.fixturenames) or request.node.nodeid in messages.TESTS
+    rooms.TOUCHED[:] = [True] if changes else []
+    yield
+    rooms.TOUCHED.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ import errno
 import fcntl
 import gc
 import hashlib
-import importlib.util
 import json
 import os
 import random
@@ -37,6 +36,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NamedTuple, NoReturn
+
+import preloaded
 
 from helpers import (
     API_KEYS,
@@ -250,19 +251,10 @@ def hear_signals() -> None:
 
 
 def loaded(program: str) -> ModuleType:
-    """The program as a module, with everything that it imports when it needs it."""
-    spec = importlib.util.spec_from_file_location("program_on_stage", program)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    for name in (
-        "base64 concurrent.futures.thread difflib encodings.idna gzip hashlib http.client ssl tarfile unicodedata "
-        "urllib.request uuid"
-    ).split():
-        importlib.import_module(name)
-    # Every opener of addresses reads the machine's certificates anew, which takes longer than all else that it does.
+    """The program, loaded with all that it imports later, with the machine's certificates read once."""
+    module = preloaded.loaded(program)
     tls: Any = sys.modules["ssl"]
+    # Every opener of addresses reads them anew, which takes longer than all else that it does.
     tls._create_default_https_context = cache(tls._create_default_https_context)
     return module
 

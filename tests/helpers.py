@@ -125,7 +125,7 @@ def _checked(argv: list[Any], result: Result, check: bool) -> Result:
 
 
 def play(
-    argv: list[Any],
+    argv: list[str],
     *,
     env: Mapping[str, str],
     stdin: bytes | str | None = None,
@@ -135,9 +135,9 @@ def play(
 ) -> Result:
     """As `run`, for the program itself, which is loaded already."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    ended = preloaded.server(os.getpid(), os.geteuid(), PROGRAM).run(argv, env, os.fspath(cwd), data, timeout)
-    look_for_secrets(argv, ended.out + ended.err)
-    return _checked(argv, Result(ended.code, os.fsdecode(ended.out), os.fsdecode(ended.err)), check)
+    code, out, err = preloaded.server().run(argv, env, os.fspath(cwd), data, timeout)
+    look_for_secrets(argv, out + err)
+    return _checked(argv, Result(code, os.fsdecode(out), os.fsdecode(err)), check)
 
 
 def home_in_passwd() -> str:
@@ -242,7 +242,7 @@ class Mirror(NamedTuple):
     def __call__(self, *args: Any, env: Mapping[str, str | None] | None = None, **more: Any) -> Result:
         more = {"cwd": self.home.home, **more}
         whole, words = self.env(env), [*map(os.fsdecode, (self.program, *args))]
-        if self.is_loaded() and preloaded.can_play(words, whole, more["cwd"], more.get("stdin")):
+        if self.is_loaded() and preloaded.can_play(words, whole, more["cwd"]):
             return play(words, env=whole, **more)
         return run(self.argv(*args), env=whole, **more)
 

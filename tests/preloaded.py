@@ -1,14 +1,16 @@
 """The program, loaded once: each command line is played by a child that is forked from it, in 10 ms instead of 300.
 
 `python preloaded.py PROGRAM SOCKET` is the server, which takes a command line at a time from a socket; `Preloaded` is
-its client. A child has a session, outputs and environment of its own, as a process started from nothing has; what the
-start itself is about (modules, options of Python, locales, a terminal) is tested with real starts.
+its client. A child has a session, files and environment of its own, as a process started from nothing has; what a
+start itself decides (modules, Python's options, locales) is tested with real starts. The server is small, so it forks
+at a tenth of what a process with all tests in it takes.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib.util
 import json
@@ -19,17 +21,16 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-PIPE = 1 << 16  # Bytes that a pipe takes without a reader.
-FILES = ("stdin", "stdout", "stderr", "status")
 # What the program imports when it needs it.
 IMPORTED_LATER = (
     "argparse base64 concurrent.futures.thread curses datetime difflib encodings.idna fcntl gzip hashlib http.client "
@@ -51,11 +52,23 @@ def loaded(program: str) -> ModuleType:
     return module
 
 
+class Request(NamedTuple):
+    """A command line, its program first, as a process is to have it; `terminal`: its files are one, of its own."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    umask: int
+    terminal: bool = False
+
+
 # --- the server ---
+
+FILES = 4  # Of each request: its three streams, and where the server writes its process id and how it ended.
 
 
 def serve(program: str, requests: socket.socket) -> None:
-    """Forks a child for each request, until nobody can send any more, and tells how each ended."""
+    """Forks a child for each request until nobody can send any more, and tells how each ended."""
     module = loaded(program)
     gc.collect()
     gc.freeze()
@@ -65,42 +78,50 @@ def serve(program: str, requests: socket.socket) -> None:
         selector.register(requests, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                if key.fd == requests.fileno():
-                    data, files, *_ = socket.recv_fds(requests, 1 << 20, len(FILES))
-                    if not data:
-                        return
-                    pid = os.fork()
-                    if not pid:
-                        play(module, json.loads(data), files)
-                    for file in files[:3]:
-                        os.close(file)
-                    os.write(files[3], b"%d\n" % pid)
-                    watched = os.pidfd_open(pid)
-                    children[watched] = pid, files[3]
-                    selector.register(watched, selectors.EVENT_READ)
-                else:
+                if key.fd != requests.fileno():
                     selector.unregister(key.fd)
-                    pid, status = children.pop(key.fd)
-                    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                    os.close(status)
-                    os.close(key.fd)
+                    tell_the_end(key.fd, *children.pop(key.fd))
+                    continue
+                data, files, *_ = socket.recv_fds(requests, 1 << 20, FILES)
+                if not data:
+                    return
+                pid = os.fork()
+                if not pid:
+                    play(module, Request(*json.loads(data)), files)
+                for file in files[:-1]:
+                    os.close(file)
+                os.write(files[-1], b"%d\n" % pid)
+                watched = os.pidfd_open(pid)
+                children[watched] = pid, files[-1]
+                selector.register(watched, selectors.EVENT_READ)
 
 
-def play(module: ModuleType, request: dict[str, Any], files: list[int]) -> NoReturn:
+def tell_the_end(watched: int, pid: int, status: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    os.close(status)
+    os.close(watched)
+
+
+def play(module: ModuleType, request: Request, files: list[int]) -> NoReturn:
     """One command line, in a process that has nothing of the server but the modules that are loaded."""
     os.setsid()
-    for number, file in enumerate(files[:3]):
+    for number, file in enumerate(files[:-1]):
         os.dup2(file, number)
     os.closerange(3, 256)
-    os.umask(request["umask"])
-    os.chdir(request["cwd"])
+    if request.terminal:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.umask(request.umask)
+    os.chdir(request.cwd)
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(request.env)
     time.tzset()
-    for number, name in enumerate(FILES[:3]):
-        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", errors=errors, closefd=False))
-    sys.argv = request["argv"]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        errors = "backslashreplace" if number == 2 else "surrogateescape"
+        mode, lines = "w" if number else "r", request.terminal and number
+        stream = os.fdopen(number, mode, 1 if lines else -1, encoding="utf-8", errors=errors, closefd=False)
+        setattr(sys, name, stream)
+    sys.argv = [*request.argv]
     code: Any = 70
     try:
         code = module.main()
@@ -129,7 +150,7 @@ class Ended(NamedTuple):
 
 
 class Preloaded:
-    """A server of one's own; a forked process begins one anew, since two can't share the socket."""
+    """A server of this process's own."""
 
     def __init__(self, program: Path) -> None:
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -148,68 +169,83 @@ class Preloaded:
             self.requests.close()
             self.server.wait()
 
-    def run(self, argv: list[str], env: Mapping[str, str], cwd: str, stdin: bytes | None, timeout: float) -> Ended:
-        """Plays a command line to its end; after `timeout` seconds its session is killed and the test fails."""
-        mask = os.umask(0)
-        os.umask(mask)
-        request = {"argv": argv, "env": dict(env), "cwd": cwd, "umask": mask}
+    def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdin: bytes | None, timeout: float) -> Ended:
+        """Plays a command line to its end; what it leaves running meanwhile can say no more."""
         with contextlib.ExitStack() as stack:
-            given = os.pipe() if stdin is not None else (os.open(os.devnull, os.O_RDONLY), -1)
-            pipes = {name: os.pipe() for name in FILES[1:]}
-            if stdin is not None:
-                os.write(given[1], stdin)
-                os.close(given[1])
-            theirs = [given[0], *(writing for _, writing in pipes.values())]
-            try:
-                socket.send_fds(self.requests, [json.dumps(request).encode()], theirs)
-            finally:
-                for file in theirs:
-                    os.close(file)
-            for reading, _ in pipes.values():
-                stack.callback(os.close, reading)
-            return heard({name: reading for name, (reading, _) in pipes.items()}, timeout)
+            files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+            for file in files:
+                stack.callback(os.close, file)
+            os.write(files[0], stdin or b"")
+            os.lseek(files[0], 0, os.SEEK_SET)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, nothing)
+            theirs = [nothing if stdin is None else files[0], *files[1:]]
+            child = self.start(Request(argv, env, cwd, current_umask()), theirs)
+            return Ended(child.wait(timeout), *map(whole, files[1:]))
+
+    def start(self, request: Request, files: Sequence[int]) -> Child:
+        """Begins to play a command line with these three files."""
+        status, theirs = os.pipe()
+        try:
+            socket.send_fds(self.requests, [json.dumps(request).encode()], [*files, theirs])
+        finally:
+            os.close(theirs)
+        return Child(request.argv, status)
 
 
-def heard(pipes: dict[str, int], timeout: float) -> Ended:
-    """What comes out of the pipes until the outputs are closed and the child has ended."""
-    deadline = time.monotonic() + timeout
-    said = {name: bytearray() for name in pipes}
-    poll = select.poll()
-    names = {file: name for name, file in pipes.items()}
-    for file in names:
-        poll.register(file, select.POLLIN)
-    while len(names) > 1 or said["status"].count(b"\n") < 2:
-        ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
-        if not ready and time.monotonic() >= deadline:
-            os.killpg(int(said["status"].split()[0]), signal.SIGKILL)
-            raise AssertionError(f"it did not end in {timeout} s: {said!r}")
-        for file, _ in ready:
-            data = os.read(file, PIPE)
-            said[names[file]] += data
-            if not data:
-                poll.unregister(file)
-                del names[file]
-    return Ended(int(said["status"].split()[1]), bytes(said["stdout"]), bytes(said["stderr"]))
+class Child:
+    """A command line that is being played."""
+
+    def __init__(self, argv: Sequence[str], status: int) -> None:
+        self.argv, self.status, self.told = argv, status, b""
+
+    def wait(self, timeout: float) -> int:
+        """Its exit code, or minus the signal; after so many seconds its session is killed, and the test fails."""
+        deadline, poll = time.monotonic() + timeout, select.poll()
+        poll.register(self.status, select.POLLIN)
+        try:
+            while self.told.count(b"\n") < 2:
+                if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+                    os.killpg(int(self.told.split()[0]), signal.SIGKILL)
+                    raise AssertionError(f"{self.argv} did not end in {timeout} s")
+                news = os.read(self.status, 64)
+                assert news, "the server broke down"
+                self.told += news
+        finally:
+            os.close(self.status)
+        return int(self.told.split()[1])
 
 
-def can_play(argv: list[Any], env: Mapping[str, str], cwd: object, stdin: bytes | str | None) -> bool:
+def whole(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def can_play(argv: Sequence[str], env: Mapping[str, str], cwd: object) -> bool:
     """Is it an ordinary start? What a start itself decides (Python's options, the locale) needs a real one."""
     return (
         hasattr(os, "pidfd_open")
         and env.get("LANG") in ("C.UTF-8", "en_US.UTF-8")
         and not any(name.startswith(("LC_", "PYTHON")) for name in env)
         and os.path.isdir(str(cwd))
-        and len(stdin or "") < PIPE // 4
-        and sum(map(len, argv)) < PIPE
-        and not any(b"\0" in os.fsencode(word) for word in argv)
+        and sum(map(len, argv)) < 1 << 15
+        and not any("\0" in word for word in argv)
     )
 
 
+def server() -> Preloaded:
+    """This process's own, since neither a fork nor another user can share one."""
+    return server_of(os.getpid(), os.geteuid())
+
+
 @cache
-def server(owner: int, user: int, program: Path) -> Preloaded:
-    """This process's own; `owner` and `user` are its ids, since neither a fork nor another user can share one."""
-    assert (owner, user) == (os.getpid(), os.geteuid())
-    return Preloaded(program)
+def server_of(owner: int, user: int) -> Preloaded:
+    return Preloaded(Path(__file__).resolve().parent.parent / "codex_mirror.py")
 
 
 if __name__ == "__main__":
