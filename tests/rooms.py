@@ -45,7 +45,7 @@ def as_it_is() -> None:
 
 
 UNTOUCHED = dict(vars(cm))
-# Set by the fixture `touched_rooms`: a test that may change the rooms, or counts what they say, needs a fork of its own.
+# Set by the fixture `touched_rooms`: a test that may change the rooms, or counts what they say, needs forks of its own.
 TOUCHED: list[bool] = []
 
 
