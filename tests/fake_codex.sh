@@ -54,11 +54,15 @@ make_aliases() {
         ;;
     esac
     arg0=$home/tmp/arg0
-    [ "$(uname -s)" != Linux ] || arg0=$arg0-linux
-    if mkdir -p "$arg0" 2>/dev/null && aliases=$(mktemp -d "$arg0/codex-arg0XXXXXX" 2>/dev/null); then
+    [ ! -d /proc/self ] || arg0=$arg0-linux
+    # As few processes as can be: most of what the tests take is this script.
+    own=$(cd "${0%/*}" && pwd -P)/${0##*/}
+    [ ! -h "$0" ] || own=$(readlink -f "$0")
+    if { [ -d "$arg0" ] || mkdir -p "$arg0"; } 2>/dev/null &&
+        aliases=$(mktemp -d "$arg0/codex-arg0XXXXXX" 2>/dev/null); then
         : >"$aliases/.lock"
-        ln -s "$(readlink -f "$0")" "$aliases/apply_patch"
-        ln -s "$(readlink -f "$0")" "$aliases/applypatch"
+        ln -s "$own" "$aliases/apply_patch"
+        ln -s "$own" "$aliases/applypatch"
     else
         err "WARNING: proceeding, even though we could not create PATH aliases: Permission denied (os error 13)"
     fi
