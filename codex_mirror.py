@@ -9343,7 +9343,11 @@ def bind_directory(context: Context, name: str, directory: str) -> tuple[Clone |
         clone = clone_named(registry, name) if name else None
         wanted = with_binding(registry, clone.id if clone else "", directory)
         changed = [one for one, before in zip(wanted.clones, registry.clones, strict=True) if one != before]
-        before = [one for one in registry.clones if (directory in one.directories if directory else one.is_default)]
+        before = [
+            one
+            for one in registry.clones
+            if (any(is_same_directory(path, directory) for path in one.directories) if directory else one.is_default)
+        ]
         if not changed:
             return clone, []
         for one in changed if clone else []:
@@ -11739,7 +11743,7 @@ def use(
         if default:
             raise MirrorError("--default needs a clone", "codex-mirror use --default NAME", USAGE)
         return list_bindings(context)
-    path = "" if default else os.path.realpath(path_from(directory, context.places)) if directory else ""
+    path = name_on_disk(os.path.realpath(path_from(directory, context.places))) if directory else ""
     if not default and not directory and not (path := current_directory()):
         raise MirrorError("the current directory was removed", "name one, or change to another", FAILED)
     if name and path and not os.path.isdir(path):

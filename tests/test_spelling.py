@@ -137,6 +137,16 @@ def test_a_second_name_of_a_directory_is_that_directory(crowded: Home, place: st
     assert changes(before, at_rest(crowded)) == {}
 
 
+def test_a_directory_of_another_spelling_is_the_one_that_was_set(crowded: Home, mac: Mac) -> None:
+    assert mac("use", "work", crowded.home / "PROJ", ignores_case=True).code == 0
+    assert mac("which", crowded.home / "proj", ignores_case=True).out == "work\n"
+    assert ask(crowded, "use").out == f"{crowded.home}/proj\twork\n"
+    assert mac("use", "away", crowded.home / "Proj", ignores_case=True).code == 0
+    assert ask(crowded, "use").out == f"{crowded.home}/proj\taway\n"
+    told = mac("use", "--unset", crowded.home / "Proj", ignores_case=True)
+    assert told.code == 0 and "no clone was set" not in told.out and ask(crowded, "use").out == "", told
+
+
 # Two paths, and whether the first is the second or in it; ABC is a second name of abc.
 NESTED: list[tuple[str, str, bool]] = [
     ("abc", "abc", True),
