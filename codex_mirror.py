@@ -9854,6 +9854,13 @@ def maker_of(session: Session) -> tuple[str, str]:
     return creator_from_account(account) if begun and begun >= account_since(session.clone, account) else NOBODY
 
 
+def is_of_key(session: Session) -> bool:
+    """Was a session, which names no maker then, begun with the API key that its clone still has?"""
+    account, begun = account_of(session.clone), timestamp_from(session.meta.started)
+    is_nameless = not session.meta.workspace and not session.meta.user
+    return account.kind == "api-key" and is_nameless and bool(begun) and begun >= account_since(session.clone, account)
+
+
 def comparable_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """What of a session anybody may have, without what differs between copies, and each line's number from 1."""
     for number, line in enumerate(lines, 1):
@@ -9986,7 +9993,7 @@ def plan_for_replacing(plan: CopyPlan, copy: Session) -> CopyPlan:
         )
         hint = f"--fork copies it as a new session; to continue there: codex-mirror resume {there}"
         raise MirrorError(what, hint, REFUSED)
-    if maker_of(copy) == plan.creator != maker_of(plan.source):
+    if maker_of(copy) == plan.creator != maker_of(plan.source) or is_of_key(copy):
         return plan._replace(seen=seen, kept=kept, skipped=skipped)
     return plan._replace(seen=seen)
 

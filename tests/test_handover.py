@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rollouts import NOBODY, NOW, SHAPES, A, B, Shape, an_id, write
 
-from helpers import PROGRAM, Home, chatgpt_login, overheard, tree
+from helpers import API_KEYS, PROGRAM, Home, chatgpt_login, overheard, tree
 from rooms import ROOT, ask, at_rest, caller_in, changes, cm, make_clone, on_terminal
 
 NEW = Shape()
@@ -251,6 +251,28 @@ def test_round_trips_lose_nothing_that_can_be_carried(two: Two) -> None:
     assert "already has all of that session" in two.hand_over("personal").err
     assert "already has all of that session" in two.hand_over("work").err
     assert at_rest(two.home) == before
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_a_key_keeps_what_it_can_read_alone_unless_it_came_later(two: Two, is_older: bool) -> None:
+    """Sessions made with an API key name no account."""
+    for name, key in zip(("work", "personal"), API_KEYS, strict=True):
+        login = two.codex_home[name] / "auth.json"
+        login.write_text(json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": key}))
+        os.utime(login, (NOW - 9000,) * 2)
+    mine = session(creator=NOBODY)
+    two.write("work", mine)
+    two.hand_over("personal")
+    assert b"A:one" not in two.path("personal").read_bytes()
+    if is_older:
+        assert "has all of that session already" in two.hand_over("work").err
+        assert two.path("work").read_bytes() == b"".join(mine)
+    else:
+        os.utime(two.codex_home["work"] / "auth.json")
+    two.goes_on("personal", [NEW.prompt("second"), *NEW.turn("B:two", "from B")], NOW + 10)
+    two.hand_over("work")
+    now = two.path("work").read_bytes()
+    assert (b"A:one" in now) == is_older and b"from B" in now and b"B:two" not in now
 
 
 def test_random_round_trips_never_lose_a_word(two: Two) -> None:
