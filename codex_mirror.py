@@ -9485,7 +9485,7 @@ def change_shared_settings(
     if not entries and not clone.shared_settings:
         return clone, []
     changed, own = stage_settings_links(change, clone, entries)
-    return changed, list(own)
+    return changed, list(own) if request.share_settings else []
 
 
 def changed_shares(

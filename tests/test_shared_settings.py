@@ -77,6 +77,7 @@ def test_what_the_clone_has_of_its_own_wins_and_is_named(home: Home, mine: Path)
     assert "AGENTS.md" not in links(home)
     assert "AGENTS.md is the clone's own file" in ask(home, "set", "other", "--share-settings", "AGENTS.md").err
     assert (theirs / "AGENTS.md").read_text() == "of other"
+    assert ask(home, "set", "other", "--env", "A=b").err == ""  # That is about something else.
 
 
 @pytest.mark.parametrize(
