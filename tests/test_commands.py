@@ -1014,7 +1014,7 @@ def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launch
     assert "the login of 'work' (kept in the keyring), and revoke it" in cm("logout", "work").err
     assert cm("export", "work", "--with-login").code == 5
     assert cm("logout", "work", "--yes").err.splitlines()[-1] == "Not logged in"  # Its Codex was asked.
-    said = "the login of 'work' is kept in the system's keyring, where it outlives the clone\n"
+    said = "the login of 'work' is in the system's keyring, and stays there when the clone is removed\n"
     assert said in cm("remove", "work", "--yes").err and "keyring" not in cm("remove", OTHER_CLONE).err
 
 
