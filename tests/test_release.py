@@ -238,7 +238,7 @@ def test_the_tests_run_on_every_python_and_on_both_systems() -> None:
 
 def test_readme_says_that_nobody_has_run_it_on_macos() -> None:
     """Until somebody has: then README says that, and this goes."""
-    assert "macOS has not been run" in " ".join((REPO / "README.md").read_text().split())
+    assert "nobody has run it on macOS yet" in " ".join((REPO / "README.md").read_text().split())
 
 
 def test_the_release_workflow_checks_the_tag_before_it_builds_and_builds_before_it_publishes() -> None:
