@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from helpers import Home, tree
-from rooms import caller_in, clone_in, clone_like, cm, make_clone, places_of
+from rooms import ROOT, caller_in, clone_in, clone_like, cm, make_clone, places_of
 
 OTHER = "99999999-2222-4333-8444-555555555555"
 
@@ -153,6 +153,63 @@ def test_a_staged_file_takes_no_stranger_s_place(
     else:
         assert str(target) in problems[0] and tree(home.bin).get(target.name) == before[target.name]
     assert cm.recover(places_of(home)) == [] and cm.unfinished_plans(places_of(home)) == []
+
+
+CAME_MEANWHILE: list[tuple[str, bool, str, Callable[[Path], object]]] = [
+    ("a login", False, "file", lambda target: target.write_text("theirs")),
+    ("a file in the place of a link", True, "link", lambda target: target.write_text("theirs")),
+    ("a link in the place of a file", True, "file", lambda target: target.symlink_to("theirs")),
+    ("a directory", True, "file", Path.mkdir),
+    ("a link on the way", True, "file", lambda target: (
+        target.parent.rename(target.parent.with_name("away")), target.parent.symlink_to("away"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "replaces", "what", "come"), CAME_MEANWHILE, ids=[row[0] for row in CAME_MEANWHILE])
+def test_what_came_into_a_clone_since_its_change_was_planned_is_neither_replaced_nor_written_through(
+    home: Home, clone: Any, kind: str, replaces: bool, what: str, come: Callable[[Path], object]
+) -> None:
+    target = below("home/.codex")(home) / "it"
+    temporary = Path(cm.staged_name(str(target), "abcdef12"))
+    temporary.symlink_to("nowhere") if what == "link" else temporary.write_text("new")
+    come(target)
+    before = {path: thing for path, thing in tree(home.clone_home("work")).items() if temporary.name not in path}
+    commit(home)
+    write_journal(home, plan_of(clone, staged=(cm.StagedFile(str(temporary), str(target), replaces),)))
+    problems = cm.recover(places_of(home))
+    after = {path: thing for path, thing in tree(home.clone_home("work")).items() if temporary.name not in path}
+    assert len(problems) == 1 and after == before and cm.unfinished_plans(places_of(home)) == []
+
+
+def test_what_took_the_place_of_something_that_was_to_be_deleted_stays(home: Home, clone: Any) -> None:
+    path = below("runtime/old")(home)
+    path.mkdir()
+    plan = plan_of(clone, to_delete=(str(path),), marks=(cm.deletion_mark(str(path)),))
+    path.rename(path.with_name("kept"))
+    (path / "new").mkdir(parents=True)
+    commit(home)
+    write_journal(home, plan)
+    [problem] = cm.recover(places_of(home))
+    assert str(path) in problem and (path / "new").is_dir() and cm.unfinished_plans(places_of(home)) == []
+
+
+@pytest.mark.skipif(not ROOT, reason="giving a file to another user needs root")
+def test_what_another_user_made_is_not_deleted_though_it_bears_the_change_s_id(home: Home, clone: Any) -> None:
+    path = below("runtime/old")(home)
+    gone = path.with_name("old.gone-abcdef12")
+    gone.mkdir()
+    os.chown(gone, 12345, 12345)
+    commit(home)
+    write_journal(home, plan_of(clone, to_delete=(str(path),)))
+    [problem] = cm.recover(places_of(home))
+    assert str(gone) in problem and gone.is_dir()
+
+
+def test_an_earlier_program_s_wrapper_is_ours_under_its_own_name_alone(home: Home, clone: Any) -> None:
+    for name in ("work", "copy"):
+        (home.bin / name).write_text('#!/usr/bin/env bash\nexec "$CODEX_MIRROR_CLI" run \'work\' -- "$@"\n')
+        assert cm.wrapper_owner(str(home.bin / name)) == "legacy:work"
+        assert cm.is_plans_own(str(home.bin / name), plan_of(clone)) == (name == "work")
 
 
 def test_what_the_disk_refuses_is_kept_and_tried_again(home: Home, clone: Any, monkeypatch: pytest.MonkeyPatch) -> None:

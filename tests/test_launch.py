@@ -322,6 +322,7 @@ def test_own_variables_are_inert_the_same_everywhere_and_shown_by_name_alone(hom
         *((f"{name}=x", 5) for name in ("HOME", "PATH", "CODEX_HOME", "CODEX_ACCESS_TOKEN", "OPENAI_ORGANIZATION")),
         *((f"{name}=x", 5) for name in ("XDG_CONFIG_HOME", "CODEX_MIRROR_HOME", "cm_codex", "IFS", "CODEX_NEW_ONE")),
         *((f"{name}=x", 5) for name in ("OPTIND", "UID", "PPID", "BASHOPTS", "path", "status", "BROWSER", "fish_pid")),
+        *((f"{name}=x", 5) for name in ("BASH_ENV", "fish_user_paths")),
         *((text, 2) for text in ("1A=x", "A B=x", "A-B=x", "=x", "A", "a\nb=x", "$(x)=y", "\u00e9=x")),
     ],
 )

@@ -64,6 +64,13 @@ REFUSALS = {
     ),
     "a name that is none": Refusal(["rename", "work", "a/b"], 2, "a/b", ""),
     "a clone that isn't there": Refusal(["rename", "wrok", "job"], 3, "'wrok' was not found", "'work'"),
+    "an export to what is there": Refusal(
+        ["export", "work", "-o", "notes"],
+        5,
+        "notes already exists",
+        "another file with -o",
+        lambda home: (home.home / "notes").touch(),
+    ),
     "no change": Refusal(["set", "work"], 2, "no change was given", "set --help"),
     "nothing to go back to": Refusal(["rollback", "work"], 1, "no earlier Codex", "--codex VERSION pins any other"),
     "a damaged Codex": Refusal(
