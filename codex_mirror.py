@@ -11315,8 +11315,9 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
     for health, common in zip(healths, commons, strict=True):
         warned = any(map(needs_action, health.problems))
         sign, state = ("✗", "broken") if not health.ok else ("!", "warning") if warned else ("✓", "ok")
-        login = filter(None, (state, account_text(health.account), age_text(health.account, time.time())))
-        lines.append(f"{sign} {health.name}: {', '.join(login)}")
+        is_seen = HOME_MOVED not in [problem.id for problem in health.problems]  # Else its login lies elsewhere.
+        login = (account_text(health.account), age_text(health.account, time.time())) if is_seen else ()
+        lines.append(f"{sign} {health.name}: {', '.join(filter(None, (state, *login)))}")
         own = [one for one, problem in common.items() if len(in_common[problem]) == 1]
         lines += problem_lines(own, everything=len(healths) == 1)
     for names in dict.fromkeys(tuple(names) for names in in_common.values() if len(names) > 1):
