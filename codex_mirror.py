@@ -714,6 +714,27 @@ def fill_row(row: Row, width: int) -> Row:
     return (*row, Span(" " * (width - taken))) if taken < width else row
 
 
+ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•○", "-|++++~>+x>#.^v-*o")
+
+
+def in_ascii(row: Row) -> Row:
+    """The row for a terminal that knows only ASCII, cell for cell."""
+    texts = (span.text.translate(ASCII_SIGNS) for span in row)
+    plain = ("".join(sign if sign.isascii() else "?" * cell_width(sign) for sign in text) for text in texts)
+    return tuple(Span(text, span.style) for text, span in zip(plain, row, strict=True))
+
+
+def lay_over(rows: Sequence[Row], box: Sequence[Row], columns: int) -> list[Row]:
+    """A box in the middle of the rows, which are dimmed around it."""
+    dimmed = [tuple(Span(span.text, "dim") for span in row) for row in rows[:-1]] + [rows[-1]]
+    width = max(map(width_of, box))
+    left, first = max((columns - width) // 2, 0), max((len(rows) - 1 - len(box)) // 2, 0)
+    for index, row in enumerate(box[: len(rows) - 1], first):
+        below = dimmed[index]
+        dimmed[index] = (*fill_row(cut_row(below, 0, left), left), *row, *cut_row(below, left + width, columns))
+    return dimmed
+
+
 def fit(text: str, width: int) -> str:
     """Any text in exactly this many cells, with nothing in it that acts."""
     return cut_or_pad(escape_invisible(text), width)
@@ -910,6 +931,12 @@ class TypedLine(NamedTuple):
         text = key.removeprefix(PASTED) if key.startswith(PASTED) else key if len(key) == 1 else ""
         text = re.sub(INVISIBLE, "", re.sub(r"\s+", " ", text))[: LONGEST_LINE - len(self.text)]
         return TypedLine(self.text[: self.at] + text + self.text[self.at :], self.at + len(text))
+
+    def row(self, width: int) -> Row:
+        """The line as it is drawn, so much of it that the cursor is in sight."""
+        before, under, after = self.text[: self.at], self.text[self.at : self.after] or " ", self.text[self.after :]
+        start = max(cell_width(before) + cell_width(under) - width, 0)
+        return cut_row((Span(before), Span(under, "cursor"), Span(after)), start, start + width)
 
 
 EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
@@ -2534,6 +2561,10 @@ def replace_process(program: Program) -> NoReturn:
     os.execvpe(program.argv[0], program.argv, dict(program.env))
 
 
+def interrupted_by(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def run_child(program: Program, directory: str | None = None) -> int:
     """Runs a program on our terminal and waits for it: Ctrl-C is its own; its exit code, 128 + n for signal n."""
     import subprocess
@@ -2572,6 +2603,31 @@ def stdin_of(text: str) -> Iterator[None]:
     finally:
         os.dup2(kept, 0)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def copy_of_stderr() -> Iterator[list[bytes]]:
+    """What programs say on stderr meanwhile, where it is read as ever: all of it, in pieces, the newest last."""
+    import threading
+
+    kept, (ear, console), said = os.dup(2), os.pipe(), list[bytes]()
+
+    def pass_on() -> None:
+        while data := os.read(ear, 1 << 12):
+            said.append(data)
+            os.write(kept, data)
+        os.close(ear)
+        os.close(kept)
+
+    os.dup2(console, 2)
+    os.close(console)
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    try:
+        yield said
+    finally:
+        os.dup2(kept, 2)
+        thread.join(0.5)  # A browser that was opened may keep the other end for longer.
 
 
 def find_on_path(name: str, path: str) -> Iterator[str]:
@@ -11631,7 +11687,8 @@ def login_text(name: str, code: int, account: Account) -> str:
     """How a login ended, in a line."""
     if code == DONE and account.kind != "none":
         return f"'{name}' is logged in: {account_text(account)}"
-    how = "was cancelled" if code in (INTERRUPTED, 128 + signal.SIGTERM) else f"ended with exit code {code}"
+    how = f"failed (exit code {code})" if code else "ended"
+    how = "was cancelled" if code in (INTERRUPTED, 128 + signal.SIGTERM) else how
     who = "not logged in" if account.kind == "none" else account_text(account)
     return f"the login of '{name}' {how}; {who}"
 
@@ -13230,14 +13287,16 @@ def complete_line(line: str, name: str, names: Collection[str]) -> tuple[Command
         words = shlex.split(line)
     except ValueError as error:
         raise MirrorError(f"as a command line: {error}", code=USAGE) from None
-    command, rest = command_named(words[words[:1] == ["codex-mirror"] :] or [""])
+    given, words = split_behind_options(words[words[:1] == ["codex-mirror"] :])
+    command, rest = command_named(words or [""])
+    rest = [*given, *rest]
     due = [argument for argument in command.arguments if not argument.flags[0].startswith("-")]
     place = next((index for index, one in enumerate(due) if one.options.get("metavar") == "NAME"), -1)
     options = {flag: one for one in (*command.arguments, *COMMON) for flag in one.flags if flag.startswith("-")}
     is_passing = command.passes_on == "name"
     values = [word for word in rest[:1] if word in names] if is_passing else words_before_cursor(rest, options)[1]
-    is_missing = len(values) <= place or (len(values) < len(due) and not {*values[place:][:1]} & {*names})
-    if name and place >= 0 and is_missing and not {"--all", "--best", "--unset", "--default", "-h", "--help"} & {*rest}:
+    is_missing = len(values) == place or (place < len(values) < len(due) and values[place] not in names)
+    if name and place >= 0 and is_missing and not {"--all", "--best", "--unset"} & {*rest}:
         at = 0 if is_passing else rest.index(values[place]) if len(values) > place else len(rest)
         rest.insert(at, name)
     return command, rest
@@ -13283,7 +13342,7 @@ def parse_arguments(command: Command, words: Sequence[str], program: str) -> tup
 
 SMALLEST_ROWS, SMALLEST_COLUMNS = 10, 40
 GUARD_SECONDS = 0.3
-MESSAGES_KEPT = 500
+MESSAGES_KEPT, SESSIONS_LISTED = 500, 200
 # The conditions of a clone, the worst first: sign and style.
 STATES = {
     **{"broken": ("✗", "bad"), "warning": ("!", "warn"), "no login": ("○", "warn"), "update": ("!", "accent")},
@@ -13349,12 +13408,10 @@ ORDERS: Mapping[str, Callable[[CloneView, float], Any]] = {
 
 
 class Stakes(NamedTuple):
-    """What a command would cost: the id of the clone that it is about, and the question to ask, if any; not `seen` when
-    the clone's name was typed before the question was there."""
+    """What a command would cost: the id of the clone that it is about, and the question to ask, if any."""
 
     clone_id: str
-    question: Question | None
-    seen: bool = True
+    question: Question | None = None
 
 
 class Effect(NamedTuple):
@@ -13371,7 +13428,9 @@ class Effect(NamedTuple):
 
     @property
     def title(self) -> str:
-        return " ".join((*self.words, *(self.each if len(self.each) < 2 else [count_text(len(self.each), "clone")])))
+        """The command in short, without the value of a variable, which nothing shows."""
+        words = (*self.words, *(self.each if len(self.each) < 2 else [count_text(len(self.each), "clone")]))
+        return " ".join(re.sub(r"(?s)\A((?:--env=)?[A-Za-z_]\w*)=.*", r"\1", word) for word in words)
 
 
 Step = tuple["Model", tuple[Effect, ...]]
@@ -13390,7 +13449,7 @@ class Item(NamedTuple):
 
 class Input(NamedTuple):
     """A line to type, which may be a secret: `then` goes on with it and with the value of the chosen item, or says what
-    is wrong with it; that is shown at every key where it is `live`, else once it was `refused`."""
+    is wrong with it; that is shown once it was `refused`, or where it is `live`, at every key that is typed."""
 
     label: str
     then: Callable[[Model, str, str], Step | str]
@@ -13401,8 +13460,10 @@ class Input(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """What keys do: in deed, in the help, and with a `word` in the footer, where a lower rank stays longer."""
+    """What keys do in some modes: in deed, in the help, and with a `word` in the footer, where a lower rank stays
+    longer."""
 
+    modes: str
     keys: tuple[str, ...]
     word: str
     help: str
@@ -13426,24 +13487,12 @@ class Dialog(NamedTuple):
     painted: float = 0.0
     renew: Callable[[Model], Dialog | None] | None = None
 
-    def after(self, before: Dialog) -> Dialog:
-        """The dialog as it is made anew, with what was typed and selected in it."""
-        line = self.input and before.input and self.input._replace(line=before.input.line, refused=before.input.refused)
-        return self._replace(input=line, at=before.at, painted=before.painted, renew=before.renew)
-
-
-class Job(NamedTuple):
-    """Work under way in the background, and how far it is."""
-
-    effect: Effect
-    said: str = ""
-
 
 class Model(NamedTuple):
     """Everything that the menu shows, and all that decides what a key means. `dialogs` is a pile, the last on top;
-    `here` is the working directory, `on_path` None until the registry was read, `newest` the Codex that would be
-    fetched, `stakes` and `sessions` (with their clone's name) what was asked for last, and `awaited` the job whose end
-    the user waits for."""
+    `here` is the working directory, `newest` the Codex that would be fetched, `stakes` and `sessions` (with their
+    clone's name) what was asked for last, `jobs` what is under way in the background and how far it is, and `awaited`
+    the one whose end the user waits for."""
 
     places: Places
     size: Size = Size(24, 80)
@@ -13458,7 +13507,7 @@ class Model(NamedTuple):
     stamp: Stamp = ()
     newest: str = ""
     has_codex_home: bool = False
-    on_path: bool | None = None
+    on_path: bool = False
     selected: str = ""
     sort: str = ""
     sought: TypedLine = TypedLine()
@@ -13468,12 +13517,11 @@ class Model(NamedTuple):
     commands: frozenset[str] = frozenset()
     stakes: Stakes | None = None
     sessions: tuple[str, Sequence[Session]] = ("", ())
-    jobs: tuple[Job, ...] = ()
+    jobs: tuple[tuple[Effect, str], ...] = ()
     started: int = 0
     awaited: int = 0
-    held: tuple[tuple[str, float], ...] = ()
     status: str = ""
-    messages: tuple[tuple[float, str], ...] = ()
+    messages: tuple[tuple[float, tuple[str, ...]], ...] = ()
     now: float = 0.0
     beat: int = 0
     is_leaving: bool = False
@@ -13518,7 +13566,6 @@ class Model(NamedTuple):
         return self.ask(dialog._replace(renew=renew), *effects) if dialog else (self, effects)
 
     def with_top(self, **changes: Any) -> Step:
-        """The model with the dialog on top changed."""
         return self._replace(dialogs=(*self.dialogs[:-1], self.dialogs[-1]._replace(**changes))), ()
 
     def mark_painted(self, at: float) -> Model:
@@ -13537,7 +13584,7 @@ class Model(NamedTuple):
     def tell(self, *texts: str) -> Step:
         """The model whose status line says this, all of it on the list of messages too."""
         texts = tuple(self.displayable(text) for text in texts if text)
-        messages = (*self.messages, *((self.now, text) for text in texts))[-MESSAGES_KEPT:]
+        messages = (*self.messages, *([(self.now, texts)] if texts else []))[-MESSAGES_KEPT:]
         more = f"  ({len(texts) - 1} more: !)" if len(texts) > 1 else ""
         return self._replace(status=f"{texts[0]}{more}" if texts else "", messages=messages), ()
 
@@ -13562,7 +13609,7 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("NAME", 0, 8, 64, lambda model, view, width: (view.clone.name, "bold")),
     Column("ACCOUNT", 3, 10, 60, lambda model, view, width: (account_in_short(model, view), "plain")),
-    Column("LEFT", 2, 5, 16, lambda model, view, width: left_cell(view.left(model.now), view, width)),
+    Column("LEFT", 2, 5, 16, lambda model, view, width: left_span(view.left(model.now), view.usage, width)),
     Column("RESETS", 4, 6, 6, lambda model, view, width: (reset_text(model, view), "plain")),
     Column("CODEX", 5, 8, 19, lambda model, view, width: (version_in_table(view, width), "plain")),
     Column("STATE", 1, 10, 10, lambda model, view, width: view.state),
@@ -13575,15 +13622,11 @@ def account_in_short(model: Model, view: CloneView) -> str:
     return model.displayable(account_text(account._replace(plan="", workspace=""))) if account else "…"
 
 
-def style_of_left(left: float) -> str:
-    return "plain" if left >= 20 else "warn" if left > 0 else "bad"
-
-
-def left_cell(left: float | None, view: CloneView, width: int) -> tuple[str, str]:
+def left_span(left: float | None, usage: Usage | None, width: int = 16) -> Span:
     if left is None:
-        return "…" if view.usage is None else "-", "plain"
+        return Span("…" if usage is None else "-")
     bar = f"{usage_bar(left, min(width - 6, 10))} " if width >= 10 else ""
-    return f"{bar}{left:3.0f} %", style_of_left(left)
+    return Span(f"{bar}{left:3.0f} %", "plain" if left >= 20 else "warn" if left > 0 else "bad")
 
 
 def reset_text(model: Model, view: CloneView) -> str:
@@ -13599,10 +13642,11 @@ def version_in_table(view: CloneView, width: int) -> str:
 
 
 def used_text(model: Model, view: CloneView, ago: str = "") -> str:
-    if not view.used:
-        return "…" if view.used is None else "never"
-    age = model.now - view.used
-    return f"{duration_text(age)}{ago}" if age >= 60 else "now"
+    return ago_text(model.now - view.used, ago) if view.used else "…" if view.used is None else "never"
+
+
+def ago_text(seconds: float, ago: str = " ago") -> str:
+    return f"{duration_text(seconds)}{ago}" if seconds >= 60 else "now"
 
 
 def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> tuple[list[tuple[Column, int]], int]:
@@ -13632,7 +13676,7 @@ def rows_in_view(count: int, selected: int, height: int) -> list[tuple[int, Span
     rows: list[tuple[int, Span]] = []
     for index in seen:
         more = "↑" if seen[0] == index > 0 else "↓" if seen[-1] == index < count - 1 else " "
-        rows.append((index, Span(f"▸{more}", "chosen") if index == selected else Span(f" {more}", "dim")))
+        rows.append((index, Span(f"▸{more}", "chosen") if index == selected else Span(f"{more} ", "dim")))
     return rows
 
 
@@ -13653,19 +13697,31 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
     mends it; what needs no deed is left to doctor."""
     facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
     room, first = max(size.rows - PANE_LINES + 2, 2), PANE_LINES - 2
-    wrong: list[Row] = []
-    for problem in view.health.problems if view.health else ():
-        if problem.fix or needs_action(problem):  # Paths start at the clone.
-            sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
-            what = model.displayable(f"{sign} {problem.what}".replace(f" {view.clone.root}/", " "))
-            fix = model.displayable(f"  {'f fixes it: ' if '--fix' in problem.fix else ''}{problem.fix}")
-            fixes = wrap_texts([fix] if problem.fix else [], size.columns, max(room // 2, 1))
-            wrong += [(Span(line, style),) for line in wrap_texts([what], size.columns, room - len(fixes))]
-            wrong += [(Span(line, "accent"),) for line in fixes]
+    problems = [one for one in (view.health.problems if view.health else ()) if one.fix or needs_action(one)]
+    wrong, by_key = list[Row](), f"codex-mirror {' '.join(mending_words(view))}"
+    for index, problem in enumerate(problems):  # Paths start at the clone.
+        sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
+        what = model.displayable(f"{sign} {problem.what}".replace(f" {view.clone.root}/", " "))
+        fix = model.displayable(f"  {'f fixes it: ' if problem.fix == by_key else ''}{problem.fix}")
+        is_last = problem.fix and problem.fix not in [one.fix for one in problems[index + 1 :]]
+        fixes = wrap_texts([fix] if is_last else [], size.columns, max(room // 2, 1))
+        wrong += [(Span(line, style),) for line in wrap_texts([what], size.columns, room - len(fixes))]
+        wrong += [(Span(line, "accent"),) for line in fixes]
     rows = [*facts[:first], *wrong, *facts[first:]]
     if first + len(wrong) > size.rows:
         rows[size.rows - 1 :] = [(Span(shorten("… d tells all of it", size.columns), "dim"),)]
     return [cut_row(row, 0, size.columns) for row in rows[: size.rows]]
+
+
+def mending_words(view: CloneView) -> tuple[str, ...]:
+    """The command that mends the worst of what is wrong with a clone, where one does so by itself."""
+    name, problems = view.clone.name, view.health.problems if view.health else ()
+    mends = [problem.fix for problem in sorted(problems, key=lambda one: one.severity != "error")]
+    mends += [f"codex-mirror {word} {name}" for word in ("update", "login") if word in view.states[0]]
+    known = {
+        f"codex-mirror {' '.join(one)}": one for one in (("doctor", name, "--fix"), ("login", name), ("update", name))
+    }
+    return next((known[one] for one in mends if one in known), ())
 
 
 def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, Row]]:
@@ -13675,7 +13731,23 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
     who = (account_in_short(model, view), account.plan or usage.plan, workspace, age_text(account, model.now))
     where = [*(with_tilde(path, home) for path in clone.directories), *["all others"] * clone.is_default]
     yield "account", (Span(shorten(", ".join(filter(None, who)), width)),)
-    yield from window_rows(usage, view.usage is None, model.now)
+    windows = usage.windows
+    for window in windows:
+        wait, ago = window.resets_at - model.now, model.now - usage.as_of
+        more = (usage.reached if is_used_up(usage, model.now) else "", usage.credits, ago_text(ago))
+        texts = (
+            f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}",
+            *more[: 3 * (window == windows[0])],
+        )
+        yield (
+            window_name(window.minutes),
+            (
+                left_span(100 - used_percent(window, model.now), usage),
+                Span(shorten(", ".join(filter(None, texts)), width - 16)),
+            ),
+        )
+    why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
+    yield from [("left", (Span("…" if view.usage is None else why),)), ("", ())][len(windows) :]
     for key, value in {
         "used in": ", ".join(where) or "no directory of its own",
         "Codex": version_in_table(view, 99) + (f" (before: {clone.previous.version})" if clone.previous else ""),
@@ -13687,39 +13759,33 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
         yield key, (Span(shorten(model.displayable(value), width)),)
 
 
-def window_rows(usage: Usage, is_unread: bool, now: float) -> list[tuple[str, Row]]:
-    """Each window with its reset, a line each, or why nothing is known of them; two lines at least."""
-    age = f"{duration_text(now - usage.as_of)} ago" if now - usage.as_of >= 60 else "now"
-    more = ", ".join(filter(None, (usage.reached if is_used_up(usage, now) else "", usage.credits, age)))
-    why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
-    rows: list[tuple[str, Row]] = [] if usage.windows else [("left", (Span("…" if is_unread else why),))]
-    for window in usage.windows:
-        left, wait = 100 - used_percent(window, now), window.resets_at - now
-        text = f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}{'' if rows else f', {more}'}"
-        bar = Span(f"{usage_bar(left)} {left:3.0f} %", style_of_left(left))
-        rows.append((window_name(window.minutes), (bar, Span(text))))
-    return [*rows, *[("", ())] * (2 - len(rows))]
-
-
 # --- Dialogs --------------------------------------------------------------------------------------
+
+
+def values_of(words: Sequence[str]) -> tuple[Command, dict[str, Any], dict[str, Any]]:
+    """The command of these words, its handler's arguments and the common options, as the command line has them."""
+    command, rest = command_named(words)
+    return (command, *parse_arguments(command, rest, "codex-mirror"))
 
 
 def begin_command(model: Model, *words: str, **more: Any) -> Step:
     """A command on its way: what it would cost is found out first, and asked; then it is done in the background, or by
     Codex on the terminal. One that changes a clone waits until another one on it has ended."""
     effect, command = Effect("do", words, **more), command_named(words)[0]
-    about = {*model.names} & {*words, *effect.each}
-    busy = [job.effect.title for job in model.jobs if about & {*job.effect.words, *job.effect.each}]
+    about = {*model.names} & {*words[1:], *effect.each}
+    busy = [job.title for job, _ in model.jobs if about & {*job.words[1:], *job.each}]
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
         return model.tell(f"{effect.title}: {busy[0]} is still under way")
-    if {"-", "--output=-"} & {*words} and not command.passes_on:
-        return model.tell("nothing can be piped into the menu or out of it")
     if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
-        return model.ask(secret_dialog(words))
-    if command.handler is remove and about and not (effect.agreed or {"-y", "--yes"} & {*words}):
-        return ask_removal(model, words)
-    if command.confirm and not effect.agreed:
+        feed = lambda model, text, value: begin_command(model, *words, fed=text)  # noqa: E731
+        line = Input("API key" if WITH_KEY in words else "access token", feed, secret=True)
+        return model.ask(Dialog(effect.title, ("it goes to Codex, and nowhere else",), input=line))
+    is_free = effect.agreed or {"-y", "--yes", "--dry-run"} & {*words}
+    if command.handler is remove and about and not is_free:
+        clone_id = next(view.clone.id for view in model.rows if view.clone.name in about)
+        return model._replace(stakes=None).follow(partial(removal_dialog, words, clone_id), Effect("ask", words))
+    if command.confirm and not is_free:
         return start_job(model, effect._replace(kind="ask"))
     if command.handler in (run, exec_program, log_in, log_out, resume):
         return model, (effect._replace(kind="lend"),)
@@ -13729,7 +13795,7 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
 def start_job(model: Model, effect: Effect) -> Step:
     """The model with one more job, which is waited for until a key is pressed, and the effect that does it."""
     effect = effect._replace(job=model.started + 1)
-    jobs = (*model.jobs, Job(effect._replace(fed="")))
+    jobs = (*model.jobs, (effect._replace(fed=""), ""))
     return model._replace(started=effect.job, awaited=effect.job, jobs=jobs), (effect,)
 
 
@@ -13737,7 +13803,8 @@ def to_begin(*words: str, **more: Any) -> Message:
     return lambda model: begin_command(model, *words, **more)
 
 
-NOT_NOW = Item("not now", lambda model: model.close_all(), key="n")
+NOT_PIPED = "nothing can be piped into the menu or out of it"
+NOT_NOW = Item("not now", lambda model: model.close_all())
 
 
 def ask_argument(
@@ -13750,7 +13817,7 @@ def ask_argument(
     choices = argument.options.get("choices", SHARABLE_SETTINGS if kind == "SETTING" else ())
 
     def go_on(model: Model, text: str, value: str) -> Step | str:
-        complaint = complaint_about_new_name(model, text) if kind == "NEW" else ""
+        complaint = complaint_about_new_name(model, text) if kind == "NEW" else NOT_PIPED if text == "-" else ""
         return complaint or begin_command(model, *words, f"{prefix}{text}")
 
     label = "new name" if kind == "NEW" else kind.lower()
@@ -13769,14 +13836,18 @@ def open_line(model: Model, usual: str = "") -> Step:
 
     def go_on(model: Model, text: str, value: str) -> Step | str:
         try:
-            if found := re.match(r"(?:codex-mirror +)?(?:help\b(.*)|(.*?) *(?:-h|--help)$)", text):
+            text = re.sub(r"\Acodex-mirror\s+", "", text)
+            if text in VERSION_FLAG.flags:
+                return model.close_all()[0].tell(f"codex-mirror {__version__}")
+            if found := re.match(r"help\b(.*)|(.*?) *(?:-h|--help)$", text):
                 told = help_about((found[1] or found[2] or "").split(), model.program)
                 return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
             command, rest = complete_line(text, name, names)
             parse_arguments(command, rest, model.program)
         except MirrorError as error:
             return error_line_with_hint(error)
-        return begin_command(model, *command.words, *rest)
+        is_piped = {"-", "--output=-"} & {*rest} and not command.passes_on
+        return NOT_PIPED if is_piped else begin_command(model, *command.words, *rest)
 
     lines = (f"where a NAME is missing it is {name}; help tells what there is" if name else "help tells what there is",)
     return model.ask(Dialog("Command", lines, input=Input("codex-mirror", go_on, TypedLine(usual, len(usual)))))
@@ -13794,12 +13865,12 @@ def complaint_about_new_name(model: Model, text: str) -> str:
 
 
 def codex_line(model: Model) -> str:
-    """Which Codex a new clone gets."""
     if model.installed:
         return f"a new clone gets Codex {model.installed}, as installed"
     if model.newest[:1].isdigit():
         return f"fetches Codex {model.newest}, the newest: none is installed"
-    return f"no Codex is installed: fetches the newest ({model.newest or '…'})"
+    how = f"and none can be fetched: {model.newest}" if model.newest else "so the newest is fetched (…)"
+    return f"no Codex is installed, {how}"
 
 
 def quick_clone(model: Model, text: str = "", said: Sequence[str] = (), name: str = "") -> Step:
@@ -13828,15 +13899,7 @@ def create_dialog(model: Model, text: str = "", said: Sequence[str] = (), name: 
     return Dialog(title, (*said, codex_line(model)), tuple(items), line)
 
 
-def secret_dialog(words: tuple[str, ...]) -> Dialog:
-    """The dialog for a key that Codex reads from its stdin, and only where that isn't a terminal."""
-    label = "API key" if WITH_KEY in words else "access token"
-    line = Input(label, lambda model, text, value: begin_command(model, *words, fed=text), secret=True)
-    return Dialog(" ".join(words[:2]), ("it goes to Codex, and nowhere else",), input=line)
-
-
 def ask_login(model: Model, name: str, *said: str) -> Step:
-    """The three ways to log a clone in."""
     items = (
         Item("log in in the browser", to_begin("login", name)),
         Item("log in with a device code", to_begin("login", name, "--device-auth"), "in any other browser"),
@@ -13845,29 +13908,26 @@ def ask_login(model: Model, name: str, *said: str) -> Step:
     return model.ask(Dialog(f"Log in {name}", said, (*items, NOT_NOW) if said else items, guarded=bool(said)))
 
 
-def fix_clone(model: Model, view: CloneView) -> Step:
-    """What helps a clone that isn't ok: a login, an update, or doctor."""
-    state, name = view.states[0], view.clone.name
-    deeds: dict[str, Message] = {
-        "ok": lambda model: model.tell(f"{name}: it is ok, so there is nothing to fix"),
-        "checking": lambda model: model.tell(f"{name}: it is still being checked"),
-        "no login": lambda model: ask_login(model, name),
-        "update": to_begin("update", name),
-    }
-    return deeds.get(state, to_begin("doctor", "--fix", name))(model)
-
-
-def ask_removal(model: Model, words: tuple[str, ...]) -> Step:
-    """The field in which a clone's name is typed to remove it; what would be lost comes when it is known."""
-    clone_id = next(view.clone.id for view in model.rows if view.clone.name in words)
-    return model._replace(stakes=None).follow(partial(removal_dialog, words, clone_id), Effect("ask", words))
+def fix_what_is_wrong(model: Model) -> Step:
+    """What mends the selected clone: a login, an update, or doctor; and doctor where the registry is broken."""
+    view = model.current
+    if not view:
+        return begin_command(model, "doctor", "--fix") if model.broken else model.become(status="no clone is selected")
+    name, words = view.clone.name, mending_words(view)
+    if view.states[0] in ("ok", "checking"):
+        why = "it is ok, so there is nothing to fix" if view.states[0] == "ok" else "it is still being checked"
+        return model.tell(f"{name}: {why}")
+    if words[:1] == ("login",):
+        return ask_login(model, name)
+    return begin_command(model, *(words or ("doctor", name, "--fix")))
 
 
 def removal_dialog(words: tuple[str, ...], clone_id: str, model: Model) -> Dialog:
+    """The field in which a clone's name is typed to remove it; what would be lost comes when it is known."""
     name, known = next(word for word in words[1:] if word[:1] != "-"), model.stakes
     losses: tuple[str, ...] = ("… looking what would be lost",)
     if not known or known.clone_id != clone_id:
-        known = Stakes(clone_id, None, seen=False)
+        known = Stakes(clone_id)
     else:
         losses = known.question.losses if known.question else ("nothing of value would be lost",)
 
@@ -13904,16 +13964,17 @@ def sessions_dialog(model: Model, name: str) -> Dialog:
     width = max((min(cell_width(with_tilde(one.meta.cwd, home)), 24) for one in found), default=0)
     for one in found:
         age, place = f"{duration_text(model.now - one.updated)} ago", fit(with_tilde(one.meta.cwd, home), width)
-        words = f"{'[archived] ' if one.is_archived else ''}{session_title(one)}"
+        words = f"{'[archived] ' if one.is_archived else ''}{session_title(one) or one.id}"
         label = model.displayable(f"{age:<10} {place}  {words}")
         items.append(Item(label, to_begin("resume", one.id, "--in", name), value=one.id))
-    verbs = (Verb(("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
-    lines = () if items else ("no sessions yet",)
+    verbs = (Verb("list", ("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
+    lines = (
+        (f"the newest {SESSIONS_LISTED}",) if len(items) >= SESSIONS_LISTED else () if items else ("no sessions yet",)
+    )
     return Dialog(f"Sessions of {name}", lines, tuple(items), verbs=verbs if items else ())
 
 
 def ask_receiver(model: Model) -> Step:
-    """The clones that the chosen session can be handed over to."""
     dialog = model.dialogs[-1]
     items = []
     for view in model.rows:
@@ -13927,23 +13988,22 @@ def ask_receiver(model: Model) -> Step:
 
 
 def ask_update_all(model: Model) -> Step:
-    """The clones that have an older Codex than the installed one."""
     older = tuple(view.clone.name for view in model.rows if view.newer)
-    names = older or model.names
-    if not names or (model.installed and not older):
-        return model.tell(f"{count_text(len(names), 'clone')}, none older than Codex {model.installed}")
+    how_many = count_text(len(older or model.names), "clone")
+    if not model.rows or (model.installed and not older):
+        none = f"{how_many}, none older than Codex {model.installed}"
+        return model.tell(none if model.rows else "there are no clones yet")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
-    what = f"Codex {model.installed}" if older else "the newest Codex"
-    lines = (short_list(names, 8), "each keeps the Codex of before: b goes back to it")
-    return model.ask(
-        Dialog(f"Update {count_text(len(names), 'clone')} to {what}?", lines, (Item("update", go), NOT_NOW))
-    )
+    title = f"Update {how_many} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
+    lines = (short_list(older or model.names, 8), "each keeps the Codex of before: b goes back to it")
+    return model.ask(Dialog(title, lines, (Item("update", go), NOT_NOW), guarded=True))
 
 
 def ask_path_setup(model: Model) -> Step:
     state = f"it is {'' if model.on_path else 'not '}on PATH now"
     lines = (f"puts {model.places.bin_dir} on PATH, in your shell's rc file", state)
-    return model.ask(Dialog("Shell PATH Setup", lines, (Item("set it up", to_begin("path", "setup")), NOT_NOW)))
+    items = (Item("set it up", to_begin("path", "setup")), NOT_NOW)
+    return model.ask(Dialog("Shell PATH Setup", lines, items, guarded=True))
 
 
 def show_about(model: Model) -> Step:
@@ -13953,8 +14013,8 @@ def show_about(model: Model) -> Step:
     return model.ask(Dialog("About", (about, *places, codex, REPOSITORY)))
 
 
-def main_menu(model: Model) -> Dialog:
-    """The earlier program's menu."""
+def main_menu(model: Model, name: str = "") -> Dialog | None:
+    """The earlier program's menu; as the home of who has no clones yet it says which Codex they get."""
     items = (
         Item("Quick Clone", lambda model: quick_clone(model.close_all()[0]), "a new clone with its own login"),
         Item("Manage Clones", lambda model: model.close_all(), "accounts, limits, versions"),
@@ -13965,22 +14025,16 @@ def main_menu(model: Model) -> Dialog:
         Item("About", show_about, "version, places, license"),
         Item("Exit", ask_exit),
     )
-    return Dialog("codex-mirror", items=items)
-
-
-def home_menu(model: Model) -> Dialog | None:
-    """The same, as the home of who has no clones yet: it says which Codex they get."""
     lines = [codex_line(model), *([] if model.installed else ["next: codex-mirror create work, or n here"])]
     lines += ["i brings ~/.codex along: its settings and sessions"] if model.has_codex_home else []
-    menu = main_menu(model)._replace(lines=tuple(map(model.displayable, lines)), name="home")
-    return None if model.rows or model.broken else menu
+    menu = Dialog("codex-mirror", tuple(map(model.displayable, lines)) if name else (), items, name=name)
+    return None if name and (model.rows or model.broken) else menu
 
 
 def ask_exit(model: Model) -> Step:
-    """The earlier program's last question."""
     items = (
-        Item("Skip and Exit", lambda model: (model, (Effect("leave"),)), key="x"),
-        Item("Star and Exit", lambda model: (model, (Effect("star and leave"),)), key="s"),
+        Item("Skip and Exit", lambda model: (model, (Effect("leave"),))),
+        Item("Star and Exit", lambda model: (model, (Effect("star and leave"),))),
     )
     return leave(model) if model.jobs else model.ask(Dialog("Exit", ("Do you like it?",), items, guarded=True))
 
@@ -13990,11 +14044,11 @@ def leave(model: Model) -> Step:
     if not model.jobs:
         return model, (Effect("leave"),)
     items = (
-        Item("wait here", lambda model: model.close_all()),
-        Item("leave when it is done", lambda model: model.close_all()[0].become(is_leaving=True)),
+        Item("wait here", lambda model: model.close_all()[0].become(is_leaving=False)),
+        Item("leave when it is done", lambda model: model.close_all()[0].become(is_leaving=True, messages=())),
         Item("leave now", lambda model: (model, (Effect("leave"),)), "it is stopped; the next command tidies up"),
     )
-    lines = tuple(f"{job.effect.title} is still under way" for job in model.jobs)
+    lines = tuple(f"{job.title} is still under way" for job, _ in model.jobs)
     return model.ask(Dialog("Leave?", lines, items, guarded=True))
 
 
@@ -14005,8 +14059,11 @@ def move_selection(model: Model, by: int) -> Step:
     """The selection, or what is read, moved up or down as far as that goes."""
     dialog, rows, here = model.top, model.shown, model.current
     if dialog:
-        last = len(dialog.items) - 1 if dialog.items else 2 * len(dialog.lines)
-        return model.with_top(at=min(max(dialog.at + by, 0), last))
+        lines = (
+            [] if dialog.items else [one for text in dialog.lines for one in wrap_text(text, model.size.columns - 4)]
+        )
+        last = len(dialog.items) - 1 if dialog.items else len(lines) - model.size.rows + 4
+        return model.with_top(at=max(min(dialog.at + by, last), 0))
     index = min(max(rows.index(here) + by, 0), len(rows) - 1) if here else 0
     return model.become(selected=rows[index].clone.id if here else "")
 
@@ -14044,7 +14101,6 @@ def go_back(model: Model) -> Step:
 
 
 def on_clone(deed: Callable[[Model, CloneView], Step]) -> Message:
-    """What a verb about the selected clone does."""
     return lambda model: deed(model, model.current) if model.current else model.become(status="no clone is selected")
 
 
@@ -14053,13 +14109,13 @@ def begin_here(*words: str) -> Message:
 
 
 def ask_fresh(model: Model, everybody: bool = False) -> Step:
-    """Has the clones' own Codex ask what is left, in the background."""
     names = model.names if everybody or not model.current else (model.current.clone.name,)
     return start_job(model, Effect("fresh", ("usage", "--fresh"), names))
 
 
 def show_messages(model: Model) -> Step:
-    lines = [f"{duration_text(model.now - at):>6} ago  {text}" for at, text in reversed(model.messages)]
+    ages = ((f"{duration_text(model.now - at):>6} ago  ", texts) for at, texts in reversed(model.messages))
+    lines = [f"{' ' * len(age) if number else age}{text}" for age, texts in ages for number, text in enumerate(texts)]
     return model.ask(Dialog("Messages", tuple(lines) or ("nothing has happened yet",)))
 
 
@@ -14071,75 +14127,72 @@ def show_keys(model: Model) -> Step:
     return model.ask(Dialog("Keys", items=tuple(map(Item, labels, deeds))) if is_home else Dialog("Keys", labels))
 
 
+ALL_MODES = "table home list text line find"
 MOVES = (
-    Verb(("up", "k"), "", "one up", partial(move_selection, by=-1)),
-    Verb(("down", "j"), "", "one down", partial(move_selection, by=1)),
-    Verb(("pgup",), "", "a page up", partial(move_selection, by=-10)),
-    Verb(("pgdn",), "", "a page down", partial(move_selection, by=10)),
-    Verb(("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
-    Verb(("end", "G"), "", "to the last", partial(move_selection, by=1 << 30)),
+    Verb("table home list", ("up", "k"), "", "one up", partial(move_selection, by=-1)),
+    Verb("text", ("up", "k"), "↑↓ scroll", "one up", partial(move_selection, by=-1)),
+    Verb("line find", ("up",), "", "one up", partial(move_selection, by=-1)),
+    Verb("table home list text", ("down", "j"), "", "one down", partial(move_selection, by=1)),
+    Verb("line find", ("down",), "", "one down", partial(move_selection, by=1)),
+    Verb("table home list text", ("pgup",), "", "a page up", partial(move_selection, by=-10)),
+    Verb("table home list text", ("pgdn",), "", "a page down", partial(move_selection, by=10)),
+    Verb("table home list text", ("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
+    Verb("table home list text", ("end", "G"), "", "to the last", partial(move_selection, by=1 << 30)),
 )
-ARROWS = tuple(verb._replace(keys=verb.keys[:1]) for verb in MOVES[:2])
 EVERYWHERE = (
-    Verb(("ctrl-l",), "", "draw the screen again", lambda model: (model, (Effect("redraw"),))),
-    Verb(("ctrl-z",), "", "suspend; fg comes back", lambda model: (model, (Effect("suspend"),))),
-    Verb(("ctrl-c",), "", "leave at once", lambda model: (model, (Effect("interrupt"),))),
+    Verb(ALL_MODES, ("ctrl-l",), "", "draw the screen again", lambda model: (model, (Effect("redraw"),))),
+    Verb(ALL_MODES, ("ctrl-z",), "", "suspend; fg comes back", lambda model: (model, (Effect("suspend"),))),
+    Verb(ALL_MODES, ("ctrl-c",), "", "leave at once", lambda model: (model, (Effect("interrupt"),))),
 )
-TABLE = (
-    Verb(("enter", "r"), "Enter run", "start its Codex", begin_here("run"), 0),
-    Verb(("l",), "l log in", "log in", on_clone(lambda model, view: ask_login(model, view.clone.name)), 3),
-    Verb(("f",), "f fix", "fix what isn't ok", on_clone(fix_clone), 3),
-    Verb(("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
-    Verb(("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(
+VERBS = (
+    Verb("table", ("enter", "r"), "Enter run", "start its Codex", begin_here("run"), 0),
+    Verb("home list", ("enter",), "Enter choose", "do what is selected", choose_item, 0),
+    Verb("line", ("enter",), "Enter go on", "go on with this", choose_item, 0),
+    Verb("find", ("enter",), "Enter keep", "keep the filter", partial(change_table, is_finding=False), 0),
+    Verb("find", ("esc",), "Esc clear", "clear it", partial(change_table, is_finding=False, sought=TypedLine()), 1),
+    Verb("text", ("esc", "q", "enter"), "Esc back", "go back", go_back, 1),
+    Verb("list", ("esc", "q"), "Esc back", "go back", go_back, 1),
+    Verb("line", ("esc",), "Esc back", "go back", go_back, 1),
+    Verb("table", ("l",), "l log in", "log in", on_clone(lambda model, view: ask_login(model, view.clone.name)), 3),
+    Verb("table", ("f",), "f fix", "fix what isn't ok", fix_what_is_wrong, 3),
+    Verb("table home", ("n",), "n new", "a new clone", quick_clone, 4),
+    Verb("table home", ("/",), "/ find", "find by name, account, state or directory",
+         partial(change_table, is_finding=True, sought=TypedLine()), 4),
+    Verb("table home", ("m",), "m menu", "the menu", lambda model: model.follow(main_menu), 2),
+    Verb("table home list text", ("?",), "? keys", "these keys", show_keys, 1),
+    Verb("table", ("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
+    Verb("table", ("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(
         lambda model, view: model._replace(sessions=("", ())).follow(
             partial(sessions_dialog, name=view.clone.name), Effect("sessions", (view.clone.name,)))), 7),
-    Verb(("x",), "x remove", "remove", begin_here("remove"), 8),
-    Verb(("t",), "t settings", "settings", on_clone(
+    Verb("table", ("x",), "x remove", "remove", begin_here("remove"), 8),
+    Verb("table", ("t",), "t settings", "settings", on_clone(
         lambda model, view: model.follow(partial(settings_dialog, clone_id=view.clone.id))), 8),
-    Verb(("a",), "", "ask now what is left of its limits", ask_fresh),
-    Verb(("d",), "", "doctor: everything about its health", begin_here("doctor")),
-    Verb(("b",), "", "roll back to the Codex of before", begin_here("rollback")),
-    Verb(("R",), "", "rename", on_clone(
+    Verb("table", ("a",), "", "ask now what is left of its limits", ask_fresh),
+    Verb("table", ("d",), "", "doctor: everything about its health", begin_here("doctor")),
+    Verb("table", ("b",), "", "roll back to the Codex of before", begin_here("rollback")),
+    Verb("table", ("R",), "", "rename", on_clone(
         lambda model, view: ask_argument(model, ("rename", view.clone.name), "new_name", view.clone.name))),
-    Verb(("e",), "", "export into a file", on_clone(lambda model, view: ask_argument(
+    Verb("table", ("e",), "", "export into a file", on_clone(lambda model, view: ask_argument(
         *(model, ("export", view.clone.name), "--output", usual_export(view.clone.name))))),
-    Verb(("S",), "", "a shell in it", begin_here("exec")),
-    Verb(("L",), "", "log out", on_clone(lambda model, view: begin_command(model, "logout", view.clone.name)
+    Verb("table", ("S",), "", "a shell in it", begin_here("exec")),
+    Verb("table", ("L",), "", "log out", on_clone(lambda model, view: begin_command(model, "logout", view.clone.name)
          if view.account != Account("none") else model.tell(f"{view.clone.name}: not logged in"))),
-)  # fmt: skip
-HOME = (
-    Verb(("n",), "n new", "a new clone", quick_clone, 4),
-    Verb(("/",), "/ find", "find by name, account, state or directory", partial(change_table, is_finding=True), 4),
-    Verb(("m",), "m menu", "the menu", lambda model: model.ask(main_menu(model)), 2),
-    Verb(("?",), "? keys", "these keys", show_keys, 1),
-    Verb(("q",), "q leave", "leave", leave, 5),
-    Verb(("U",), "U update all", "update all that have an older Codex", ask_update_all),
-    Verb((":",), ": command", "any command, as in a shell", open_line),
-    Verb(("!",), "! messages", "what has happened", show_messages),
-    Verb(("o",), "o sort", "sort by name, left, state, last used", sort_next),
-    Verb(("tab",), "", "large details", lambda model: model.become(is_large=not model.is_large)),
-    Verb(("A",), "", "ask now what is left of all limits", partial(ask_fresh, everybody=True)),
-    Verb(("D",), "", "doctor, for everything", to_begin("doctor")),
-    Verb(("i",), "", "import a Codex home or an export",
+    Verb("table home", ("q",), "q leave", "leave", leave, 5),
+    Verb("table home", ("U",), "U update all", "update all that have an older Codex", ask_update_all),
+    Verb("table home", (":",), ": command", "any command, as in a shell", open_line),
+    Verb("table home", ("!",), "! messages", "what has happened", show_messages),
+    Verb("table home", ("o",), "o sort", "sort by name, left, state, last used", sort_next),
+    Verb("table home", ("tab",), "", "large details", lambda model: model.become(is_large=not model.is_large)),
+    Verb("table home", ("A",), "", "ask now what is left of all limits", partial(ask_fresh, everybody=True)),
+    Verb("table home", ("D",), "", "doctor, for everything", to_begin("doctor")),
+    Verb("table home", ("i",), "", "import a Codex home or an export",
          lambda model: open_line(model, f"import {'~/.codex --with-sessions --name ' * model.has_codex_home}")),
-    Verb(("f5", "ctrl-r"), "", "look at everything again",
+    Verb("table home", ("f5", "ctrl-r"), "", "look at everything again",
          lambda model: (model._replace(status="looking again"), (Effect("look"),))),
-    Verb(("esc",), "", "clear the filter", go_back),
+    Verb("table home", ("esc",), "", "clear the filter", go_back),
+    *MOVES,
+    *EVERYWHERE,
 )  # fmt: skip
-ENTER = Verb(("enter",), "Enter choose", "do what is selected", choose_item, 0)
-BACK = Verb(("esc", "q"), "Esc back", "go back", go_back, 1)
-VERBS: Mapping[str, tuple[Verb, ...]] = {
-    "table": (*TABLE[:3], *HOME[:4], *TABLE[3:], *HOME[4:], *MOVES),
-    "home": (ENTER, *HOME, *MOVES),
-    "list": (ENTER, BACK, HOME[3], *MOVES),
-    "text": (MOVES[0]._replace(word="↑↓ scroll"), BACK._replace(keys=("esc", "q", "enter")), HOME[3], *MOVES[1:]),
-    "line": (ENTER._replace(word="Enter go on", help="go on with this"), BACK._replace(keys=("esc",)), *ARROWS),
-    "find": (
-        Verb(("enter",), "Enter keep", "keep the filter", partial(change_table, is_finding=False), 0),
-        Verb(("esc",), "Esc clear", "clear it", partial(change_table, is_finding=False, sought=TypedLine()), 1),
-        *ARROWS,
-    ),
-}
 
 
 def mode_of(model: Model) -> str:
@@ -14151,7 +14204,8 @@ def mode_of(model: Model) -> str:
 
 
 def verbs_here(model: Model) -> tuple[Verb, ...]:
-    return (*(model.top.verbs if model.top else ()), *VERBS[mode_of(model)], *EVERYWHERE)
+    mode = mode_of(model)
+    return (*(model.top.verbs if model.top else ()), *(verb for verb in VERBS if mode in verb.modes))
 
 
 def press(model: Model, key: str, at: float) -> Step:
@@ -14160,49 +14214,50 @@ def press(model: Model, key: str, at: float) -> Step:
     Alt and a letter mean nothing on the table or where one types; elsewhere they are Esc, and then the letter."""
     dialog, mode = model.top, mode_of(model)
     verb = next((verb for verb in verbs_here(model) if key in verb.keys), None)
-    if verb in EVERYWHERE:
+    if verb and verb in EVERYWHERE:
         return verb.deed(model)
-    if model.on_path is None:
-        return model.become(held=(*model.held, (key, at))[:LONGEST_LINE])
     if key.startswith("alt-"):
         return press(press(model, "esc", at)[0], key[4:], at) if mode in ("list", "text") else (model, ())
     is_unseen = dialog and dialog.guarded and not (dialog.painted and at - dialog.painted >= GUARD_SECONDS)
-    is_asking = any(job.effect.kind == "ask" and job.effect.job == model.awaited for job in model.jobs)
+    is_asking = any(job.kind == "ask" and job.job == model.awaited for job, _ in model.jobs)
     if (is_unseen or is_asking) and key != "esc":
         return model, ()
-    model = model._replace(status="", awaited=0 if verb and verb not in MOVES else model.awaited)
+    model = model._replace(status="", awaited=0 if verb not in MOVES else model.awaited) if verb else model
     if model.size.is_too_small and not (verb and {"esc", "q"} & {*verb.keys}):
         return model, ()
-    return verb.deed(model) if verb else type_key(model, key)
-
-
-def type_key(model: Model, key: str) -> Step:
-    """A key that is no verb here: it is typed, or chooses an item of its own."""
-    dialog = model.top
-    if mode_of(model) == "find":
+    if verb:
+        return verb.deed(model)
+    if mode == "find":
         return change_table(model, sought=model.sought.edit(key))
-    if dialog and dialog.input:
-        return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=False))
+    if dialog and dialog.input:  # What is no verb here is typed, or chooses an item of its own.
+        return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=dialog.input.live))
     chosen = [item for item in dialog.items if item.key == key] if dialog else []
     return chosen[0].deed(model) if chosen else (model, ())
 
 
 def update_model(model: Model, message: Message) -> Step:
-    """The model after a message, be it a key or what the world has to say, and what that asks of the world. Where one
-    comes to another screen, it is looked again."""
+    """The model after a message, be it a key or what the world has to say, and what that asks of the world; its dialogs
+    are made anew, with what was typed and selected in them. Where one comes to another screen, it is looked again; and
+    where one leaves when all is done, nothing that is open is taken away."""
     after, effects = message(model)
-    pairs = [(one, one.renew(after) if one.renew else one) for one in after.dialogs]
-    dialogs = tuple(new.after(old) for old, new in pairs if new)
-    return after._replace(dialogs=dialogs), (*effects, *[Effect("glance")] * (len(dialogs) != len(model.dialogs)))
+    dialogs: list[Dialog] = []
+    for old in after.dialogs:
+        if new := old.renew(after) if old.renew else old:
+            line = new.input and old.input and new.input._replace(line=old.input.line, refused=old.input.refused)
+            dialogs.append(new._replace(input=line, at=old.at, painted=old.painted, renew=old.renew))
+    after = after._replace(dialogs=tuple(dialogs))
+    is_over = after.is_leaving and not after.jobs and after.is_home and not after.is_finding
+    effects += (Effect("glance"),) * (len(dialogs) != len(model.dialogs)) + (Effect("leave"),) * is_over
+    return after, effects
 
 
 # --- News -----------------------------------------------------------------------------------------
 
 
-def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, now: float) -> Step:
+def arrive(model: Model, registry: Registry | None, broken: str, **facts: Any) -> Step:
     """The registry was read: what is known of clones that are still the same stays, and so does the selection, or goes
-    to the clone in its place; keys that came before it count."""
-    held, model = model.held, model._replace(held=(), broken=broken, on_path=on_path, now=now)
+    to the clone in its place."""
+    model = model._replace(broken=broken, **facts)
     if registry:
         known = {view.clone.id: view for view in model.rows}
         rows = tuple(known.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
@@ -14213,14 +14268,9 @@ def arrive(model: Model, registry: Registry | None, broken: str, on_path: bool, 
             model = model._replace(selected=next(near, ""))
         bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
         model, _ = learn_of_codex(model._replace(rows=rows, broken=bad), {})
-    if (home := home_menu(model)) and (not model.dialogs or model.dialogs[0].name != "home"):
-        model = model._replace(dialogs=(home._replace(renew=home_menu), *model.dialogs))
-    effects: tuple[Effect, ...] = ()
-    for key, at in held:
-        if not any(effect.kind == "lend" for effect in effects):
-            model, more = press(model, key, at)
-            effects += more
-    return model, effects
+    dialogs = tuple(one for one in model.dialogs if one.name != "home")
+    home, _ = model._replace(dialogs=()).follow(partial(main_menu, name="home"))
+    return model.become(dialogs=(*(model.dialogs[:1] if len(dialogs) < len(model.dialogs) else home.dialogs), *dialogs))
 
 
 def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
@@ -14245,13 +14295,13 @@ def learn(model: Model, clone_id: str, **facts: Any) -> Step:
 
 
 def progress(model: Model, number: int, said: str) -> Step:
-    return model.become(jobs=tuple(job._replace(said=said) if job.effect.job == number else job for job in model.jobs))
+    return model.become(jobs=tuple((job, said if job.job == number else before) for job, before in model.jobs))
 
 
 def end_job(model: Model, effect: Effect, *lines: str) -> tuple[Model, bool]:
     """The model without a job that ended and with what came of it on the list of messages; is that to be shown now,
     because the user waited for it?"""
-    jobs = tuple(job for job in model.jobs if job.effect.job != effect.job)
+    jobs = tuple(pair for pair in model.jobs if pair[0].job != effect.job)
     is_awaited = effect.kind == "lend" or 0 < effect.job == model.awaited
     return model._replace(jobs=jobs).tell(*lines)[0], is_awaited and not model.is_leaving
 
@@ -14261,34 +14311,38 @@ def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
     wrong is among the notes, which come first then, as what a repair did."""
     went_well, is_repair = outcome.code == DONE, {"doctor", "--fix"} <= {*effect.words}
     parts = (outcome.lines, outcome.notes) if went_well and not is_repair else (outcome.notes, outcome.lines)
-    said = [line for part in parts for line in part] or [f"{effect.title}: {'done' if went_well else 'failed'}"]
+    said = [*dict.fromkeys(line for part in parts for line in part)]
+    said = said or [f"{effect.title}: {'done' if went_well else 'failed'}"]
     model, is_awaited = end_job(model, effect, *said)
     if not is_awaited:
-        return model, (Effect("leave"),) if model.is_leaving and not model.jobs else ()
-    (command, rest), lines = command_named(effect.words), tuple(map(model.displayable, said))
-    values = parse_arguments(command, rest, model.program)[0] if command.handler in (create, hand_over) else {}
-    if command.handler is create:
-        name, root = values["name"] or values["name_option"], values["root"]
-        return (
-            ask_login(model, name, *lines)
-            if went_well
-            else quick_clone(model, root or name, lines, name if root else "")
-        )
-    if went_well and command.handler is hand_over:
-        go = to_begin("resume", values["session_id"], "--in", values["name"])
-        items = (Item(f"go on with it as {values['name']}", go), NOT_NOW)
+        return model, ()
+    (command, values, common), lines = values_of(effect.words), tuple(map(model.displayable, said))
+    name, root = str(values.get("name") or values.get("name_option") or ""), str(values.get("root") or "")
+    made = next((view for view in model.rows if view.clone.name == name), None)
+    if made and went_well and command.handler in (create, import_clone):
+        model = model._replace(selected=made.clone.id)
+        if not common["json"] and made.account in (None, Account("none")):
+            return ask_login(model, name, *lines)
+    if not went_well and effect.words == ("create", name, *[f"--root={root}"] * bool(root)):
+        return quick_clone(model, root or name, lines, name if root else "")
+    if went_well and command.handler is hand_over and isinstance(outcome.data, dict) and not common["json"]:
+        go = to_begin("resume", outcome.data["id"], "--in", name)
+        items = (Item(f"go on with it as {name}", go), NOT_NOW)
         return model.ask(Dialog("Handed over", lines, items, guarded=True))
     together = "; ".join(line.strip() for line in lines)
     is_short = cell_width(together) <= model.size.columns - 2
     if went_well and is_short and (is_repair or effect.kind == "fresh" or not command.asks):
         return model.become(status=together)
-    mend = Verb(("f",), "f fix", "mend what can be mended", to_begin("doctor", "--fix", *effect.words[1:]), 0)
-    verbs = (mend,) if command.handler is doctor and not went_well and not is_repair else ()
-    return model._replace(status="").ask(Dialog(effect.title, lines, verbs=verbs, guarded=True))
+    again = partial(open_line, usual=" ".join(map(quote_if_needed, effect.words)))
+    verbs = (Verb("text", (":",), ": change", "change the line, and try again", again, 0),)
+    if command.handler is doctor and not is_repair:
+        mend = to_begin("doctor", "--fix", *effect.words[1:])
+        verbs = (Verb("text", ("f",), "f fix", "mend what can be mended", mend, 0),)
+    has_none = went_well or is_repair or effect.each
+    return model._replace(status="").ask(Dialog(effect.title, lines, verbs=() if has_none else verbs, guarded=True))
 
 
 def fail(model: Model, effect: Effect, error: MirrorError) -> Step:
-    """A command has failed: why, and what to do."""
     hint = (f"hint: {error.hint}",) if error.hint else ()
     return finish(model, effect, Outcome(FAILED, notes=(f"{effect.title} failed: {error.message}".lstrip(), *hint)))
 
@@ -14309,22 +14363,14 @@ def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
     go = to_begin(*effect.words, fed=effect.fed, agreed=stakes)
     if not stakes.question:
         return go(model)
-    items = (NOT_NOW._replace(label="no"), Item(f"yes, {effect.words[0]}", go, key="y"))
+    items = (NOT_NOW._replace(label="no"), Item("yes", go, key="y"))
     lines = tuple(map(model.displayable, stakes.question.losses))
     return model.ask(Dialog(stakes.question.text, lines, items, guarded=True))
-
-
-def hand_back(model: Model, effect: Effect, code: int, notes: tuple[str, ...]) -> Step:
-    """Codex has ended, and the terminal is ours again."""
-    what = {"run": "Codex", "exec": "the program", "resume": "Codex"}.get(effect.words[0], effect.words[0])
-    whose = [f"{word}: " for word in effect.words if word in model.names]
-    return model.tell(*(notes or [f"{''.join(whose[:1])}{what} ended with exit status {code}"]))
 
 
 # --- View -----------------------------------------------------------------------------------------
 
 SPINNER = "|/-\\"
-ASCII_SIGNS = str.maketrans("─│┌┐└┘…→✓✗▸█░↑↓·•○", "-|++++~>+x>#.^v-*o")
 
 
 def layout_of(model: Model, size: Size) -> tuple[int, Size, Size, bool]:
@@ -14341,7 +14387,6 @@ def layout_of(model: Model, size: Size) -> tuple[int, Size, Size, bool]:
 
 
 def clones_in_sight(model: Model) -> list[CloneView]:
-    """The clones that are on the screen now."""
     rows, here, height = model.shown, model.current, layout_of(model, model.size)[1].rows - 1
     return [rows[index] for index, _ in rows_in_view(len(rows), rows.index(here), height)] if here else []
 
@@ -14356,28 +14401,25 @@ def view_model(model: Model, size: Size) -> tuple[Row, ...]:
         room = Size(size.rows - 2 * edge, size.columns)
         body = [*body_rows(model, size, room), *[()] * room.rows][: room.rows]
         rows = [*header_rows(model, size)[:edge], *body, *footer_rows(model, size)[-edge:]]
-        rows = rows if model.is_home else lay_over(rows, box_rows(model, model.dialogs[-1], size), size)
+        rows = rows if model.is_home else lay_over(rows, box_rows(model, model.dialogs[-1], size), size.columns)
     rows = [cut_row(row, 0, size.columns) for row in [*rows, *[()] * size.rows][: size.rows]]
     return tuple(map(in_ascii, rows)) if model.ascii else tuple(rows)
-
-
-def in_ascii(row: Row) -> Row:
-    """The row for a terminal that knows only ASCII, cell for cell."""
-    texts = (span.text.translate(ASCII_SIGNS) for span in row)
-    plain = ("".join(sign if sign.isascii() else "?" * cell_width(sign) for sign in text) for text in texts)
-    return tuple(Span(text, span.style) for text, span in zip(plain, row, strict=True))
 
 
 def header_rows(model: Model, size: Size) -> list[Row]:
     """How many clones there are in which state, the installed Codex, PATH; or while one looks for some, the filter."""
     count, row = count_text(len(model.rows), "clone"), tuple[Span, ...]()
     if model.is_finding or model.sought.text:
-        line = line_row(model.sought, 24) if model.is_finding else (Span(escape_invisible(model.sought.text), "bold"),)
+        line = model.sought.row(24) if model.is_finding else (Span(escape_invisible(model.sought.text), "bold"),)
         row = (Span(" / ", "accent"), *line, Span(f"  {len(model.shown)} of {count}", "title"))
-    elif model.on_path is not None:
+    else:
         words = [word for view in model.rows for word in view.states]
         counts = {word: words.count(word) for word in STATES if word != "ok"}
-        texts = {word: count_text(n, word) if word == "update" else f"{n} {word}" for word, n in counts.items() if n}
+        texts = {
+            word: count_text(n, word) if word in ("update", "warning") else f"{n} {word}"
+            for word, n in counts.items()
+            if n
+        }
         parts = [Span(count, "title"), *(Span(text, STATES[word][1]) for word, text in texts.items())]
         parts += [Span(f"Codex {model.installed}" if model.installed else "no Codex")]
         for part in (*parts, Span("PATH ✓") if model.on_path else Span("PATH !", "warn")):
@@ -14392,18 +14434,23 @@ def header_rows(model: Model, size: Size) -> list[Row]:
 def footer_rows(model: Model, size: Size) -> list[Row]:
     """What happened or is under way, and the verbs that make sense for the selected row."""
     states = model.current.states if model.current else ()
-    dull = {"l": states and "no login" not in states, "f": states[:1] == ("ok",), "u": "update" not in states}
-    dull |= dict.fromkeys("/mU", not model.rows)
+    mend = mending_words(model.current) if model.current else ()
+    dull = {"l": "no login" not in states and mend[:1] != ("login",), "u": "update" not in states}
+    dull |= {"f": states[:1] == ("ok",) or not (states or model.broken), **dict.fromkeys("/mU", not model.rows)}
     verbs = [verb for verb in verbs_here(model) if verb.word and not (model.is_home and dull.get(verb.keys[0]))]
-    while len(verbs) > 1 and sum(cell_width(verb.word) + 2 for verb in verbs) > size.columns:
+    verbs = [verb for verb in verbs if states or verb.modes != "table" or verb.keys == ("f",)]
+    job, how_far = model.jobs[-1] if model.jobs else (Effect(""), "")
+    count = f"{len(model.jobs)} at work" if model.jobs[1:] else "leaving when it is done" if model.is_leaving else ""
+    work = f"{SPINNER[model.beat % len(SPINNER)]} {': '.join(filter(None, (count, job.title, how_far)))}"
+    status, is_low = "  ".join(filter(None, (model.status, work if model.jobs else ""))), size.rows < 16
+    most = size.columns * 3 // 5 if is_low else size.columns - 2
+    said = (Span(f" {shorten(status, most)} ", "bold"),) if status else ()
+    room = size.columns - is_low * width_of(said)
+    while len(verbs) > 1 and sum(cell_width(verb.word) + 2 for verb in verbs) > room:
         verbs.remove(max(reversed(verbs), key=lambda verb: verb.rank))
     words = [verb.word.partition(" ") for verb in verbs]
     keys = [span for key, _, word in words for span in (Span(f" {key}", "accent"), Span(f" {word} "))]
-    status, sign = model.status, SPINNER[model.beat % len(SPINNER)]
-    for job in () if status else model.jobs[-1:]:
-        status = f"{sign} {': '.join(filter(None, (job.effect.title, job.said)))}"
-    said = (Span(f" {shorten(status, size.columns - 2)}", "bold"),) if status else ()
-    return [said, tuple(keys)] if size.rows >= 16 or not said else [said]
+    return [(*said, *keys)] if is_low else [said, tuple(keys)]
 
 
 def body_rows(model: Model, screen: Size, size: Size) -> list[Row]:
@@ -14428,47 +14475,33 @@ def body_rows(model: Model, screen: Size, size: Size) -> list[Row]:
     return [*table, rule, *((Span("  "), *row) for row in details)] if pane.rows else table
 
 
-def line_row(line: TypedLine, width: int) -> Row:
-    """A line being typed, so much of it that the cursor is in sight."""
-    before, under, after = line.text[: line.at], line.text[line.at : line.after] or " ", line.text[line.after :]
-    start = max(cell_width(before) + cell_width(under) - width, 0)
-    return cut_row((Span(before), Span(under, "cursor"), Span(after)), start, start + width)
-
-
 def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
-    """What a dialog says, the line to type with what is wrong with it, and as many items as there is room for."""
-    line = input_rows(model, dialog, dialog.input, size.columns) if dialog.input else []
-    if dialog.items or line:
-        lines = wrap_texts(dialog.lines, size.columns, size.rows - min(len(dialog.items), 3) - len(line) - 1)
-        rows: list[Row] = [*((Span(text),) for text in lines), *([()] if lines else []), *line]
-        return [*rows, *item_rows(dialog, Size(size.rows - len(rows), size.columns))]
-    lines = [part for text in dialog.lines for part in wrap_text(text, size.columns)]
-    if len(lines) <= size.rows:
-        return [(Span(text),) for text in lines]
-    top = min(dialog.at, len(lines) - size.rows + 1)
-    seen = lines[top : top + size.rows - 1]
-    return [*((Span(text),) for text in seen), (Span(f"{top + 1}-{top + len(seen)} of {len(lines)} lines", "dim"),)]
-
-
-def input_rows(model: Model, dialog: Dialog, field: Input, width: int) -> list[Row]:
-    """The line to type, and below it what is wrong with it."""
-    label, is_judged = f"{escape_invisible(field.label)}: ", field.refused or (field.live and field.line.text)
-    step = step_from_line(model, dialog, field) if is_judged else ""
-    line = field.line._replace(text=re.sub(".", "•", field.line.text)) if field.secret else field.line
-    row = (Span(label, "dim"), *line_row(line, max(width - cell_width(label), 4)))
-    wrong = f"! {step}" if step and isinstance(step, str) else " "
-    return [row, *((Span(text, "bad"),) for text in wrap_texts([wrong], width, 2))]
-
-
-def item_rows(dialog: Dialog, size: Size) -> list[Row]:
-    """As many lines of a list as there is room for, with the selected one in sight."""
+    """What a dialog says, or so much of it that the rest is in sight: the line to type with what is wrong with it, and
+    as many items as there is room for, the selected one among them."""
+    field, typed, width = dialog.input, list[Row](), size.columns
+    if field:
+        label, line = f"{escape_invisible(field.label)}: ", field.line
+        step = step_from_line(model, dialog, field) if field.refused else ""
+        shown = line._replace(text=re.sub(".", "•", line.text)) if field.secret else line
+        wrong = wrap_texts([f"! {step}" if step and isinstance(step, str) else " "], width, 2)
+        typed = [
+            (Span(label, "dim"), *shown.row(max(width - cell_width(label), 4))),
+            *((Span(one, "bad"),) for one in wrong),
+        ]
+    if not (dialog.items or field):
+        lines = [part for text in dialog.lines for part in wrap_text(text, width)]
+        if len(lines) <= size.rows:
+            return [(Span(text),) for text in lines]
+        top = min(dialog.at, len(lines) - size.rows + 1)
+        seen = lines[top : top + size.rows - 1]
+        return [*((Span(text),) for text in seen), (Span(f"{top + 1}-{top + len(seen)} of {len(lines)} lines", "dim"),)]
+    lines = wrap_texts(dialog.lines, width, size.rows - min(len(dialog.items), 3) - len(typed) - 1)
+    rows: list[Row] = [*((Span(text),) for text in lines), *([()] if lines else []), *typed]
     labels = [f"{item.key}  {item.label}" if item.key else item.label for item in dialog.items]
-    width = min(max((cell_width(escape_invisible(label)) for label in labels), default=0), size.columns - 3)
-    rows: list[Row] = []
-    for index, sign in rows_in_view(len(labels), dialog.at, max(size.rows, 1)):
-        text = Span(f"{fit(labels[index], width)} ", "chosen" if sign.style == "chosen" else "plain")
-        note = shorten(f" {dialog.items[index].note}", max(size.columns - width - 3, 0))
-        rows.append((sign, text, Span(note, "dim")))
+    most = min(max((cell_width(escape_invisible(label)) for label in labels), default=0), width - 3)
+    for index, sign in rows_in_view(len(labels), dialog.at, max(size.rows - len(rows), 1)):
+        text = Span(f"{fit(labels[index], most)} ", "chosen" if sign.style == "chosen" else "plain")
+        rows.append((sign, text, Span(shorten(f" {dialog.items[index].note}", max(width - most - 3, 0)), "dim")))
     return rows
 
 
@@ -14484,24 +14517,7 @@ def box_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
     return [(Span("┌─ ", "dim"), Span(title, "title"), end), *inside, (Span(f"└{'─' * (width + 2)}┘", "dim"),)]
 
 
-def lay_over(rows: Sequence[Row], box: Sequence[Row], size: Size) -> list[Row]:
-    """A box in the middle of the rows, which are dimmed around it."""
-    dimmed = [tuple(Span(span.text, "dim") for span in row) for row in rows[:-1]] + [rows[-1]]
-    width = max(map(width_of, box))
-    left, first = max((size.columns - width) // 2, 0), max((size.rows - 1 - len(box)) // 2, 0)
-    for index, row in enumerate(box[: size.rows - 1], first):
-        below = dimmed[index]
-        dimmed[index] = (*fill_row(cut_row(below, 0, left), left), *row, *cut_row(below, left + width, size.columns))
-    return dimmed
-
-
 # --- Effects --------------------------------------------------------------------------------------
-
-
-def values_of(words: Sequence[str]) -> tuple[Command, dict[str, Any], dict[str, Any]]:
-    """The command of these words, its handler's arguments and the common options, as the command line has them."""
-    command, rest = command_named(words)
-    return (command, *parse_arguments(command, rest, "codex-mirror"))
 
 
 def glance_at(clone: Clone) -> dict[str, Any]:
@@ -14511,10 +14527,12 @@ def glance_at(clone: Clone) -> dict[str, Any]:
     day = max((os.path.dirname(path) for _, path in sessions), default="")
     top = os.path.join(codex_home_of(clone), "sessions")
     above = [path for path in directories_above(day or top) if path == top or is_below(path, top)]
-    watched = tuple(dict.fromkeys([login_of(clone), *(path for _, path in sessions[:1]), *above, top]))
-    facts = {"watched": watched, "stamp": stamps_of(watched), "variables": tuple(clone_variables(clone))}
-    used, usage = sessions[0][0] if sessions else 0.0, usage_of(clone, account, sessions)
-    return {**facts, "account": account, "usage": usage, "used": used}
+    own = [login_of(clone), clone.wrapper, clone.runtime.entry, os.path.join(base_of(clone), "clone.json")]
+    watched = tuple(dict.fromkeys([*own, *(path for _, path in sessions[:1]), *above, top]))
+    facts: dict[str, Any] = {"watched": watched, "stamp": stamps_of(watched)}
+    facts |= {"variables": tuple(clone_variables(clone))}
+    facts |= {"account": account, "usage": usage_of(clone, account, sessions)}
+    return {**facts, "used": sessions[0][0] if sessions else 0.0}
 
 
 class World(NamedTuple):
@@ -14529,7 +14547,8 @@ class World(NamedTuple):
 
     def begin(self, model: Model, effect: Effect) -> None:
         """Begins what was asked for in the background; what comes of it arrives as messages. Nothing here waits."""
-        self.spawn(partial(self.perform, effect, partial(getattr(self, effect.kind), model, effect)))
+        world = self._replace(context=self.context._replace(width=max(model.size.columns - 4, 36)))
+        self.spawn(partial(self.perform, effect, partial(getattr(world, effect.kind), model, effect)))
 
     def perform(self, effect: Effect, work: Callable[[], None]) -> None:
         """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
@@ -14546,16 +14565,16 @@ class World(NamedTuple):
 
     def stakes_now(self, effect: Effect) -> Stakes | None:
         """What a command that asks would cost now, unless it is just what was agreed to, or --yes was typed."""
-        (command, values, common), agreed = values_of(effect.words), effect.agreed
-        if not command.confirm or common["yes"]:
+        command, values, common = values_of(effect.words)
+        if not command.confirm or common["yes"] or common["dry-run"]:
             return None
         is_about_one = command.arguments[0].options.get("metavar") == "NAME"
         clone_id = clone_named(read_registry(self.context.places), values["name"]).id if is_about_one else ""
         stakes = Stakes(clone_id, command.confirm(self.context, **values))
-        return None if agreed in (stakes, Stakes(clone_id, None, seen=False)) else stakes
+        return None if stakes == effect.agreed else stakes
 
     def ask(self, model: Model, effect: Effect) -> None:
-        self.post(partial(ask_question, effect=effect, stakes=self.stakes_now(effect) or Stakes("", None)))
+        self.post(partial(ask_question, effect=effect, stakes=self.stakes_now(effect) or Stakes("")))
 
     def do(self, model: Model, effect: Effect) -> None:
         """Performs a command, or one for each of several clones, and looks at what has changed."""
@@ -14574,7 +14593,7 @@ class World(NamedTuple):
             self.look(model, effect)
         said = tuple(line for one in outcomes for line in one.lines)
         notes, code = tuple(note for one in outcomes for note in one.notes), max(one.code for one in outcomes)
-        return self.post(partial(finish, effect=effect, outcome=Outcome(code, said, notes)))
+        return self.post(partial(finish, effect=effect, outcome=Outcome(code, said, notes, data=outcomes[0].data)))
 
     def outcome_of(self, words: Sequence[str], job: int, prefix: str) -> Outcome:
         """What the command line's own handler did, in lines and notes alone; an error of one of several is a note."""
@@ -14594,13 +14613,14 @@ class World(NamedTuple):
                 raise
             return Outcome(FAILED, notes=(f"{words[-1]}: {error_line_with_hint(error)}",))
         data = outcome.data() if callable(outcome.data) else outcome.data
-        lines = [*outcome.lines, *(align_table(outcome.table) if outcome.table else ())]
+        lines = [*outcome.lines, *(align_table(outcome.table, self.context.width) if outcome.table else ())]
         if common["json"] and data is not None:
             lines = json.dumps(data, indent=2).splitlines()
         elif outcome.stream and not lines:
             outcome.stream(text := io.BytesIO())
             lines = os.fsdecode(text.getvalue()).splitlines()
-        return Outcome(outcome.code, tuple(lines), outcome.notes)
+        shown = mask_emails if common["redact"] else str
+        return Outcome(outcome.code, tuple(map(shown, lines)), tuple(map(shown, outcome.notes)), data=data)
 
     def lend(self, effect: Effect) -> None:
         """Runs a command that has the terminal to itself, and waits for it; how it ended goes to the status line."""
@@ -14609,14 +14629,20 @@ class World(NamedTuple):
         command, values, _ = values_of(effect.words)
         if command.handler is log_in and effect.words[2:]:
             self.context.report(f"logging in '{effect.words[1]}' {' '.join(effect.words[2:])}", 0, 0)
-        with stdin_of(effect.fed):
+        said: contextlib.AbstractContextManager[list[bytes]] = contextlib.nullcontext([])
+        with stdin_of(effect.fed), copy_of_stderr() if command.handler is log_in else said as pieces:
             outcome = command.handler(self.context, **values)
         program, notes = outcome.program, outcome.notes
-        for note in notes if program else ():
+        why = re.findall(r"(?m)^(?:Error|No ).*", os.fsdecode(b"".join(pieces)))[-1:]  # As Codex 0.171 begins it.
+        notes = tuple(re.sub(r"exit code \d+", lambda found: why[0] if why else found[0], note) for note in notes)
+        for note in notes if program or outcome.code != DONE else ():
             self.context.report(note, 0, 0)
         code = run_child(program, program.cwd or None) if program else outcome.code
         self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
-        return self.post(partial(hand_back, effect=effect, code=code, notes=() if program else notes))
+        what = {run: "Codex", resume: "Codex", exec_program: "the program"}.get(command.handler, effect.words[0])
+        name = values.get("name") or (program.env.get("CODEX_MIRROR_CLONE") if program else "")
+        ended = f"{name}: {what} ended with exit status {code}"
+        return self.post(lambda model: model.tell(*(() if program else notes) or (ended,)))
 
     def fresh(self, model: Model, effect: Effect) -> None:
         """Has the clones' own Codex ask what is left, side by side."""
@@ -14650,14 +14676,12 @@ class World(NamedTuple):
 
     def sessions(self, model: Model, effect: Effect) -> None:
         clone = clone_named(read_registry(self.context.places), effect.words[0])
-        found = newest_sessions([clone], 200)
+        found = newest_sessions([clone], SESSIONS_LISTED)
         self.post(lambda model: model.become(sessions=(clone.name, found)))
 
     def browse(self, model: Model, effect: Effect) -> None:
-        is_shown = self.open_browser(REPOSITORY)
-        failed = Dialog("Star on GitHub", ("no browser could be opened; the address is", REPOSITORY))
-        thanks = f"thank you: {REPOSITORY} is open in the browser"
-        self.post(lambda model: model.tell(thanks) if is_shown else model.ask(failed))
+        what = "thank you, it is open in the browser" if self.open_browser(REPOSITORY) else "no browser could be opened"
+        self.post(lambda model: model.tell(f"{what}: {REPOSITORY}"))
 
     def glance(self, model: Model, effect: Effect) -> None:
         """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed."""
@@ -14670,7 +14694,8 @@ class World(NamedTuple):
 
     def look(self, model: Model, effect: Effect) -> None:
         """Looks again at the clones that an effect names, or at all where it names none."""
-        others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in (*effect.words, *effect.each)}
+        names = (*effect.words[1:], *effect.each)
+        others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in names}
         self.look_around(others if len(others) < len(model.rows) else {})
 
     def look_at_registry(self) -> Registry | None:
@@ -14680,35 +14705,39 @@ class World(NamedTuple):
             registry = read_registry(context.places)
         except (MirrorError, OSError) as error:
             broken = f"{error_line(error)}{f'; {error.hint}' if isinstance(error, MirrorError) else ''}"
-        on_path = is_on_path(context.places.bin_dir, context.env)
-        self.post(partial(arrive, registry=registry, broken=broken, on_path=on_path, now=time.time()))
+        facts: dict[str, Any] = {"on_path": is_on_path(context.places.bin_dir, context.env), "now": time.time()}
+        facts |= {"has_codex_home": os.path.isdir(os.path.join(context.places.user_home, ".codex"))}
+        self.post(partial(arrive, registry=registry, broken=broken, **facts))
         return registry
 
     def look_around(self, known: Mapping[str, Clone]) -> None:
         """Reads the registry, then finds out about the clones that aren't known as they are now."""
         registry, context, env = self.look_at_registry(), self.context, self.context.env
-        installed, watched = installed_without_starting(env), tuple(find_on_path("codex", env.get("PATH", "")))[:3]
-        watched = (*watched, *map(os.path.realpath, watched))
+        installed, found = installed_without_starting(env), tuple(find_on_path("codex", env.get("PATH", "")))[:3]
+        watched = (*found, *map(os.path.realpath, found), *env.get("PATH", "").split(os.pathsep))
         facts = {"installed": installed.version if installed else "", "watched": watched, "stamp": stamps_of(watched)}
-        home = os.path.isdir(os.path.join(context.places.user_home, ".codex"))
-        self.post(partial(learn_of_codex, facts={**facts, "has_codex_home": home}))
+        self.post(partial(learn_of_codex, facts=facts))
         if registry and not registry.clones and not installed:
             self.newest(Model(context.places), Effect("newest"))
         clones = [clone for clone in registry.clones if known.get(clone.id) != clone] if registry else []
         for clone in clones:
             with contextlib.suppress(OSError):
                 self.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
-        inspection, lanes = inspection_context(registry or Registry(), installed, context), (os.cpu_count() or 1) + 2
-        for lane in range(min(len(clones), lanes)):
-            check = partial(self.check_health, clones[lane::lanes], inspection)
-            self.spawn(partial(self.perform, Effect("look"), check))
+        inspection, turns = inspection_context(registry or Registry(), installed, context), iter(clones)
 
-    def check_health(self, clones: Sequence[Clone], inspection: InspectionContext) -> None:
-        """Examines clones one after the other; a clone that goes away meanwhile is passed over."""
-        for clone in clones:
-            with contextlib.suppress(OSError, MirrorError):
-                [facts] = inspect_clones([clone], inspection, self.context)
-                self.post(partial(learn, clone_id=clone.id, health=health_of(facts)))
+        def check_health() -> None:
+            """Examines the clones that nobody else has begun with; of one that is gone by then nobody learns."""
+            for clone in turns:
+                try:
+                    health = health_of(*inspect_clones([clone], inspection, context))
+                except (OSError, MirrorError) as error:
+                    problem = Problem("unreadable", "error", error_line(error), "")
+                    places = (clone.runtime.path, clone.wrapper)
+                    health = Health(clone.name, "unknown", False, *places, Account("unknown"), (problem,))
+                self.post(partial(learn, clone_id=clone.id, health=health))
+
+        for _ in range(min(len(clones), (os.cpu_count() or 1) + 2)):
+            self.spawn(partial(self.perform, Effect("look"), check_health))
 
 
 # --- Terminal -------------------------------------------------------------------------------------
@@ -14752,10 +14781,6 @@ def complaint_about_terminal() -> str:
     if named in ("", "dumb", "unknown"):
         return "the menu needs a terminal that it can draw on (TERM names none);"
     return f"the menu can't be drawn on a terminal of the type TERM={named}; set TERM=xterm-256color, or"
-
-
-def interrupted_by(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def terminal_size() -> Size:
@@ -14822,39 +14847,69 @@ class Inbox(NamedTuple):
 
 
 class Screen:
-    """The terminal in the hands of curses: what each style looks like on it, drawing, and lending it to others."""
+    """The terminal in the hands of curses, and what each style looks like on it."""
 
-    def __init__(self, curses: Any, env: Mapping[str, str]) -> None:
-        self.curses, self.window = curses, curses.initscr()
+    def __init__(self, stack: contextlib.ExitStack, wake: int, env: Mapping[str, str]) -> None:
+        import curses
+        import termios
+
+        self.curses, self.termios, self.stack, self.wake, self.env = curses, termios, stack, wake, env
+        self.before, self.attributes = termios.tcgetattr(0), {"plain": 0, "dim": curses.A_DIM, "bold": curses.A_BOLD}
+        self.window: Any = None
+        stack.enter_context(self.taken())
+
+    def start(self) -> None:
+        """Starts curses, once, for a type of terminal that it knows."""
+        curses = self.curses
+        os.environ["TERM"] = terminal_type(self.env["TERM"])
+        self.window = curses.initscr()
+        os.environ["TERM"] = self.env["TERM"]
         curses.raw()
         curses.noecho()
-        bold, reverse, pairs = curses.A_BOLD, curses.A_REVERSE, [0, curses.A_BOLD, curses.A_BOLD]
+        accent, bad, warn = 0, curses.A_BOLD, curses.A_BOLD
         with contextlib.suppress(curses.error):
-            if not env.get("NO_COLOR"):
+            if not self.env.get("NO_COLOR"):
                 curses.start_color()
                 curses.use_default_colors()
                 for number, colour in enumerate((curses.COLOR_CYAN, curses.COLOR_RED, curses.COLOR_YELLOW), 1):
                     curses.init_pair(number, colour, -1)
-                pairs = [curses.color_pair(number) for number in (1, 2, 3)] if curses.has_colors() else pairs
-        accent, bad, warn = pairs
-        self.attributes = {"plain": 0, "dim": curses.A_DIM, "bold": bold, "accent": accent, "title": accent | bold}
-        self.attributes |= {"bad": bad | bold, "warn": warn, "chosen": reverse, "cursor": reverse}
+                if curses.has_colors():
+                    accent, bad, warn = map(curses.color_pair, (1, 2, 3))
+        self.attributes |= {"accent": accent, "title": accent | curses.A_BOLD, "bad": bad | curses.A_BOLD, "warn": warn}
+        self.attributes |= dict.fromkeys(("chosen", "cursor"), curses.A_REVERSE)
 
-    @property
-    def knows_unicode(self) -> bool:
-        """Does the encoding that curses writes, which is the locale's, know box lines?"""
-        return str(self.window.encoding).upper().replace("-", "") == "UTF8"
-
-    def take(self) -> None:
-        """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew."""
-        for number in (signal.SIGWINCH, signal.SIGTSTP):
-            signal.signal(number, lambda number, frame: None)
-        signal.signal(signal.SIGQUIT, interrupted_by)
-        self.resize()
-        with contextlib.suppress(self.curses.error):
-            self.curses.curs_set(0)
-        self.window.refresh()
-        os.write(1, PASTE_ON)
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew; whatever
+        happens it is given back as it was, and one without an alternate screen wiped: no menu is left on it."""
+        curses, ends = self.curses, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+        handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
+        try:
+            signal.set_wakeup_fd(self.wake, warn_on_full_buffer=False)
+            if self.window is None:
+                self.start()
+            for number in (signal.SIGWINCH, signal.SIGTSTP):
+                signal.signal(number, lambda number, frame: None)
+            signal.signal(signal.SIGQUIT, interrupted_by)
+            self.resize()
+            with contextlib.suppress(curses.error):
+                curses.curs_set(0)
+            self.window.refresh()
+            os.write(1, PASTE_ON)
+            yield
+        finally:
+            for number in ends:
+                signal.signal(number, signal.SIG_IGN)
+            with contextlib.suppress(curses.error, OSError):
+                if not curses.tigetstr("smcup"):
+                    curses.putp(curses.tigetstr("clear"))
+                curses.endwin()
+                os.write(1, PASTE_OFF)
+            with contextlib.suppress(self.termios.error):
+                self.termios.tcsetattr(0, self.termios.TCSADRAIN, self.before)
+            signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     def resize(self) -> Size:
         """The size of now, for which everything is drawn anew."""
@@ -14863,25 +14918,13 @@ class Screen:
         self.window.clear()
         return size
 
-    def give_back(self) -> None:
-        """Gives the terminal back as it was; one without an alternate screen is wiped: no menu is left on it."""
-        with contextlib.suppress(OSError):
-            os.write(1, PASTE_OFF)
-        if not self.curses.isendwin():
-            if not self.curses.tigetstr("smcup"):
-                self.curses.putp(self.curses.tigetstr("clear"))
-            self.curses.endwin()
-
     def lend(self, work: Callable[[], None]) -> None:
         """Does this on the terminal as it was before the menu, signals included, and takes it again."""
-        self.give_back()
-        for number in (signal.SIGWINCH, signal.SIGTSTP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
+        self.stack.close()
         work()
-        self.take()
+        self.stack.enter_context(self.taken())
 
     def paint(self, rows: Sequence[Row]) -> None:
-        """Draws the rows; curses sends only what has changed."""
         self.window.erase()
         for y, row in enumerate(rows):
             x = 0
@@ -14895,49 +14938,20 @@ class Screen:
 
 
 def show_menu(context: Context, browse: Callable[[str], bool], redact: bool) -> Outcome:
-    """Shows the menu until it is left."""
     ear, console = os.pipe()
     os.set_blocking(ear, False)
     os.set_blocking(console, False)
     inbox = Inbox([], ear, console)
     world = World(context, inbox.post, start_in_background, browse, tidy_after)
     model = Model(context.places, program=context.program, redact=redact, here=current_directory(), now=time.time())
-    with terminal_of_menu(console, context.env) as screen:
-        model = model._replace(size=terminal_size(), ascii=not screen.knows_unicode)
+    with contextlib.ExitStack() as stack:
+        screen = Screen(stack, console, context.env)
+        knows_unicode = str(screen.window.encoding).upper().replace("-", "") == "UTF8"  # As the locale has it.
         world.look_at_registry()
-        model = run_loop(model, inbox, world, screen)
-    lines = [text for _, text in model.messages[-3:]] if model.is_leaving else []
+        model = run_loop(model._replace(size=terminal_size(), ascii=not knows_unicode), inbox, world, screen)
+    lines = [text for _, texts in model.messages for text in texts] if model.is_leaving else []
     lines += [f"the repository: {REPOSITORY}"] if model.over == "star and leave" and not browse(REPOSITORY) else []
     return Outcome(lines=tuple(lines))
-
-
-@contextlib.contextmanager
-def terminal_of_menu(wake: int, env: Mapping[str, str]) -> Iterator[Screen]:
-    """The terminal in the hands of curses; whatever happens it is given back as it was."""
-    import curses
-    import termios
-
-    before, ends = termios.tcgetattr(0), (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-    handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
-    screen = None
-    try:
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        os.environ["TERM"] = terminal_type(env["TERM"])
-        screen = Screen(curses, env)
-        os.environ["TERM"] = env["TERM"]
-        screen.take()
-        yield screen
-    finally:
-        for number in ends:
-            signal.signal(number, signal.SIG_IGN)
-        with contextlib.suppress(curses.error, OSError):
-            if screen:
-                screen.give_back()
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal.set_wakeup_fd(-1)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
@@ -14963,29 +14977,18 @@ def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
             glanced = at
             world.glance(model, Effect("glance"))
         model = model._replace(beat=model.beat + 1) if model.jobs else model
-        pressed = [partial(press, key=key, at=at) for key in keys]
-        model = fold_messages(model, messages, pressed, world, screen)
+        waiting: list[Message] = [*messages, *(partial(press, key=key, at=at) for key in keys)]
+        while waiting and not model.over:
+            model, effects = update_model(model, waiting.pop(0))
+            for effect in effects:
+                model = carry_out(model, effect, world, screen)
+                if effect.kind == "lend":  # Keys that were typed behind a program's start were meant for it.
+                    waiting = [message for message in waiting if message in messages]
         if model is not painted and not model.over:
             screen.paint(view_model(model, model.size))
             if painted is None:
                 world.begin(model, Effect("look"))
             model = painted = model.mark_painted(time.monotonic())
-    return model
-
-
-def fold_messages(
-    model: Model, messages: Sequence[Message], pressed: Sequence[Message], world: World, screen: Screen
-) -> Model:
-    """The model after these messages and keys, and what they ask of the world is done; keys that were typed behind a
-    program's start were meant for the program."""
-    has_lent = False
-    for message in (*messages, *pressed):
-        if model.over or (has_lent and message in pressed):
-            break
-        model, effects = update_model(model, message)
-        for effect in effects:
-            has_lent |= effect.kind == "lend"
-            model = carry_out(model, effect, world, screen)
     return model
 
 
@@ -14997,12 +15000,12 @@ def carry_out(model: Model, effect: Effect, world: World, screen: Screen) -> Mod
         return model._replace(over=effect.kind)
     if effect.kind == "redraw":
         screen.window.clear()
-        return model._replace(beat=model.beat + 1)
-    if effect.kind == "suspend":
+    elif effect.kind == "suspend":
         screen.lend(lambda: os.kill(0, signal.SIGTSTP))
     elif effect.kind == "lend":
-        screen.lend(partial(world.perform, effect, partial(world.lend, effect)))
-        world.spawn(partial(world.look, model, effect))
+        wide = world._replace(context=world.context._replace(width=model.size.columns))
+        screen.lend(partial(world.perform, effect, partial(wide.lend, effect)))
+        world.begin(model, effect._replace(kind="look"))
     else:
         world.begin(model, effect)
         return model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import codex_mirror as cm
 
 NOW = 1795334400.0
@@ -82,7 +84,7 @@ def menu(
     model = cm.Model(PLACES, size, here="/home/ada/proj", now=NOW, on_path=True, rows=rows)
     model = model._replace(installed=installed, newest=newest)
     model = model._replace(watched=("/usr/bin/codex",) if installed else (), has_codex_home=True)
-    return model if rows else model.follow(cm.home_menu)[0]
+    return model if rows else model.follow(partial(cm.main_menu, name="home"))[0]
 
 
 def many(count: int) -> tuple[cm.CloneView, ...]:
@@ -151,7 +153,8 @@ def diagnosed() -> cm.Model:
 
 def created() -> cm.Model:
     lines = ("created 'next' with Codex 0.169.0", "  command  /home/ada/.local/bin/next")
-    return ended(waiting(), "create next", *lines, "next: codex-mirror login next")
+    model = waiting()._replace(rows=(*ROWS, cm.CloneView(clone("next"))))
+    return ended(model, "create next", *lines, "next: codex-mirror login next")
 
 
 def sessions(size: cm.Size = SIZE) -> cm.Model:
@@ -190,7 +193,7 @@ def every_screen() -> dict[str, cm.Model]:
     """One of each kind of screen and dialog, by name."""
     return {
         "table": menu(),
-        "table-before-anything-is-known": cm.Model(PLACES, SIZE, now=NOW),
+        "table-before-anything-is-known": menu(tuple(cm.CloneView(row.clone) for row in ROWS), installed=""),
         "table-broken": after(menu()._replace(broken=UNREADABLE), "j"),
         "table-found": after(menu(), "/", *"ada"),
         "table-of-100": after(menu(rows=many(100)), "G"),

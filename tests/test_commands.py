@@ -918,7 +918,8 @@ def test_a_login_ends_as_codexs_login_does(cm: Launched, house: Home, code: int)
     assert result[:2] == (code, "") and before.startswith(
         "logging in 'work'; without a browser: codex-mirror login work"
     )
-    assert after == f"the login of 'work' ended with exit code {code}; not logged in"
+    how = f"failed (exit code {code})" if code else "ended"
+    assert after == f"the login of 'work' {how}; not logged in"
 
 
 def test_ctrl_c_during_a_login_is_codexs(cm: Launched, house: Home) -> None:

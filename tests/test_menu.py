@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import rollouts
@@ -107,7 +108,9 @@ def test_all_are_updated_one_by_one_and_roll_back(opened: Open, mirror: Mirror, 
     npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
     person = opened()
     person.expect("2 updates", "0.169.0 → 0.170.0")
-    person.press("U", "enter")
+    person.press("U")
+    person.expect("Update 2 clones to Codex 0.170.0?")
+    person.answer("enter")
     person.expect("work: 0.169.0 → 0.170.0; spare: 0.169.0 → 0.170.0")
     person.expect_not("updates")
     person.press("U")
@@ -164,9 +167,9 @@ def test_keys_typed_ahead_answer_no_question(opened: Open, mirror: Mirror, home:
     person.burst("L", "y")
     person.expect("log 'work' out?")
     assert login.exists()
-    person.answer("n")
+    person.answer("esc")
     person.burst("l", "enter", "y", "enter")
-    person.expect("'work' is logged in (API key sk-…aaaa)", "▸ n  no")
+    person.expect("'work' is logged in (API key sk-…aaaa)", "▸ no")
     assert login.exists()
     person.answer("enter")
     person.expect_not("log 'work' in again?")
@@ -357,7 +360,7 @@ def test_shell_path_setup_writes_the_block(opened: Open, home: Home) -> None:
     person.expect("PATH !")
     person.press("down", "down", "down", "down", "enter")
     person.expect("Shell PATH Setup", "it is not on PATH now", "▸ ")
-    person.press("enter")
+    person.answer("enter")
     person.expect("now puts", "to use it in this shell")
     assert str(home.bin) in (home.home / ".bashrc").read_text()
 
@@ -390,7 +393,7 @@ def test_a_logout_that_has_gone_stale_is_asked_again(opened: Open, mirror: Mirro
     person.expect("sk-…aaaa) here")
     log_in(home, "work", API_KEYS[1])
     person.answer("y")
-    person.expect("sk-…bbbb) here", "▸ n  no", "what would be lost has changed")
+    person.expect("sk-…bbbb) here", "▸ no", "what would be lost has changed")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
 
 
@@ -418,7 +421,7 @@ def test_login_and_logout_hand_the_terminal_over(opened: Open, mirror: Mirror, h
     person.press("down", "enter")
     person.expect("'work' is logged in: API key sk-…bbbb", "✓ ok")
     person.press("L")
-    person.expect("log 'work' out?", "▸ n  no")
+    person.expect("log 'work' out?", "▸ no")
     person.answer("y")
     person.expect("work: logout ended with exit status 0", "not logged in")
 
@@ -429,7 +432,7 @@ def test_a_second_login_is_asked_for_also_when_the_first_came_since(opened: Open
     person.expect("○ no login")
     log_in(home, "work")
     person.press("l", "enter")
-    person.expect("'work' is logged in (API key sk-…aaaa)", "drops that login at once", "▸ n  no")
+    person.expect("'work' is logged in (API key sk-…aaaa)", "drops that login at once", "▸ no")
     person.answer("enter")
     person.expect("sk-…aaaa")
     assert (home.clone_home("work") / ".codex" / "auth.json").exists()
@@ -464,9 +467,18 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("run exec '7'", "work: Codex ended with exit status"),
         ("which", "no clone is set for"),
         ("list", "not logged in"),
+        ("--json which", '"because"'),
         ("list --json", '"name": "work"'),
         ("use", "codex-mirror run now starts 'work'"),
         ("remove --yes", "removed 'work'"),
+        ("remove --dry-run", "nothing was changed: this was a dry run"),
+        ("use --default", "'work'"),
+        ("handover", "missing: ID"),
+        ("--version", f"codex-mirror {cm.__version__}"),
+        ("codex-mirror -V", f"codex-mirror {cm.__version__}"),
+        ("", "type something, or Esc to go back"),
+        ("export -o -", "nothing can be piped into the menu or out of it"),
+        ("import - --yes", "nothing can be piped into the menu or out of it"),
         ("rename --dry-run office", "nothing was changed: this was a dry run"),
         ("env --shell json", "CODEX_MIRROR_CLONE"),
         ("create --help", "--codex VERSION|latest"),
@@ -488,6 +500,68 @@ def test_any_command_can_be_typed_and_a_missing_name_is_the_selected_clone(
     person.write(line)
     person.press("enter")
     person.expect(seen)
+
+
+@pytest.mark.parametrize("columns", [60, 140])
+def test_a_table_has_the_room_that_there_is(home: Home, codex: Path, mirror: Mirror, columns: int) -> None:
+    mirror("create", "work", check=True)
+    person = Pure(home, 40, columns)
+    person.press(":")
+    person.write("list")
+    person.press("enter")
+    row = next(line for line in person.frame().splitlines() if "│ work " in line)
+    assert row.rstrip(" │").endswith("…" if columns == 60 else "clones/work")
+
+
+def test_a_clone_that_cant_be_examined_is_broken_and_says_why(
+    home: Home, codex: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror("create", "work", check=True)
+    monkeypatch.setattr(cm, "inspect_clones", Mock(side_effect=PermissionError(13, "Permission denied", "/m/work")))
+    Pure(home).expect("✗ broken", "✗ /m/work: Permission denied")
+
+
+def test_a_codex_that_is_installed_meanwhile_is_seen(opened: Open, mirror: Mirror, home: Home) -> None:
+    codex = home.base / "npm" / "bin" / "codex"
+    codex.rename(home.base / "kept")
+    person = opened()
+    person.expect("no Codex")
+    (home.base / "kept").rename(codex)
+    person.press("m", "esc")
+    person.expect("Codex 0.169.0")
+
+
+def test_addresses_are_hidden_where_the_line_says_so(
+    home: Home, codex: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror("create", "work", check=True)
+    monkeypatch.setattr(cm, "account_of", lambda clone: cm.Account("chatgpt", "ada@example.com"))
+    for line, is_shown in (("list", True), ("list --redact", False), ("--redact list", False)):
+        person = Pure(home, 40, 140)
+        before = person.frame().count("ada@example.com")
+        person.press(":", *line, "enter")
+        assert before and (person.frame().count("│ work  ada@example.com") == 1) == is_shown, line
+
+
+def test_health_that_changes_elsewhere_is_seen_when_a_screen_is_entered(
+    opened: Open, mirror: Mirror, home: Home
+) -> None:
+    mirror("create", "work", check=True)
+    person = opened()
+    person.expect("○ no login")
+    (home.bin / "work").rename(home.base / "kept")
+    person.press("m", "esc")
+    person.expect("✗ broken")
+    (home.base / "kept").rename(home.bin / "work")
+    person.press("m", "esc")
+    person.expect("○ no login")
+
+
+def test_what_is_imported_first_is_offered_from_the_first_key_on(opened: Open, home: Home) -> None:
+    (home.home / ".codex").mkdir()
+    person = opened()
+    person.press("i")
+    person.expect("import ~/.codex --with-sessions --name")
 
 
 def test_a_line_is_typed_in_the_terminal_too(opened: Open, mirror: Mirror) -> None:
@@ -532,7 +606,7 @@ def test_the_menu_of_before_is_behind_m_and_asks_its_last_question(opened: Open,
     person.press("m", "end", "up", "enter")
     person.expect("mirror home", "license")
     person.press("q", "down", "enter")
-    person.expect("Star and Exit", "▸ x  Skip and Exit")
+    person.expect("Star and Exit", "▸ Skip and Exit")
     person.press("esc", "esc")
     person.expect_not("Exit")
 

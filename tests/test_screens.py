@@ -96,7 +96,7 @@ def test_a_terminal_that_is_too_small_is_told_how_large_it_must_be() -> None:
 
 @pytest.mark.parametrize("name", SCREENS)
 def test_where_nothing_can_be_seen_keys_do_nothing_but_lead_out(name: str) -> None:
-    small = SCREENS[name]._replace(size=cm.Size(9, 80), on_path=True)
+    small = SCREENS[name]._replace(size=cm.Size(9, 80))
     if small.top and small.top.guarded:
         small = small.with_top(guarded=False)[0]
     out = {key for verb in cm.verbs_here(small) if {"esc", "q"} & {*verb.keys} for key in verb.keys}
@@ -141,10 +141,10 @@ def test_names_and_accounts_share_the_room_and_are_whole_where_there_is_enough()
 def test_where_more_follows_there_is_a_sign(size: cm.Size) -> None:
     table = sample.menu(rows=sample.many(200), size=size)
     first, middle, last = (drawn(after(table, *keys)) for keys in ([], ["pgdn"] * 9, ["G"]))
-    assert [any(line[1:2] == "↑" for line in frame.splitlines()) for frame in (first, middle, last)] == [
+    assert [any("↑" in line[:2] for line in frame.splitlines()) for frame in (first, middle, last)] == [
         *(False, True, True),
     ]
-    assert [any(line[1:2] == "↓" for line in frame.splitlines()) for frame in (first, middle, last)] == [
+    assert [any("↓" in line[:2] for line in frame.splitlines()) for frame in (first, middle, last)] == [
         *(True, True, False),
     ]
 
@@ -228,7 +228,7 @@ def test_the_home_of_who_has_no_clones_says_which_codex_they_get() -> None:
     assert (
         "fetches Codex 0.171.0 (106 MB), the newest: none is installed" in frame and "i brings ~/.codex along" in frame
     )
-    assert "next: codex-mirror create work" in frame
+    assert "next: codex-mirror create work" in frame and "Enter choose" in frame
     assert "0.171.0 (106 MB)" in drawn(after(SCREENS["home-without-codex"], "enter"))
     bare = told(SCREENS["home"], lambda model: cm.learn_of_codex(model, {"installed": "", "newest": "0.172.0 (1 MB)"}))
     assert "fetches Codex 0.172.0 (1 MB)" in drawn(bare)
@@ -238,8 +238,9 @@ def test_the_home_of_who_has_no_clones_says_which_codex_they_get() -> None:
 
 
 def test_no_key_is_bound_twice_and_every_verb_says_what_it_does() -> None:
-    for mode, verbs in cm.VERBS.items():
-        counted = Counter(key for verb in (*verbs, *cm.EVERYWHERE) for key in verb.keys)
+    for mode in cm.ALL_MODES.split():
+        verbs = [verb for verb in cm.VERBS if mode in verb.modes]
+        counted = Counter(key for verb in verbs for key in verb.keys)
         assert [key for key, count in counted.items() if count > 1] == [], mode
         assert all(verb.help for verb in verbs)
         assert any(verb.word for verb in verbs), f"{mode} has an empty footer"
@@ -247,10 +248,9 @@ def test_no_key_is_bound_twice_and_every_verb_says_what_it_does() -> None:
 
 def test_a_key_means_the_same_everywhere() -> None:
     meanings: dict[str, set[str]] = {}
-    for mode in ("table", "home", "list", "text"):
-        for verb in cm.VERBS[mode]:
-            for key in {*verb.keys} - {"enter", "esc", "q"}:
-                meanings.setdefault(key, set()).add(verb.help)
+    for verb in cm.VERBS:
+        for key in {*verb.keys} - {"enter", "esc", "q"}:
+            meanings.setdefault(key, set()).add(verb.help)
     assert {key: helps for key, helps in meanings.items() if len(helps) > 1} == {}
 
 
@@ -271,11 +271,19 @@ WORDS = {
     **{"n next down enter": ("do", "create next"), "h": ("sessions", "work")},
     **{"n next down down enter enter": ("do", "create next --root=~/.codex-mirror/clones/next")},
     **{"i mine enter": ("ask", "import ~/.codex --with-sessions --name mine")},
-    **{"j j j f": ("do", "doctor --fix team"), "t enter enter": ("do", "set work --home=shared")},
+    **{
+        "j j j f enter": ("ask", "login team"),
+        "j j j j f": ("do", "doctor spare --fix"),
+        "t enter enter": ("do", "set work --home=shared"),
+    },
     **{"t down enter .npmrc enter": ("do", "set work --share=.npmrc")},
     **{"t down down enter enter": ("do", "set work --share-settings=AGENTS.md")},
-    **{": rename space other enter": ("do", "rename work other"), "m end enter x": ("leave", "")},
-    **{"m end enter s": ("star and leave", ""), "m end up up enter": ("browse", "")},
+    **{
+        ": remove space --dry-run enter": ("do", "remove --dry-run work"),
+        ": remove space -y enter": ("do", "remove -y work"),
+    },
+    **{": rename space other enter": ("do", "rename work other"), "m end enter enter": ("leave", "")},
+    **{"m end enter down enter": ("star and leave", ""), "m end up up enter": ("browse", "")},
 }
 
 
@@ -293,7 +301,7 @@ def test_every_verb_leads_from_its_keys_to_its_effect(keys: str) -> None:
 def test_what_follows_a_command_goes_with_its_effect() -> None:
     effect = cm.press(after(sample.menu(), "n", *"next", "down"), "enter", 99.0)[1][0]
     assert effect.then == ("use", "next", "/home/ada/proj")
-    effect = cm.press(after(sample.menu(), "U"), "enter", 99.0)[1][0]
+    effect = cm.press(after(sample.menu(), "U").mark_painted(9.0), "enter", 99.0)[1][0]
     assert (effect.each, effect.title) == (("client",), "update client")
     effect = cm.press(after(sample.menu(), "l", "down", "down", "enter", *"sk-1"), "enter", 99.0)[1][0]
     assert effect.fed == "sk-1" and "sk-1" not in " ".join(effect.words)
@@ -312,7 +320,7 @@ def test_every_verb_of_the_table_can_be_chosen_from_the_keys() -> None:
             )
 
 
-@pytest.mark.parametrize("name", [name for name, model in SCREENS.items() if model.on_path is not None])
+@pytest.mark.parametrize("name", SCREENS)
 def test_the_help_shows_every_key_of_its_screen(name: str) -> None:
     model = SCREENS[name]
     if not any("?" in verb.keys for verb in cm.verbs_here(model)):
@@ -331,8 +339,16 @@ def test_leaving_asks_only_while_something_is_under_way_and_stays_by_default() -
     assert [effect.kind for effect in cm.press(after(busy, "down", "down"), "enter", 99.0)[1]] == ["leave"]
     leaving = after(busy, "down", "enter")
     effect = cm.Effect("do", ("create", "next"), job=leaving.started)
-    model, effects = cm.finish(leaving, effect, cm.Outcome(lines=("created 'next'",)))
-    assert effects == (cm.Effect("leave"),) and model.messages[-1][1] == "created 'next'"
+    assert "leaving when it is done: create next" in drawn(leaving)
+    model, effects = cm.update_model(leaving, lambda model: cm.finish(model, effect, cm.Outcome(lines=("created",))))
+    assert effects[-1] == cm.Effect("leave") and model.messages[-1][1] == ("created",)
+    typing = told(after(leaving, "n", *"ne"), lambda model: cm.finish(model, effect, cm.Outcome()))
+    assert "name: ne" in drawn(typing)
+    assert cm.update_model(typing, lambda model: cm.press(model, "esc", 99.0))[1][-1] == cm.Effect("leave")
+    staying = told(after(leaving, "q", "enter"), lambda model: cm.finish(model, effect, cm.Outcome()))
+    assert not staying.is_leaving
+    late = told(after(sample.waiting(), "q"), lambda model: cm.finish(model, effect, cm.Outcome()))
+    assert cm.update_model(after(late, "down"), lambda model: cm.press(model, "enter", 99.0))[1][-1].kind == "leave"
 
 
 @pytest.mark.parametrize("keys", [["alt-s"], ["alt-x"], ["esc"], ["alt-q"], ["n", "alt-x"], ["/", "alt-u"]])
@@ -345,7 +361,9 @@ def test_alt_and_a_letter_in_a_list_is_esc_and_the_letter() -> None:
     assert cm.press(after(sample.menu(), "m"), "alt-q", 9.0)[1] == (cm.Effect("leave"),)
 
 
-@pytest.mark.parametrize("name", ["created", "logging-out", "diagnosed", "exit", "leaving", "failed"])
+@pytest.mark.parametrize(
+    "name", ["created", "logging-out", "diagnosed", "exit", "leaving", "failed", "update-all", "path"]
+)
 def test_a_question_takes_no_key_that_came_before_it_was_seen(name: str) -> None:
     question = SCREENS[name]
     assert question.top and question.top.guarded
@@ -370,9 +388,9 @@ def test_the_typed_name_removes_only_the_clone_that_was_selected() -> None:
     model = after(sample.menu(), "x", *"wor", "enter")
     assert "type work to remove it" in drawn(model)
     effect = cm.press(after(model, "k"), "enter", 99.0)[1][0]
-    assert effect.agreed == cm.Stakes("id-work", None, seen=False)
+    assert effect.agreed == cm.Stakes("id-work")
     effect = cm.press(after(SCREENS["removing"], *"work"), "enter", 99.0)[1][0]
-    assert effect.agreed and effect.agreed.seen and effect.agreed.question
+    assert effect.agreed and effect.agreed.question
     looking = cm.Effect("ask", ("remove", "work"))
     known = told(after(sample.menu(), "x", *"wo"), lambda model: cm.ask_question(model, looking, effect.agreed))  # type: ignore[arg-type]
     assert "type work: wo" in drawn(known) and "12 sessions" in drawn(known)
@@ -387,7 +405,7 @@ def test_nothing_that_happens_takes_the_keys_from_a_field(name: str) -> None:
         lambda model: cm.finish(model, failing, cm.Outcome(cm.FAILED, notes=("a", "b"))),
         lambda model: cm.ask_question(model, failing, cm.Stakes("id-work", cm.Question(("a",), "b"))),
         lambda model: cm.learn(model, "id-ci", used=sample.NOW),
-        lambda model: cm.arrive(model, cm.Registry(tuple(row.clone for row in sample.ROWS)), "", True, sample.NOW),
+        lambda model: cm.arrive(model, cm.Registry(tuple(row.clone for row in sample.ROWS)), "", on_path=True),
     ):
         model = told(field, news)
         typed = after(model, "k")
@@ -456,7 +474,7 @@ def test_the_order_changes_and_the_selection_stays() -> None:
 def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
     def selected(model: cm.Model, *names: str) -> str:
         registry = cm.Registry(tuple(sample.clone(name) for name in names))
-        row = told(model, lambda model: cm.arrive(model, registry, "", True, sample.NOW)).current
+        row = told(model, lambda model: cm.arrive(model, registry, "", on_path=True)).current
         return row.clone.name if row else ""
 
     table = after(sample.menu(), "j", "j")
@@ -469,21 +487,11 @@ def test_the_selection_stays_on_its_clone_when_the_registry_changes() -> None:
 def test_open_settings_follow_their_clone() -> None:
     def arrived(*clones: cm.Clone) -> cm.Model:
         settings = after(sample.menu(), "j", "t", "down")
-        return told(settings, lambda model: cm.arrive(model, cm.Registry(clones), "", True, sample.NOW))
+        return told(settings, lambda model: cm.arrive(model, cm.Registry(clones), "", on_path=True))
 
     client = sample.clone("client")._replace(name=cm.CloneName("office"), shared=(".npmrc",))
     assert "Settings of office" in drawn(arrived(client)) and "▸ shares           .npmrc" in drawn(arrived(client))
     assert cm.mode_of(arrived(sample.clone("work"))) == "table"
-
-
-def test_keys_typed_before_the_registry_was_read_come_after_it() -> None:
-    model = cm.Model(sample.PLACES, now=sample.NOW)
-    for key in "jx":
-        model, effects = cm.press(model, key, 1.0)
-        assert effects == ()
-    registry = cm.Registry(tuple(row.clone for row in sample.ROWS))
-    model, effects = cm.arrive(model, registry, "", True, sample.NOW)
-    assert effects == (cm.Effect("ask", ("remove", "client")),) and "Remove client?" in drawn(model)
 
 
 def test_of_figures_of_one_account_the_newer_ones_stay() -> None:
@@ -499,6 +507,168 @@ def test_where_one_comes_to_another_screen_it_is_looked_again() -> None:
         before = after(sample.menu(), *keys[:-1])
         effects = cm.update_model(before, lambda model: cm.press(model, keys[-1], 99.0))[1]  # noqa: B023
         assert cm.Effect("glance") in effects
+
+
+# --- what is said of what was done ---
+
+
+@pytest.mark.parametrize("line", ["set --env=TOKEN=geheim work", "set work --env TOKEN=geheim"])
+def test_the_value_of_a_variable_is_shown_and_kept_nowhere(line: str) -> None:
+    model = after(sample.menu(), ":", *line, "enter")
+    assert "TOKEN" in drawn(model) and "geheim" not in drawn(model)
+    effect = cm.Effect("do", tuple(line.split()), job=model.started)
+    for waits in (model, model._replace(awaited=0)):
+        failed = told(waits, lambda model: cm.fail(model, effect, cm.MirrorError("busy")))
+        assert "geheim" not in drawn(failed) + repr(failed.messages)
+
+
+@pytest.mark.parametrize(
+    ("line", "seen", "next_key", "words"),
+    [
+        ("create next", "Log in next", "enter", "login next"),
+        ("create next --root=/srv/next", "Log in next", "enter", "login next"),
+        ("create --codex 0.1.0 next", "Log in next", "enter", "login next"),
+        ("create --dry-run other", "create --dry-run other", "q", ""),
+        ("create --json next", "create --json next", "q", ""),
+        ("handover --fork 01a2 work", "go on with it as work", "enter", "resume 01ff --in work"),
+        ("handover 01a2 work --fork", "go on with it as work", "enter", "resume 01ff --in work"),
+    ],
+)
+def test_what_is_offered_next_is_about_what_was_done(line: str, seen: str, next_key: str, words: str) -> None:
+    model = after(sample.menu(), ":", *line, "enter")
+    new = cm.CloneView(sample.clone("next"))
+    model = model._replace(rows=(*model.rows, new))
+    outcome = cm.Outcome(lines=("done " * 30,), data={"id": "01ff"})
+    effect = cm.Effect("do", tuple(line.split()), job=model.started)
+    model = told(model, lambda model: cm.finish(model, effect, outcome))
+    assert seen in drawn(model)
+    effects = cm.press(model.mark_painted(5.0), next_key, 9.0)[1]
+    assert [" ".join(effect.words) for effect in effects] == ([words] if words else [])
+
+
+def test_a_new_clone_is_selected() -> None:
+    for line in ("create next", "import /home/ada/own --name next"):
+        model = after(sample.menu(), ":", *line, "enter")
+        model = model._replace(rows=(*model.rows, cm.CloneView(sample.clone("next"))))
+        effect = cm.Effect("do", tuple(line.split()), job=model.started)
+        model = told(model, lambda model: cm.finish(model, effect, cm.Outcome()))  # noqa: B023
+        assert model.current and model.current.clone.name == "next"
+
+
+def test_a_line_that_failed_can_be_changed() -> None:
+    model = after(sample.menu(), "e", "ctrl-u", *"~/no dir/x", "enter")
+    effect = cm.Effect("do", ("export", "work", "--output=~/no dir/x"), job=model.started)
+    model = told(model, lambda model: cm.fail(model, effect, cm.MirrorError("No such file")))
+    assert ": change" in drawn(model)
+    assert "codex-mirror: export work '--output=~/no dir/x'" in drawn(after(model, ":"))
+
+
+def test_what_is_told_of_one_result_keeps_its_order_and_the_newest_comes_first() -> None:
+    model = sample.menu()
+    for lines in (("old 1", "old 2"), ("new 1", "new 2")):
+        model = told(model, lambda model: model.tell(*lines))  # noqa: B023
+    frame = drawn(after(model, "!"))
+    places = [frame.index(text) for text in ("new 1", "new 2", "old 1", "old 2")]
+    assert places == sorted(places)
+
+
+def test_a_result_stays_in_sight_while_one_types() -> None:
+    model = told(after(sample.menu(), "n"), lambda model: model.tell("update work: done"))
+    assert "update work: done" in drawn(after(model, *"ne"))
+
+
+def test_who_leaves_when_it_is_done_is_told_all_of_it_and_nothing_else() -> None:
+    model = told(sample.waiting(), lambda model: model.tell("before"))
+    model = after(model, "q", "down", "enter")
+    effect = cm.Effect("do", ("create", "next"), job=model.started)
+    outcome = cm.Outcome(cm.FAILED, notes=tuple(f"line {number}" for number in range(9)))
+    model, _ = cm.finish(model, effect, outcome)
+    assert [text for _, texts in model.messages for text in texts] == list(outcome.notes)
+
+
+@pytest.mark.parametrize(
+    ("fix", "said", "words"),
+    [
+        ("codex-mirror doctor one --fix", "f fixes it: codex-mirror doctor one --fix", "doctor one --fix"),
+        ("codex-mirror login one", "f fixes it: codex-mirror login one", "Log in one"),
+        ("codex-mirror update one", "f fixes it: codex-mirror update one", "update one"),
+        ("move that away, then codex-mirror doctor one --fix", "  move that away, then", "doctor one --fix"),
+        ("", "✗ it is bad", "doctor one --fix"),
+    ],
+)
+def test_f_does_what_the_details_say_that_it_does(fix: str, said: str, words: str) -> None:
+    bad = [cm.Problem(name, "error", f"it is {name}", fix) for name in ("bad", "worse")]
+    row = sample.seen(sample.clone("one"), cm.Account("unknown"), cm.Usage(), 0.0, *bad)
+    model = sample.menu(rows=(row,))
+    assert said in drawn(model) and drawn(model).count("f fixes it: ") == said.count("f fixes it")
+    assert ("l log in" in drawn(model)) == ("login" in fix)
+    model, effects = cm.press(model, "f", 9.0)
+    assert words in " ".join([*(word for effect in effects for word in effect.words), drawn(model)])
+
+
+def test_where_no_clone_is_selected_no_verb_on_one_is_offered() -> None:
+    broken = sample.menu(rows=())._replace(broken=sample.UNREADABLE, dialogs=())
+    for model, words in ((broken, ["f fix", "n new"]), (after(sample.menu(), "/", *"zzz", "enter"), ["n new"])):
+        footer = drawn(model).splitlines()[-1]
+        assert all(word in footer for word in words), footer
+        assert not any(word in footer for word in ("Enter run", "l log in", "x remove", "s sessions", "u update"))
+    assert cm.press(broken, "f", 9.0)[1][0].words == ("doctor", "--fix")
+
+
+def test_the_old_name_is_no_mistake_until_it_is_changed() -> None:
+    model = after(sample.menu(), "R")
+    assert "new name: work" in drawn(model) and "there is a clone" not in drawn(model)
+    assert "there is a clone 'ci' already" in drawn(after(model, "ctrl-u", *"ci"))
+    assert "there is a clone 'work' already" in drawn(after(model, "enter"))
+
+
+def test_numbers_speak_plainly() -> None:
+    assert "2 warnings" in drawn(sample.menu(rows=(sample.ROWS[3], sample.ROWS[3]), size=cm.Size(24, 120)))
+    assert "there are no clones yet" in drawn(after(sample.menu(rows=()), "U"))
+    bare = sample.menu(rows=(), installed="", newest="network requests are turned off")
+    assert "no Codex is installed, and none can be fetched: network requests" in drawn(bare)
+
+
+def test_a_question_about_a_loss_opens_over_no_field() -> None:
+    field = after(sample.menu(), "n", *"typed")
+    effect = cm.Effect("do", ("remove", "work"), job=7, agreed=cm.Stakes("id-work"))
+    stakes = cm.Stakes("id-work", cm.Question(("a session",), "really?"))
+    model = told(field, lambda model: cm.ask_question(model, effect, stakes))
+    assert "name: typed" in drawn(model) and "what would be lost has changed" in model.status
+
+
+def test_what_was_scrolled_to_its_end_comes_back_at_once() -> None:
+    for size in (cm.Size(12, 60), cm.Size(24, 80)):
+        model = after(sample.menu(size=size), ":", *"help", "enter")
+        ends = [drawn(after(model, *keys)) for keys in (["end"], ["pgdn"] * 30, ["end", "up", "down"])]
+        assert "usage: " not in ends[0] and ends == [ends[0]] * 3
+        assert drawn(after(model, "end", "up")) != ends[0]
+
+
+def test_a_clone_that_is_called_like_a_command_is_no_other_clone() -> None:
+    rows = tuple(cm.CloneView(sample.clone(name)) for name in ("remove", "update", "work"))
+    table = sample.menu(rows=rows)
+    effects = cm.press(after(table, "G", "x", *"work"), "enter", 9.0)[1]
+    assert effects[0].agreed == cm.Stakes("id-work")
+    updating = after(table, "G", "u", "g", "j")
+    assert [effect.words for effect in cm.press(updating, "b", 9.0)[1]] == [("rollback", "update")]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_under_way_and_what_can_be_pressed_are_both_seen(size: cm.Size) -> None:
+    model = told(after(sample.menu(), "u", "j", "u"), lambda model: model.tell("done"))
+    last = " ".join(at_size(model, size).splitlines()[-2:])
+    assert "done" in last and "| 2 at work: upd" in last and "Enter run" in last
+    assert "Enter run" in " ".join(at_size(sample.waiting(), size).splitlines()[-2:])
+
+
+def test_a_search_begins_anew() -> None:
+    assert after(sample.menu(), "/", *"ada", "enter", "/", *"ci").sought.text == "ci"
+
+
+def test_a_letter_means_the_same_in_every_list() -> None:
+    keys = {item.key for model in SCREENS.values() for dialog in model.dialogs for item in dialog.items}
+    assert keys <= {"", "y"}
 
 
 # --- typing ---
@@ -595,7 +765,7 @@ def any_answer(model: cm.Model, effect: cm.Effect, dice: random.Random) -> cm.St
     outcome = cm.Outcome(dice.choice([0, 1]), tuple("line " * dice.randrange(30) for _ in range(dice.randrange(40))))
     answers = {
         "ask": lambda: cm.ask_question(model, effect, stakes),
-        "lend": lambda: cm.hand_back(model, effect, dice.randrange(256), ()),
+        "lend": lambda: model.tell("it ended"),
         "fresh": lambda: cm.finish(model, effect, outcome),
         "do": dice.choice(
             [
@@ -612,7 +782,7 @@ def test_any_keys_at_all_never_raise_and_esc_always_leads_to_the_table() -> None
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     dice = random.Random(seed)
-    words = [key for verbs in cm.VERBS.values() for verb in verbs for key in verb.keys]
+    words = [key for verb in cm.VERBS for key in verb.keys]
     keys = [*words, *cm.EDITS, *"cmudpsaxrRlLonbxyf0123456789 é日", "pasted:some\ntext", "alt-x", "ctrl-x"]
     model = sample.menu(rows=sample.many(12))
     for count in range(10_000):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import API_KEYS, Home, Mirror, run, wait_until
+from helpers import API_KEYS, Home, Mirror, fake_codex, npm_install, run, wait_until
 from terminal import Tmux
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
@@ -242,7 +242,7 @@ def test_idle_it_writes_nothing_and_looks_by_stat_alone(terminal: Open, mirror: 
     mirror("create", "work", check=True)
     tmux = terminal()
     tmux.command(f"strace -f -ttt -o {home.base / 'trace'} {tmux.program}")
-    tmux.expect("○ no login")
+    tmux.expect("○ no login", "is not on PATH")  # Its health is known then, and nothing is at work any more.
     calls = trace_of(home, 17)
     names = [re.sub(r"^\d+ +[\d.]+ (?:<\.\.\. )?(\w+).*", r"\1", call) for call in calls]
     assert set(names) <= {"newfstatat", "stat", "statx", "select", "pselect6", "poll", "read", "rt_sigaction"}, (
@@ -371,6 +371,29 @@ def test_a_wait_for_the_lock_is_said_where_the_terminal_is_handed_over(
     tmux.expect("'work' is logged in", "NAME")
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'Error logging in: no network' >&2; exit 1", "failed (Error logging in: no network); not logged in"),
+        ("exit 1", "failed (exit code 1); not logged in"),
+        ("kill -INT $$", "was cancelled; not logged in"),
+    ],
+)
+def test_after_a_login_it_is_said_how_it_ended(
+    terminal: Open, mirror: Mirror, home: Home, script: str, said: str
+) -> None:
+    body = f'#!/bin/sh\n[ "$1" != login ] || {{ {script}; }}\necho codex-cli 0.170.0\n'
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0", body=body))
+    mirror("create", "work", check=True)
+    tmux = terminal(columns=160).open()
+    tmux.expect("▸ work")
+    tmux.press("l", "down", "enter")
+    if "exit" in script:
+        tmux.expect(f"the login of 'work' {said}", "press Enter to go back")
+        tmux.press("enter")
+    tmux.expect(f"the login of 'work' {said}", "NAME")
+
+
 def test_a_terminal_without_an_alternate_screen_is_left_clean(terminal: Open) -> None:
     tmux = terminal(env={"TERM": "vt100"}).open()
     tmux.expect("0 clones", "Exit")
@@ -392,7 +415,7 @@ def test_the_star_opens_the_repository_in_the_browser(terminal: Open, home: Home
     assert "noise" not in tmux.frame()
     tmux.press("end", "enter")
     tmux.expect("Star and Exit")
-    tmux.answer("s")
+    tmux.answer("down", "enter")
     tmux.expect_not("Star on GitHub")
     visited = home.base / "visited"
     tmux.until(lambda frame: visited.read_text().count("\n") == 2, "a second visit")
