@@ -10544,6 +10544,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
     "strange": lambda f: complaint_about_base(f.clone),
+    "gone": lambda f: "" if kind_of(f.base) else f.base,
     "names": lambda f: names_binding(f.clone, f.inspection.clones, f.context.places),
     "claimed": lambda f: f.names or home_claiming(f.clone, f.context.places),
     "moved": lambda f: move_complaint(f.names),
@@ -10977,8 +10978,10 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 LAX_IGNORE = "the git repository around it could commit logins: {lax_ignore} doesn't prevent that"
 IGNORE_ADVICE = "replace its content by *, or remove it: the next change writes it again"
-# What can be seen of a clone whose directory isn't its own: what lies behind a link there isn't the clone's.
-SEEN_FROM_OUTSIDE = ("directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved")
+# What can be seen of a clone whose directory is gone or not its own: what lies behind a link there isn't the clone's.
+SEEN_FROM_OUTSIDE = (
+    *("directory-lost", "directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved"),
+)
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
@@ -10986,6 +10989,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
         Finding("git-tracked", "error", "git tracks files of it: {tracked}", "git rm -r --cached {base}"),
         Finding("git-ignore", "warning", LAX_IGNORE, IGNORE_ADVICE),
+        Finding("directory-lost", "error", "{gone} is gone, with the clone's login and sessions",
+                "mount its disk, restore it from a backup, or codex-mirror remove {name}"),
         Finding("directory-missing", "error", "its directories are missing: {absent}", FIX, repair_directories),
         Finding("directory-read-only", "error", "it can't be written: {read_only}", FIX, repair_directories),
         Finding("noexec", "error", "its file system is mounted noexec, so no program can be started: {noexec}",
@@ -11117,8 +11122,8 @@ HOME_MOVED = "home-moved"
 
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
-    is_strange = facts.kind == "clone" and facts.strange
-    return (one for one in FINDINGS[facts.kind] if not is_strange or one.id in SEEN_FROM_OUTSIDE)
+    is_outside = facts.kind == "clone" and (facts.gone or facts.strange)
+    return (one for one in FINDINGS[facts.kind] if not is_outside or one.id in SEEN_FROM_OUTSIDE)
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:

@@ -33,7 +33,7 @@ FINE = {
     **dict.fromkeys(
         ("missing", "damaged", "absent", "open_to_others", "read_only", "loose", "overrides", "servers", "unused"), ()
     ),
-    **dict.fromkeys(("strange", "shadow", "newer"), ""),
+    **dict.fromkeys(("strange", "gone", "shadow", "newer"), ""),
     "names": (),
     "home_trust": "untrusted",
     "missing_helpers": [],
@@ -81,6 +81,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"missing": list("abcde")}, "runtime-incomplete", ERROR, "a, b, c and 2 more"),
     ({"damaged": ["/r/a"]}, "runtime-damaged", ERROR, "differs from what was pinned: /r/a"),
     ({"package_version": "0.170.0"}, "runtime-version", ERROR, "its Codex is 0.170.0, but 0.169.0 was pinned"),
+    ({"gone": "/c", "absent": ["/c"], "missing": ["/c/r"]}, "directory-lost", ERROR, "/c is gone, with"),
     ({"absent": ["/h"]}, "directory-missing", ERROR, "/h"),
     ({"read_only": ["/h"]}, "directory-read-only", ERROR, "/h"),
     ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
@@ -175,7 +176,7 @@ def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> 
 
 
 def test_the_worst_comes_first(home: Home) -> None:
-    unlike = ("status", "names", "strange")
+    unlike = ("status", "names", "strange", "gone")
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in unlike}
     severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
@@ -184,9 +185,10 @@ def test_the_worst_comes_first(home: Home) -> None:
 def test_of_a_directory_that_isnt_the_clones_own_only_that_is_told(home: Home) -> None:
     """What lies behind a link there isn't the clone's, and no repair goes through it."""
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in ("status", "names")}
-    found = cm.diagnose(facts(home, **everything))
-    assert {one.id for one in found} == {"directory-foreign", "directory-unsafe", "wrapper-shadowed", "noexec"}
-    assert not [one for one in cm.findings_for(facts(home, **everything)) if one.repair]
+    for unlike, why in (("gone", "directory-foreign"), ("strange", "directory-lost")):
+        seen = facts(home, **{**everything, unlike: ""})
+        assert {one.id for one in cm.diagnose(seen)} == {why, "directory-unsafe", "wrapper-shadowed", "noexec"}
+        assert not [one for one in cm.findings_for(seen) if one.repair]
 
 
 @pytest.mark.parametrize("part", [".codex", ".", "../runtime"])
@@ -513,7 +515,7 @@ DAMAGES: list[tuple[str, Callable[[Home, Any], object], str, bool]] = [
     ("a killed change's scratch", lambda home, clone: (home.mirror / "scratch-abcdef12").mkdir(), "leftovers", True),
     ("a mirror home open to others", lambda home, clone: home.mirror.chmod(0o755), "mirror-home-open", True),
     ("a row lost", lambda home, clone: write_registry(home, rows_of(home)[:1]), "orphan-clone", True),
-    ("a clone lost", lambda home, clone: cm.discard(str(home.mirror / "clones" / "play")), "directory-missing", False),
+    ("a clone lost", lambda home, clone: cm.discard(str(home.mirror / "clones" / "play")), "directory-lost", False),
 ]  # fmt: skip
 
 
@@ -582,7 +584,8 @@ def test_a_clone_on_a_disk_that_isn_t_there_is_never_begun_anew(home: Home, code
     (home.base / "disk").rename(home.base / "away")
     (home.base / "disk").mkdir()
     result = ask(home, *words)
-    assert result.code != 0 and "is gone, with the clone's login and sessions" in result.err + result.out, result
+    said = result.err + result.out
+    assert result.code != 0 and said.count("is gone, with the clone's login and sessions") == 1, said
     assert list((home.base / "disk").iterdir()) == []
     (home.base / "disk").rmdir()
     (home.base / "away").rename(home.base / "disk")
