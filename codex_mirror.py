@@ -1384,9 +1384,12 @@ def digest_of(path: str) -> str:
 
 
 def digest_of_bytes(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()
+    """The SHA-256 of a few bytes, where it can be without OpenSSL, which takes longer to load than they take."""
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found]  # Since Python 3.12.
+    except ImportError:
+        from hashlib import sha256
+    return str(sha256(content).hexdigest())
 
 
 def read_or_none(path: str, limit: int = TEXT_LIMIT) -> bytes | None:
@@ -1494,8 +1497,13 @@ def is_same_directory(one: str, other: str) -> bool:
 
 def is_path_into(path: str, directory: str) -> bool:
     """Is this path the directory, or in it, as it is named or as it leads there, however both are spelled?"""
-    names, others = ({one, os.path.realpath(one)} for one in (path, directory))
+    names, others = map(names_of_place, (path, directory))
     return any(is_name_into(name, other) for name in names for other in others)
+
+
+def names_of_place(path: str) -> set[str]:
+    """A path as it is named, and as it leads there."""
+    return {path, os.path.realpath(path)}
 
 
 def is_name_into(path: str, directory: str) -> bool:
@@ -1505,7 +1513,10 @@ def is_name_into(path: str, directory: str) -> bool:
         return True
     there, above = (next(filter(os.path.exists, directories_above(one))) for one in (path, directory))
     if above == directory:
-        return any(is_path_to(one, directory) for one in directories_above(there))
+        with contextlib.suppress(OSError):  # One that is just being removed.
+            facts = os.stat(directory)
+            return any(os.path.samestat(os.stat(one), facts) for one in directories_above(there))
+        return False
     missing, wanted = path[len(there) :].strip("/"), directory[len(above) :].strip("/")
     if ignores_case(above):
         missing, wanted = folded_name(missing), folded_name(wanted)
@@ -1835,8 +1846,12 @@ def mounts_listed() -> list[tuple[str, str]] | None:
         rows = read_or_none("/proc/self/mountinfo")
     except OSError:
         return None
-    if rows is None:
-        return None
+    return None if rows is None else mounts_in_rows(rows)
+
+
+@lru_cache(maxsize=1)
+def mounts_in_rows(rows: bytes) -> list[tuple[str, str]]:
+    """The mounts in what Linux tells, which is mostly what it told last."""
 
     def plain(field: bytes) -> str:
         return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field))
@@ -1954,9 +1969,16 @@ def new_id() -> str:
 
 
 def new_uuid() -> str:
-    import uuid
-
-    return str(uuid.uuid4())
+    """A random UUID, its version and its variant in their places."""
+    digits = os.urandom(16).hex()
+    parts = (
+        digits[:8],
+        digits[8:12],
+        f"4{digits[13:16]}",
+        f"{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}",
+        digits[20:],
+    )
+    return "-".join(parts)
 
 
 def flush_drives(directories: Iterable[str]) -> None:
@@ -1990,18 +2012,27 @@ def sync_directory(path: str) -> None:
 
 def sync_tree(path: str) -> None:
     """Waits until the names in a directory and in all below it are on the disk."""
-    for top, _, _ in os.walk(path, topdown=False):
-        sync_directory(top)
+    for top, directories, files in os.walk(path, topdown=False):
+        if directories or files:
+            sync_directory(top)
 
 
-def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Writes a file where nothing may be yet; its bytes are on the disk when this returns, its name is not."""
+def sync_file(path: str) -> None:
+    """Waits until the bytes of a file are on the disk."""
+    with name_errors(path), open_descriptor(path, os.O_RDONLY) as file:
+        os.fsync(file)
+
+
+def write_new(path: str, content: bytes, mode: int = 0o600, synced: bool = True) -> None:
+    """Writes a file where nothing may be yet; its bytes are on the disk when this returns, unless it is synced later;
+    its name is not."""
     with name_errors(path), open_descriptor(path, NEW_FILE, mode) as file:
         set_mode(file, mode, path)
         view = memoryview(content)
         while view:
             view = view[os.write(file, view) :]
-        os.fsync(file)
+        if synced:
+            os.fsync(file)
 
 
 @contextlib.contextmanager
@@ -3799,8 +3830,9 @@ def seal_of(body: bytes) -> str:
     return f"sha256:{digest_of_bytes(body)[:16]}"
 
 
+@lru_cache(maxsize=32)
 def wrapper_from(content: bytes) -> Wrapper | None:
-    """The wrapper that these bytes are, whoever wrote them, or None."""
+    """The wrapper that these bytes are, whoever wrote them, or None; doctor asks that of each several times."""
     first, second, body = (*content.split(b"\n", 2), b"", b"")[:3]
     text, mark = os.fsdecode(content), WRAPPER_MARK.encode()
     if second.startswith(mark):
@@ -4759,16 +4791,20 @@ class Change:
 
     def make_room(self, directory: str, mode: int = 0o755) -> None:
         """Makes a directory that isn't ours and its parents; they go again, if still empty, should the change fail."""
-        self.extend_plan(parents=missing_directories(directory))
+        self.extend_plan(parents=[one for one in missing_directories(directory) if one not in self.plan.parents])
         if not self.is_dry:
             make_directories(directory, mode)
 
     def stage(self, target: str, content: bytes, mode: int, replaces: bool, seen: str = "") -> None:
         """Writes a file beside its target, to be put in place after the commit."""
         staged = StagedFile(staged_name(target, self.id), target, replaces, seen)
-        self.extend_plan(staged=[staged])
+        self.plan_to_stage([staged])
         if not self.is_dry:
             write_new(staged.temporary, content, mode)
+
+    def plan_to_stage(self, files: Sequence[StagedFile]) -> None:
+        """Adds to this change's plan what of these isn't in it yet: several at once cost as much as one."""
+        self.extend_plan(staged=[one for one in files if one not in self.plan.staged])
 
     def stage_link(self, leads_to: str, half: str) -> None:
         """Makes the staged half of a link."""
@@ -4799,8 +4835,8 @@ class Change:
             raise DryRun(self.plan._replace(staged=(*self.plan.staged, *shim)))
         if self.written != self.plan:
             self.write_plan()
-        for staged in self.plan.staged:
-            sync_directory(os.path.dirname(staged.temporary))
+        for directory in dict.fromkeys(os.path.dirname(staged.temporary) for staged in self.plan.staged):
+            sync_directory(directory)
         wanted = registry._replace(last_change=self.id)
         with earlier_lock(self.context):
             if self.known is not None and self.seen != stamp_of(registry_file(self.places)):
@@ -5447,16 +5483,17 @@ def is_link_inside(path: str, package: str) -> bool:
 def package_files(package: str, tail: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
     """The relative paths of the files in a package, also of those that links out of it lead to, and of links that stay
     inside it; not a manifest of ours."""
-    here = os.path.join(package, tail)
-    above = (*above, os.path.realpath(here))
+    here, above = os.path.join(package, tail), above or (os.path.realpath(package),)
     for name in sorted(os.listdir(here)):
         path = os.path.join(here, name)
         if name == MANIFEST or re.fullmatch(LITTER, name):
             continue
         if os.path.isfile(path) or is_link_inside(path, package):
             yield os.path.join(tail, name)
-        elif os.path.isdir(path) and os.path.realpath(path) not in above:
-            yield from package_files(package, os.path.join(tail, name), above)
+        elif os.path.isdir(path):
+            real = os.path.realpath(path) if os.path.islink(path) else os.path.join(above[-1], name)
+            if real not in above:
+                yield from package_files(package, os.path.join(tail, name), (*above, real))
 
 
 def refuse_full_disk(directory: str, needed: int) -> None:
@@ -5513,8 +5550,7 @@ def digest_copies(target: str, pinned: Sequence[PinnedFile]) -> list[PinnedFile]
 
     def sync_fresh() -> None:
         for path in fresh:
-            with name_errors(path), open_descriptor(path, os.O_RDONLY) as file:
-                os.fsync(file)
+            sync_file(path)
 
     done = dict(zip(fresh, run_parallel(digest_of, fresh, sync_fresh), strict=True)) if fresh else {}
     return [file if file.sha256 else file._replace(sha256=done[os.path.join(target, file.path)]) for file in pinned]
@@ -5580,7 +5616,7 @@ def pin_runtime(
     path = os.path.join(runtimes_of(clone), f"{source.version}-{change.id}")
     if base_of(clone) not in change.plan.made:
         change.extend_plan(made=[path])
-    make_directories(path)
+    make_directories(path, synced=not os.path.isdir(runtimes_of(clone)))  # Its own name is synced with what is in it.
     parts = package_entries(source)
     wanted = {part.identity for part in parts if not part.leads_to}
     known = link_candidates(change.registry, source.version, path, wanted)._replace(doubted=doubted)
@@ -8319,7 +8355,7 @@ def refresh_git(clone: Clone, places: Places, env: Mapping[str, str]) -> None:
     outer = outside_environment(env)
     reader = GitReader(clone, places, outer)
     files = reader.read()
-    make_directories(git_directory(clone))
+    make_directories(git_directory(clone), synced=False)
     there = {one.target for one in files if one.time is not None}
     for path in git_copies(clone) - there:  # The user's file is gone.
         remove_file(path)
@@ -8603,19 +8639,31 @@ def home_directories(clone: Clone) -> list[str]:
     return [home, *(os.path.join(home, tail) for tail in own), runtimes_of(clone), os.path.join(base_of(clone), "logs")]
 
 
-def build_home(clone: Clone, places: Places) -> None:
-    """Fills a new clone's private home: the shared entries, the directories, the settings that hold the pin."""
+def build_home(clone: Clone, places: Places) -> list[str]:
+    """Fills a new clone's private home: the shared entries, the directories, the settings that hold the pin; which
+    files are still to be synced."""
     for share in (share for share in clone.shared if share not in GIT_COPIES):
         link = os.path.join(home_of(clone), share)
         make_directories(os.path.dirname(link), synced=False)
         os.symlink(share_source(share, places), link)
-    for directory in home_directories(clone):
+    for directory in (*home_directories(clone), os.path.dirname(wrapper_copy(clone))):
         make_directories(directory, synced=False)
-    for path, text in helper_files(clone).items():
+    settings = {config_file(codex_home_of(clone)): new_config(places), updater_file(clone): UPDATER_SETTINGS}
+    files = {**helper_files(clone), **settings}
+    for path, text in files.items():
         make_directories(os.path.dirname(path), synced=False)
-        write_new(path, text, 0o700 if text.startswith(b"#!") else 0o600)
-    write_new(config_file(codex_home_of(clone)), new_config(places))
-    write_new(updater_file(clone), UPDATER_SETTINGS)
+        write_new(path, text, 0o700 if text.startswith(b"#!") else 0o600, synced=False)
+    return list(files)
+
+
+def sync_home(clone: Clone, files: Iterable[str] = ()) -> None:
+    """Waits until these files, and the names of all that is in the clone's directory, are on the disk, but those in its
+    runtimes."""
+    for path in files:
+        sync_file(path)
+    for directory in (home_of(clone), git_directory(clone)):
+        sync_tree(directory)
+    sync_directory(base_of(clone))
 
 
 def helper_files(clone: Clone) -> dict[str, bytes]:
@@ -8649,10 +8697,11 @@ def write_missing_helpers(clone: Clone) -> list[str]:
 def missing_helpers(clone: Clone) -> list[str]:
     """Which of those files aren't there, or are an older program's; what the user has put in their place stays."""
     marks = (LOGIN_NOTE.encode(), b"#!/bin/sh\n# Written by codex-mirror")
-    found = {path: read_or_none(path) if kind_of(path) in ("file", "") else b"x" for path in helper_files(clone)}
+    helpers = helper_files(clone)
+    found = {path: read_or_none(path) if kind_of(path) in ("file", "") else b"x" for path in helpers}
     return [
         path
-        for path, text in helper_files(clone).items()
+        for path, text in helpers.items()
         if found[path] is None or (found[path] != text and (found[path] or b"").startswith(marks))
     ]
 
@@ -8705,7 +8754,8 @@ def checked_shares(wanted: Sequence[str], home: str, context: Context, registry:
 
 def is_nested_with(one: str, other: str) -> bool:
     """Is either of two paths the other, or below it, by any of their names?"""
-    return is_path_into(one, other) or is_path_into(other, one)
+    pairs = [(name, another) for name in names_of_place(one) for another in names_of_place(other)]
+    return any(is_name_into(*pair) or is_name_into(*reversed(pair)) for pair in pairs)
 
 
 def login_at_top_of(directory: str) -> str:
@@ -8971,17 +9021,14 @@ def make_clone(context: Context, what: str, requested: Callable[[Change], NewClo
         create_clone_directory(change, clone)
         if change.is_dry:
             rehearse_filling(change, clone._replace(shared_settings=request.share_settings), brought)
-        build_home(clone, places)
+        keep_home = partial(sync_home, clone, build_home(clone, places))
         refresh_git(clone, places, context.env)
-        sync_tree(git_directory(clone))
-        keep_home = partial(sync_tree, home_of(clone))
         clone = clone._replace(runtime=pin_runtime(change, source, clone, context, while_running=keep_home))
         if brought:
             fill_home(change, clone, context, brought)
         clone = link_settings(clone._replace(shared_settings=request.share_settings), places)
         if brought or clone.settings_links:
-            keep_home()
-        write_whole(os.path.join(base_of(clone), "clone.json"), clone_row_text(clone))
+            sync_home(clone)
         stage_wrapper(change, clone, replaces=False)
         change.commit(with_clone(change.registry, clone))
     return clone, change.unfinished
@@ -9089,7 +9136,9 @@ def create_clone_directory(change: Change, clone: Clone) -> None:
     """Takes the clone's directory at one stroke: it is there with its id inside, or not at all."""
     base, fresh = base_of(clone), f"{base_of(clone)}.new-{change.id}"
     made = [fresh, base, change.scratch_name]
-    change.extend_plan(parents=missing_directories(clone.root), made=made, clones=[clone])
+    parents = [*missing_directories(clone.root), *missing_directories(os.path.dirname(clone.wrapper))]
+    staged = staged_wrappers(change, clone, replaces=False)  # In one plan with the rest, which is written once.
+    change.extend_plan(parents=tuple(dict.fromkeys(parents)), made=made, clones=[clone], staged=staged)
     if change.is_dry:
         return
     make_directories(clone.root)
@@ -9174,13 +9223,21 @@ def verify_clone_directory(clone: Clone, places: Places, only_looks: bool = Fals
 
 def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     """Stages the clone's wrapper where it is ours to write, else it is left, and said; and its copy in the clone."""
-    change.make_room(os.path.dirname(wrapper_copy(clone)), 0o700)
-    change.stage(wrapper_copy(clone), wrapper_content(clone, change.places), 0o700, replaces=True)
+    files, content = staged_wrappers(change, clone, replaces), wrapper_content(clone, change.places)
     if complaint := complaint_about_wrapper(clone):
         change.unfinished.append(complaint)
-        return
-    change.make_room(os.path.dirname(clone.wrapper))
-    change.stage(clone.wrapper, wrapper_content(clone, change.places), 0o755, replaces)
+        files = files[:1]
+    for file, mode in zip(files, (0o700, 0o755), strict=False):
+        change.make_room(os.path.dirname(file.target), mode)
+    change.plan_to_stage(files)
+    for file, mode in zip(files, (0o700, 0o755), strict=False):
+        change.stage(file.target, content, mode, file.replaces)
+
+
+def staged_wrappers(change: Change, clone: Clone, replaces: bool) -> list[StagedFile]:
+    """The halves of the wrapper's copy in the clone, and of the wrapper itself."""
+    targets = {wrapper_copy(clone): True, clone.wrapper: replaces}
+    return [StagedFile(staged_name(target, change.id), target, may) for target, may in targets.items()]
 
 
 def stage_files(change: Change, targets: Sequence[str], replaces: bool = False) -> list[str]:
@@ -10382,15 +10439,19 @@ def inspection_context(
     return InspectionContext(registry.clones, accounts, installed, once, shares, deep, mounted_volumes())
 
 
-def inspect_clones(clones: Sequence[Clone], inspection: InspectionContext, context: Context) -> list[Facts]:
-    """Collects the facts about clones, and changes nothing; those that take long side by side, the others meanwhile."""
+def inspect_clones(
+    clones: Sequence[Clone], inspection: InspectionContext, context: Context, first: Callable[[], None] = lambda: None
+) -> list[Facts]:
+    """Collects the facts about clones, and changes nothing; those that take long side by side, what is to be done
+    `first` and the others meanwhile."""
     found = [Facts("clone", context, clone=clone, inspection=inspection) for clone in clones]
 
-    def look_up_all(names: Iterable[str]) -> None:
+    def look_up_all(names: Iterable[str], first: Callable[[], None] = lambda: None) -> None:
+        first()
         for facts in found:
             facts.look_up(names)
 
-    run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND))
+    run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND, first))
     look_up_all(FACTS["clone"])
     return found
 
@@ -11190,12 +11251,18 @@ def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tu
     return notes
 
 
-def inspect_unchanged(clones: Sequence[Clone], registry: Registry, context: Context, deep: bool) -> list[Facts]:
+def inspect_unchanged(
+    clones: Sequence[Clone],
+    registry: Registry,
+    context: Context,
+    deep: bool,
+    first: Callable[[], None],
+) -> list[Facts]:
     """The facts of the clones as they are in the registry; those that changed meanwhile are inspected again."""
     facts: list[Facts] = []
     for _ in range(3 if clones else 0):
         around = inspection_context(registry, installed_without_starting(context.env), context, deep)
-        facts = inspect_clones(clones, around, context)
+        facts = inspect_clones(clones, around, context, first)
         registry = read_registry(context.places)
         now = {clone.id: clone for clone in registry.clones}
         clones = [now[clone.id] for clone in clones if clone.id in now]
@@ -12342,21 +12409,25 @@ def rename_command(context: Context, *, name: str, new_name: str) -> Outcome:
 
 def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = False, force: bool = False) -> Outcome:
     """Inspects all clones, or one, and the mirror home; with `fix` repairs what it can and looks again."""
-    home = inspect_mirror_home(context)
-    done: list[tuple[str, int]] = []
-    if fix and not name:
-        done += make_repairs(context, home)
-        home = inspect_mirror_home(context)
-    if home.broken and name:
-        raise home.broken
-    registry = Registry() if home.broken else read_registry(context.places)
+    done = make_repairs(context, inspect_mirror_home(context)) if fix and not name else []
+    registry, refusal = registry_or_refusal(context.places)
+    if refusal and name:
+        raise refusal
     clones = [clone_named(registry, name)] if name else list(registry.clones)
-    facts = inspect_unchanged(clones, registry, context, deep)
+    homes: list[Facts] = []
+
+    def look_at_home() -> None:
+        if not homes and not name:
+            homes.append(inspect_mirror_home(context))
+
+    facts = inspect_unchanged(clones, registry, context, deep, look_at_home)
+    look_at_home()
     if fix and facts:
         done += [note for one in facts for note in make_repairs(context, one, force)]
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
-        facts = inspect_unchanged([clone for clone in registry.clones if clone.id in ids], registry, context, deep)
-    problems = () if name else diagnose(home)
+        clones = [clone for clone in registry.clones if clone.id in ids]
+        facts = inspect_unchanged(clones, registry, context, deep, look_at_home)
+    problems = [problem for home in homes for problem in diagnose(home)]
     outcome = report_of_doctor(list(map(health_of, facts)), problems, [note for note, _ in done])
     return outcome._replace(code=BUSY) if any(code == BUSY for _, code in done) else outcome
 

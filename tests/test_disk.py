@@ -15,6 +15,7 @@ import socket
 import stat
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,16 @@ SOMEBODY_ELSE = 54321
 def make_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(path))
+
+
+def test_an_id_is_a_random_uuid_as_python_makes_them() -> None:
+    made = [uuid.UUID(cm.new_uuid()) for _ in range(100)]
+    assert (
+        len({*made}) == 100
+        and {one.version for one in made} == {4}
+        and {one.variant for one in made} == {uuid.RFC_4122}
+    )
+    assert all(len({str(one)[place] for one in made}) > 1 for place in range(36) if place not in (8, 13, 14, 18, 23))
 
 
 @pytest.fixture

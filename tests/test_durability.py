@@ -19,6 +19,7 @@ from faults import sampled, tally, tries_every_n, words_alone
 from helpers import Result
 from helpers import run as run_program
 from operations import Judge, Operation, Theatre, named, opened_theatre, undisturbed
+from rooms import cm
 
 
 def strace_works() -> bool:
@@ -151,6 +152,18 @@ def test_bytes_before_names_before_deeds_before_the_journal_goes(theatre: Theatr
             disk.wrong.append(f"{call.paths[-1]} is followed by {following}")
     disk.wrong += [f"not on the disk at the end: {path}" for path in disk.missing()]
     assert not disk.wrong, "\n" + "\n".join(dict.fromkeys(disk.wrong))
+
+
+def test_before_its_commit_a_create_syncs_nothing_twice_but_its_journal(theatre: Theatre) -> None:
+    operation = named("create the first")
+    theatre.put_back(undisturbed(theatre, operation).before)
+    calls = calls_of(theatre, operation)
+    mirror = str(theatre.home.mirror)
+    commit = calls.index(Call("rename", (f"{mirror}/registry.json.new", f"{mirror}/registry.json")))
+    synced = [call.paths[-1] for call in calls[:commit] if call.name == "fsync"]
+    inside = [path for path in synced if path.startswith(f"{mirror}/")]
+    assert len(inside) > 20 and [path for path in {*inside} if inside.count(path) > 1] == []
+    assert inside.count(cm.temporary_name(f"{mirror}/journal.json")) == 1
 
 
 def missing_besides_registry(disk: Disk, mirror: str) -> list[str]:

@@ -36,6 +36,7 @@ DOORS = {
     "tempfile": "Archives",
     "fcntl": "Disk",
     "hashlib": "Files",
+    "_sha2": "Files",
     "tarfile": "Archives",
     "sqlite3": "Moved homes",
     "urllib.request": "Connections",
