@@ -34,7 +34,7 @@ def test_a_new_home_is_private_and_holds_the_pin(home: Home, clone: Any) -> None
     inside = (".codex", ".codex/app-server-daemon", ".config", ".local", ".local/share", ".local/state", ".cache")
     shells = (".profile", ".zprofile", ".config/fish/conf.d/codex-mirror.fish")
     inside = (*inside, ".config/fish", ".config/fish/conf.d")
-    directories = ("home", *(f"home/{tail}" for tail in inside), "runtime", "logs")
+    directories = ("home", *(f"home/{tail}" for tail in inside), "runtime", "logs", "bin")
     files = {"home/.codex/config.toml", "home/.codex/app-server-daemon/settings.json"}
     files |= {f"home/{tail}" for tail in shells}
     assert {path: what[:2] for path, what in found.items() if path != "."} == {
