@@ -1543,10 +1543,15 @@ def ignores_case(directory: str) -> bool:
     return False
 
 
+def is_litter_name(name: str) -> bool:
+    """The same as LITTER, asked of every name that is listed: a pattern takes longer to be made than all those take."""
+    return name == ".DS_Store" or name.startswith("._")
+
+
 def is_litter(path: str) -> bool:
     """Is this a file that macOS leaves in any directory, by its name and its first bytes: the Finder's .DS_Store, or
     beside a file, as `._file`, what its file system can't keep with it?"""
-    if not re.fullmatch(LITTER, os.path.basename(path)) or kind_of(path) != "file":
+    if not is_litter_name(os.path.basename(path)) or kind_of(path) != "file":
         return False
     with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
         return file.read(4) in (b"", b"\0\0\0\1", b"\0\5\x16\7")
@@ -1557,7 +1562,7 @@ def entries_of(directory: str) -> list[str]:
     """The sorted names in a directory, but what macOS leaves in any; none where there is no such directory, or we may
     not look."""
     try:
-        return sorted(name for name in os.listdir(directory) if name[0] != "." or not re.fullmatch(LITTER, name))
+        return sorted(name for name in os.listdir(directory) if not is_litter_name(name))
     except OSError:
         return []
 
@@ -1854,6 +1859,8 @@ def mounts_in_rows(rows: bytes) -> list[tuple[str, str]]:
     """The mounts in what Linux tells, which is mostly what it told last."""
 
     def plain(field: bytes) -> str:
+        if b"\\" not in field:
+            return os.fsdecode(field)
         return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field))
 
     fields = (row.split(b" ", 5)[3:5] for row in rows.splitlines() if row.count(b" ") > 4)
@@ -3839,6 +3846,8 @@ def wrapper_from(content: bytes) -> Wrapper | None:
         owner, seal = (*os.fsdecode(second[len(mark) :]).split(" "), "")[:2]
         unedited = seal == seal_of(body) if seal.startswith("sha256:") else is_code_without_seal(body)
         return Wrapper(owner, unedited and first == b"#!/bin/sh", text) if owner else None
+    if 'exec "$CODEX_MIRROR_CLI" run ' not in text:
+        return None
     legacy = re.search(r"^\s*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", text, re.MULTILINE)
     return Wrapper(f"legacy:{legacy[1]}", True, text) if legacy and re.match(r"#!.*\b(ba)?sh\b", text) else None
 
@@ -4527,7 +4536,8 @@ def plans_of(places: Places) -> list[str]:
     """All plans in the mirror home, in the order of their changes."""
     left: dict[str, float] = {}
     for path in paths_in(places.mirror_home):
-        if re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path):
+        kept = os.path.basename(path).startswith(("finish-", "clear-"))
+        if kept and re.search(r"/(finish|clear)-[0-9a-f]+\.json\Z", path):
             with contextlib.suppress(FileNotFoundError):  # Who only reads may see how a writer finishes one.
                 left[path] = os.lstat(path).st_mtime
     return [path for path in (*sorted(left, key=left.__getitem__), journal_file(places)) if kind_of(path)]
@@ -4630,7 +4640,7 @@ def log_at_home(plan: Plan, places: Places) -> None:
     """Writes the change into the mirror home's log, a line a clone, if that has it, as all that are of no clone."""
     what, pairs = plan.event or plan.what, zip(plan.owners, plan.owners[1:], strict=False)
     clones = {one: name[7:] for one, name in pairs if name.startswith("legacy:") and not one.startswith("legacy:")}
-    if not clones or re.split("[ ,]", what)[0] in LOGGED_AT_HOME:
+    if not clones or what.replace(",", " ").partition(" ")[0] in LOGGED_AT_HOME:
         add_to_log(home_log(places), plan.id, [f"{one} {name} {what}" for one, name in (clones or {"-": "-"}).items()])
 
 
@@ -5033,6 +5043,7 @@ def lock_seconds(env: Mapping[str, str]) -> float:
 
 # --- Runtimes -------------------------------------------------------------------------------------
 
+VERSION = r"[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]{0,40}"
 LAST_REVOKED = "0.130.0"  # Seen so with 0.101 to 0.130; 0.142.5 is fine.
 INSTALL_ADVICE = "npm install -g @openai/codex, brew install codex, or the installer of github.com/openai/codex"
 LAYOUTS = {  # A native package by its entry: the helpers that must lie beside it, below the package directory.
@@ -5078,8 +5089,8 @@ def platform_names() -> tuple[str, str]:
 
 def version_in(document: Mapping[str, Any]) -> str:
     """The version that a package says it has, without npm's platform; nothing when it is none: it becomes a name."""
-    version = re.sub(r"-(linux|darwin)-.*", "", text_in(document, "version"))
-    return version if re.fullmatch(r"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", version) else ""
+    version = text_in(document, "version").partition("-linux-")[0].partition("-darwin-")[0]
+    return version if re.fullmatch(VERSION, version) else ""
 
 
 def native_package(directory: str) -> CodexPackage | None:
@@ -5335,11 +5346,11 @@ def version_of(
     """What a Codex says that it is; it leaves files in this home. Raises MirrorError when it fails or hangs."""
     words, env = ["node", path] if path.endswith(".js") else [path], {**env, "CODEX_HOME": codex_home}
     answer = capture([*words, "--version"], env, os.path.dirname(path), start_seconds(), while_running)
-    said = re.search(rb"\d+\.\d+\.\d+[0-9A-Za-z.+-]{0,40}", answer.out)
+    said = re.search(VERSION, os.fsdecode(answer.out))
     if answer.code != 0 or not said:
         what = failure_text(answer) if answer.code != 0 else "didn't print its version"
         raise MirrorError(f"{path} {what}", f"install it again: {INSTALL_ADVICE}")
-    return said[0].decode()
+    return said[0]
 
 
 # --- Pins -----------------------------------------------------------------------------------------
@@ -5486,7 +5497,7 @@ def package_files(package: str, tail: str = "", above: tuple[str, ...] = ()) -> 
     here, above = os.path.join(package, tail), above or (os.path.realpath(package),)
     for name in sorted(os.listdir(here)):
         path = os.path.join(here, name)
-        if name == MANIFEST or re.fullmatch(LITTER, name):
+        if name == MANIFEST or is_litter_name(name):
             continue
         if os.path.isfile(path) or is_link_inside(path, package):
             yield os.path.join(tail, name)
@@ -13124,9 +13135,11 @@ EXAMPLES = (
 def with_program_name(text: str, program: str) -> str:
     """The text with the command lines in it as this caller would type them, here and not on another machine; the marks
     of our blocks are none."""
-    firsts = "|".join(dict.fromkeys(["--help", "--version", *(command.words[0] for command in COMMANDS)]))
+    firsts = {"--help", "--version", *(command.words[0] for command in COMMANDS)}
     return re.sub(
-        rf"(?<![\w./-])(?<!ssh host )(?<!# >>> )(?<!# <<< )codex-mirror(?= ({firsts})\b)", lambda _: program, text
+        r"(?<![\w./-])(?<!ssh host )(?<!# >>> )(?<!# <<< )codex-mirror(?= ([\w-]+))",
+        lambda found: program if found[1] in firsts else found[0],
+        text,
     )
 
 
