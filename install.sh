@@ -19,11 +19,16 @@ STAMP_SHA256=""
 REPOSITORY="https://github.com/Mohit-Patil/codex-mirror"
 RAW_FILES="https://raw.githubusercontent.com/Mohit-Patil/codex-mirror/main"
 # Where it lies that isn't on PATH, as in a program that the Dock starts.
-PYTHON_PLACES="/opt/homebrew/bin /usr/local/bin /opt/local/bin /usr/bin /run/current-system/sw/bin"
+PYTHON_PLACES="/opt/homebrew/bin /usr/local/bin /opt/local/bin /usr/bin /run/current-system/sw/bin \
+/home/linuxbrew/.linuxbrew/bin /opt/conda/bin"
 PYTHON_FRAMEWORK=/Library/Frameworks/Python.framework/Versions
+PYTHON_OPT=/opt
 PYTHONS="python3 python3.14 python3.13 python3.12 python3.11 python3.10"
 # A line of each file that it writes, but for the program, which the receipt stands for.
 MARK="# Written by codex-mirror's install.sh, which replaces and removes it."
+# 1.0.0 wrote these, at first, into its launcher and its receipt.
+MARKS_OF_1_0_0="# codex-mirror's launcher: written by its install.sh, which replaces and removes it.
+# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall."
 # How the program is started. It is imported, not run, so that Python keeps its bytecode; its directory comes last, so
 # that nothing in it can stand in for a part of Python. The garbage collector would search what is imported at the start
 # and again at the end, and find nothing, for more than half of the time that Python itself needs to start; `main` has
@@ -154,7 +159,7 @@ choose_home() {
         [ "$owner" = 0 ] || HOME=$(cd ~root && pwd)
         say "You are root, so HOME is root's: $HOME"
     fi
-    case $HOME in /*) ;; *) err "HOME is not an absolute path" ;; esac
+    case $HOME in /*) ;; *) err "HOME is not an absolute path: '$HOME'" "HOME=/home/you sh install.sh" ;; esac
     export HOME
 }
 
@@ -194,10 +199,13 @@ find_python() {
     done
     data=${XDG_DATA_HOME:-$HOME/.local/share}
     for candidate in $PYTHONS; do
-        number=${candidate#python}
+        # A directory of one version has its python3.13, too; so the newest is found first.
+        number=3.${candidate#python3.}
         for place in $PYTHON_PLACES "$PYTHON_FRAMEWORK/$number/bin" \
+            "$PYTHON_OPT/python$number"*/bin "$PYTHON_OPT/python-$number"*/bin "$PYTHON_OPT/python/$number."*/bin \
             "$data/uv/python/cpython-$number."*/bin "$data/mise/installs/python/$number."*/bin \
-            "$HOME/.pyenv/versions/$number."*/bin "$HOME/.asdf/installs/python/$number."*/bin; do
+            "$HOME/.pyenv/versions/$number."*/bin "$HOME/.asdf/installs/python/$number."*/bin \
+            "$HOME/.nix-profile/bin" "$HOME/miniconda3/bin" "$HOME/anaconda3/bin" "$HOME/miniforge3/bin"; do
             try_python "$place/$candidate"
             [ -z "$python" ] || return 0
         done
@@ -211,6 +219,7 @@ python_advice() {
     while read -r manager age advice; do
         if [ "$age" != first ] || [ -z "$too_old" ]; then
             if [ "$manager" = "$(uname -s)" ] || command -v "$manager" >/dev/null 2>&1; then
+                [ "$(id -u)" -ne 0 ] || advice=${advice#sudo }
                 printf '%s' "$advice"
                 return
             fi
@@ -222,9 +231,10 @@ zypper any sudo zypper install python312
 apt-get first sudo apt install python3
 apk first apk add python3
 pacman first sudo pacman -S python
+pkg any sudo pkg install python3
 uv any uv python install 3.13
 END
-    printf 'install python3'
+    printf 'install Python 3.10 or newer'
 }
 
 try_python() {
@@ -575,10 +585,13 @@ advise() {
     if first=$(command -v codex-mirror); then
         cmp -s "$first" "$launcher" || say "Note: $first comes before it on your PATH."
     fi
-    next="codex-mirror create work"
+    next="codex-mirror create work" setup_failed=no
     if [ "$modify_path" = yes ]; then
-        "$launcher" path setup --bin-dir "$bin" </dev/null || err "it is installed, but PATH is as it was"
-        [ "$first" ] || next="$next   (in a new shell)"
+        if ! "$launcher" path setup --bin-dir "$bin" </dev/null; then
+            setup_failed=yes next="$(quoted "$launcher") create work"
+        elif ! [ "$first" ]; then
+            next="$next   (in a new shell)"
+        fi
     elif [ -z "$old_version" ] && ! "$launcher" path status --bin-dir "$bin" >/dev/null 2>&1 </dev/null; then
         setup="$(quoted "$launcher") path setup"
         [ "$bin" = "${CODEX_MIRROR_BIN_DIR:-$HOME/.local/bin}" ] || setup="$setup --bin-dir $(quoted "$bin")"
@@ -586,6 +599,7 @@ advise() {
         next="$(quoted "$launcher") create work"
     fi
     [ -n "$old_version" ] || say "next: $next"
+    [ "$setup_failed" = no ] || err "codex-mirror is installed, but not each shell has $bin on its PATH yet"
 }
 
 advise_completion() {
@@ -745,7 +759,8 @@ is_there() {
 
 # A file that somebody else owns can bear our mark.
 is_ours() {
-    [ -f "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && grep -qxF "$MARK" "$1"
+    # grep takes a pattern a line.
+    [ -f "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && grep -qxF "$MARK$NEWLINE$MARKS_OF_1_0_0" "$1"
 }
 
 # The receipt's lines of one kind: version, made (a directory), completion (a file).
@@ -759,7 +774,8 @@ make_directory() {
     if [ -z "$1" ] || [ -d "$1" ]; then return; fi
     make_directory "${1%/*}"
     # Another installer may be quicker.
-    mkdir "$1" 2>/dev/null || [ -d "$1" ] || err "the directory $1 could not be made"
+    problem=$(mkdir "$1" 2>&1) || [ -d "$1" ] ||
+        err "the directory $1 could not be made: ${problem##*: }" "choose another place with --prefix"
     made=$made$1$NEWLINE
 }
 

@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import pty
+import py_compile
 import re
 import select
 import shlex
@@ -17,6 +18,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,20 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers import PROGRAM, REPO, UTF8_LOCALE, Home, Result, fake_codex, finish, run, start, tree, wait_until
+from helpers import (
+    PROGRAM,
+    REPO,
+    UTF8_LOCALE,
+    Home,
+    Result,
+    fake_codex,
+    finish,
+    launcher_start,
+    run,
+    start,
+    tree,
+    wait_until,
+)
 
 INSTALLER = REPO / "install.sh"
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "zsh": ["zsh", "--emulate", "sh"], "ash": ["busybox", "ash"]}
@@ -57,11 +72,35 @@ def main(argv=None):
 if __name__ == "__main__":
     sys.exit(main())
 """
+# The program itself, compiled before: Python takes a quarter of a second for that, and these tests start it often. What
+# each install and each uninstall ask it for, it has ready.
+STAND_IN = """#!/usr/bin/env python3
+import os, sys
+READY = {ready!r}
+def main(argv=None):
+    answer = READY.get(" ".join(sys.argv[1:]))
+    if os.path.basename(sys.argv[0]) == "codex-mirror" and answer:
+        print(answer, end="", flush=True)
+        return 0
+    import marshal
+    with open({bytecode!r}, "rb") as file:
+        code = marshal.loads(file.read()[16:])
+    as_script, globals()["__name__"] = __name__ == "__main__", __name__.replace("__main__", "codex_mirror")
+    sys.modules[__name__] = sys.modules["__main__" if as_script else __name__]
+    exec(code, globals())
+    return globals()["main"]()
+if __name__ == "__main__":
+    sys.exit(main())
+"""
 # Makes it as large as the real one.
 PADDING = "# padding\n" * 5000
 
 
 # --- a machine for one test ---
+
+
+# What installs have left: of each program in a home of each name, what its files are, have in them, and lay below.
+MOULDS: dict[tuple[bytes, str], dict[str, tuple[os.stat_result, bytes, bytes]]] = {}
 
 
 class Machine(NamedTuple):
@@ -85,6 +124,25 @@ class Machine(NamedTuple):
         argv = [*SHELLS[shell], self.checkout / "install.sh", *options]
         return run(argv, env={**self.env, **(env or {})}, cwd=self.base, **more)
 
+    def installed(self) -> Machine:
+        """As an install without options leaves it: the files of one that was made in another home of that name."""
+        key = (self.program, self.home.name)
+        base = os.fsencode(self.base)
+        if os.listdir(self.home):
+            self.install(check=True)
+            return self
+        if key not in MOULDS:
+            self.install(check=True)
+            files = [self.command, *(path for path in self.library.rglob("*") if path.is_file())]
+            MOULDS[key] = {str(path.relative_to(self.home)): (path.stat(), path.read_bytes(), base) for path in files}
+        for name, (status, data, there) in MOULDS[key].items():
+            path = self.home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data if path.suffix == ".pyc" else data.replace(there, base))
+            path.chmod(stat.S_IMODE(status.st_mode))
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return self
+
     def pipe(self, *options: Any, shell: str = "dash", env: dict[str, str] | None = None, **more: Any) -> Result:
         """Runs install.sh as `curl … | sh` does."""
         argv = [*SHELLS[shell], "-s", "--", *options]
@@ -97,6 +155,10 @@ class Machine(NamedTuple):
     @property
     def script(self) -> bytes:
         return (self.checkout / "install.sh").read_bytes()
+
+    @property
+    def program(self) -> bytes:
+        return (self.checkout / "codex_mirror.py").read_bytes()
 
     def offer(self, program: str) -> None:
         """Puts another program into the checkout."""
@@ -111,18 +173,31 @@ class Machine(NamedTuple):
         (self.checkout / "install.sh").write_text(script, encoding="utf-8")
 
 
-def furnish(home: Home, name: str) -> Machine:
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[str]:
+    """The text of a program that is the real one at once."""
+    with tempfile.TemporaryDirectory(prefix="codex-mirror-bytecode-") as directory:
+        bytecode = py_compile.compile(str(PROGRAM), f"{directory}/codex_mirror.pyc", doraise=True)
+        ready = {}
+        script(Path(directory, "codex-mirror"), "exit")
+        for words in ("--version", "completion bash", "completion zsh", "completion fish"):
+            argv = [sys.executable, "-c", launcher_start(), directory, f"{directory}/codex-mirror", *words.split()]
+            ready[words] = run(argv, env={"PATH": directory, "HOME": directory}, check=True).out
+        yield STAND_IN.format(bytecode=bytecode, ready=ready)
+
+
+def furnish(home: Home, name: str, program: str = TELLTALE) -> Machine:
     user, checkout, tools = home.base / name, home.base / "checkout", home.base / "tools"
     for directory in (user, checkout, tools):
         directory.mkdir(exist_ok=True)
-    for file in (INSTALLER, PROGRAM):
-        shutil.copy(file, checkout)
+    (checkout / "codex_mirror.py").write_text(program, encoding="utf-8")
     # Where a Python may lie beside PATH is, but for the user's own, below the test's directory.
-    text = re.sub(r"(?m)^PYTHON_PLACES=.*$", f'PYTHON_PLACES="{home.base}/brew"', INSTALLER.read_text())
+    text = re.sub(r'(?m)^PYTHON_PLACES="[^"]*"', f'PYTHON_PLACES="{home.base}/brew"', INSTALLER.read_text())
     text = text.replace("PYTHON_FRAMEWORK=/", f"PYTHON_FRAMEWORK='{home.base}'/")
+    text = text.replace("PYTHON_OPT=/", f"PYTHON_OPT='{home.base}'/")
     (checkout / "install.sh").write_text(text)
-    # As a version manager's shim does, it starts the interpreter that runs these tests.
-    script(tools / "python3", f'exec {shlex.quote(sys.executable)} "$@"')
+    # As a version manager's shim does, it starts an interpreter elsewhere.
+    script(tools / "python3", f'exec {shlex.quote(own_python())} "$@"')
     shells = [os.path.dirname(found) for name in ("fish", "zsh", "busybox") if (found := shutil.which(name))]
     env = {
         "HOME": str(user),
@@ -137,16 +212,15 @@ def furnish(home: Home, name: str) -> Machine:
 
 
 @pytest.fixture
-def machine(home: Home) -> Machine:
-    """One with an empty HOME, and the program itself to install."""
-    return furnish(home, "user")
+def machine(home: Home, stand_in: str) -> Machine:
+    """One with an empty HOME, and the program to install."""
+    return furnish(home, "user", stand_in)
 
 
 @pytest.fixture
-def telltale(machine: Machine) -> Machine:
+def telltale(home: Home) -> Machine:
     """One whose checkout has the telltale program."""
-    machine.offer(TELLTALE)
-    return machine
+    return furnish(home, "user")
 
 
 @pytest.fixture(params=SHELLS)
@@ -154,15 +228,6 @@ def shell(request: pytest.FixtureRequest) -> str:
     """Each shell that install.sh promises to run in, and that is here."""
     needs(SHELLS[request.param][0])
     return str(request.param)
-
-
-def in_each_shell(names: str, *rows: tuple[Any, ...]) -> Any:
-    """Parametrizes with all rows in dash, which most machines' sh is, and the first of them in every other shell."""
-    tried = [("dash", row) for row in rows] + [(other, rows[0]) for other in SHELLS if other != "dash"]
-    ids = [f"{shell}-{'-'.join(map(str, row))}" for shell, row in tried]
-    return pytest.mark.parametrize(
-        ("shell", *names.split()), [(shell, *row) for shell, row in tried], ids=ids, indirect=["shell"]
-    )
 
 
 def needs(*commands: str) -> None:
@@ -259,8 +324,9 @@ class Site(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(machine: Machine) -> Iterator[str]:
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of the checkout's files."""
+    machine: Machine = request.getfixturevalue("telltale" if "telltale" in request.fixturenames else "alone")
     site = functools.partial(Site, directory=str(machine.checkout))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), site) as httpd:
         thread = threading.Thread(target=httpd.serve_forever, daemon=True)
@@ -287,35 +353,49 @@ def test_it_is_shell_that_a_person_can_read() -> None:
     assert [line for line in lines[:25] if line.startswith("STAMP_")] == ['STAMP_VERSION=""', 'STAMP_SHA256=""']
 
 
-def test_cut_off_anywhere_it_does_nothing(machine: Machine, shell: str) -> None:
-    whole, last = machine.script, len(b'main "$@"\n')
-    before = tree(machine.base)
-    cuts = {*range(0, len(whole) - last, 50), *range(len(whole) - 3 * last, len(whole) - 1)}
-    for line in re.finditer(rb"(?m)^[a-z_]+", whole):
+# Reads each file that it is given in a shell of its own, a fork of this one since the shell's start isn't the point.
+READ_EACH = 'for file do (set -- --prefix "$HOME/chosen"; . "$file") 2>/dev/null || :; done'
+
+
+def test_cut_off_anywhere_it_does_nothing(telltale: Machine, shell: str) -> None:
+    whole, last = telltale.script, len(b'main "$@"\n')
+    brace = len(whole) - 3 * last
+    cuts = set(range(0, brace, 50))
+    for line in re.finditer(rb"(?m)^[a-z_]+", whole[:brace]):
         cuts |= {line.start() + n for n in range(1, len(line[0]) + 1) if shutil.which(line[0][:n].decode())}
-    cuts.discard(len(whole))
-    for cut in sorted(cuts):
-        argv = [*SHELLS[shell], "-s", "--", "--prefix", str(machine.home / "chosen")]
-        result = subprocess.run(
-            argv, input=whole[:cut], capture_output=True, env=machine.env, cwd=machine.base, check=False
-        )
-        assert (result.stdout, os.listdir(machine.home)) == (b"", []), f"cut off after {cut} bytes"
-    assert tree(machine.base) == before
+    pieces = telltale.base / "pieces"
+    pieces.mkdir()
+    for cut in cuts:
+        (pieces / str(cut)).write_bytes(whole[:cut])
+    before = tree(telltale.base)
+    read_each = [*SHELLS[shell], "-c", READ_EACH, "sh", *sorted(pieces.iterdir())]
+    env = {**telltale.env, "CODEX_MIRROR_URL": f"file://{telltale.checkout}"}
+    result = run(read_each, env=env, cwd=telltale.base)
+    assert (result.code, result.out, os.listdir(telltale.home)) == (0, "", [])
+    # Behind the last brace it is no longer one command.
+    for cut in range(brace, len(whole) - 1):
+        argv = [*SHELLS[shell], "-s", "--", "--prefix", telltale.home / "chosen"]
+        result = run(argv, stdin=whole[:cut], env=env, cwd=telltale.base)
+        assert (result.out, os.listdir(telltale.home)) == ("", []), f"cut off after {cut} bytes"
+    assert tree(telltale.base) == before
+    (pieces / "whole").write_bytes(whole)
+    run([*read_each, pieces / "whole"], env=env, cwd=telltale.base, check=True)
+    assert os.listdir(telltale.home) == ["chosen"]
 
 
-def test_help_names_every_option(machine: Machine) -> None:
-    result = machine.install("--help", check=True)
-    handled = re.findall(r"(?m)^ {12}(-[-|\w =*]+)\)", machine.script.decode())
+def test_help_names_every_option(telltale: Machine) -> None:
+    result = telltale.install("--help", check=True)
+    handled = re.findall(r"(?m)^ {12}(-[-|\w =*]+)\)", telltale.script.decode())
     options = {option.removesuffix("=*") for line in handled for option in line.split(" | ")}
     assert {"--prefix", "--purge", "-y"} <= options
     assert [option for option in options if option not in result.out] == []
-    assert os.listdir(machine.home) == []
+    assert os.listdir(telltale.home) == []
 
 
 @pytest.mark.parametrize("options", [["--frobnicate"], ["--prefix"], ["extra"], [""]])
-def test_what_it_does_not_know_is_a_usage_error(machine: Machine, options: list[str]) -> None:
-    result = machine.install(*options)
-    assert (result.code, os.listdir(machine.home)) == (2, [])
+def test_what_it_does_not_know_is_a_usage_error(telltale: Machine, options: list[str]) -> None:
+    result = telltale.install(*options)
+    assert (result.code, os.listdir(telltale.home)) == (2, [])
     assert "hint: sh install.sh --help" in result.err
 
 
@@ -343,6 +423,7 @@ def test_a_directory_that_cannot_stand_in_path_is_refused_but_still_uninstalled_
 
 
 def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: str) -> None:
+    shutil.copy(PROGRAM, machine.checkout / "codex_mirror.py")
     result = machine.install(shell=shell, check=True)
     version = machine.codex_mirror("--version", check=True).out
     assert f"Installed {version.replace(' ', ' ', 1).strip()}: {machine.command}" in result.out
@@ -358,19 +439,58 @@ def test_a_checkout_is_installed_and_the_command_works(machine: Machine, shell: 
     assert python_of(machine) == own_python()
 
 
-@in_each_shell("tool", ("curl",), ("wget",), ("busybox",), ("python3",))
-def test_a_pipe_downloads_and_installs(telltale: Machine, server: str, shell: str, tool: str) -> None:
+TOOLS = ["curl", "wget", "busybox", "python3"]
+
+
+def with_tool(machine: Machine, tool: str) -> dict[str, str]:
+    """An environment in which nothing else can download."""
     needs(tool)
-    few = tools(telltale, *{tool} - {"python3"})
+    env = {**machine.env, **tools(machine, *{tool} - {"python3"}, "dash")}
     if tool == "busybox":
-        (Path(few["PATH"]) / "wget").symlink_to("busybox")
-    argv = [*SHELLS[shell], "-s"]
-    argv[0] = shutil.which(argv[0]) or argv[0]
-    env = {**telltale.env, **few, "CODEX_MIRROR_URL": server}
+        (Path(env["PATH"]) / "wget").symlink_to("busybox")
+    return env
+
+
+@pytest.mark.parametrize(
+    ("shell", "tool"), [*(("dash", t) for t in TOOLS), ("bash", "curl"), ("zsh", "curl"), ("ash", "curl")]
+)
+def test_a_pipe_downloads_and_installs(telltale: Machine, server: str, shell: str, tool: str) -> None:
+    env = {**with_tool(telltale, tool), "CODEX_MIRROR_URL": server}
+    needs(SHELLS[shell][0])
+    argv = [shutil.which(SHELLS[shell][0]), *SHELLS[shell][1:], "-s"]
     result = run(argv, env=env, stdin=telltale.script, cwd=telltale.base, check=True)
     assert f"Downloading {server}/codex_mirror.py" in result.out
     assert (telltale.library / "codex_mirror.py").read_bytes() == TELLTALE.encode()
     telltale.codex_mirror("list", check=True)
+
+
+# What comes of each download, a line each, with the functions of install.sh alone.
+DOWNLOADS = """
+python=$1
+for place in "" /missing /half; do
+    (download "$2$place/codex_mirror.py" "$3${place#/}") || echo "left with $?"
+done 2>&1
+"""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_each_shell_downloads_with_whatever_there_is(telltale: Machine, server: str, shell: str, tool: str) -> None:
+    env = with_tool(telltale, tool)
+    functions = telltale.script.decode().partition("\nOPTIONS_GIVEN=")[0]
+    argv = [shutil.which(SHELLS[shell][0]), *SHELLS[shell][1:], "-c", functions + DOWNLOADS, "sh"]
+    result = run([*argv, own_python(), server, telltale.base / "got"], env=env, cwd=telltale.base, check=True)
+    assert (telltale.base / "got").read_bytes() == TELLTALE.encode()
+    said = re.findall(
+        r"(?m)^(Downloading|install.sh: .* is not there \(404\)|install.sh: the download failed|left with .*)",
+        result.out,
+    )
+    assert said[:4] == [
+        "Downloading",
+        "Downloading",
+        f"install.sh: {server}/missing/codex_mirror.py is not there (404)",
+        "left with 1",
+    ]
+    assert said[4:] == ["Downloading", "install.sh: the download failed", "left with 1"]
 
 
 def test_a_machine_with_nothing_but_busybox_will_do(telltale: Machine, server: str) -> None:
@@ -418,8 +538,8 @@ def test_a_pipe_takes_no_program_that_happens_to_lie_in_the_current_directory(te
         "file:///srv/files",
     ],
 )
-def test_a_url_that_can_be_trusted_is_taken(machine: Machine, url: str) -> None:
-    result = machine.pipe("--dry-run", env={"CODEX_MIRROR_URL": url}, check=True)
+def test_a_url_that_can_be_trusted_is_taken(telltale: Machine, url: str) -> None:
+    result = telltale.pipe("--dry-run", env={"CODEX_MIRROR_URL": url}, check=True)
     assert f"Would download {url.removesuffix('/codex_mirror.py').rstrip('/')}/codex_mirror.py\n" in result.out
 
 
@@ -445,13 +565,13 @@ def test_a_url_that_can_be_trusted_is_taken(machine: Machine, url: str) -> None:
         "-o /etc/passwd",
     ],
 )
-def test_a_url_that_cannot_be_trusted_is_refused(machine: Machine, url: str) -> None:
-    result = machine.pipe(env={"CODEX_MIRROR_URL": url})
-    assert (result.code, os.listdir(machine.home)) == (2, [])
+def test_a_url_that_cannot_be_trusted_is_refused(telltale: Machine, url: str) -> None:
+    result = telltale.pipe(env={"CODEX_MIRROR_URL": url})
+    assert (result.code, os.listdir(telltale.home)) == (2, [])
     assert "https:" in result.err
 
 
-@pytest.mark.parametrize("tool", ["curl", "wget", "busybox", "python3"])
+@pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize(
     ("place", "says"),
     [
@@ -463,18 +583,14 @@ def test_a_url_that_cannot_be_trusted_is_refused(machine: Machine, url: str) -> 
     ],
 )
 def test_a_download_that_fails_says_why_and_leaves_nothing(
-    machine: Machine, server: str, tool: str, place: str, says: str
+    telltale: Machine, server: str, tool: str, place: str, says: str
 ) -> None:
-    needs(tool)
-    env = {**tools(machine, *{tool} - {"python3"}, "dash"), "CODEX_MIRROR_URL": f"{server}/{place}"}
-    if tool == "busybox":
-        if place == "moved":
-            pytest.skip("it follows, which is only let where a digest is known or to this machine")
-        (Path(env["PATH"]) / "wget").symlink_to("busybox")
-    if place == "offline":
-        env["CODEX_MIRROR_URL"] = "http://127.0.0.1:1"
-    result = machine.pipe("--completions", env=env)
-    assert (result.code, os.listdir(machine.home)) == (1, [])
+    if (tool, place) == ("busybox", "moved"):
+        pytest.skip("it follows, which is only let where a digest is known or to this machine")
+    telltale.offer(TELLTALE + PADDING)
+    url = "http://127.0.0.1:1" if place == "offline" else f"{server}/{place}"
+    result = telltale.pipe("--completions", env={**with_tool(telltale, tool), "CODEX_MIRROR_URL": url})
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
     assert "install.sh: " in result.err and says in result.err
 
 
@@ -498,10 +614,10 @@ def test_the_commands_that_are_missing_are_named_all_at_once(telltale: Machine) 
         (TELLTALE.rpartition("if __name__")[0], "--version"),
     ],
 )
-def test_what_is_not_the_program_is_refused(machine: Machine, program: str, why: str) -> None:
-    machine.offer(program)
-    result = machine.install()
-    assert (result.code, os.listdir(machine.home)) == (1, [])
+def test_what_is_not_the_program_is_refused(telltale: Machine, program: str, why: str) -> None:
+    telltale.offer(program)
+    result = telltale.install()
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
     assert "was refused" in result.err and why in result.err
 
 
@@ -539,8 +655,8 @@ def test_a_release_downloads_from_its_own_release(telltale: Machine) -> None:
 # --- a home that is not like others ---
 
 
-def test_a_home_with_spaces_and_quotes_is_a_home(home: Home, shell: str) -> None:
-    machine = furnish(home, AWKWARD)
+def test_a_home_with_spaces_and_quotes_is_a_home(home: Home, stand_in: str, shell: str) -> None:
+    machine = furnish(home, AWKWARD, stand_in)
     machine.install("--completions", "--modify-path", shell=shell, check=True)
     machine.codex_mirror("--version", check=True)
     assert "up to date" in machine.install(shell=shell, check=True).out
@@ -598,6 +714,14 @@ def test_without_a_home_it_says_so(telltale: Machine) -> None:
     assert os.listdir(telltale.home) == []
 
 
+def test_a_directory_that_cannot_be_made_is_named_with_the_reason(telltale: Machine) -> None:
+    (telltale.home / ".local").touch()
+    result = telltale.install()
+    assert (result.code, os.listdir(telltale.home)) == (1, [".local"])
+    says = f"the directory {telltale.home}/.local could not be made: File exists\n"
+    assert result.err == f"install.sh: {says}hint: choose another place with --prefix\n"
+
+
 def test_nothing_it_makes_can_be_written_by_others(telltale: Machine) -> None:
     argv = ["sh", "-c", 'umask 0; exec sh "$@"', "sh", telltale.checkout / "install.sh", "--completions"]
     run(argv, env=telltale.env, check=True)
@@ -652,6 +776,52 @@ def test_a_program_of_the_same_second_and_size_is_not_mistaken_for_the_one_befor
         assert json.loads(telltale.codex_mirror("tell").out)["version"] == version
 
 
+# As the first 1.0.0 wrote them: files, and the marks that its install.sh knew them by.
+OF_1_0_0 = {
+    ".local/bin/codex-mirror": """#!/bin/sh
+# codex-mirror's launcher: written by its install.sh, which replaces and removes it.
+python='{python}'
+library='{home}/.local/share/codex-mirror'
+exec "$python" -I -S "$library/codex_mirror.py" "$@"
+""",
+    ".local/share/codex-mirror/receipt": """# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall.
+version 1.0.0
+completion {home}/.config/fish/completions/codex-mirror.fish
+made {home}/.config
+made {home}/.config/fish
+made {home}/.config/fish/completions
+made {home}/.local
+made {home}/.local/bin
+made {home}/.local/share
+made {home}/.local/share/codex-mirror
+""",
+    ".local/share/codex-mirror/codex_mirror.py": aged(TELLTALE, "1.0.0"),
+    ".config/fish/completions/codex-mirror.fish": """complete
+# Written by codex-mirror's install.sh, which replaces and removes it.
+""",
+}
+
+
+@pytest.mark.parametrize("upgraded", [True, False])
+def test_an_install_of_1_0_0_is_upgraded_without_its_advice_again_or_uninstalled(
+    telltale: Machine, upgraded: bool
+) -> None:
+    for name, text in OF_1_0_0.items():
+        path = telltale.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{home}", str(telltale.home)).replace("{python}", own_python()))
+    telltale.command.chmod(0o755)
+    assert telltale.codex_mirror("--version", check=True).out == "codex-mirror 1.0.0\n"
+    if upgraded:
+        telltale.offer(aged(TELLTALE, "1.1.0"))
+        result = telltale.install("--completions", env=tools(telltale, "dash", "fish"), check=True)
+        assert said_by(result) == f"Upgraded codex-mirror 1.0.0 to 1.1.0: {telltale.command}\n"
+        assert told(telltale, "tell")["version"] == "1.1.0"
+        assert (telltale.home / ".config/fish/completions/codex-mirror.fish").read_text().startswith("# complete fish")
+    telltale.install("--uninstall", check=True)
+    assert os.listdir(telltale.home) == []
+
+
 STRANGERS = {
     "command": ".local/bin/codex-mirror",
     "program": ".local/share/codex-mirror/codex_mirror.py",
@@ -662,21 +832,21 @@ STRANGERS = {
 
 @pytest.mark.parametrize("kind", ["file", "binary", "empty", "directory", "link", "dangling"])
 @pytest.mark.parametrize("what", STRANGERS)
-def test_a_strangers_file_is_refused(machine: Machine, what: str, kind: str) -> None:
-    path = machine.home / STRANGERS[what]
+def test_a_strangers_file_is_refused(telltale: Machine, what: str, kind: str) -> None:
+    path = telltale.home / STRANGERS[what]
     path.parent.mkdir(parents=True)
     make: dict[str, Callable[[], object]] = {
         "file": lambda: script(path, "echo mine"),
         "binary": lambda: path.write_bytes(b"\x7fELF\0\n\xff\0\n\0"),
         "empty": path.touch,
         "directory": path.mkdir,
-        "link": lambda: path.symlink_to(machine.checkout / "codex_mirror.py"),
+        "link": lambda: path.symlink_to(telltale.checkout / "codex_mirror.py"),
         "dangling": lambda: path.symlink_to("nowhere"),
     }
     make[kind]()
-    before = tree(machine.home)
-    result = machine.install("--completions", shell="bash")
-    assert (result.code, tree(machine.home)) == (5, before)
+    before = tree(telltale.home)
+    result = telltale.install("--completions", shell="bash")
+    assert (result.code, tree(telltale.home)) == (5, before)
     assert f"{path} is not ours" in result.err and result.err.count("\n") == 2
     assert ("leave --completions out" if what == "completion" else "choose another place with --prefix") in result.err
 
@@ -747,7 +917,7 @@ def test_a_name_that_is_taken_is_passed_over(telltale: Machine, shell: str) -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
 @pytest.mark.parametrize("which", ["library", "launcher", "receipt", "a stage with our mark"])
 def test_another_users_files_with_our_mark_are_not_ours(telltale: Machine, which: str) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     stage = telltale.library / ".codex-mirror.new-99999999-0"
     stage.mkdir()
     mark = next(line for line in telltale.command.read_text().splitlines() if "install.sh" in line)
@@ -764,7 +934,7 @@ def test_another_users_files_with_our_mark_are_not_ours(telltale: Machine, which
 
 
 def test_what_a_killed_installer_left_goes(telltale: Machine) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     mark = next(line for line in telltale.command.read_text().splitlines() if "install.sh" in line)
     for directory in (telltale.command.parent, telltale.library):
         (directory / ".codex-mirror.new-99999999-0").mkdir()
@@ -775,7 +945,7 @@ def test_what_a_killed_installer_left_goes(telltale: Machine) -> None:
 
 @pytest.mark.parametrize("words", [(), ("--purge", "--yes")])
 def test_a_project_is_no_mirror_home_whatever_the_environment_says(telltale: Machine, words: tuple[str, ...]) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     project = telltale.base / "project"
     (project / "clones").mkdir(parents=True)
     for name in ("lock", "login.lock", "reserve", "registry.json", ".gitignore"):
@@ -852,7 +1022,7 @@ def test_a_full_disk_leaves_all_of_it_or_nothing(telltale: Machine) -> None:
     ]
     for limit in limits:
         with small_disk(telltale.home, **limit):
-            result = telltale.install("--completions")
+            result = telltale.install("--completions", env={"CODEX_MIRROR_PYTHON": own_python()})
             ends.add(result.code)
             if result.code == 0:
                 assert telltale.codex_mirror("--version", check=True).out == "codex-mirror 0.0.1\n"
@@ -867,16 +1037,18 @@ def test_a_full_disk_leaves_all_of_it_or_nothing(telltale: Machine) -> None:
 def test_an_upgrade_on_a_full_disk_is_all_or_nothing(telltale: Machine) -> None:
     ends = set()
     telltale.offer(TELLTALE + PADDING)
+    telltale.install("--completions", env={"CODEX_MIRROR_PYTHON": own_python()}, check=True)
+    installed = telltale.home.rename(telltale.base / "installed")
+    telltale.home.mkdir()
+    telltale.offer(aged(TELLTALE + PADDING, "0.0.2"))
     for free in steps(telltale):
         with small_disk(telltale.home, size="1m"):
-            telltale.offer(TELLTALE + PADDING)
-            telltale.install("--completions", check=True)
-            telltale.offer(aged(TELLTALE + PADDING, "0.0.2"))
+            shutil.copytree(installed, telltale.home, dirs_exist_ok=True)
             disk = os.statvfs(telltale.home)
             filler = telltale.home / "filler"
             filler.write_bytes(b"x" * (disk.f_bavail * disk.f_bsize - free * 1024))
             before = tree(telltale.home)
-            result = telltale.install()
+            result = telltale.install(env={"CODEX_MIRROR_PYTHON": own_python()})
             ends.add(result.code)
             assert result.code == 0 or tree(telltale.home) == before, free
             expected = "0.0.2" if result.code == 0 else "0.0.1"
@@ -918,7 +1090,7 @@ def test_after_an_uninstall_the_home_is_as_before(machine: Machine, lived_in: bo
 
 def test_an_uninstall_without_a_block_is_silent_about_it(machine: Machine) -> None:
     live_in(machine.home)
-    machine.install(check=True)
+    machine.installed()
     result = machine.install("--uninstall", check=True)
     assert (said_by(result), result.err) == (f"Uninstalled codex-mirror from {machine.home}/.local.\n", "")
 
@@ -951,7 +1123,7 @@ STAYING: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("what", STAYING)
 def test_an_uninstall_leaves_a_mirror_home_that_knows_of_more_than_is_listed(telltale: Machine, what: str) -> None:
     # The telltale lists nothing, and settles nothing, as the program doesn't while another one holds the lock.
-    telltale.install(check=True)
+    telltale.installed()
     mirror = telltale.home / ".codex-mirror"
     mirror.mkdir(mode=0o700)
     for name, text in STAYING[what].items():
@@ -977,16 +1149,16 @@ def test_an_uninstall_works_when_the_program_does_not(telltale: Machine) -> None
 
 @pytest.mark.parametrize("options", [[], ["--uninstall"], ["--purge"], ["--uninstall", "--purge", "--yes"]])
 @pytest.mark.parametrize("installed", [False, True])
-def test_a_dry_run_changes_nothing(machine: Machine, options: list[str], installed: bool) -> None:
-    live_in(machine.home)
+def test_a_dry_run_changes_nothing(telltale: Machine, options: list[str], installed: bool) -> None:
+    live_in(telltale.home)
     if installed:
-        machine.install("--completions", check=True)
-    before = tree(machine.base)
-    result = machine.install(*options, "--modify-path", "--completions", "--dry-run")
-    assert tree(machine.base) == before
+        telltale.install("--completions", check=True)
+    before = tree(telltale.base)
+    result = telltale.install(*options, "--modify-path", "--completions", "--dry-run")
+    assert tree(telltale.base) == before
     if installed or not options:
         assert result.code == 0
-        assert str(machine.command) in result.out and "Nothing was changed." in result.out
+        assert str(telltale.command) in result.out and "Nothing was changed." in result.out
 
 
 # --- clones stay, or go ---
@@ -995,7 +1167,7 @@ def test_a_dry_run_changes_nothing(machine: Machine, options: list[str], install
 def with_clones(machine: Machine, codex: Path, *names: str) -> Machine:
     """Installed, with a clone under each name."""
     machine.env["PATH"] = f"{machine.home}/.local/bin:{codex.parent}:{machine.env['PATH']}"
-    machine.install(check=True)
+    machine.installed()
     for name in names:
         machine.codex_mirror("create", name, check=True)
     return machine
@@ -1017,8 +1189,10 @@ def test_clones_outlive_an_uninstall(machine: Machine, codex: Path) -> None:
     assert "0.169.0" in run([wrapper, "--version"], env=machine.env, check=True).out
 
 
-def test_clones_that_a_new_shell_would_not_find_any_more_come_with_the_line_that_helps(home: Home, codex: Path) -> None:
-    machine = with_clones(furnish(home, AWKWARD), codex, "work")
+def test_clones_that_a_new_shell_would_not_find_any_more_come_with_the_line_that_helps(
+    home: Home, stand_in: str, codex: Path
+) -> None:
+    machine = with_clones(furnish(home, AWKWARD, stand_in), codex, "work")
     machine.install("--modify-path", check=True)
     env = {**machine.env, "PATH": "/usr/bin:/bin"}
     found = ["bash", "-ic", "command -v work"]
@@ -1131,32 +1305,84 @@ def on_terminal(argv: list[Any], env: dict[str, str], *answers: str) -> tuple[in
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
 
-ANSWERS = (["y", "work"], ["n"], ["y", ""], ["y", "y"])
+# What is answered, and which clones are then left.
+CONVERSATIONS = [(["n"], ["play", "work"]), (["y", ""], ["work"]), (["y", "y"], ["work"]), (["y", "work"], [])]
 
 
-@in_each_shell("how answers", *((how, answers) for answers in ANSWERS for how in ("pipe", "file")))
-def test_a_purge_asks_for_each_clone_what_its_removal_asks(
-    machine: Machine, codex: Path, shell: str, how: str, answers: list[str]
-) -> None:
-    with_clones(machine, codex, "play", "work")
-    log_in(machine, "work")
-    session = machine.home / ".codex-mirror/clones/play/.codex-mirror/home/.codex/sessions/2026/11/22/rollout-x.jsonl"
-    session.parent.mkdir(parents=True)
-    session.write_text("{}\n")
-    before = tree(machine.home)
+def purge(machine: Machine, shell: str, how: str, answers: list[str]) -> tuple[int, str]:
+    """Asks for it on a terminal, with install.sh as a file or through a pipe."""
     installer = machine.checkout / "install.sh"
     argv = [*SHELLS[shell], installer, "--purge"]
     if how == "pipe":
         argv = ["sh", "-c", '"$@" <"$0"', installer, *SHELLS[shell], "-s", "--", "--purge"]
-    code, shown = on_terminal(argv, machine.env, *answers)
-    assert "removing 'play' deletes" in shown and "1 session" in shown
-    if answers == ["y", "work"]:
-        assert (code, os.listdir(machine.home)) == (0, []), shown
-    elif answers == ["n"]:
-        assert (code, tree(machine.home)) == (5, before), shown
-    else:
-        assert (code, machine.codex_mirror("list").out.split()[::3]) == (5, ["work"]), shown
-        assert "its clones: work\r\n" in shown
+    return on_terminal(argv, machine.env, *answers)
+
+
+@pytest.mark.parametrize("how", ["pipe", "file"])
+def test_a_purge_asks_for_each_clone_what_its_removal_asks(machine: Machine, codex: Path, how: str) -> None:
+    with_clones(machine, codex)
+    clones: list[str] = []
+    for answers, left in CONVERSATIONS:
+        if clones != ["play", "work"]:
+            for name in clones:
+                machine.codex_mirror("remove", name, "--yes", check=True)
+            for name in ("play", "work"):
+                machine.codex_mirror("create", name, check=True)
+            log_in(machine, "work")
+            home = machine.home / ".codex-mirror/clones/play/.codex-mirror/home"
+            session = home / ".codex/sessions/2026/11/22/rollout-x.jsonl"
+            session.parent.mkdir(parents=True)
+            session.write_text("{}\n")
+        before = tree(machine.home)
+        code, shown = purge(machine, "dash", how, answers)
+        assert "removing 'play' deletes" in shown and "1 session" in shown
+        if not left:
+            assert (code, os.listdir(machine.home)) == (0, []), shown
+        else:
+            clones = machine.codex_mirror("list", check=True).out.split()[::3]
+            assert (code, clones) == (5, left), shown
+            assert f"its clones: {' '.join(left)}\r\n" in shown
+            assert answers != ["n"] or tree(machine.home) == before
+
+
+# Lists and removes as the program does; its clones are files beside HOME.
+ASKING = """
+import os, sys
+__version__ = "0.0.1"
+def main(argv=None):
+    words, clones = sys.argv[1:], os.path.join(os.environ["HOME"], "../clones")
+    if words == ["--version"]:
+        print("codex-mirror", __version__, flush=True)
+    elif words == ["list"]:
+        print(*(f"{name}\\t0.169.0\\t/of/{name}" for name in sorted(os.listdir(clones))), sep="\\n", flush=True)
+    elif words[:1] == ["remove"]:
+        name = words[1]
+        print(f"removing {name!r}", "go on? [y/N] " if name == "play" else f"{name} to confirm: ", end="", flush=True)
+        if sys.stdin.readline() != {"play": "y", "work": "work"}[name] + "\\n":
+            return 5
+        os.remove(f"{clones}/{name}")
+    return 0
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+def test_each_shell_asks_at_a_purge_and_ends_at_the_first_no(telltale: Machine, shell: str) -> None:
+    telltale.offer(ASKING)
+    clones = telltale.base / "clones"
+    clones.mkdir()
+    for how in ("pipe", "file"):
+        telltale.installed()
+        for answers, left in CONVERSATIONS:
+            (clones / "play").touch()
+            (clones / "work").touch()
+            before = tree(telltale.home)
+            code, shown = purge(telltale, shell, how, answers)
+            assert (code, sorted(os.listdir(clones))) == (5 if left else 0, left), (how, answers, shown)
+            assert "removing 'play'" in shown and ("removing 'work'" in shown) == (answers[0] == "y")
+            assert not left or f"its clones: {' '.join(left)}\r\n" in shown
+            assert answers != ["n"] or tree(telltale.home) == before
+        assert os.listdir(telltale.home) == []
 
 
 # --- PATH and completions ---
@@ -1190,6 +1416,24 @@ def test_modify_path_puts_the_command_on_the_path(machine: Machine) -> None:
     assert result.out.endswith("\nnext: codex-mirror create work   (in a new shell)\n")
     found = run(["bash", "-ic", "command -v codex-mirror"], env=machine.env, check=True)
     assert found.out.strip() == str(machine.command)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_an_rc_file_that_cannot_be_written_is_told_and_the_next_step_works_all_the_same(machine: Machine) -> None:
+    shutil.copy(PROGRAM, machine.checkout / "codex_mirror.py")
+    (machine.home / ".bashrc").write_text("alias x=y\n")
+    machine.base.chmod(0o755)
+    for path in (machine.home, machine.base / "t"):
+        os.chown(path, STRANGERS_UID, STRANGERS_UID)
+    become = ["setpriv", f"--reuid={STRANGERS_UID}", f"--regid={STRANGERS_UID}", "--clear-groups"]
+    env = {**machine.env, "PATH": "/usr/bin:/bin", "CODEX_MIRROR_PYTHON": "/usr/bin/python3"}
+    result = run([*become, "sh", machine.checkout / "install.sh", "--modify-path"], env=env)
+    if "not a Python 3.10" in result.err:
+        pytest.skip("another user has no Python here")
+    assert result.code == 1 and result.err.splitlines()[-1].startswith("install.sh: codex-mirror is installed, but")
+    assert "read-only" in result.err and (machine.home / ".bashrc").read_text() == "alias x=y\n"
+    step = result.out.splitlines()[-1].removeprefix("next: ")
+    assert step == f"'{machine.command}' create work"
 
 
 def test_completions_are_found_by_bash(machine: Machine) -> None:
@@ -1238,11 +1482,11 @@ def old_python(path: Path) -> Path:
     return script(path, f'exec {shlex.quote(sys.executable)} -I -c {shlex.quote(code)} "$3"')
 
 
-def test_without_python_it_says_what_to_install(machine: Machine) -> None:
-    env = tools(machine, "dash")
+def test_without_python_it_says_what_to_install(telltale: Machine) -> None:
+    env = tools(telltale, "dash")
     (Path(env["PATH"]) / "python3").unlink()
-    result = machine.install(env=env)
-    assert (result.code, os.listdir(machine.home)) == (1, [])
+    result = telltale.install(env=env)
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
     assert "no Python 3.10 or newer was found" in result.err and "CODEX_MIRROR_PYTHON" in result.err
 
 
@@ -1250,30 +1494,39 @@ ADVICE = [
     ("Darwin", [], "hint: brew install python; "),
     ("Linux", ["apt-get"], "hint: sudo apt install python3; "),
     ("Linux", ["dnf", "uv"], "hint: sudo dnf install python3.12; "),
-    ("Linux", [], "hint: install python3; "),
+    ("Linux", ["zypper"], "hint: sudo zypper install python312; "),
+    ("Linux", ["apk"], "hint: apk add python3; "),
+    ("Linux", ["pacman"], "hint: sudo pacman -S python; "),
+    ("Linux", ["uv"], "hint: uv python install 3.13; "),
+    ("FreeBSD", ["pkg"], "hint: sudo pkg install python3; "),
+    ("Linux", [], "hint: install Python 3.10 or newer; "),
 ]
 
 
 @pytest.mark.parametrize(("system", "managers", "hint"), ADVICE, ids=[row[2] for row in ADVICE])
-def test_what_to_install_goes_by_the_platform(machine: Machine, system: str, managers: list[str], hint: str) -> None:
-    env = tools(machine, "dash")
+def test_what_to_install_goes_by_the_platform(telltale: Machine, system: str, managers: list[str], hint: str) -> None:
+    env = tools(telltale, "dash")
     few = Path(env["PATH"])
     (few / "python3").unlink()
     (few / "uname").unlink()
     script(few / "uname", f"echo {system}")
     for name in managers:
         script(few / name, "exit 1")
-    assert hint in machine.install(env=env).err
+    # Root may be without sudo, as in a container.
+    for user, expected in ((12345, hint), (0, hint.replace("sudo ", ""))):
+        (few / "id").unlink(missing_ok=True)
+        script(few / "id", f"echo {user}")
+        assert expected in telltale.install(env=env).err
 
 
-def test_where_the_system_s_python_is_too_old_another_way_is_named(machine: Machine) -> None:
-    env = tools(machine, "dash")
+def test_where_the_system_s_python_is_too_old_another_way_is_named(telltale: Machine) -> None:
+    env = tools(telltale, "dash")
     few = Path(env["PATH"])
     (few / "python3").unlink()
     old_python(few / "python3")
     for name in ("apt-get", "uv"):
         script(few / name, "exit 1")
-    assert "hint: uv python install 3.13; " in machine.install(env=env).err
+    assert "hint: uv python install 3.13; " in telltale.install(env=env).err
 
 
 PLACES = [
@@ -1284,6 +1537,11 @@ PLACES = [
     "{home}/.local/share/mise/installs/python/3.12.4/bin/python3.12",
     "{home}/.pyenv/versions/3.11.9/bin/python3.11",
     "{home}/.asdf/installs/python/3.14.0/bin/python3.14",
+    "{home}/miniconda3/bin/python3",
+    "{home}/.nix-profile/bin/python3.12",
+    "{base}/opt/python3.12/bin/python3.12",
+    "{base}/opt/python-3.11.4/bin/python3.11",
+    "{base}/opt/python/3.13.1/bin/python3.13",
 ]
 
 
@@ -1296,8 +1554,8 @@ def test_a_python_is_found_where_the_platform_puts_one(telltale: Machine, place:
     there = Path(place.format(base=telltale.base, home=telltale.home))
     there.parent.mkdir(parents=True)
     there.symlink_to(own_python())
-    telltale.install(env=env, check=True)
-    assert python_of(telltale) in (own_python(), str(there))
+    [python] = re.findall(r"Would use Python .*: (.*)", telltale.install("--dry-run", env=env, check=True).out)
+    assert python in (own_python(), str(there))
 
 
 def test_the_newest_python_beside_path_is_taken(telltale: Machine) -> None:
@@ -1308,18 +1566,19 @@ def test_the_newest_python_beside_path_is_taken(telltale: Machine) -> None:
         python = telltale.home / f".pyenv/versions/{number}/bin/python{name}"
         python.parent.mkdir(parents=True)
         python.symlink_to(own_python())
+        python.with_name("python3").symlink_to(own_python())
     assert (
         f": {telltale.home}/.pyenv/versions/3.13.1/bin/python3.13\n" in telltale.install("-n", env=env, check=True).out
     )
 
 
-def test_a_python_that_is_too_old_is_named(machine: Machine) -> None:
-    env = tools(machine, "dash")
+def test_a_python_that_is_too_old_is_named(telltale: Machine) -> None:
+    env = tools(telltale, "dash")
     python = Path(env["PATH"]) / "python3"
     python.unlink()
     old_python(python)
-    result = machine.install(env=env)
-    assert (result.code, os.listdir(machine.home)) == (1, [])
+    result = telltale.install(env=env)
+    assert (result.code, os.listdir(telltale.home)) == (1, [])
     assert f"{python} (3.9.18)" in result.err
 
 
@@ -1392,7 +1651,7 @@ def told(machine: Machine, *args: str, **more: Any) -> Any:
 
 
 def test_the_launcher_passes_everything_on(telltale: Machine) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     args = ["tell", "", "two words", "it's", '"', "$HOME", "*", "new\nline", "-c", "--", "--version", "é"]
     report = told(telltale, *args)
     assert report["argv"] == [str(telltale.command), *args]
@@ -1402,13 +1661,13 @@ def test_the_launcher_passes_everything_on(telltale: Machine) -> None:
 
 
 def test_the_launcher_becomes_the_program(telltale: Machine) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     process = start([telltale.command, "tell"], env=telltale.env)
     assert finish(process).json()["pid"] == process.pid
 
 
 def test_the_launcher_is_called_by_the_name_it_was_called_by(telltale: Machine) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     link = telltale.base / "cm"
     link.symlink_to(telltale.command)
     assert run([link, "tell"], env=telltale.env, check=True).json()["argv"] == [str(link), "tell"]
@@ -1434,7 +1693,7 @@ def behind_a_link(machine: Machine) -> Path:
 def test_a_launcher_that_was_moved_or_copied_starts_the_program_beside_it(
     telltale: Machine, change: Callable[[Machine], Path]
 ) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     tail, program = telltale.command.relative_to(telltale.home), telltale.library / "codex_mirror.py"
     program = program.relative_to(telltale.home)
     there = change(telltale)
@@ -1451,7 +1710,7 @@ def test_a_launcher_that_was_moved_or_copied_starts_the_program_beside_it(
 def test_a_launcher_whose_program_is_gone_says_so_and_how_to_have_it_again(
     telltale: Machine, gone: str, change: Callable[[Machine], Path]
 ) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     tail, library = telltale.command.relative_to(telltale.home), telltale.library.relative_to(telltale.home)
     there = change(telltale)
     path = there / library / gone
@@ -1487,8 +1746,7 @@ DAMAGES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_program_that_is_damaged_is_told_in_two_lines_and_the_second_mends_it(home: Home, damage: str) -> None:
     machine, (program, says) = furnish(home, AWKWARD), DAMAGES[damage]
-    machine.offer(TELLTALE)
-    machine.install(check=True)
+    machine.installed()
     (machine.library / "codex_mirror.py").write_bytes(program)
     result = machine.codex_mirror("tell")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 2)
@@ -1503,7 +1761,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_its_end_without_a_traceback(
     telltale: Machine, before: signal.Handlers, end: int
 ) -> None:
     telltale.offer(f'import sys\nif sys.argv[1:] == ["slowly"]:\n    print(flush=True), sys.stdin.read()\n{TELLTALE}')
-    telltale.install(check=True)
+    telltale.installed()
     heard = functools.partial(signal.signal, signal.SIGINT, before)
     process = start([telltale.command, "slowly"], env=telltale.env, stdin=subprocess.PIPE, preexec_fn=heard)
     assert process.stdout and process.stdout.readline() == b"\n"
@@ -1513,7 +1771,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_its_end_without_a_traceback(
 
 
 def test_ctrl_c_later_is_told(alone: Machine) -> None:
-    alone.install(check=True)
+    alone.installed()
     asked = alone.base / "asked"
     package = fake_codex(alone.base / "slow", body=f"#!/bin/sh\n: >'{asked}'\nexec sleep 60\n")
     process = start([alone.command, "create", "work", "--from", package], env=alone.env)
@@ -1523,7 +1781,7 @@ def test_ctrl_c_later_is_told(alone: Machine) -> None:
 
 
 def test_nothing_from_outside_gets_into_the_program(telltale: Machine) -> None:
-    telltale.install(check=True)
+    telltale.installed()
     trap = telltale.base / "trap"
     for module in ("json", "codex_mirror", "sitecustomize", "os"):
         trap.mkdir(exist_ok=True)
@@ -1559,11 +1817,11 @@ def test_when_its_python_is_gone_any_other_will_do(telltale: Machine) -> None:
     few = tools(telltale, "dash")
     (Path(few["PATH"]) / "python3").rename(Path(few["PATH"]) / "python3.11")
     old_python(Path(few["PATH"]) / "python3")
-    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == sys.executable
+    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == own_python()
     brewed = telltale.base / "brew" / "python3.11"
     brewed.parent.mkdir()
     (Path(few["PATH"]) / "python3.11").rename(brewed)
-    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == sys.executable
+    assert run([telltale.command, "tell"], env={**telltale.env, **few}, check=True).json()["python"] == own_python()
     brewed.unlink()
     result = run([telltale.command, "tell"], env={**telltale.env, **few})
     assert (result.code, result.out) == (1, "")
@@ -1584,7 +1842,7 @@ def test_a_directory_in_the_place_of_its_python_is_no_python(telltale: Machine) 
 @pytest.mark.parametrize("name", SHELLS)
 def test_the_launcher_is_plain_shell(telltale: Machine, name: str) -> None:
     needs(SHELLS[name][0])
-    telltale.install(check=True)
+    telltale.installed()
     result = run([*SHELLS[name], telltale.command, "tell", "a b"], env=telltale.env, check=True)
     assert result.json()["argv"] == [str(telltale.command), "tell", "a b"]
     if shutil.which("shellcheck"):
@@ -1606,7 +1864,7 @@ def test_the_file_says_which_python_it_needs_to_whoever_starts_it() -> None:
 def lay(machine: Machine, path: Path) -> Path:
     """Copies the program to `path`, executable."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(PROGRAM, path)
+    shutil.copy(machine.checkout / "codex_mirror.py", path)
     path.chmod(0o755)
     return path
 
@@ -1631,6 +1889,8 @@ LYINGS = {
 @pytest.mark.parametrize("how", ["run", "executed", "symlinked", "read-only"])
 def test_the_file_works_wherever_it_lies(alone: Machine, lying: str, how: str) -> None:
     place, name = LYINGS[lying]
+    if (lying, how) == ("as it is", "executed"):
+        shutil.copy(PROGRAM, alone.checkout / "codex_mirror.py")
     file = lay(alone, alone.base / place)
     argv: list[Any] = [file] if how != "run" else [sys.executable, file]
     if how == "symlinked":
@@ -1709,7 +1969,7 @@ def test_where_nothing_is_installed_the_next_command_is_the_clones_own(alone: Ma
         env["PATH"] = f"{bin_dir}:{env['PATH']}"
 
     def piped(*words: str) -> Result:
-        return run(["python3", "-", *words], env=env, cwd=alone.base, stdin=PROGRAM.read_bytes())
+        return run(["python3", "-", *words], env=env, cwd=alone.base, stdin=alone.program)
 
     def next_of(name: str) -> str:
         return piped("create", name).out.splitlines()[-1].removeprefix("next: ")
@@ -1727,6 +1987,7 @@ def test_where_nothing_is_installed_the_next_command_is_the_clones_own(alone: Ma
 @pytest.mark.parametrize("how", ["curl | python3 -", "python3 <(curl)"])
 def test_nothing_needs_to_be_installed(alone: Machine, server: str, how: str) -> None:
     needs("curl")
+    shutil.copy(PROGRAM, alone.checkout / "codex_mirror.py")
     url = f"{server}/codex_mirror.py"
     lines = {
         "curl | python3 -": f"curl -fsSL {url} | python3 - create work",
