@@ -225,7 +225,8 @@ python_advice() {
             fi
         fi
     done <<'END'
-Darwin any brew install python
+brew any brew install python
+Darwin any install it from https://www.python.org/downloads/
 dnf any sudo dnf install python3.12
 zypper any sudo zypper install python312
 apt-get first sudo apt install python3
@@ -528,7 +529,7 @@ write_receipt() {
         printf '%s' "$made" | sed 's/^/made /'
         each_completion note_completion
     } | LC_ALL=C sort -u >"$staged/lines" &&
-        printf '%s\n' "$MARK" "version $version" && cat "$staged/lines"
+        printf '%s\n' "$MARK" "version $version" "prefix $prefix" "home $HOME" && cat "$staged/lines"
 }
 
 note_completion() {
@@ -763,9 +764,19 @@ is_ours() {
     [ -f "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && grep -qxF "$MARK$NEWLINE$MARKS_OF_1_0_0" "$1"
 }
 
-# The receipt's lines of one kind: version, made (a directory), completion (a file).
+# The receipt's lines of one kind: version, made (a directory), completion (a file). Where the prefix, or HOME with it,
+# was moved since, what lay below its old name is named below the new one.
 receipt_lines() {
-    if is_ours "$receipt"; then sed -n "/^$1 /p" "$receipt"; fi
+    is_ours "$receipt" || return 0
+    old_prefix=$(sed -n 's/^prefix //p' "$receipt")
+    old_home=$(sed -n 's/^home //p' "$receipt")
+    sed -n "s/^$1 //p" "$receipt" | while IFS= read -r line; do
+        case $line/ in
+            "${old_prefix:-/nowhere}"/*) line=$prefix${line#"$old_prefix"} ;;
+            "${old_home:-/nowhere}"/*) if ! [ -d "$old_home" ]; then line=$HOME${line#"$old_home"}; fi ;;
+        esac
+        printf '%s\n' "$1 $line"
+    done
 }
 
 # --- Files -------------------------------------------------------------------------------------------

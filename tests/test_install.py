@@ -1103,6 +1103,31 @@ def test_each_shell_uninstalls_what_it_installed(machine: Machine, shell: str) -
     assert tree(machine.home) == before
 
 
+@pytest.mark.parametrize("shell", ["dash", "zsh"], indirect=True)
+@pytest.mark.parametrize("with_home", [True, False])
+def test_a_prefix_that_was_moved_is_upgraded_and_uninstalled_with_all_that_moved_along(
+    telltale: Machine, shell: str, with_home: bool
+) -> None:
+    options = [] if with_home else ["--prefix", telltale.base / "it's [a-z] prefix"]
+    telltale.install("--completions", *options, env={"CODEX_MIRROR_PYTHON": own_python()}, check=True)
+    if with_home:
+        there = telltale.home.rename(telltale.base / "new home")
+        env, options = {"HOME": str(there)}, []
+    else:
+        there = Path(options[1]).rename(telltale.base / "moved")
+        env, options = {}, ["--prefix", there]
+    telltale.offer(aged(TELLTALE, "0.0.2"))
+    telltale.install(*options, shell=shell, env=env, check=True)
+    completions = [path for path in telltale.base.rglob("*codex-mirror*") if "ompletions" in str(path.parent)]
+    assert completions and all("0.0.2" in path.read_text() for path in completions)
+    for _ in range(2):
+        telltale.install("--uninstall", *options, shell=shell, env=env, check=True)
+    if with_home:
+        assert os.listdir(there) == [] and not telltale.home.exists()
+    else:
+        assert not there.exists() and os.listdir(telltale.home) == []
+
+
 def test_an_uninstall_of_nothing_changes_nothing(machine: Machine) -> None:
     live_in(machine.home)
     before = tree(machine.home)
@@ -1491,7 +1516,8 @@ def test_without_python_it_says_what_to_install(telltale: Machine) -> None:
 
 
 ADVICE = [
-    ("Darwin", [], "hint: brew install python; "),
+    ("Darwin", ["brew"], "hint: brew install python; "),
+    ("Darwin", [], "hint: install it from https://www.python.org/downloads/; "),
     ("Linux", ["apt-get"], "hint: sudo apt install python3; "),
     ("Linux", ["dnf", "uv"], "hint: sudo dnf install python3.12; "),
     ("Linux", ["zypper"], "hint: sudo zypper install python312; "),
