@@ -101,7 +101,8 @@ from __future__ import annotations
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036  (macOS's own is 3.9, which comes so far; what follows it would not say why)
-    sys.exit("codex-mirror needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
+    needs = "codex-mirror needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info)
+    sys.exit(needs + "\nhint: start it with a newer one, such as python3.13, or with uv run, which finds one")
 
 if __name__ == "__main__" and not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # A json.py lying beside this file is not ours.

@@ -438,7 +438,9 @@ def test_an_older_python_is_told_what_is_missing_and_not_shown_a_traceback() -> 
     ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 8))
     pretend = "import sys; sys.version_info = (3, 9, 6, 'final', 0); exec(compile(sys.stdin.read(), 'x', 'exec'))"
     result = run([sys.executable, "-I", "-c", pretend], env={}, stdin=PROGRAM.read_text(encoding="utf-8"))
-    assert (result.code, result.err) == (1, "codex-mirror needs Python 3.10 or newer, and this is 3.9\n")
+    says, hint = result.err.splitlines()
+    assert (result.code, says) == (1, "codex-mirror needs Python 3.10 or newer, and this is 3.9")
+    assert hint.startswith("hint: start it with a newer one")
 
 
 @pytest.mark.parametrize("how", ["script", "link", "stdin"])
