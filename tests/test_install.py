@@ -784,7 +784,8 @@ python='{python}'
 library='{home}/.local/share/codex-mirror'
 exec "$python" -I -S "$library/codex_mirror.py" "$@"
 """,
-    ".local/share/codex-mirror/receipt": """# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall.
+    ".local/share/codex-mirror/receipt": """\
+# codex-mirror's receipt: its install.sh reads here what it wrote, to upgrade and to uninstall.
 version 1.0.0
 completion {home}/.config/fish/completions/codex-mirror.fish
 made {home}/.config
@@ -1968,6 +1969,7 @@ def test_off_the_path_the_file_names_a_command_line_that_works(alone: Machine, l
 
 
 def test_a_neighbour_in_a_dotfiles_repository_is_not_taken_for_a_part_of_python(alone: Machine) -> None:
+    shutil.copy(PROGRAM, alone.checkout / "codex_mirror.py")
     file = lay(alone, alone.base / "dotfiles/codex-mirror")
     for module in ("json", "os", "argparse", "typing", "shutil", "curses"):
         (file.parent / f"{module}.py").write_text("raise SystemExit('trapped')\n")
