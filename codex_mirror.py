@@ -9571,7 +9571,7 @@ def change_own_variables(change: Change, clone: Clone, request: CloneChanges) ->
     for text in request.env:
         name, equals, value = text.partition("=")
         refuse_variable(name)
-        if not equals or "\0" in value:
+        if not equals:
             raise MirrorError(f"{name} has no value", f"--env {name}=VALUE", USAGE)
         after[name] = value
     path = variables_file(clone)

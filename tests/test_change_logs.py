@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rollouts import A, Shape, an_id, write
@@ -176,6 +178,22 @@ def test_what_is_no_log_hinders_no_change_and_is_not_read(home: Home, clone: Any
     assert ask(home, "rename", "work", "office", env={"CODEX_MIRROR_LOCK_TIMEOUT": "0"}).code == 0
     assert clone_in(home, "office").id == clone.id
     assert ask(home, "log").out == "" and ask(home, "doctor", "--json").code in (0, 1)
+
+
+def test_a_clone_without_a_directory_for_its_log_is_changed_all_the_same(home: Home, clone: Any) -> None:
+    shutil.rmtree(log_of(home).parent)
+    assert ask(home, "rename", "work", "office").code == 0 and not list(home.mirror.glob("finish-*"))
+
+
+def test_what_others_may_have_written_into_a_log_is_not_told(home: Home, clone: Any) -> None:
+    log_of(home).chmod(0o666)
+    (home.mirror / "events.log").chmod(0o666)
+    assert ask(home, "log").out == ""
+
+
+def test_a_log_that_can_t_be_written_hinders_no_repair(home: Home, clone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cm, "add_to_log", Mock(side_effect=OSError(28, "No space left on device")))
+    cm.log_repairs(places_of(home), "abcdef12", ["x"])
 
 
 # --- what `log` shows ---

@@ -398,6 +398,33 @@ def test_a_shim_that_was_edited_is_left_as_it_is_and_named(
     assert ask(two, "shim", "remove").code == 0 and not shim.parent.exists()
 
 
+def test_a_shim_that_others_may_have_written_is_none_of_ours(two: Home) -> None:
+    """Anybody can write the right digest."""
+    assert ask(two, "shim", "install", "--shell", "sh").code == 0
+    shim = two.mirror / "shim" / "codex"
+    shim.chmod(0o777)
+    for words in (("shim", "install", "--shell", "sh"), ("shim", "remove")):
+        refused = ask(two, *words)
+        assert refused.code == 5 and f"{shim} was edited, and was left alone" in refused.err and shim.exists()
+
+
+def test_an_rc_file_that_can_t_be_edited_is_told_by_shim_install_and_its_exit_code(two: Home) -> None:
+    (two.home / ".profile").mkdir()
+    refused = ask(two, "shim", "install", "--shell", "sh")
+    assert refused.code == 5 and ".profile was left alone" in refused.err and (two.mirror / "shim" / "codex").exists()
+
+
+def test_what_a_shim_shows_of_a_directory_s_name_acts_on_no_terminal(home: Home) -> None:
+    odd = "/x\x1b[31m"
+    [rule] = [line for line in os.fsdecode(shim_of(home, odd)).splitlines() if line.startswith("  rule ")]
+    assert rule.startswith(f"  rule \"$@\" 1 '{odd}' ") and rule.endswith("'/x\\x1b[31m'")
+
+
+def shim_of(home: Home, directory: str) -> bytes:
+    shim: bytes = cm.shim_text(registry_of(bound(home, "work", Path(directory))), places_of(home))
+    return shim
+
+
 def test_the_installed_codex_is_found_behind_the_shim(two: Home) -> None:
     ask(two, "use", "--default", "work")
     ask(two, "shim", "install", "--shell", "sh")

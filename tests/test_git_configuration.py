@@ -516,6 +516,33 @@ def test_without_shares_there_is_no_git_configuration_and_unsharing_takes_it_awa
     assert not derived(home).exists() and not os.path.exists(cm.git_directory(clone_in(home, "work")))
 
 
+def test_nothing_is_derived_or_taken_away_behind_a_link_that_leads_out_of_the_clone(home: Home, app: Path) -> None:
+    (home.home / ".config/git/ignore").touch()
+    clone, theirs = clone_in(home, "work"), home.base / "theirs"
+    own = home.clone_home("work") / ".config/git"
+    own.rename(theirs)
+    own.symlink_to(theirs)
+    before = tree(theirs)
+    assert "config" in before
+    (theirs / "ignore").unlink(missing_ok=True)
+    (home.home / ".config/git/config").write_text("[user]\n\tname = New\n[core]\n\teditor = ~/x\n")
+    cm.refresh_git(clone, places_of(home), home.env)
+    assert tree(theirs)["config"] == before["config"] and not os.path.lexists(theirs / "ignore")
+    assert ask(home, "set", "work", "--unshare", ".config/git").code == 0
+    assert tree(theirs)["config"] == before["config"]
+
+
+def test_nothing_is_derived_into_a_directory_that_stands_in_the_place_of_the_clone_s(home: Home, app: Path) -> None:
+    clone, theirs = clone_in(home, "work"), home.base / "theirs"
+    own = Path(cm.git_directory(clone))
+    own.rename(theirs)
+    own.symlink_to(theirs)
+    before = tree(theirs)
+    (home.home / ".gitconfig").write_text("[user]\n\tname = New\n[core]\n\teditor = ~/x\n")
+    cm.refresh_git(clone, places_of(home), home.env)
+    assert tree(theirs) == before
+
+
 def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_ours(home: Home, app: Path) -> None:
     clone = clone_in(home, "work")
     own = Path(cm.home_of(clone))
@@ -586,6 +613,18 @@ def test_commits_are_signed_with_the_keys_of_the_real_home(home: Home, codex: Pa
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+def test_a_program_that_signs_is_started_whatever_it_and_the_home_are_called(home: Home) -> None:
+    program = home.base / "it's $(touch pwned); x" / "g p g"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf %s "$HOME|$1"\n')
+    program.chmod(0o755)
+    reader = cm.GitReader(clone_like(home), places_of(home)._replace(user_home='/h o\'m "e" $(x)'), {})
+    script = home.base / "script"
+    script.write_text(reader.programs[reader.signer(str(program))])
+    said = run(["sh", script, "--sign it"], env=home.env, cwd=home.base)
+    assert said == (0, '/h o\'m "e" $(x)|--sign it', "") and not (home.base / "pwned").exists()
+
+
 def test_commits_are_signed_with_ssh_keys_of_the_real_home(home: Home, codex: Path) -> None:
     if not home_in_passwd():
         pytest.skip("ssh-keygen wants a user with a name")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers import Home, tree
-from rooms import ask, caller_in, clone_like, cm, places_of, rows_of, write_registry
+from rooms import ask, caller_in, clone_like, cm, make_clone, places_of, rows_of, write_registry
 
 
 @pytest.fixture
@@ -248,7 +248,16 @@ def test_a_clone_inside_what_another_shares_is_refused_in_either_order(home: Hom
     assert "'a'" in found["what"] and found["severity"] == "error"
 
 
-@pytest.mark.parametrize("where", ["auth.json", "codex/auth.json", "a/b/auth.json"])
+def test_nothing_makes_way_where_anything_is_of_value(home: Home, codex: Path) -> None:
+    clone, own = make_clone(home, "work"), home.clone_home("work")
+    (own / ".rustup" / "empty").mkdir(parents=True)
+    (own / ".rustup" / "settings.toml").touch()
+    before = tree(own)
+    assert not cm.make_way(clone, str(own / ".rustup"), False) and not cm.make_way(clone, str(own), False)
+    assert tree(own) == before
+
+
+@pytest.mark.parametrize("where", ["auth.json", "codex/Auth.JSON", "a/b/auth.json"])
 def test_a_directory_with_a_login_of_codex_at_its_top_is_not_shared(home: Home, codex: Path, where: str) -> None:
     path = home.home / "dotfiles" / where
     path.parent.mkdir(parents=True)

@@ -524,6 +524,12 @@ def test_clone_json_is_written_again_from_the_registry_and_only_where_it_is_ours
     path.write_text(theirs)
     cm.write_derived(plan_of(clone), clone)
     assert path.read_text() == theirs
+    path.write_text("{}")
+    if ROOT:
+        os.chown(path.parent, 12345, 12345)
+        cm.write_derived(plan_of(clone), clone)
+        os.chown(path.parent, 0, 0)
+        assert path.read_text() == "{}"
     gone = clone_like(home, "gone")
     cm.write_derived(plan_of(gone), gone)
     assert not (home.mirror / "clones" / "gone").exists()
