@@ -10,6 +10,7 @@ import os
 import platform
 import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import stat
@@ -93,6 +94,15 @@ def launcher_start() -> str:
 def program_words(program: Path = PROGRAM) -> list[str]:
     """What the installed launcher says to Python, so that there is bytecode: the script is compiled at each start."""
     return [sys.executable, "-I", "-S", "-c", launcher_start(), str(program.parent), str(program)]
+
+
+def make_launcher(command: Path, library: Path = REPO) -> Path:
+    """Makes a command that starts the program in that directory as the one that install.sh puts on PATH does."""
+    command.parent.mkdir(exist_ok=True)
+    words = shlex.join([sys.executable, "-I", "-S", "-c", launcher_start(), str(library)])
+    command.write_text(f'#!/bin/sh\nexec {words} "$0" "$@"\n')
+    command.chmod(0o755)
+    return command
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import codex_mirror as cm
-from helpers import UTF8_LOCALE, Home, Mirror, look_for_secrets
+from helpers import UTF8_LOCALE, Home, look_for_secrets, make_launcher
 
 PATIENCE = 30.0
 # The words of the program and those of tmux, where they differ.
@@ -160,7 +159,7 @@ class Tmux:
         shell: str = "sh",
     ) -> None:
         self.home, self.socket = home, home.base / "tmux"
-        self.program = shlex.join(map(str, Mirror(home).argv()))
+        self.program = str(make_launcher(home.base / "codex-mirror"))
         config = home.base / "tmux.conf"
         config.write_text("set -g status off\nset -g escape-time 0\nset -g history-limit 500\n")
         settings = {"TERM": "screen-256color", **home.env, "PS1": "$ ", **(env or {})}

@@ -52,6 +52,7 @@ from helpers import (
     launcher_start,
     look_for_secrets,
     make_home,
+    make_launcher,
     new_base,
     npm_install,
     overheard,
@@ -63,9 +64,6 @@ from helpers import (
 
 # --- the program as it is installed, and a home with clones ---
 
-LAUNCHER = """#!/bin/sh
-exec {python} -I -S -c '{start}' {library} "$0" "$@"
-"""
 OTHER_CLONE = "two"
 
 
@@ -85,11 +83,8 @@ def launcher() -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="codex-mirror-installed-"))
     library, command = base / "lib", base / "bin" / "codex-mirror"
     library.mkdir()
-    command.parent.mkdir()
     py_compile.compile(shutil.copy(PROGRAM, library))
-    command.write_text(LAUNCHER.format(python=sys.executable, start=launcher_start(), library=library))
-    command.chmod(0o755)
-    yield command
+    yield make_launcher(command, library)
     shutil.rmtree(base)
 
 

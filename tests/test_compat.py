@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import stat
 import time
@@ -27,9 +26,9 @@ from helpers import (
     Mirror,
     fake_codex,
     finish,
+    make_launcher,
     npm_install,
     overheard,
-    program_words,
     run,
     wait_until,
 )
@@ -115,11 +114,7 @@ def node_on_path(home: Home) -> None:
 
 def cli(home: Home) -> dict[str, str]:
     """The environment of somebody who has `codex-mirror` on PATH, as the earlier program's wrappers want."""
-    command = home.base / "cli" / "codex-mirror"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {shlex.join(program_words())} "$@"\n')
-    command.chmod(0o755)
-    home.put_on_path(command.parent)
+    home.put_on_path(make_launcher(home.base / "cli" / "codex-mirror").parent)
     return home.env
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from helpers import PROGRAM, Home, Mirror, launcher_start, run, tree
+from helpers import PROGRAM, Home, Mirror, make_launcher, run, tree
 from rooms import cm, places_of, write_registry
 
 # Runs a program on a terminal of its own; what stands on stdin is typed there.
@@ -62,11 +62,7 @@ def install(home: Home, name: str = "codex-mirror", program: Path = PROGRAM) -> 
     library.mkdir(exist_ok=True)
     copy = Path(shutil.copy(program, library / "codex_mirror.py"))
     py_compile.compile(str(copy), doraise=True)
-    command = home.base / "cmd" / name
-    command.parent.mkdir(exist_ok=True)
-    words = " ".join(map(shlex.quote, [sys.executable, "-I", "-S", "-c", launcher_start(), str(library)]))
-    command.write_text(f'#!/bin/sh\nexec {words} "$0" "$@"\n')
-    command.chmod(0o755)
+    command = make_launcher(home.base / "cmd" / name, library)
     home.put_on_path(command.parent)
     return command
 
