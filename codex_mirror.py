@@ -14992,7 +14992,8 @@ class Screen:
                 signal.signal(number, signal.SIG_IGN)
             with contextlib.suppress(curses.error, OSError):
                 if not curses.tigetstr("smcup"):
-                    curses.putp(curses.tigetstr("clear"))
+                    self.window.erase()
+                    self.window.refresh()
                 curses.endwin()
                 os.write(1, PASTE_OFF)
             with contextlib.suppress(self.termios.error):
@@ -15008,19 +15009,6 @@ class Screen:
         self.window.clear()
         return size
 
-<<<<<<< HEAD
-=======
-    def give_back(self) -> None:
-        """Gives the terminal back as it was; one without an alternate screen is wiped: no menu is left on it."""
-        with contextlib.suppress(OSError):
-            os.write(1, PASTE_OFF)
-        if not self.curses.isendwin():
-            if not self.curses.tigetstr("smcup"):
-                self.window.erase()
-                self.window.refresh()
-            self.curses.endwin()
-
->>>>>>> 1c03c04 (Menu: a terminal without an alternate screen is wiped also where the installed command ends at once)
     def lend(self, work: Callable[[], None]) -> None:
         """Does this on the terminal as it was before the menu, signals included, and takes it again."""
         self.stack.close()

@@ -432,7 +432,7 @@ def test_a_clone_of_ours_that_the_earlier_program_updates_is_a_clone_still_and_d
     updated = earlier.update(home, row, "0.170.0")
     assert ask(home, "list").out.startswith("work\t0.170.0\t") and raw(home, "run", "work", "--version").code == 0
     found = {one["id"]: one for one in ask(home, "doctor", "work", "--json").json()[0]["problems"]}
-    assert f"{row['runtimePath']} has Codex 0.170.0 in it" in found["runtime-misnamed"]["what"]
+    assert f"{row['runtimePath']} contains Codex 0.170.0" in found["runtime-misnamed"]["what"]
     assert found["runtime-misnamed"]["fix"].endswith("update work")
     assert "error" not in {one["severity"] for one in found.values()}
     assert ask(home, "update", "work", "--from", fake_codex(home.base / "new", "0.170.0")).code == 0
@@ -506,7 +506,7 @@ def test_a_newer_registry_is_refused_and_never_overwritten(home: Home, codex: Pa
                   ["rename", "work", "x"], ["wrapper", "install"], ["rollback", "work"], ["login", "work"],
                   ["run", "work"]):  # fmt: skip
         result = ask(home, *words)
-        assert result.code == 1 and "has version 2, and this" in result.err, (words, result)
+        assert result.code == 1 and "has version 2, but this" in result.err, (words, result)
         kept = {path for path in changes(before, at_rest(home)) if path not in NEW_MIRROR_HOME}
         assert kept == set() and home.mirror.stat().st_mode & 0o777 in (0o700, 0o755), words
 

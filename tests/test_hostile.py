@@ -156,7 +156,7 @@ REGISTRIES = [
     ("deeply nested", holding(b'{"version": 1, "clones": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "is not JSON"),
     ("no JSON number", holding(b'{"version": 1, "clones": [], "x": NaN}'), "is not JSON"),
     ("a number too long", holding(b'{"version": 1, "clones": [], "x": ' + b"9" * 10_000 + b"}"), "is not JSON"),
-    ("a future version", holding(b'{"version": 2, "clones": []}'), "has version 2, and this"),
+    ("a future version", holding(b'{"version": 2, "clones": []}'), "has version 2, but this"),
     ("a version in letters", holding(b'{"version": "1", "clones": []}'), "has version '1'"),
     ("a version with escapes", holding(json.dumps({"version": EVIL, "clones": []}).encode()), "has version"),
     ("a version that is true", holding(b'{"version": true, "clones": []}'), "has version True"),
