@@ -13999,10 +13999,12 @@ def ask_login(model: Model, name: str, *said: str) -> Step:
 
 
 def fix_what_is_wrong(model: Model) -> Step:
-    """What mends the selected clone: a login, an update, or doctor; and doctor where the registry is broken."""
+    """What mends the selected clone: a login, an update, or doctor; and where that has nothing, the registry."""
     view = model.current
+    if model.broken and (not view or view.states[0] == "ok"):
+        return begin_command(model, "doctor", "--fix")
     if not view:
-        return begin_command(model, "doctor", "--fix") if model.broken else model.become(status="no clone is selected")
+        return model.become(status="no clone is selected")
     name, words = view.clone.name, mending_words(view)
     if view.states[0] in ("ok", "checking"):
         why = "it is ok, so there is nothing to fix" if view.states[0] == "ok" else "it is still being checked"
@@ -14356,8 +14358,7 @@ def arrive(model: Model, registry: Registry | None, broken: str, **facts: Any) -
             place = before.index(model.selected)
             near = (one for one in (*before[place:], *before[:place][::-1]) if one in ids)
             model = model._replace(selected=next(near, ""))
-        bad = row_complaint(registry.bad_rows[0]) if registry.bad_rows else ""
-        model, _ = learn_of_codex(model._replace(rows=rows, broken=bad), {})
+        model, _ = learn_of_codex(model._replace(rows=rows), {})
     dialogs = tuple(one for one in model.dialogs if one.name != "home")
     home, _ = model._replace(dialogs=()).follow(partial(main_menu, name="home"))
     return model.become(dialogs=(*(model.dialogs[:1] if len(dialogs) < len(model.dialogs) else home.dialogs), *dialogs))
@@ -14510,7 +14511,7 @@ def header_rows(model: Model, size: Size) -> list[Row]:
             for word, n in counts.items()
             if n
         }
-        parts = [Span(count, "title"), *(Span(text, STATES[word][1]) for word, text in texts.items())]
+        parts = [Span(count if model.rows or not model.broken else "no registry", "title"), *(Span(text, STATES[word][1]) for word, text in texts.items())]
         parts += [Span(f"Codex {model.installed}" if model.installed else "no Codex")]
         for part in (*parts, Span("PATH ✓") if model.on_path else Span("PATH !", "warn")):
             more = (*row, Span(" · " if row else " ", "dim"), part)
@@ -14526,7 +14527,7 @@ def footer_rows(model: Model, size: Size) -> list[Row]:
     states = model.current.states if model.current else ()
     mend = mending_words(model.current) if model.current else ()
     dull = {"l": "no login" not in states and mend[:1] != ("login",), "u": "update" not in states}
-    dull |= {"f": states[:1] == ("ok",) or not (states or model.broken), **dict.fromkeys("/mU", not model.rows)}
+    dull |= {"f": states[:1] in ((), ("ok",)) and not model.broken, **dict.fromkeys("/mU", not model.rows)}
     verbs = [verb for verb in verbs_here(model) if verb.word and not (model.is_home and dull.get(verb.keys[0]))]
     verbs = [verb for verb in verbs if states or verb.modes != "table" or verb.keys == ("f",)]
     job, how_far = model.jobs[-1] if model.jobs else (Effect(""), "")
@@ -14550,7 +14551,8 @@ def body_rows(model: Model, screen: Size, size: Size) -> list[Row]:
         menu = dialog_rows(model, model.dialogs[0], Size(size.rows - 1, size.columns - 4))
         return [*[()] * (size.rows >= 12), *((Span("  "), *row) for row in menu)]
     broken = [model.displayable(f"✗ {model.broken}")] if model.broken else []
-    table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, size.rows // 5 + 1)]
+    most = size.rows // 5 + 1 if here else size.rows
+    table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, most)]
     if not here:
         nothing = "no clone matches; Esc clears the filter" if model.rows else "" if model.broken else "… being read"
         return [*table, (), (Span(f"  {shorten(nothing, size.columns - 3)}"),)]
@@ -14793,6 +14795,8 @@ class World(NamedTuple):
         context, registry, broken = self.context, None, ""
         try:
             registry = read_registry(context.places)
+            bad = short_list([row_complaint(row) for row in registry.bad_rows], 1)
+            broken = f"{bad}; codex-mirror doctor --fix" if bad else ""
         except (MirrorError, OSError) as error:
             broken = f"{error_line(error)}{f'; {error.hint}' if isinstance(error, MirrorError) else ''}"
         facts: dict[str, Any] = {"on_path": is_on_path(context.places.bin_dir, context.env), "now": time.time()}

@@ -632,3 +632,12 @@ def test_a_broken_registry_is_told_and_not_touched(opened: Open, mirror: Mirror,
     person.press("m", "esc")
     person.expect("is not JSON")
     assert tree(home.mirror) == before
+
+
+def test_broken_entries_are_told_with_what_mends_them(opened: Open, mirror: Mirror, home: Home) -> None:
+    mirror("create", "work", check=True)
+    registry = home.mirror / "registry.json"
+    good = json.loads(registry.read_text())
+    registry.write_text(json.dumps({**good, "clones": [*good["clones"], {"name": "bad"}, {"name": "worse"}]}))
+    person = opened()
+    person.expect("the registry entry 'bad' is broken", "more; codex-mirror doctor --fix", "f fix", "▸ work")

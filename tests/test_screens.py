@@ -615,6 +615,16 @@ def test_where_no_clone_is_selected_no_verb_on_one_is_offered() -> None:
     assert cm.press(broken, "f", 9.0)[1][0].words == ("doctor", "--fix")
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_f_mends_the_registry_where_the_selected_clone_is_well(size: cm.Size) -> None:
+    table = sample.menu(size=size)._replace(broken=sample.UNREADABLE)
+    for keys, words in (("", "doctor --fix"), ("j", "update client"), ("jj", "doctor --fix")):
+        model = after(table, *keys)
+        assert " f fix" in drawn(model) and " ".join(cm.press(model, "f", 9.0)[1][0].words) == words
+    alone = drawn(table._replace(rows=()))
+    assert "doctor --fix makes it again" in " ".join(alone.split()) and "0 clones" not in alone
+
+
 def test_the_old_name_is_no_mistake_until_it_is_changed() -> None:
     model = after(sample.menu(), "R")
     assert "new name: work" in drawn(model) and "there is a clone" not in drawn(model)
