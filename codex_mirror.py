@@ -14511,7 +14511,10 @@ def header_rows(model: Model, size: Size) -> list[Row]:
             for word, n in counts.items()
             if n
         }
-        parts = [Span(count if model.rows or not model.broken else "no registry", "title"), *(Span(text, STATES[word][1]) for word, text in texts.items())]
+        parts = [
+            Span(count if model.rows or not model.broken else "no registry", "title"),
+            *(Span(text, STATES[word][1]) for word, text in texts.items()),
+        ]
         parts += [Span(f"Codex {model.installed}" if model.installed else "no Codex")]
         for part in (*parts, Span("PATH ✓") if model.on_path else Span("PATH !", "warn")):
             more = (*row, Span(" · " if row else " ", "dim"), part)
