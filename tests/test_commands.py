@@ -974,21 +974,27 @@ def test_a_logout_where_nobody_is_logged_in_says_so_and_is_no_failure(
     assert done.code == 0 and not login.exists() and "revoke" not in done.out + done.err
 
 
+def remembered(home: Home, name: str) -> Any:
+    """The account that the registry has of a clone's last login, whoever is logged in now."""
+    clones = json.loads((home.mirror / "registry.json").read_bytes())["clones"]
+    return next(row.get("account") for row in clones if row["name"] == name)
+
+
 def test_a_logout_is_no_more_to_be_remembered(cm: Launched, house: Home) -> None:
     for options in (["--local"], []):
         log_in(cm, "work")
-        assert rows(cm)["work"]["account"]
+        assert rows(cm)["work"]["account"] and remembered(house, "work")
         assert cm("logout", "--yes", "work", *options).code == 0
-        assert rows(cm)["work"]["account"] is None
+        assert rows(cm)["work"]["account"] is None and remembered(house, "work") is None
 
 
 def test_a_login_that_a_logout_left_is_remembered_and_one_that_is_gone_is_forgotten(cm: Launched, house: Home) -> None:
     log_in(cm, "work")
     install_codex(house, "0.170.0", '#!/bin/sh\n[ "$1" = logout ] && exit 4\necho codex-cli 0.170.0\n')
     cm("update", "work", check=True)
-    assert cm("logout", "work", "--yes").code == 4 and rows(cm)["work"]["account"]
+    assert cm("logout", "work", "--yes").code == 4 and remembered(house, "work")
     (house.clone_home("work") / ".codex" / "auth.json").unlink()
-    assert cm("logout", "work").out == "nobody is logged in to 'work'\n" and rows(cm)["work"]["account"] is None
+    assert cm("logout", "work").out == "nobody is logged in to 'work'\n" and remembered(house, "work") is None
     plant_login(house, OTHER_CLONE, chatgpt_login("ann@example.org"))
     cm("logout", OTHER_CLONE, "--yes", check=True)
     assert f"{OTHER_CLONE}\tlogout {OTHER_CLONE} " in cm("log").out

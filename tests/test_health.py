@@ -732,6 +732,33 @@ def test_a_clone_whose_own_row_does_not_fit_stays_where_it_is(home: Home, codex:
     assert f"left {own.parent} alone: another entry has the same name 'work'" in fixed.err and rows_of(home) == rows[:1]
 
 
+MAY_EXIST: list[tuple[str, Callable[[Home, Path], object], bool]] = [
+    ("its directory is there", lambda home, root: None, True),
+    ("its row is gone", lambda home, root: (root / ".codex-mirror/clone.json").unlink(), True),
+    ("another's is there", lambda home, root: (root / ".codex-mirror/clone.json").write_text('{"id": "x"}'), False),
+    ("its disk is away", lambda home, root: (cm.discard(str(root.parent)), (home.bin / "far").unlink()), True),
+    ("its disk may be away", lambda home, root: cm.discard(str(root)), True),
+    ("its command is gone, too", lambda home, root: (cm.discard(str(root)), (home.bin / "far").unlink()), False),
+    ("another's command is there", lambda home, root: (cm.discard(str(root)), (home.bin / "far").write_text("x")), False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "change", "may_exist"), MAY_EXIST, ids=[row[0] for row in MAY_EXIST])
+def test_a_clone_whose_directory_is_gone_may_be_on_a_disk_that_is_away(
+    home: Home, codex: Path, kind: str, change: Callable[[Home, Path], object], may_exist: bool
+) -> None:
+    clone = make_clone(home, "far", root=str(home.base / "disk" / "far"))
+    change(home, Path(clone.root))
+    assert cm.may_still_exist(clone, places_of(home)) == may_exist
+
+
+def test_in_the_mirror_home_itself_a_clone_whose_directory_is_gone_was_removed(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    assert cm.may_still_exist(clone, places_of(home))
+    cm.discard(clone.root)
+    assert (home.bin / "work").exists() and not cm.may_still_exist(clone, places_of(home))
+
+
 def test_a_broken_entry_that_no_clone_fits_stays_and_that_is_said(home: Home, codex: Path) -> None:
     make_clone(home, "work")
     write_registry(home, rows := [*rows_of(home), {"name": "lost"}])
