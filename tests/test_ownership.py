@@ -375,6 +375,23 @@ def test_a_directory_that_a_stranger_makes_meanwhile_is_not_taken_for_one_s_own(
     assert not (root / ".codex-mirror").exists()
 
 
+def test_a_place_that_is_opened_to_others_while_a_clone_is_made_there_is_refused(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, mkdir = home.base / "open" / "r", os.mkdir
+    root.parent.mkdir()
+
+    def mkdir_and_open(path: Any, mode: int = 0o777, **more: Any) -> None:
+        mkdir(path, mode, **more)
+        if ".codex-mirror.new-" in str(path):
+            root.parent.chmod(0o777)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_open)
+    result = ask(home, "create", "far", "--root", root)
+    assert result.code == 5 and f"{root.parent} may be written by anyone" in result.err, result
+    assert [path.name for path in home.base.rglob(".codex-mirror*")] == [".codex-mirror-home"]
+
+
 # --- mounts ---
 
 
