@@ -77,6 +77,19 @@ def test_a_pin_is_a_complete_read_only_copy_with_its_manifest(home: Home, packag
     assert not complaints_about(clone_in(home, "work").runtime)
 
 
+@pytest.mark.parametrize(("mode", "pinned"), [(0o700, 0o555), (0o500, 0o555), (0o755, 0o555), (0o600, 0o444)])
+def test_a_program_stays_one_also_where_only_its_owner_may_start_it(
+    home: Home, package: Path, mode: int, pinned: int
+) -> None:
+    (package / "codex-path/rg").chmod(mode)
+    make_clone(home, "work", source=str(package))
+    rg = runtime_of(home, "work") / "codex-path/rg"
+    assert stat.S_IMODE(rg.stat().st_mode) == pinned
+    rg.chmod(mode)
+    assert cm.move_pinned_file(str(rg), str(home.base / "rg")).mode == pinned
+    assert stat.S_IMODE((home.base / "rg").stat().st_mode) == pinned
+
+
 def test_clones_of_one_version_share_every_file_whoever_the_source_is(home: Home, package: Path) -> None:
     make_clone(home, "one", source=str(package))
     shared = inodes(runtime_of(home, "one"))
