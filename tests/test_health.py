@@ -63,6 +63,27 @@ def facts(home: Home, **changes: Any) -> Any:
 def test_nothing_is_wrong_with_a_healthy_clone(home: Home) -> None:
     assert cm.diagnose(facts(home)) == ()
     assert cm.health_of(facts(home)).ok and cm.health_of(facts(home)).writable
+    assert not any(cm.health_of(facts(home, **{fact: ["/h"]})).writable for fact in ("read_only", "absent"))
+
+
+def test_a_clone_that_changes_while_it_is_looked_at_is_looked_at_again(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, inspect_clones = [], cm.inspect_clones
+    for name in ("work", "play"):
+        make_clone(home, name)
+
+    def look_and_change(clones: Any, *rest: Any) -> Any:
+        found = inspect_clones(clones, *rest)
+        looked.append([clone.name for clone in clones])
+        if len(looked) == 1:
+            cm.rename_clone(caller_in(home), "work", "job")
+            cm.remove_clone(caller_in(home), "play")
+        return found
+
+    monkeypatch.setattr(cm, "inspect_clones", look_and_change)
+    assert [row["name"] for row in cm.doctor(caller_in(home)).data if row["name"] != "codex-mirror"] == ["job"]
+    assert looked == [["work", "play"], ["job"]]
 
 
 ERROR, WARNING, INFO = "error", "warning", "info"

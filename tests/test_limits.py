@@ -455,6 +455,13 @@ MONEY: list[tuple[str, dict[str, Any], str, str, float | None]] = [
     ("a member's credits", {"rate_limit_reached_type": "workspace_member_credits_depleted"}, "credits used up", "", 0),
     ("a new kind", {"rate_limit_reached_type": "moon_phase"}, "moon phase", "", 0.0),
     ("a spending limit", {"spend_control_reached": True}, "spending limit reached", "", 0.0),
+    (
+        "a limit and a spending limit",
+        {"rate_limit_reached_type": "rate_limit_reached", "spend_control_reached": True},
+        "limit reached",
+        "",
+        0.0,
+    ),
     ("none", {"rate_limit_reached_type": None, "spend_control_reached": False}, "", "", 90.0),
     ("no credits beside windows", {"credits": {"has_credits": False, "unlimited": False, "balance": "0"}}, "", "", 90),
     ("credits", {"credits": {"has_credits": True, "unlimited": False, "balance": "5"}}, "", "5 credits left", 90.0),

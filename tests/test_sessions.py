@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rollouts import INJECTED, NOW, SHAPES, A, B, Shape, an_id, write
 
-from helpers import Home, chatgpt_login, overheard, tree
+from helpers import API_KEYS, Home, chatgpt_login, overheard, tree
 from rooms import ask, caller_in, clone_in, clone_like, cm, make_clone, on_terminal
 
 NEW = Shape()
@@ -274,6 +274,18 @@ def test_last_and_here_choose_the_newest(home: Home, clones: dict[str, Path]) ->
     assert overheard(ask(home, "resume", "--last").out).argv[1] == an_id(2).encode()
     assert overheard(ask(home, "resume", "--here", cwd=place).out).argv[1] == an_id(1).encode()
     assert ask(home, "resume", "--here", cwd=home.bin).code == 3
+
+
+def test_last_takes_the_copy_that_was_put_there_last_but_none_where_nobody_is_logged_in(
+    home: Home, clones: dict[str, Path]
+) -> None:
+    for name in ("work", "personal"):
+        write(clones[name], an_id(3), NEW.beginning(an_id(3)))
+    for name, other in (("personal", "work"), ("work", "personal")):
+        ended = ask(home, "resume", "--last")
+        assert overheard(ended.out).env["CODEX_HOME"] == str(clones[name])
+        assert f"that session is in '{other}', too; going on in '{name}'" in ended.err
+        (clones["work"] / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
