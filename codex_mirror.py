@@ -8089,8 +8089,10 @@ def used_percent(window: Window, now: float) -> float:
 
 
 def is_used_up(usage: Usage, now: float) -> bool:
-    """Did the server say so, and has no window begun anew since?"""
-    return bool(usage.reached) and (not usage.windows or any(window.resets_at > now for window in usage.windows))
+    """Did the server say so, and is it so still? A limit is over when a window has begun anew, and the other one says
+    for itself what is left of it; what else is used up comes back with a new beginning of all."""
+    still = all if usage.reached == REACHED["rate_limit_reached"] else any
+    return bool(usage.reached) and (not usage.windows or still(window.resets_at > now for window in usage.windows))
 
 
 def left_percent(usage: Usage, now: float) -> float | None:
@@ -12076,9 +12078,7 @@ def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) ->
 def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
     registry, now = read_registry(context.places), time.time()
     clones = [clone_named(registry, name)] if name else list(registry.clones)
-    found = newest_sessions(
-        clones, max(limit, 0), within=names_of_current_directory(context) if here else (), words=grep
-    )
+    found = newest_sessions(clones, limit, within=names_of_current_directory(context) if here else (), words=grep)
     data = [session_row(one) for one in found]
     if not context.terminal:
         rows = tuple(

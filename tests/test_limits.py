@@ -479,6 +479,21 @@ def test_what_is_used_up_is_said_as_what_it_is(
     assert cm.left_percent(found, NOW + 99_999) == 100.0
 
 
+AFTERWARDS: list[tuple[str, str, float, float | None]] = [
+    ("a limit, now", "rate_limit_reached", NOW, 0.0),
+    ("a limit, five hours later", "rate_limit_reached", NOW + 3600, 60.0),
+    ("a limit, a week later", "rate_limit_reached", NOW + 86400, 100.0),
+    ("credits, five hours later", "workspace_member_credits_depleted", NOW + 3600, 0.0),
+    ("credits, a week later", "workspace_member_credits_depleted", NOW + 86400, 100.0),
+]
+
+
+@pytest.mark.parametrize(("kind", "reached", "now", "left"), AFTERWARDS, ids=[row[0] for row in AFTERWARDS])
+def test_a_limit_that_was_reached_is_over_with_its_window(kind: str, reached: str, now: float, left: float) -> None:
+    windows = (window(100.0), window(40.0, 10080, NOW + 86400))
+    assert cm.left_percent(cm.limits_from(limits(*windows, rate_limit_reached_type=reached)), now) == left
+
+
 def test_credits_that_ran_out_are_told_of_an_account_without_windows() -> None:
     found = cm.limits_from(limits(credits={"has_credits": False, "unlimited": False, "balance": "0"}))
     assert (found.credits, cm.left_percent(found, NOW)) == ("credits used up", None)
