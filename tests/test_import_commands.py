@@ -181,11 +181,13 @@ WAYS: dict[str, Callable[[Home], Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("file", ["config.toml", "fast.config.toml"])
 @pytest.mark.parametrize("way", WAYS)
-def test_one_s_own_settings_say_in_one_line_which_secrets_came_along(mirror: Home, way: str) -> None:
+def test_one_s_own_settings_say_in_one_line_which_secrets_came_along(mirror: Home, way: str, file: str) -> None:
     own = mirror.home / ".codex"
     own.mkdir()
-    (own / "config.toml").write_text(SECRET)
+    (own / "config.toml").touch()
+    (own / file).write_text(SECRET)
     result = WAYS[way](mirror)
     assert result.code == 0
     [line] = [line for line in result.err.splitlines() if "secret" in line]
