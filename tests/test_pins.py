@@ -354,6 +354,19 @@ def test_the_runtime_before_is_examined_and_mended_too_and_helps_others(home: Ho
     assert ask(home, "doctor", "one", "--deep", "--fix").code == 0 and before.read_bytes() == content
 
 
+def test_a_whole_runtime_is_not_pinned_again_for_a_lost_file_of_the_one_before(home: Home, package: Path) -> None:
+    make_clone(home, "work", source=str(package))
+    runtime = update(home, "work", fake_codex(home.base / "newer", "0.170.0"))
+    before = Path(clone_in(home, "work").previous.path) / HOST
+    spoiled = before.read_bytes() + b"#"
+    before.chmod(0o755)
+    before.write_bytes(spoiled)
+    discard(package)
+    result = ask(home, "doctor", "work", "--deep", "--fix")
+    assert result.code == 1 and f"no undamaged copy of {before} was found" in result.err, result
+    assert runtime_of(home, "work") == runtime and before.read_bytes() == spoiled
+
+
 def test_a_file_that_both_runtimes_of_a_clone_share_is_mended_once(home: Home, package: Path) -> None:
     make_clone(home, "work", source=str(package))
     update(home, "work", fake_codex(home.base / "newer", "0.170.0"))

@@ -111,6 +111,12 @@ def test_a_prompt_is_found_behind_long_instructions(tmp_path: Path) -> None:
     assert cm.with_prompt(session).prompt == "what I typed"
 
 
+def test_a_first_line_that_is_long_before_its_directory_is_read_further(tmp_path: Path) -> None:
+    payload = {"id": an_id(), "base_instructions": "x" * 2 * cm.META_HEAD, "cwd": "/w"}
+    path = write(tmp_path, an_id(), [NEW.line("session_meta", payload)])
+    assert cm.with_meta(cm.Session(NOW, str(path), None)).meta.cwd == "/w"
+
+
 NO_PROMPT: list[tuple[str, bytes]] = [
     ("nothing", b""),
     ("only what Codex says", b"".join(NEW.says("user", text) for text in INJECTED)),
@@ -149,7 +155,7 @@ def test_sessions_shows_those_of_all_clones_newest_first(home: Home, clones: dic
     assert rows[1] == [an_id(2), "work", cm.timestamp_text(NOW + 2), "/x", "three"]
     assert rows[0][3:] == ["", "(compressed)"] and rows[4][4] == "old one"
     data = ask(home, "sessions", "personal", "--json").json()
-    assert [one["id"] for one in data] == [an_id(1), an_id(9)]
+    assert [one["id"] for one in data] == [an_id(1), an_id(9)] and data[0]["account"] is None
     assert data[1] == {
         "id": an_id(9),
         "clone": "personal",
@@ -286,6 +292,9 @@ def test_last_takes_the_copy_that_was_put_there_last_but_none_where_nobody_is_lo
         assert overheard(ended.out).env["CODEX_HOME"] == str(clones[name])
         assert f"that session is in '{other}', too; going on in '{name}'" in ended.err
         (clones["work"] / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
+    os.utime(next(clones["personal"].rglob(f"*{an_id(3)}.jsonl")), (NOW + 9, NOW + 9))
+    ended = ask(home, "resume", "--last")
+    assert overheard(ended.out).env["CODEX_HOME"] == str(clones["personal"]) and "that session is in" not in ended.err
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [

@@ -548,6 +548,10 @@ def test_a_command_that_is_the_only_one_or_by_another_name_of_its_directory_is_n
     other.mkdir()
     (other / "work").write_bytes((home.bin / "work").read_bytes())
     assert [cm.stale_owner(str(path / "work"), clones) for path in (home.bin, link, other)] == ["", "", "work"]
+    places, registry = places_of(home)._replace(bin_dir=str(other)), cm.Registry((clone,))
+    assert cm.find_stale_wrappers(registry, places) == {str(other / "work"): "work"}
+    unsure = cm.Registry((clone, cm.BadRow({"name": "x"}, "its id is not one")))
+    assert cm.find_stale_wrappers(unsure, places) == {}
     (home.bin / "work").unlink()
     assert cm.stale_owner(str(other / "work"), clones) == ""
 
