@@ -760,7 +760,7 @@ MAY_EXIST: list[tuple[str, Callable[[Home, Path], object], bool]] = [
     ("its disk is away", lambda home, root: (cm.discard(str(root.parent)), (home.bin / "far").unlink()), True),
     ("its disk may be away", lambda home, root: cm.discard(str(root)), True),
     ("its command is gone, too", lambda home, root: (cm.discard(str(root)), (home.bin / "far").unlink()), False),
-    ("another's command is there", lambda home, root: (cm.discard(str(root)), (home.bin / "far").write_text("x")), False),
+    ("a stranger's is there", lambda home, root: (cm.discard(str(root)), (home.bin / "far").write_text("x")), False),
 ]  # fmt: skip
 
 
