@@ -467,6 +467,7 @@ MONEY: list[tuple[str, dict[str, Any], str, str, float | None]] = [
     ("none", {"rate_limit_reached_type": None, "spend_control_reached": False}, "", "", 90.0),
     ("no credits beside windows", {"credits": {"has_credits": False, "unlimited": False, "balance": "0"}}, "", "", 90),
     ("credits", {"credits": {"has_credits": True, "unlimited": False, "balance": "5"}}, "", "5 credits left", 90.0),
+    ("credits, nobody knows how many", {"credits": {"has_credits": True}}, "", "some credits left", 90.0),
     ("all credits", {"credits": {"has_credits": True, "unlimited": True}}, "", "unlimited credits", 90.0),
     ("odd ones", {"credits": ["x"], "rate_limit_reached_type": 7}, "", "", 90.0),
 ]
@@ -479,6 +480,12 @@ def test_what_is_used_up_is_said_as_what_it_is(
     found = cm.limits_from(limits(window(), **more))
     assert (found.reached, found.credits, cm.left_percent(found, NOW)) == (reached, credits, left)
     assert cm.left_percent(found, NOW + 99_999) == 100.0
+
+
+def test_who_made_a_session_is_unknown_only_where_it_says_nothing_of_that() -> None:
+    rows = ((ACCOUNT.workspace, ACCOUNT.user, True), ("", ACCOUNT.user, False), (ACCOUNT.workspace, "", False))
+    for workspace, user, is_own in (*rows, ("", "", None)):
+        assert cm.is_made_by(cm.SessionMeta(workspace=workspace, user=user), ACCOUNT) is is_own
 
 
 AFTERWARDS: list[tuple[str, str, float, float | None]] = [
@@ -494,6 +501,14 @@ AFTERWARDS: list[tuple[str, str, float, float | None]] = [
 def test_a_limit_that_was_reached_is_over_with_its_window(kind: str, reached: str, now: float, left: float) -> None:
     windows = (window(100.0), window(40.0, 10080, NOW + 86400))
     assert cm.left_percent(cm.limits_from(limits(*windows, rate_limit_reached_type=reached)), now) == left
+
+
+def test_the_best_is_the_first_of_those_with_the_most_left(home: Home) -> None:
+    known = [(clone_like(home, name), left) for name, left in (("d", None), ("c", 40.0), ("a", 60.0), ("b", 60.0))]
+    assert cm.best_of(known, []) == cm.Outcome(cm.DONE, ("a",), data={"name": "a"})
+    assert cm.best_of(known, ["c: x"]) == cm.Outcome(cm.FAILED, ("a",), ("c: x",), data={"name": "a"})
+    nothing = cm.best_of(known[:1], ["d: x"])
+    assert (nothing.code, nothing.lines, nothing.notes[0], nothing.data) == (cm.FAILED, (), "d: x", {"name": None})
 
 
 def test_credits_that_ran_out_are_told_of_an_account_without_windows() -> None:

@@ -99,7 +99,7 @@ def test_the_prompt_is_what_the_person_typed(version: str) -> None:
     assert cm.prompt_in(b"".join(lines)) == "fix <div> ü\nplease"
     whole = b"".join([*lines[:-1], shape.prompt("look at this", image=400_000)])
     assert cm.prompt_in(whole[:CUT]) == "look at this"
-    only_sent = b"".join([*lines[:-1], shape.says("user", "and now?")])
+    only_sent = b"".join([*lines[:-1], shape.says("user", "and now?"), shape.says("user", "or then?")])
     assert (cm.prompt_in(only_sent), cm.prompt_in(only_sent, likely=False)) == ("and now?", "")
 
 
@@ -109,6 +109,8 @@ def test_a_prompt_is_found_behind_long_instructions(tmp_path: Path) -> None:
     path = write(tmp_path, an_id(), [NEW.meta(an_id()), *long, NEW.prompt("what I typed")])
     session = cm.Session(NOW, str(path), None)
     assert cm.with_prompt(session).prompt == "what I typed"
+    write(tmp_path, an_id(), [NEW.meta(an_id()), *long])
+    assert cm.with_prompt(session).prompt == "some words that Codex adds"
 
 
 def test_a_first_line_that_is_long_before_its_directory_is_read_further(tmp_path: Path) -> None:
@@ -197,6 +199,7 @@ def test_on_a_terminal_a_row_fits_and_its_id_tells_it_from_all_others(home: Home
     assert shown[0].split() == ["WHEN", "CLONE", "DIRECTORY", "PROMPT", "ID"]
     assert max(map(len, shown)) <= 80 and all("~/a/long" in line for line in shown[1:])
     assert [line.split()[-1] for line in shown[1:]] == [an_id(2)[:13], an_id(1)[:13]] and "[archived]" in shown[1]
+    assert on_terminal(home, "sessions", "--limit", "1").out.splitlines()[1:] == shown[1:2]
 
 
 def test_of_thousands_only_those_shown_are_read_whole(
@@ -263,6 +266,7 @@ def test_resume_goes_on_in_the_sessions_directory_as_the_clone_that_has_it(home:
     heard = overheard(ask(home, "resume", an_id(1)[:13].upper(), "--", "--model", "x y").out)
     assert heard.argv == [b"resume", an_id(1).encode(), b"--model", b"x y"]
     assert (heard.cwd, heard.env["CODEX_HOME"]) == (str(place), str(clones["personal"]))
+    assert cm.resume(caller_in(home), session_id=an_id(1)).program.env["PWD"] == str(place)
     place.rmdir()
     ended = ask(home, "resume", an_id(1))
     assert f"{place} no longer exists; continuing in the current directory" in ended.err
