@@ -659,7 +659,8 @@ def test_a_directory_that_is_not_surely_a_lost_clone_s_is_named_and_left(
     write_registry(home, rows[:1])
     before = tree(base)
     for words in (["doctor"], ["doctor", "--fix"]):
-        assert f"{base} ({why})" in ask(home, *words).out
+        told = ask(home, *words).out
+        assert f"{base} ({why})" in told and "orphan-wrapper" not in told
     assert rows_of(home) == rows[:1] and tree(base) == before
 
 

@@ -358,6 +358,7 @@ WHOSE: list[tuple[str, bytes, Any, Any, bool]] = [
     ("by an older Codex, since the login", OLD, ACCOUNT._replace(since=NOW - 600), None, True),
     ("by an older Codex, before the login", OLD, ACCOUNT._replace(since=NOW - 10), None, False),
     ("by an older Codex, noted before", OLD, ACCOUNT._replace(since=NOW), ACCOUNT._replace(since=NOW - 99), True),
+    ("by an older Codex, noted later", OLD, ACCOUNT._replace(since=NOW - 99), ACCOUNT._replace(since=NOW), True),
     ("by an older Codex, another noted", OLD, ACCOUNT._replace(since=NOW), OTHER._replace(since=NOW - 99), False),
     ("nobody logged in", made_by("acc-A", "user-A"), cm.Account("none"), None, False),
     ("an API key", made_by("acc-A", "user-A"), cm.Account("api-key", key="sk-…"), None, False),

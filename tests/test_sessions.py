@@ -151,6 +151,7 @@ def test_sessions_shows_those_of_all_clones_newest_first(home: Home, clones: dic
     write(clones["work"], an_id(7), NEW.beginning(an_id(7), "agent", source=SPAWNED), at=NOW + 7)
     write(clones["work"], an_id(8), [b"zst"], at=NOW + 8, ending=".jsonl.zst")
     write(clones["personal"], an_id(9), NEW.beginning(an_id(9), "old\tone", creator=A), at=NOW - 9, day="")
+    write(clones["personal"], an_id(5), NEW.beginning(an_id(5)), day="kept/11/22")
     before = tree(home.base)
     rows = [line.split("\t") for line in ask(home, "sessions").out.splitlines()]
     assert [row[0] for row in rows] == [an_id(number) for number in (8, 2, 1, 0, 9)]
