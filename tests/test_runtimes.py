@@ -469,6 +469,16 @@ def be_mac(monkeypatch: pytest.MonkeyPatch, machine: str, kernel: str) -> None:
     monkeypatch.setattr(os, "uname", lambda: facts)
 
 
+def test_a_script_of_the_user_s_that_starts_a_clone_is_no_installed_codex(home: Home) -> None:
+    codex = npm_install(home.base / "npm", fake_codex(home.base / "package"))
+    home.put_on_path(codex.parent)
+    clone = make_clone(home, "work")
+    npm_install(home.base / "npm", fake_codex(home.base / "newer", "0.170.0"))
+    script = write(home.base / "scripts" / "codex", f'#!/bin/sh\nexec "{clone.runtime.entry}" "$@"\n')
+    home.put_on_path(script.parent)
+    assert make_clone(home, "other").runtime.version == "0.170.0"
+
+
 def test_every_machine_has_the_package_that_npm_and_the_triple_that_the_release_names() -> None:
     assert {machine: (triple, f"codex-{name}") for machine, (name, triple) in cm.MACHINES.items()} == TRIPLES
 
