@@ -595,6 +595,16 @@ def test_doctor_finds_it_changes_nothing_without_fix_and_mends_it_without_losing
         assert left <= derived | ({"m/clones/work/.codex-mirror/logs"} if kind == "the logs gone" else set()), left
 
 
+def test_the_repair_of_a_pin_keeps_what_never_comes_along_from_elsewhere(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    config = codex_home(home) / "config.toml"
+    own = 'forced_login_method = "api"\nsqlite_home = "/elsewhere"\n'
+    config.write_text(own + config.read_text().replace("start = false", "start = true"))
+    fixed = ask(home, "doctor", "work", "--fix")
+    assert "restored the settings that hold its pin" in fixed.err and "left out" not in fixed.err, fixed
+    assert own in config.read_text() and "start = true" not in config.read_text()
+
+
 AWAY = [["update", "work"], ["update", "--all"], ["set", "work", "--home", "shared"], ["rename", "work", "x"],
         ["wrapper", "install"], ["rollback", "work"], ["doctor", "--fix"]]  # fmt: skip
 

@@ -311,6 +311,7 @@ def test_the_table_of_limits_fits_on_80_columns(home: Home) -> None:
     assert table.heading == ("NAME", "LEFT", "", "5 H (RESET)", "WEEK (RESET)", "AS OF", "PLAN")
     assert table.rows[0][1:] == ("0 %", "░░░░░░░░░░", "64 % (in 3 h)", "0 % (in 6 d)", "50 min ago", "business")
     assert table.rows[1][1:] == ("unknown", "", "-", "-", "-", "-")
+    assert cm.usage_table([(clone, one._replace(as_of=NOW))], NOW).rows[0][5] == "now"
     later = cm.usage_table([(clone, one)], NOW + 4 * 3600).rows[0]
     assert (later[3], later[4]) == ("100 % (fresh)", "0 % (in 5 d)")
 

@@ -77,7 +77,7 @@ def test_a_pin_is_a_complete_read_only_copy_with_its_manifest(home: Home, packag
     assert not complaints_about(clone_in(home, "work").runtime)
 
 
-@pytest.mark.parametrize(("mode", "pinned"), [(0o700, 0o555), (0o500, 0o555), (0o755, 0o555), (0o600, 0o444)])
+@pytest.mark.parametrize(("mode", "pinned"), [(0o700, 0o555), (0o500, 0o555), (0o655, 0o555), (0o600, 0o444)])
 def test_a_program_stays_one_also_where_only_its_owner_may_start_it(
     home: Home, package: Path, mode: int, pinned: int
 ) -> None:
