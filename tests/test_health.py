@@ -605,6 +605,24 @@ def test_the_repair_of_a_pin_keeps_what_never_comes_along_from_elsewhere(home: H
     assert own in config.read_text() and "start = true" not in config.read_text()
 
 
+def test_a_link_to_the_user_s_git_configuration_becomes_a_copy_and_one_of_the_clone_s_own_stays(
+    home: Home, codex: Path
+) -> None:
+    (home.home / ".gitconfig").write_text("[user]\n\tname = Ann\n")
+    make_clone(home, "work", shares=(".gitconfig",))
+    own, mine = home.clone_home("work") / ".gitconfig", home.base / "mine"
+    mine.write_text("[user]\n\tname = Bob\n")
+    for target, says in (
+        (home.home / ".gitconfig", "its git configuration is now a copy, which follows yours"),
+        (mine, ".gitconfig is the clone's own link, and was left alone"),
+    ):
+        own.unlink()
+        own.symlink_to(target)
+        fixed = ask(home, "doctor", "work", "--fix")
+        assert f"work: {says}\n" in fixed.err and own.is_symlink() == (target == mine), fixed
+    assert (home.home / ".gitconfig").read_text() == "[user]\n\tname = Ann\n" and os.readlink(own) == str(mine)
+
+
 AWAY = [["update", "work"], ["update", "--all"], ["set", "work", "--home", "shared"], ["rename", "work", "x"],
         ["wrapper", "install"], ["rollback", "work"], ["doctor", "--fix"]]  # fmt: skip
 

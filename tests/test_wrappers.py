@@ -550,6 +550,9 @@ def test_a_command_that_is_the_only_one_or_by_another_name_of_its_directory_is_n
     assert [cm.stale_owner(str(path / "work"), clones) for path in (home.bin, link, other)] == ["", "", "work"]
     places, registry = places_of(home)._replace(bin_dir=str(other)), cm.Registry((clone,))
     assert cm.find_stale_wrappers(registry, places) == {str(other / "work"): "work"}
+    old = clone._replace(name="old", wrapper=str(home.bin / "old"))
+    (home.bin / "old").write_bytes(cm.wrapper_content(old, places))
+    assert cm.find_stale_wrappers(registry, places)[old.wrapper] == "work"
     unsure = cm.Registry((clone, cm.BadRow({"name": "x"}, "its id is not one")))
     assert cm.find_stale_wrappers(unsure, places) == {}
     (home.bin / "work").unlink()
