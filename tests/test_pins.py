@@ -568,3 +568,12 @@ def test_only_a_runtime_that_is_as_we_pinned_it_is_removed(
         assert tree(path) == ({} if goes else before)
         told = [one for row in ask(home, "doctor", "--json").json() for one in row["problems"]]
         assert [str(path) in one["what"] for one in told if one["id"] == "runtime-unused"] == [True] * (not goes)
+
+
+def test_while_the_clone_s_own_runtime_is_missing_none_is_unneeded(home: Home, codex: Path) -> None:
+    """Another may have to take its place."""
+    clone = make_clone(home, "work")
+    path = copied_runtime(clone, "0.1.0-abcdef12")
+    assert cm.unneeded_runtimes(clone) == cm.unused_runtimes(clone) == [str(path)]
+    Path(clone.runtime.entry).unlink()
+    assert cm.unneeded_runtimes(clone) == cm.unused_runtimes(clone) == []
