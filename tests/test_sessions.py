@@ -295,11 +295,11 @@ def test_last_takes_the_copy_that_was_put_there_last_but_none_where_nobody_is_lo
     for name, other in (("personal", "work"), ("work", "personal")):
         ended = ask(home, "resume", "--last")
         assert overheard(ended.out).env["CODEX_HOME"] == str(clones[name])
-        assert f"that session is in '{other}', too; going on in '{name}'" in ended.err
+        assert f"that session is also in '{other}'; continuing in '{name}'" in ended.err
         (clones["work"] / "auth.json").write_text(json.dumps({"OPENAI_API_KEY": API_KEYS[0]}))
     os.utime(next(clones["personal"].rglob(f"*{an_id(3)}.jsonl")), (NOW + 9, NOW + 9))
     ended = ask(home, "resume", "--last")
-    assert overheard(ended.out).env["CODEX_HOME"] == str(clones["personal"]) and "that session is in" not in ended.err
+    assert overheard(ended.out).env["CODEX_HOME"] == str(clones["personal"]) and "also in" not in ended.err
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
