@@ -388,7 +388,7 @@ def test_a_place_that_is_opened_to_others_while_a_clone_is_made_there_is_refused
 
     monkeypatch.setattr(os, "mkdir", mkdir_and_open)
     result = ask(home, "create", "far", "--root", root)
-    assert result.code == 5 and f"{root.parent} may be written by anyone" in result.err, result
+    assert result.code == 5 and f"{root.parent} is writable by everyone" in result.err, result
     assert [path.name for path in home.base.rglob(".codex-mirror*")] == [".codex-mirror-home"]
 
 
