@@ -503,6 +503,16 @@ def test_what_a_killed_change_left_goes_and_what_only_has_such_a_name_stays(
     assert path.exists() != goes
 
 
+def test_nothing_that_lies_behind_a_linked_clone_is_a_leftover(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    base, stuff = home.mirror / "clones/work/.codex-mirror", home.base / "stuff"
+    base.rename(stuff)
+    base.symlink_to(stuff)
+    (stuff / ".clone.json.codex-mirror-abcdef12").write_text("mine")
+    (stuff / "runtime/0.1.0-abcdef12.gone-0123abcd").mkdir()
+    assert list(cm.find_leftovers(places_of(home), cm.read_registry(places_of(home)))) == []
+
+
 # --- a command that its clone no longer has ---
 
 
