@@ -471,6 +471,15 @@ def test_the_earlier_program_s_lock_is_waited_for_unless_a_dead_one_left_it(
         assert ask(home, "list").out.startswith("work\t") and ask(home, "doctor").code in (0, 1)
 
 
+def test_a_lock_that_grows_old_while_it_is_waited_for_is_taken(home: Home) -> None:
+    lock = home.base / "registry.json.lock"
+    lock.with_name("registry.json.lock.new").write_text("ours")
+    for age, is_taken in ((cm.EARLIER_LOCK_AGE - 30, False), (cm.EARLIER_LOCK_AGE + 30, True)):
+        lock.write_text("4711\n")
+        os.utime(lock, (time.time() - age,) * 2)
+        assert cm.take_earlier_lock(str(lock)) == is_taken and lock.read_text() == ("ours" if is_taken else "4711\n")
+
+
 def test_the_earlier_program_s_lock_is_held_while_the_registry_is_written(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
