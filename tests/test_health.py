@@ -478,6 +478,7 @@ def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
         assert cm.inspect_mirror_home(caller_in(home), alone=True).leftovers
     assert cm.inspect_mirror_home(caller_in(home)).leftovers
     os.unlink(cm.lock_file(places_of(home)))
+    assert cm.inspect_mirror_home(caller_in(home)).leftovers
     os.mkfifo(cm.lock_file(places_of(home)))
     assert cm.inspect_mirror_home(caller_in(home)).leftovers
 
@@ -673,6 +674,7 @@ STRAYS: list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], Any], str]] =
     ("without a root", lambda lost, other: {"id": lost["id"], "name": "play"}, "no clone.json in it names a clone"),
     ("without an id", lambda lost, other: {**lost, "id": ""}, "no clone.json in it names a clone"),
     ("torn", lambda lost, other: [], "no clone.json in it names a clone"),
+    ("of another place", lambda lost, other: {**lost, "rootPath": "/x/play"}, "it belongs in /x/play"),
 ]
 
 
@@ -713,6 +715,20 @@ def test_a_broken_registry_is_kept_for_its_owner_alone_also_where_no_hard_link_c
     assert "rebuilt the registry with 1 clone; the broken one is " in ask(home, "doctor", "--fix").err
     [aside] = home.mirror.glob("registry.json.broken-*")
     assert (aside.read_text(), aside.stat().st_mode & 0o777) == ("{", 0o600) and clone_in(home, "work")
+
+
+def test_a_directory_without_a_row_is_an_earlier_clone_s_only_by_its_shape(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    base = Path(cm.base_of(clone))
+    (base / "clone.json").unlink()
+    assert cm.complaint_about_base(clone) == ""
+    for name in ("registry.json", "clones", "lock", "clone.json"):
+        (base / name).touch()
+        assert "is not the directory of 'work'" in cm.complaint_about_base(clone), name
+        (base / name).unlink()
+    for name in ("runtime", "home"):
+        (base / name).rename(base / f"{name}.away")
+    assert "is not the directory of 'work'" in cm.complaint_about_base(clone)
 
 
 def test_a_clone_of_a_mirror_home_with_two_names_is_no_orphan_under_either(home: Home, codex: Path) -> None:
