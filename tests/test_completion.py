@@ -257,6 +257,10 @@ def test_what_could_stand_at_the_cursor(clones: Home, line: str, more: str, expe
     assert (added, sorted(words)) == (more, sorted(expected))
 
 
+def test_a_dash_alone_is_a_value_and_no_option(clones: Home) -> None:
+    assert offered(clones, ["import", "-", ""]) == offered(clones, ["import", "file", ""]) != ("files", [])
+
+
 CROWDS = [
     # how many clones there are, what is typed, and the logins that are read
     (cm.DESCRIBED_CLONES, "", cm.DESCRIBED_CLONES),
