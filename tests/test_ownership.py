@@ -1031,6 +1031,8 @@ def test_doctor_names_what_a_repository_has_all_the_same(home: Home, codex: Path
     subprocess.run(["git", "-C", home.base, "add", "-f", home.mirror / "registry.json"], check=True, env=home.env)
     found = problems(home)
     assert len(found["git-tracked"]) == 2 and any(str(secret) in line for line in found["git-tracked"])
+    elsewhere = {"GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere"}  # As inside a hook of another repository.
+    assert problems(home, env=elsewhere)["git-tracked"] == found["git-tracked"]
 
 
 # --- taken back into the registry, and deleted by a plan ---
