@@ -3243,7 +3243,7 @@ def unpack_member(tar: Any, member: Any, directory: str) -> int:
         if not content:
             return max(made, 1)
         mode = 0o600 | member.mode & 0o100
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+        with open(path, "xb", opener=partial(os.open, mode=mode)) as file:
             while part := content.read(1 << 18):
                 file.write(part)
         if member.mtime > 0:

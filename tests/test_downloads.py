@@ -164,8 +164,10 @@ def test_a_fetched_codex_is_moved_into_the_clone_and_its_archive_gone_before(
     monkeypatch.setattr(cm, "pin_files", looking)
     monkeypatch.setattr(cm, "copy_pinned_file", None)
     home.env["PATH"] = "/usr/bin:/bin"
-    make_clone(home, "work", codex=cm.Wanted(codex="0.168.0"))
+    clone = make_clone(home, "work", codex=cm.Wanted(codex="0.168.0"))
     assert scratch == [[]]
+    pinned = [path for path in Path(clone.runtime.path).rglob("*") if path.is_file() and path.name != cm.MANIFEST]
+    assert {path.stat().st_mode & 0o777 for path in pinned} == {0o444, 0o555}
 
 
 def test_nobody_waits_for_a_download_and_a_killed_one_is_cleared_away(home: Home, codex: Path, registry: Depot) -> None:

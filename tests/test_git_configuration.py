@@ -422,6 +422,8 @@ def test_an_edit_in_the_clone_stays_there_and_takes_later_ones_of_the_user(home:
     write_files(home.home, {".gitconfig": CONFIG.replace("Ada", "Eve").replace("ada@home", "eve@home")})
     assert git(home, "config", "user.name", clone="work") == "Clone\n"
     assert "git-kept" in ask(home, "doctor", "work", "--json").out
+    left = os.listdir(cm.git_directory(clone_in(home, "work")))
+    assert not [name for name in left if name.startswith(("ours", "before", "theirs"))]
     derived(home).unlink()
     assert git(home, "config", "user.name", clone="work") == "Eve\n"
     assert cm.git_kept(clone_in(home, "work")) == []
@@ -543,6 +545,33 @@ def test_nothing_is_derived_into_a_directory_that_stands_in_the_place_of_the_clo
     assert tree(theirs) == before
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_what_a_shell_reads_of_the_copies_is_inert_whatever_files_and_variables_are_called(
+    home: Home, shell: str
+) -> None:
+    there = home.base / "a'b $(touch pwned) ; touch pwned"
+    there.touch()
+    outer = {"XDG_CONFIG_HOME": f"{there}'", "GIT_CONFIG_GLOBAL": str(there)}
+    reader = cm.GitReader(clone_like(home), places_of(home)._replace(user_home=f"{there}-home"), outer)
+    file = cm.GitFile(str(there), there.stat().st_mtime_ns, str(there), b"")
+    state, clone = home.base / "state", clone_like(home, root=f"{there}-clone")
+    reference = Path(cm.git_reference(clone, file))
+    reference.parent.mkdir(parents=True)
+    reference.touch()
+    os.utime(reference, ns=(there.stat().st_mtime_ns, there.stat().st_mtime_ns))
+    state.write_bytes(cm.git_freshness(clone, [file], reader, outer, True))
+    users = {f"{cm.USERS}{name}": value for name, value in outer.items()}
+    for env, stale in ((users, ""), ({**users, f"{cm.USERS}XDG_CONFIG_HOME": "x"}, "yes")):
+        said = run([shell, "-c", '. "$0"; printf %s "$cm_stale"', state], env={**home.env, **env}, cwd=home.base)
+        assert said == (0, stale, "") and not (home.base / "pwned").exists()
+
+
+def test_a_copy_that_was_edited_stays_when_it_is_no_longer_shared(home: Home, app: Path) -> None:
+    derived(home).write_text("[user]\n\tname = Clone\n")
+    assert ask(home, "set", "work", "--unshare", ".gitconfig").code == 0
+    assert derived(home).read_text() == "[user]\n\tname = Clone\n"
+
+
 def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_ours(home: Home, app: Path) -> None:
     clone = clone_in(home, "work")
     own = Path(cm.home_of(clone))
@@ -559,6 +588,8 @@ def test_a_clone_of_1_0_0_gets_copies_from_doctor_and_keeps_links_that_are_not_o
     assert (own / ".config" / "git").is_dir() and not (own / ".config" / "git").is_symlink()
     (own / ".gitconfig").unlink()
     (own / ".gitconfig").symlink_to("/dev/null")
+    shutil.rmtree(own / ".config" / "git")
+    (own / ".config" / "git").symlink_to(home.home / ".config" / "git")
     ask(home, "doctor", "work", "--fix")
     assert os.readlink(own / ".gitconfig") == "/dev/null" and tree(home.home) == before
 

@@ -492,6 +492,17 @@ def test_what_a_plan_still_needs_is_no_leftover(home: Home) -> None:
     assert [os.path.basename(path) for path in found] == ["scratch-abcdef12"]
 
 
+def test_a_leftover_that_has_got_an_owner_since_it_was_seen_stays(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    (home.mirror / "scratch-0badcafe").mkdir()
+    context = caller_in(home)
+    facts = cm.inspect_mirror_home(context)
+    assert facts.leftovers == [str(home.mirror / "scratch-0badcafe")]
+    (home.mirror / "scratch-0badcafe" / "thesis.txt").write_text("x")
+    cm.repair_mirror_home(context, facts)
+    assert (home.mirror / "scratch-0badcafe" / "thesis.txt").exists()
+
+
 def test_every_fact_that_a_finding_names_is_in_its_table() -> None:
     for kind, findings in cm.FINDINGS.items():
         named = {name for one in findings for name in re.findall(r"\{(\w+)", one.evidence + one.advice)}

@@ -18,7 +18,7 @@ import pytest
 
 from darwin import second_name
 from helpers import API_KEYS, Home, finish, start, tree, wait_until
-from rooms import ask, cm, raw, rows_of
+from rooms import ask, clone_in, cm, raw, rows_of
 
 SESSION = "sessions/2026/11/28/rollout-2026-11-28T10-00-00-01a2239c-fb30-7a32-864b-b2a72810b32f.jsonl"
 
@@ -141,6 +141,7 @@ def test_move_home_gives_the_clones_the_new_name_and_leaves_nothing_of_the_old(j
     done = ask(new, "move-home", "--json")
     assert done.code == 0 and {one["name"]: one["id"] for one in done.json()["moved"]} == ids
     assert "shim install" in done.err and "was" not in done.err
+    assert cm.is_git_fresh(clone_in(new, "work"), new.env), "nothing is to be derived anew"
     works(new)
     assert {one["id"] for some in problems(new).values() for one in some if one["severity"] != "info"} <= {
         "shim-shadowed"
@@ -252,6 +253,7 @@ def test_a_clone_whose_disk_is_away_stays_as_it_is_and_comes_along_later(jo: Hom
     done = ask(new, "move-home")
     assert done.code == 1 and "'far' was not changed" in done.err
     assert {row["name"] for row in rows_of(new) if row["rootPath"].startswith(f"{jo.home}/")} == {"far"}
+    assert cm.place_in_mark(str(new.mirror)) == str(jo.mirror), "not all have moved yet"
     (jo.base / "away").rename(new.home / "far")
     assert "move-home" in problems(new)["far"][0]["fix"]
     assert ask(new, "move-home").code == 0
@@ -371,6 +373,7 @@ SETTINGS: list[tuple[str, Callable[[Path], str], Callable[[Path], str]]] = [
     ("a literal", lambda b: f"x = '{b}/old/a'\n", lambda b: f'x = "{b}/new/a"\n'),
     ("a key", lambda b: f'[projects."{b}/old/a"]\n', lambda b: f'[projects."{b}/new/a"]\n'),
     ("nowhere", lambda b: f'x = "{b}/old/b"\n', lambda b: f'x = "{b}/old/b"\n'),
+    ("by both names", lambda b: f'x = "{b}/old/both"\n', lambda b: f'x = "{b}/old/both"\n'),
     ("a comment", lambda b: f'# "{b}/old/a"\n', lambda b: f'# "{b}/old/a"\n'),
     ("inside of a text", lambda b: f'x = "see {b}/old/a"\n', lambda b: f'x = "see {b}/old/a"\n'),
     ("there already", lambda b: f'["{b}/old/a"]\n["{b}/new/a"]\n', lambda b: f'["{b}/old/a"]\n["{b}/new/a"]\n'),
@@ -382,6 +385,8 @@ def test_settings_name_what_was_moved_by_its_new_name(
     home: Home, kind: str, before: Callable[[Path], str], after: Callable[[Path], str]
 ) -> None:
     (home.base / "new/a").mkdir(parents=True)
+    for name in ("new/both", "old/both"):
+        (home.base / name).mkdir(parents=True)
     names = ((f"{home.base}/old", f"{home.base}/new"),)
     assert cm.moved_settings(before(home.base), names) == after(home.base)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from helpers import Home, fake_codex, npm_install
-from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, rows_of
+from rooms import ask, at_rest, caller_in, changes, clone_in, cm, make_clone, on_terminal, rows_of
 
 
 class Refusal(NamedTuple):
@@ -71,6 +71,9 @@ REFUSALS = {
         "another file with -o",
         lambda home: (home.home / "notes").touch(),
     ),
+    "a login that isn't there": Refusal(
+        ["export", "work", "--with-login"], 5, "the login of 'work' can't be exported", "leave --with-login out"
+    ),
     "no change": Refusal(["set", "work"], 2, "no change was given", "set --help"),
     "nothing to go back to": Refusal(["rollback", "work"], 1, "no earlier Codex", "--codex VERSION pins any other"),
     "a damaged Codex": Refusal(
@@ -90,6 +93,12 @@ def test_a_refused_change_says_why_and_the_way_out_and_changes_nothing(home: Hom
     assert (result.code, result.out) == (refusal.code, ""), result
     said, _, hint = result.err.partition("hint: ")
     assert refusal.says in said and refusal.hint in hint and changes(before, at_rest(home)) == {}, result
+
+
+def test_an_export_is_not_written_to_a_terminal(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    refused = on_terminal(home, "export", "work", "-o", "-")
+    assert refused.code == 2 and "an export is not written to a terminal" in refused.out
 
 
 def test_an_import_that_leaves_something_undone_ends_with_1_and_says_so(
