@@ -117,7 +117,7 @@ import signal
 import stat
 import time
 from collections import namedtuple
-from functools import lru_cache, partial, wraps
+from functools import cache, lru_cache, partial, wraps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -476,11 +476,11 @@ def base_of(clone: Clone) -> str:
 
 
 def home_of(clone: Clone) -> str:
-    return os.path.join(base_of(clone), "home")
+    return f"{base_of(clone)}/home"
 
 
 def codex_home_of(clone: Clone) -> str:
-    return os.path.join(base_of(clone), "home", ".codex")
+    return f"{base_of(clone)}/home/.codex"
 
 
 def login_file(codex_home: str) -> str:
@@ -1570,7 +1570,8 @@ def entries_of(directory: str) -> list[str]:
 
 def paths_in(directory: str) -> list[str]:
     """The sorted paths of all that is in a directory; none where there is no such directory, or we may not look."""
-    return [os.path.join(directory, name) for name in entries_of(directory)]
+    top = os.path.join(directory, "")
+    return [top + name for name in entries_of(directory)]
 
 
 def missing_directories(path: str) -> list[str]:
@@ -1750,7 +1751,7 @@ def way_to(path: str) -> Iterator[DirectoryFacts]:
             if not waiting:
                 return
             part = waiting.pop()
-            here = os.path.dirname(here) if part == ".." else os.path.join(here, part)
+            here = os.path.dirname(here) if part == ".." else f"{'' if here == '/' else here}/{part}"
 
 
 def hazards_on_way(path: str, trusted: Collection[str]) -> Iterator[Hazard]:
@@ -1925,7 +1926,7 @@ def refuse_mount(directory: int, name: str, own: tuple[int, bytes]) -> None:
 def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
     """What keeps a part of a clone's directory from being a plain one of our own there, in words, or nothing."""
     there: dict[str, os.stat_result] = {}
-    for path in [base, *(os.path.join(base, tail) for tail in tails if tail)]:
+    for path in [base, *(f"{base}/{tail}" for tail in tails if tail)]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # One that is just being removed, too.
             there[path] = os.lstat(path)
     for path, facts in there.items():
@@ -5417,7 +5418,7 @@ def is_valid_manifest_row(file: PinnedFile) -> bool:
 
 def files_in_runtime(directory: str, manifest: Sequence[PinnedFile] | None) -> Iterator[tuple[str, PinnedFile]]:
     """The files of a manifest, each with its path in the runtime that lies there."""
-    return ((os.path.join(directory, file.path), file) for file in manifest or ())
+    return ((f"{directory}/{file.path}", file) for file in manifest or ())
 
 
 def looks_as_pinned(path: str, pinned: PinnedFile) -> bool:
@@ -11221,18 +11222,27 @@ def is_explained_by_move(facts: Facts, problem: Problem) -> bool:
 
 def problems_of(finding: Finding, facts: Facts) -> Iterator[Problem]:
     """The problems that one finding is with these facts: none, one, or as many as an `each_…` fact has items."""
-    several = re.findall(r"\{(each_\w+)", finding.evidence)
+    several = [name for name in placeholders_in(finding.evidence)[0] if name.startswith("each_")]
     for item in getattr(facts, several[0]) if several else [None]:
         items = dict.fromkeys(several, item)
         if what := in_words(finding.evidence, facts, items, is_needed=True):
             yield Problem(finding.id, finding.severity, what, in_words(finding.advice, facts, items))
 
 
+@cache
+def placeholders_in(text: str) -> tuple[list[str], list[str]]:
+    """The facts that a text of the table names, and the places where it does; both are asked for every clone."""
+    return re.findall(r"\{(\w+)", text), re.findall(r"\{[^}]+\}", text)
+
+
 def in_words(text: str, facts: Facts, items: Mapping[str, Any], is_needed: bool = False) -> str:
     """The text with the facts that it names; where each is needed and one is empty, nothing."""
-    named = {name: items[name] if name in items else getattr(facts, name) for name in re.findall(r"\{(\w+)", text)}
+    names, places = placeholders_in(text)
+    named = {name: items[name] if name in items else getattr(facts, name) for name in names}
+    if is_needed and not all(named.values()):
+        return ""
     shown = {name: short_list(value) if isinstance(value, list) else value or "" for name, value in named.items()}
-    fields = (field.format_map(shown) for field in re.findall(r"\{[^}]+\}", text))
+    fields = (place.format_map(shown) for place in places)
     return "" if is_needed and not all(fields) else text.format_map(shown)
 
 
