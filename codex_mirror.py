@@ -13829,7 +13829,7 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
     clone, home, account, usage = view.clone, model.places.user_home, view.account or Account(""), view.usage or Usage()
     workspace = f"workspace {account.workspace[:8]}" if account.workspace else ""
     who = (account_in_short(model, view), account.plan or usage.plan, workspace, age_text(account, model.now))
-    where = [*(with_tilde(path, home) for path in clone.directories), *["all others"] * clone.is_default]
+    where = [*(with_tilde(path, home) for path in clone.directories), *["all other directories"] * clone.is_default]
     yield "account", (Span(shorten(", ".join(filter(None, who)), width)),)
     windows = usage.windows
     for window in windows:
@@ -13849,8 +13849,8 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
     why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
     yield from [("left", (Span("…" if view.usage is None else why),)), ("", ())][len(windows) :]
     for key, value in {
-        "used in": ", ".join(where) or "no directory of its own",
-        "Codex": version_in_table(view, 99) + (f" (before: {clone.previous.version})" if clone.previous else ""),
+        "used in": ", ".join(where) or "no directory",
+        "Codex": version_in_table(view, 99) + (f" (previous: {clone.previous.version})" if clone.previous else ""),
         "used": used_text(model, view, " ago"),
         "command": with_tilde(clone.wrapper, home),
         "clone": with_tilde(clone.root, home),
@@ -13876,7 +13876,7 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     busy = [job.title for job, _ in model.jobs if about & {*job.words[1:], *job.each}]
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
-        return model.tell(f"{effect.title}: {busy[0]} is still under way")
+        return model.tell(f"{effect.title}: {busy[0]} is still running")
     if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
         feed = lambda model, text, value: begin_command(model, *words, fed=text)  # noqa: E731
         line = Input("API key" if WITH_KEY in words else "access token", feed, secret=True)
@@ -13903,7 +13903,7 @@ def to_begin(*words: str, **more: Any) -> Message:
     return lambda model: begin_command(model, *words, **more)
 
 
-NOT_PIPED = "nothing can be piped into the menu or out of it"
+NOT_PIPED = "pipes don't work in the menu"
 NOT_NOW = Item("not now", lambda model: model.close_all())
 
 
@@ -13924,7 +13924,7 @@ def ask_argument(
     line = Input(label, go_on, TypedLine(usual, len(usual)), live=kind == "NEW")
     typing = Dialog(" ".join(words), (argument.help,), input=line)
     items = [Item(one, to_begin(*words, f"{prefix}{one}")) for one in choices if one not in now]
-    items += [Item(f"no longer {one}", to_begin(*words, f"{drop}={one}")) for one in now if drop]
+    items += [Item(f"remove {one}", to_begin(*words, f"{drop}={one}")) for one in now if drop]
     items += [] if choices else [Item("another…", lambda model: model.ask(typing))]
     dialog = typing._replace(input=None, items=tuple(items)) if choices or now else typing
     return model.ask(dialog, *[Effect("commands")] * (kind == "NEW"))
@@ -13949,7 +13949,7 @@ def open_line(model: Model, usual: str = "") -> Step:
         is_piped = {"-", "--output=-"} & {*rest} and not command.passes_on
         return NOT_PIPED if is_piped else begin_command(model, *command.words, *rest)
 
-    lines = (f"where a NAME is missing it is {name}; help tells what there is" if name else "help tells what there is",)
+    lines = (f"without a NAME it means {name}; type help for the commands" if name else "type help for the commands",)
     return model.ask(Dialog("Command", lines, input=Input("codex-mirror", go_on, TypedLine(usual, len(usual)))))
 
 
@@ -13960,8 +13960,8 @@ def complaint_about_new_name(model: Model, text: str) -> str:
     except MirrorError as error:
         return error.message
     if taken := [one for one in model.names if one.lower() == name.lower()]:
-        return f"there is a clone '{taken[0]}' already"
-    return f"'{name}' is a command already" if name in model.commands else ""
+        return f"clone '{taken[0]}' already exists"
+    return f"'{name}' is already a command" if name in model.commands else ""
 
 
 def codex_line(model: Model) -> str:
@@ -14017,7 +14017,7 @@ def fix_what_is_wrong(model: Model) -> Step:
         return model.become(status="no clone is selected")
     name, words = view.clone.name, mending_words(view)
     if view.states[0] in ("ok", "checking"):
-        why = "it is ok, so there is nothing to fix" if view.states[0] == "ok" else "it is still being checked"
+        why = "nothing to fix" if view.states[0] == "ok" else "it is still being checked"
         return model.tell(f"{name}: {why}")
     if words[:1] == ("login",):
         return ask_login(model, name)
@@ -14027,7 +14027,7 @@ def fix_what_is_wrong(model: Model) -> Step:
 def removal_dialog(words: tuple[str, ...], clone_id: str, model: Model) -> Dialog:
     """The field in which a clone's name is typed to remove it; what would be lost comes when it is known."""
     name, known = next(word for word in words[1:] if word[:1] != "-"), model.stakes
-    losses: tuple[str, ...] = ("… looking what would be lost",)
+    losses: tuple[str, ...] = ("… checking what would be lost",)
     if not known or known.clone_id != clone_id:
         known = Stakes(clone_id)
     else:
@@ -14049,7 +14049,7 @@ def settings_dialog(model: Model, clone_id: str) -> Dialog | None:
         ("home", "--home", "", (clone.home,)),
         ("shares", "--share", "--unshare", clone.shared),
         ("shared settings", "--share-settings", "--unshare-settings", clone.shared_settings),
-        ("may see", "--keep-env", "--no-keep-env", clone.keep_env),
+        ("not hidden", "--keep-env", "--no-keep-env", clone.keep_env),
         ("own variables", "--env", "--no-env", view.variables),
         ("settings from", "--settings-from", "", ()),
     ):
@@ -14097,12 +14097,12 @@ def ask_update_all(model: Model) -> Step:
         return model.tell(none if model.rows else "there are no clones yet")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
     title = f"Update {how_many} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
-    lines = (short_list(older or model.names, 8), "each keeps the Codex of before: b goes back to it")
+    lines = (short_list(older or model.names, 8), "each keeps its previous Codex: b goes back to it")
     return model.ask(Dialog(title, lines, (Item("update", go), NOT_NOW), guarded=True))
 
 
 def ask_path_setup(model: Model) -> Step:
-    state = f"it is {'' if model.on_path else 'not '}on PATH now"
+    state = f"it is {'on PATH already' if model.on_path else 'not on PATH yet'}"
     lines = (f"puts {model.places.bin_dir} on PATH, in your shell's rc file", state)
     items = (Item("set it up", to_begin("path", "setup")), NOT_NOW)
     return model.ask(Dialog("Shell PATH Setup", lines, items, guarded=True))
@@ -14121,7 +14121,7 @@ def main_menu(model: Model, name: str = "") -> Dialog | None:
         Item("Quick Clone", lambda model: quick_clone(model.close_all()[0]), "a new clone with its own login"),
         Item("Manage Clones", lambda model: model.close_all(), "accounts, limits, versions"),
         Item("Update All Clones", lambda model: ask_update_all(model.close_all()[0]), "pin the installed Codex in all"),
-        Item("Diagnostics", to_begin("doctor"), "what is wrong, and what mends it"),
+        Item("Diagnostics", to_begin("doctor"), "find what is wrong, and fix it"),
         Item("Shell PATH Setup", ask_path_setup, "so that the shell finds the clones"),
         Item("Star on GitHub", lambda model: model.close_all(Effect("browse")), "say that you like it"),
         Item("About", show_about, "version, places, license"),
@@ -14150,7 +14150,7 @@ def leave(model: Model) -> Step:
         Item("leave when it is done", lambda model: model.close_all()[0].become(is_leaving=True, messages=())),
         Item("leave now", lambda model: (model, (Effect("leave"),)), "it is stopped; the next command tidies up"),
     )
-    lines = tuple(f"{job.title} is still under way" for job, _ in model.jobs)
+    lines = tuple(f"{job.title} is still running" for job, _ in model.jobs)
     return model.ask(Dialog("Leave?", lines, items, guarded=True))
 
 
@@ -14194,7 +14194,9 @@ def change_table(model: Model, **changes: Any) -> Step:
 def sort_next(model: Model) -> Step:
     names = ("", *ORDERS)
     order = names[(names.index(model.sort) + 1) % len(names)]
-    return change_table(model, sort=order, status=f"sorted by {order.lower()}" if order else "as they were made")
+    return change_table(
+        model, sort=order, status=f"sorted by {order.lower()}" if order else "in the order they were made"
+    )
 
 
 def go_back(model: Model) -> Step:
@@ -14249,7 +14251,7 @@ EVERYWHERE = (
 VERBS = (
     Verb("table", ("enter", "r"), "Enter run", "start its Codex", begin_here("run"), 0),
     Verb("home list", ("enter",), "Enter choose", "do what is selected", choose_item, 0),
-    Verb("line", ("enter",), "Enter go on", "go on with this", choose_item, 0),
+    Verb("line", ("enter",), "Enter continue", "continue with this", choose_item, 0),
     Verb("find", ("enter",), "Enter keep", "keep the filter", partial(change_table, is_finding=False), 0),
     Verb("find", ("esc",), "Esc clear", "clear it", partial(change_table, is_finding=False, sought=TypedLine()), 1),
     Verb("text", ("esc", "q", "enter"), "Esc back", "go back", go_back, 1),
@@ -14263,7 +14265,7 @@ VERBS = (
     Verb("table home", ("m",), "m menu", "the menu", lambda model: model.follow(main_menu), 2),
     Verb("table home list text", ("?",), "? keys", "these keys", show_keys, 1),
     Verb("table", ("u",), "u update", "update to the installed Codex", begin_here("update"), 6),
-    Verb("table", ("s", "h"), "s sessions", "its sessions: go on with one, or hand it over", on_clone(
+    Verb("table", ("s", "h"), "s sessions", "its sessions: continue one, or hand it over", on_clone(
         lambda model, view: model._replace(sessions=("", ())).follow(
             partial(sessions_dialog, name=view.clone.name), Effect("sessions", (view.clone.name,)))), 7),
     Verb("table", ("x",), "x remove", "remove", begin_here("remove"), 8),
@@ -14271,7 +14273,7 @@ VERBS = (
         lambda model, view: model.follow(partial(settings_dialog, clone_id=view.clone.id))), 8),
     Verb("table", ("a",), "", "ask now what is left of its limits", ask_fresh),
     Verb("table", ("d",), "", "doctor: everything about its health", begin_here("doctor")),
-    Verb("table", ("b",), "", "roll back to the Codex of before", begin_here("rollback")),
+    Verb("table", ("b",), "", "roll back to the previous Codex", begin_here("rollback")),
     Verb("table", ("R",), "", "rename", on_clone(
         lambda model, view: ask_argument(model, ("rename", view.clone.name), "new_name", view.clone.name))),
     Verb("table", ("e",), "", "export into a file", on_clone(lambda model, view: ask_argument(
@@ -14289,8 +14291,8 @@ VERBS = (
     Verb("table home", ("D",), "", "doctor, for everything", to_begin("doctor")),
     Verb("table home", ("i",), "", "import a Codex home or an export",
          lambda model: open_line(model, f"import {'~/.codex --with-sessions --name ' * model.has_codex_home}")),
-    Verb("table home", ("f5", "ctrl-r"), "", "look at everything again",
-         lambda model: (model._replace(status="looking again"), (Effect("look"),))),
+    Verb("table home", ("f5", "ctrl-r"), "", "refresh everything",
+         lambda model: (model._replace(status="refreshing"), (Effect("look"),))),
     Verb("table home", ("esc",), "", "clear the filter", go_back),
     *MOVES,
     *EVERYWHERE,
@@ -14428,7 +14430,7 @@ def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
         return quick_clone(model, root or name, lines, name if root else "")
     if went_well and command.handler is hand_over and isinstance(outcome.data, dict) and not common["json"]:
         go = to_begin("resume", outcome.data["id"], "--in", name)
-        items = (Item(f"go on with it as {name}", go), NOT_NOW)
+        items = (Item(f"continue it as {name}", go), NOT_NOW)
         return model.ask(Dialog("Handed over", lines, items, guarded=True))
     together = "; ".join(line.strip() for line in lines)
     is_short = cell_width(together) <= model.size.columns - 2
@@ -14438,7 +14440,7 @@ def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
     verbs = (Verb("text", (":",), ": change", "change the line, and try again", again, 0),)
     if command.handler is doctor and not is_repair:
         mend = to_begin("doctor", "--fix", *effect.words[1:])
-        verbs = (Verb("text", ("f",), "f fix", "mend what can be mended", mend, 0),)
+        verbs = (Verb("text", ("f",), "f fix", "fix what can be fixed", mend, 0),)
     has_none = went_well or is_repair or effect.each
     return model._replace(status="").ask(Dialog(effect.title, lines, verbs=() if has_none else verbs, guarded=True))
 
@@ -14455,7 +14457,7 @@ def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
     if not effect.agreed and not effect.job:
         return model, ()
     if effect.agreed or not is_awaited:
-        why = "what would be lost has changed" if effect.agreed else "nothing was done, as something else was begun"
+        why = "what would be lost has changed" if effect.agreed else "nothing was done: another command was begun"
         model, _ = model.tell(f"{effect.title}: {why}")
     if not is_awaited:
         return model, ()
@@ -14495,7 +14497,9 @@ def clones_in_sight(model: Model) -> list[CloneView]:
 def view_model(model: Model, size: Size) -> tuple[Row, ...]:
     """The model as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
     if size.is_too_small:
-        text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; here are {size.columns}×{size.rows}"
+        text = (
+            f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; this terminal has {size.columns}×{size.rows}"
+        )
         rows: list[Row] = [(Span(line),) for line in wrap_text(text, max(size.columns, 1))]
     else:
         edge = layout_of(model, size)[0]

@@ -215,8 +215,8 @@ def test_a_name_that_cant_be_is_refused_while_it_is_typed(opened: Open, mirror: 
     for name, complaint in [
         ("w/rk", "can't be a clone's name"),
         ("cd", "shell keyword"),
-        ("Work", "'work' already"),
-        ("ls", "'ls' is a command already"),
+        ("Work", "'work' already exists"),
+        ("ls", "'ls' is already a command"),
     ]:
         person.press("n")
         person.write(name)
@@ -314,9 +314,9 @@ def test_how_a_clone_lives_is_changed(opened: Open, mirror: Mirror, home: Home) 
     person = opened()
     person.expect("○ no login")
     person.press("t")
-    person.expect("Settings of work", "home             isolated", "shares           .gitconfig", "may see          -")
+    person.expect("Settings of work", "home             isolated", "shares           .gitconfig", "not hidden       -")
     person.press("down", "enter")
-    person.expect("no longer .gitconfig", "another…")
+    person.expect("remove .gitconfig", "another…")
     person.press("end", "enter", *".npmrc", "enter")
     person.expect("changed 'work'", ".gitconfig, .config/git, .npmrc")
     assert mirror("list", "--json").json()[0]["shared"] == [".gitconfig", ".config/git", ".npmrc"]
@@ -359,7 +359,7 @@ def test_shell_path_setup_writes_the_block(opened: Open, home: Home) -> None:
     person = opened()
     person.expect("PATH !")
     person.press("down", "down", "down", "down", "enter")
-    person.expect("Shell PATH Setup", "it is not on PATH now", "▸ ")
+    person.expect("Shell PATH Setup", "it is not on PATH yet", "▸ ")
     person.answer("enter")
     person.expect("now puts", "to use it in this shell")
     assert str(home.bin) in (home.home / ".bashrc").read_text()
@@ -453,7 +453,7 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
     person.press("h", "h")
     person.expect("Hand over to", "spare", "not logged in")
     person.press("enter")
-    person.expect("handed session", "go on with it as spare")
+    person.expect("handed session", "continue it as spare")
     person.answer("enter")
     person.expect("spare: Codex ended with exit status 0")
     assert [row["id"] for row in mirror("sessions", "spare", "--json").json()] == [session]
@@ -477,8 +477,8 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("--version", f"codex-mirror {cm.__version__}"),
         ("codex-mirror -V", f"codex-mirror {cm.__version__}"),
         ("", "type something, or Esc to go back"),
-        ("export -o -", "nothing can be piped into the menu or out of it"),
-        ("import - --yes", "nothing can be piped into the menu or out of it"),
+        ("export -o -", "pipes don't work in the menu"),
+        ("import - --yes", "pipes don't work in the menu"),
         ("rename --dry-run office", "nothing was changed: this was a dry run"),
         ("env --shell json", "CODEX_MIRROR_CLONE"),
         ("create --help", "--codex VERSION|latest"),
@@ -496,7 +496,7 @@ def test_any_command_can_be_typed_and_a_missing_name_is_the_selected_clone(
         mirror("create", name, check=True)
     person = Pure(home, 60, 160)
     person.press(":")
-    person.expect("where a NAME is missing it is work")
+    person.expect("without a NAME it means work")
     person.write(line)
     person.press("enter")
     person.expect(seen)

@@ -334,7 +334,7 @@ def test_the_help_shows_every_key_of_its_screen(name: str) -> None:
 def test_leaving_asks_only_while_something_is_under_way_and_stays_by_default() -> None:
     assert cm.press(sample.menu(), "q", 1.0)[1] == (cm.Effect("leave"),)
     busy = after(sample.waiting(), "q")
-    assert "create next is still under way" in drawn(busy)
+    assert "create next is still running" in drawn(busy)
     assert cm.press(after(busy, "q"), "q", 99.0)[1] == ()
     assert [effect.kind for effect in cm.press(after(busy, "down", "down"), "enter", 99.0)[1]] == ["leave"]
     leaving = after(busy, "down", "enter")
@@ -430,7 +430,7 @@ def test_progress_of_several_is_their_number() -> None:
 
 def test_what_cant_be_done_now_says_why() -> None:
     assert "new: not logged in" in drawn(after(sample.menu(), "G", "L"))
-    assert "update work is still under way" in drawn(after(sample.menu(), "u", "R", "ctrl-u", *"x", "enter"))
+    assert "update work is still running" in drawn(after(sample.menu(), "u", "R", "ctrl-u", *"x", "enter"))
     assert "nothing to fix" in drawn(after(sample.menu(), "f"))
     rows = tuple(row for row in sample.ROWS if not row.newer)
     assert "5 clones, none older than Codex 0.169.0" in drawn(after(sample.menu(rows=rows), "U"))
@@ -530,8 +530,8 @@ def test_the_value_of_a_variable_is_shown_and_kept_nowhere(line: str) -> None:
         ("create --codex 0.1.0 next", "Log in next", "enter", "login next"),
         ("create --dry-run other", "create --dry-run other", "q", ""),
         ("create --json next", "create --json next", "q", ""),
-        ("handover --fork 01a2 work", "go on with it as work", "enter", "resume 01ff --in work"),
-        ("handover 01a2 work --fork", "go on with it as work", "enter", "resume 01ff --in work"),
+        ("handover --fork 01a2 work", "continue it as work", "enter", "resume 01ff --in work"),
+        ("handover 01a2 work --fork", "continue it as work", "enter", "resume 01ff --in work"),
     ],
 )
 def test_what_is_offered_next_is_about_what_was_done(line: str, seen: str, next_key: str, words: str) -> None:
@@ -627,9 +627,9 @@ def test_f_mends_the_registry_where_the_selected_clone_is_well(size: cm.Size) ->
 
 def test_the_old_name_is_no_mistake_until_it_is_changed() -> None:
     model = after(sample.menu(), "R")
-    assert "new name: work" in drawn(model) and "there is a clone" not in drawn(model)
-    assert "there is a clone 'ci' already" in drawn(after(model, "ctrl-u", *"ci"))
-    assert "there is a clone 'work' already" in drawn(after(model, "enter"))
+    assert "new name: work" in drawn(model) and "already exists" not in drawn(model)
+    assert "clone 'ci' already exists" in drawn(after(model, "ctrl-u", *"ci"))
+    assert "clone 'work' already exists" in drawn(after(model, "enter"))
 
 
 def test_numbers_speak_plainly() -> None:
