@@ -15012,9 +15012,8 @@ class Screen:
             for number in ends:
                 signal.signal(number, signal.SIG_IGN)
             with contextlib.suppress(curses.error, OSError):
-                if not curses.tigetstr("smcup"):
-                    self.window.erase()
-                    self.window.refresh()
+                if not curses.tigetstr("smcup"):  # Written at once: no buffer of C's is emptied at our exit.
+                    os.write(1, re.sub(rb"\$<[^>]*>", b"", curses.tigetstr("clear")))
                 curses.endwin()
                 os.write(1, PASTE_OFF)
             with contextlib.suppress(self.termios.error):
