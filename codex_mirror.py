@@ -13395,7 +13395,7 @@ def complete_line(line: str, name: str, names: Collection[str]) -> tuple[Command
     options = {flag: one for one in (*command.arguments, *COMMON) for flag in one.flags if flag.startswith("-")}
     is_passing = command.passes_on == "name"
     values = [word for word in rest[:1] if word in names] if is_passing else words_before_cursor(rest, options)[1]
-    is_missing = len(values) == place or (place < len(values) < len(due) and values[place] not in names)
+    is_missing = len(values) == place or (0 <= place < len(values) < len(due) and values[place] not in names)
     if name and place >= 0 and is_missing and not {"--all", "--best", "--unset"} & {*rest}:
         at = 0 if is_passing else rest.index(values[place]) if len(values) > place else len(rest)
         rest.insert(at, name)
