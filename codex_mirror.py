@@ -969,7 +969,7 @@ if [ ! -O "$cm_codex_home/" ] || [ ! -f "$cm_codex" ]; then
     echo "$cm_clone: this clone belongs to another user; only they can use it, and not with sudo" >&2
     exit 5
   fi
-  echo "$cm_clone: a part of this clone is missing; to mend it: $(cm_tool) doctor $cm_clone --fix" >&2
+  echo "$cm_clone: a part of this clone is missing; to fix it: $(cm_tool) doctor $cm_clone --fix" >&2
   exit 1
 fi
 if [ -t 2 ]; then
@@ -981,7 +981,7 @@ fi
 if [ -e "$cm_env" ]; then
   case $(ls -ld "$cm_env") in -????-??-*) cm_own=$cm_env ;; *) cm_own='' ;; esac
   if [ ! -O "$cm_own" ]; then
-    echo "$cm_clone: others may have written its variables, in $cm_env; what helps: $(cm_tool) doctor $cm_clone" >&2
+    echo "$cm_clone: others may have written its variables, in $cm_env; see: $(cm_tool) doctor $cm_clone" >&2
     exit 5
   fi
   . "$cm_env"
@@ -1021,7 +1021,7 @@ if [ -n "$cm_home" ] && [ -O "$cm_git" ]; then
   if [ -n "$cm_stale" ] && command -v codex-mirror >/dev/null; then
     codex-mirror env "$cm_clone" --shell sh </dev/null >/dev/null 2>&1 # derives it anew
   elif [ -n "$cm_stale" ] && [ -t 2 ]; then
-    echo "$cm_clone: your git configuration has changed; the clone gets it by: $(cm_tool) env $cm_clone" >&2
+    echo "$cm_clone: your git configuration has changed; to update the clone: $(cm_tool) env $cm_clone" >&2
   fi
 fi
 cm_agents=
@@ -3189,7 +3189,9 @@ def open_archive(archive: BinaryIO, size: Limit, files: Limit) -> Iterator[tuple
                 left -= len(part)
                 if left < 0:
                     raise size.error
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, gzip.BadGzipFile) as why:
+    except gzip.BadGzipFile:
+        raise MirrorError("this is not a .tar.gz archive", "download or copy it again", FAILED) from None
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, zlib.error) as why:
         raise MirrorError(
             f"the .tar.gz archive is damaged or incomplete: {why}", "download or copy it again", FAILED
         ) from None
@@ -9910,9 +9912,13 @@ def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHom
         raise MirrorError(f"Codex is running in {home} ({who})", "quit it first", BUSY)
     if brought.login:
         refuse_unmovable_login(home)
-    checked = new_clone_name(name)
     if not is_codex_home(home):
         raise MirrorError(f"{path} is not a Codex home", "name one, such as ~/.codex", REFUSED)
+    if not name:
+        raise MirrorError(
+            "the new clone needs a name", f"codex-mirror import {quote_if_needed(path)} --name work", USAGE
+        )
+    checked = new_clone_name(name)
     base = clone_directory_of(home)
     if base and os.path.realpath(base_in_root(root_in_base(base))) == base:
         raise MirrorError(f"{path} is already a clone", "codex-mirror rename gives it another name", REFUSED)
@@ -11910,7 +11916,7 @@ def use(
     if name and path and not os.path.isdir(path):
         raise MirrorError(f"{path} is not a directory", USE_HELP, FAILED)
     before, left = bind_directory(context, name, path)
-    where = f"in {with_tilde(path, context.places.user_home)} and below" if path else "in every other directory"
+    where = f"in {with_tilde(path, context.places.user_home)} and below" if path else "as the default"
     if unset and not before:
         return Outcome(lines=(f"no clone was set {where}",), about={"path": path or None})
     strange = complaint_about_shim(context.places)
@@ -11973,7 +11979,7 @@ def shim_install(context: Context, *, shell: str = "") -> Outcome:
     line = path_line(directory, shell, FRONT_LINES)
     changed, refused = edit_rc_files(context, "shim install", paths, lambda _: [line], SHIM_MARKS)
     lines = [f"{path} now puts {directory} first on PATH" for path in changed]
-    lines += [] if changed or refused else [f"{short_list(paths)} puts {directory} first on PATH already"]
+    lines += [] if changed or refused else [f"{directory} is already put first on PATH, by {short_list(paths)}"]
     if changed:
         lines.append(f"to use it in this shell: {reload_line(shell, changed[0], is_own=True)}")
     return Outcome(REFUSED if refused else DONE, tuple(lines), tuple(refused), about={"path": directory})
@@ -12570,7 +12576,7 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
     changed, refused = edit_rc_files(context, "path setup", paths, put_in_front)
     lines = [f"{path} now puts {directory} on PATH" for path in changed]
     if not changed and not refused:
-        lines.append(f"{short_list(paths)} puts {directory} on PATH already")
+        lines.append(f"{directory} is already put on PATH, by {short_list(paths)}")
     if strange:
         lines.append(f"{strange} may not read that file: configure it to look for commands in {directory}")
     elif changed:
@@ -12652,8 +12658,6 @@ def import_clone(
         finally:
             opened_export.cache_clear()
     else:
-        if not name:
-            raise MirrorError("the new clone needs a name", f"codex-mirror import {path} --name work", USAGE)
         clone, left = import_home(context, name, wanted, ImportedHome(where, with_sessions, move_login))
         moved = move_login and not os.path.exists(login_file(where))
         said = (f"the login was moved: {where} is logged out, and its auth.json set aside there",) if moved else ()

@@ -170,7 +170,7 @@ def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     assert (said.code, said.out) == (0, f"{RUN} now starts 'work' in ~/a and below\n")
     assert " shim install" in said.err
     assert ask(two, "use", "own", "~/a/b").out == f"{RUN} now starts 'own' in ~/a/b and below\n"
-    assert ask(two, "use", "--default", "own").out == f"{RUN} now starts 'own' in every other directory\n"
+    assert ask(two, "use", "--default", "own").out == f"{RUN} now starts 'own' as the default\n"
     assert ask(two, "use").out == f"{deep}/a\twork\n{deep}/a/b\town\n*\town\n"
     listed = [{"path": f"{deep}/a", "name": "work"}, {"path": f"{deep}/a/b", "name": "own"}]
     assert ask(two, "use", "--json").json() == {"default": "own", "directories": listed}
@@ -180,7 +180,7 @@ def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     assert ask(two, "use", "--unset", "~/a").out == "no clone is set in ~/a and below any more\n"
     assert ask(two, "use", "--unset", cwd=deep / "a" / "b").code == 0
     assert ask(two, "use", "--unset", "~/a").out == "no clone was set in ~/a and below\n"
-    assert ask(two, "use", "--default", "--unset").out == "no clone is set in every other directory any more\n"
+    assert ask(two, "use", "--default", "--unset").out == "no clone is set as the default any more\n"
     assert ask(two, "use", "--json").json() == {"default": None, "directories": []}
     assert " use NAME" in on_terminal(two, "use").out
 
@@ -325,7 +325,9 @@ def test_shim_install_puts_codex_before_what_came_later_and_before(two: Home, de
     assert (said.code, said.err) == (0, "") and f"{two.home / rc} now puts {two.mirror}/shim first on PATH" in said.out
     (two.home / rc).write_text((two.home / rc).read_text() + f"\n{prepend}\n")
     assert ask(two, "shim", "install", env=env).code == 0, "what others added since comes before it"
-    assert ask(two, "shim", "install", env=env).out.endswith("already\n")
+    assert ask(two, "shim", "install", env=env).out.startswith(
+        f"{two.mirror}/shim is already put first on PATH, by {two.home / rc}"
+    )
     ours = {**two.env, "TERM": "dumb", "PATH": f"{two.mirror}/shim::{other.parent}:{two.mirror}/shim:/usr/bin:/bin"}
     found = run([*start, "command -v codex; codex --version; echo $PATH"], env=ours, cwd=deep / "a" / "b").out
     first, version, *path = found.replace(" ", ":").splitlines()

@@ -387,7 +387,7 @@ FAULTS: list[tuple[str, Callable[[Depot], object], str, str]] = [
     ("another archive", set_up(TARBALL, Answer(b"x")), "has the wrong digest: its sha512 is ", "somebody"),
     ("no digest", without_digest, "has no trustworthy digest", ""),
     ("another version inside", of_another, "should be Codex 0.171.0, but contains Codex 0.168.0", ""),
-    ("no archive", not_an_archive, "the .tar.gz archive is damaged or incomplete", ""),
+    ("no archive", not_an_archive, "this is not a .tar.gz archive", ""),
     ("no archive there", set_up(TARBALL, Answer(b"", 404)), "there is no Codex 0.171.0", "the nearest: "),
     (
         "too large",

@@ -373,7 +373,7 @@ def test_an_import_has_the_kind_of_home_that_was_exported(mirror: Home, kind: st
 REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("nothing there", ["nowhere"], 1, "nowhere doesn't exist"),
     ("a device", ["/dev/null"], 1, "is neither a file nor a directory"),
-    ("no archive", ["text"], 1, "the .tar.gz archive is damaged or incomplete"),
+    ("no archive", ["text"], 1, "this is not a .tar.gz archive"),
     ("an archive of something else", ["other"], 5, "this is not a codex-mirror export"),
     ("of another version", ["later"], 5, "this is not a codex-mirror export"),
     ("without a name in it", ["nameless", "--name", "x"], 5, "this is not a codex-mirror export"),
@@ -391,6 +391,7 @@ REFUSALS: list[tuple[str, list[str], int, str]] = [
     ),
     ("a home without a name", ["home"], 2, "the new clone needs a name"),
     ("no home", ["empty", "--name", "x"], 5, "is not a Codex home"),
+    ("no home and no name", ["empty"], 5, "is not a Codex home"),
     ("a clone's", ["CLONE", "--name", "x"], 5, "is already a clone"),
     ("a taken name", ["export", "--name", "first"], 5, "clone 'first' already exists"),
     ("a bad name", ["export", "--name", "a/b"], 2, ""),

@@ -369,7 +369,7 @@ NOTHING: list[tuple[str, Callable[[Home], object], str]] = [
     ("an empty directory", lambda home: home.bin, "no Codex was found"),
     ("a directory in itself", lambda home: link(home.base / "d" / "a", ".").parent, "no Codex was found"),
     ("a text", lambda home: write(home.base / "codex", "hello", 0o644), ""),
-    ("an archive that is none", lambda home: write(home.base / "x.tar.gz", "hello"), "damaged or incomplete"),
+    ("an archive that is none", lambda home: write(home.base / "x.tar.gz", "hello"), "not a .tar.gz archive"),
     ("a FIFO", lambda home: os.mkfifo(home.base / "f") or home.base / "f", "is neither a file nor a directory"),
     ("a command that does something else", lambda home: "/bin/ls", "no Codex was found"),
     ("a command that fails", lambda home: "/bin/false", "failed with exit code 1"),

@@ -582,7 +582,7 @@ def test_what_a_wrapper_says_can_be_typed_where_it_stands(home: Home, codex: Pat
             run([sys.executable, "-I", program, "set", "work", "--env", f"X={program.parent}"], env=home.env).code == 0
         )
         said = [run([shell, clone.wrapper], env=home.env).err for shell in ("sh", "bash")]
-        [hint] = {one.partition("to mend it: ")[2].strip() for one in said}
+        [hint] = {one.partition("to fix it: ")[2].strip() for one in said}
         assert shlex.split(hint) == ["python3", str(program), "doctor", "work", "--fix"]
         assert cm.is_wrapper_current(clone_in(home, "work"), places_of(home))
     named = home.base / "tools" / "codex-mirror"
@@ -590,4 +590,4 @@ def test_what_a_wrapper_says_can_be_typed_where_it_stands(home: Home, codex: Pat
     named.write_text("#!/bin/sh\n")
     named.chmod(0o755)
     home.put_on_path(named.parent)
-    assert "to mend it: codex-mirror doctor work --fix\n" in run(["sh", clone.wrapper], env=home.env).err
+    assert "to fix it: codex-mirror doctor work --fix\n" in run(["sh", clone.wrapper], env=home.env).err
