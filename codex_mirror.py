@@ -3929,7 +3929,7 @@ def wrapper_trouble(clone: Clone) -> str:
 
 def complaint_about_wrapper(clone: Clone) -> str:
     """Why what lies in the place of a clone's wrapper is left as it is, or nothing."""
-    words = {"edited": "was edited", "open": "may be written by others", "foreign": "isn't ours"}
+    words = {"edited": "was edited", "open": "is writable by others", "foreign": "isn't ours"}
     trouble = wrapper_trouble(clone)
     return f"{clone.wrapper} {words[trouble]}, and was left alone" if trouble else ""
 
@@ -12455,9 +12455,18 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
         clones = [clone for clone in registry.clones if clone.id in ids]
         facts = inspect_unchanged(clones, registry, context, deep, look_at_home)
-    problems = [problem for home in homes for problem in diagnose(home)]
-    outcome = report_of_doctor(list(map(health_of, facts)), problems, [note for note, _ in done])
+    healths, problems = list(map(health_of, facts)), [problem for home in homes for problem in diagnose(home)]
+    if fix:
+        problems = without_tried_fixes(problems, deep)
+        healths = [one._replace(problems=tuple(without_tried_fixes(one.problems, deep))) for one in healths]
+    outcome = report_of_doctor(healths, problems, [note for note, _ in done])
     return outcome._replace(code=BUSY) if any(code == BUSY for _, code in done) else outcome
+
+
+def without_tried_fixes(problems: Iterable[Problem], deep: bool) -> list[Problem]:
+    """The problems that `doctor --fix` left, without the advice to run it again: a note says why it failed."""
+    tried = r"codex-mirror doctor( \S+)?( --deep)? --fix" if deep else r"codex-mirror doctor( \S+)? --fix"
+    return [one._replace(fix="") if re.fullmatch(tried, one.fix) else one for one in problems]
 
 
 def show_log(context: Context, *, name: str = "") -> Outcome:

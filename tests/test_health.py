@@ -922,3 +922,29 @@ def test_doctor_reads_once_what_is_the_same_for_all_clones(home: Home, codex: Pa
 
 def seen(read: Callable[..., Any], opened: Counter[str]) -> Callable[..., Any]:
     return lambda path, *rest: (opened.update([path]), read(path, *rest))[1]
+
+
+TRIED = [
+    ("codex-mirror doctor --fix", False, ""),
+    ("codex-mirror doctor work --fix", False, ""),
+    ("codex-mirror doctor work --fix", True, ""),
+    ("codex-mirror doctor work --deep --fix", True, ""),
+    ("codex-mirror doctor work --deep --fix", False, "codex-mirror doctor work --deep --fix"),
+    ("move it away, then codex-mirror doctor x --fix", True, "move it away, then codex-mirror doctor x --fix"),
+    ("codex-mirror update work", False, "codex-mirror update work"),
+]
+
+
+@pytest.mark.parametrize(("fix", "deep", "left"), TRIED)
+def test_what_fix_just_tried_in_vain_is_not_advised_again(fix: str, deep: bool, left: str) -> None:
+    [problem] = cm.without_tried_fixes([cm.Problem("x", ERROR, "what", fix)], deep)
+    assert problem.fix == left
+
+
+def test_doctor_says_why_a_fix_failed_and_does_not_send_anybody_to_try_it_again(home: Home, codex: Path) -> None:
+    clone = make_clone(home, "work")
+    shutil.rmtree(clone.runtime.path)
+    codex.unlink()
+    told = ask(home, "doctor", "work", "--fix")
+    assert told.code == 1 and "CODEX_MIRROR_OFFLINE" in told.err and "runtime-incomplete" in told.out
+    assert "doctor work --fix" not in told.out + told.err

@@ -218,8 +218,8 @@ EDITED: list[tuple[str, Callable[[Home], object], str]] = [
     ("two lines kept", lambda home: (home.bin / "work").write_text(spoiled(home)), "was edited"),
     ("a line more", lambda home: (home.bin / "work").open("a").write(f"touch {home.base}/pwned\n"), "was edited"),
     ("other data", lambda home: edit(home, "cm_path=''", "cm_path='/x'"), "was edited"),
-    ("open to all", lambda home: (home.bin / "work").chmod(0o757), "may be written by others"),
-    ("open to a group", lambda home: (home.bin / "work").chmod(0o775), "may be written by others"),
+    ("open to all", lambda home: (home.bin / "work").chmod(0o757), "is writable by others"),
+    ("open to a group", lambda home: (home.bin / "work").chmod(0o775), "is writable by others"),
     pytest.param("a stranger's", of_a_stranger, "isn't its command", marks=as_root),
 ]  # type: ignore[list-item]
 
@@ -533,7 +533,7 @@ def test_a_command_that_a_restored_backup_brings_back_or_leaves_is_named_and_tak
     [stale] = [one for row in told for one in row["problems"] if one["id"] == "stale-command"]
     assert f"{home.bin}/job (of 'work')" in stale["what"] and "job2" not in stale["what"] and "--fix" in stale["fix"]
     refused = ask(home, "create", "job")
-    assert refused.code == 5 and "a command of 'work'" in refused.err and "doctor --fix" in refused.err
+    assert refused.code == 5 and "an old command of 'work'" in refused.err and "doctor --fix" in refused.err
     fixed = ask(home, "doctor", "--fix")
     assert f"removed {home.bin}/job" in fixed.err and {path.name for path in home.bin.iterdir()} == {"work", "job2"}
     assert not [
