@@ -555,7 +555,7 @@ MESSAGES = [
             "test_accounts.py::test_an_export_reads_through_no_link", "REFUSED"),
     Message("verify_clone_directory", "{} is gone, with the clone's login and sessions",
             "mount its disk, restore it from a backup, or codex-mirror remove work",
-            "test_wrappers.py::test_a_clone_on_a_disk_that_is_not_mounted_is_not_forgotten", "REFUSED"),
+            "test_messages.py::test_a_situation_makes_it_said[a clone that is gone]", "REFUSED"),
     Message("rename_clone", "{} already exists, and wasn't made by codex-mirror",
             "choose another name",
             "test_messages.py::test_a_situation_makes_it_said[a wrapper in the way]", "REFUSED"),

@@ -179,6 +179,13 @@ def a_command_from_before(home: Home) -> None:
     ask(home, "create", "work")
 
 
+def a_clone_that_is_gone(home: Home) -> None:
+    """As on a disk that isn't mounted."""
+    base = Path(cm.base_of(clone_in(home, "work")))
+    base.rename(home.base / "aside")
+    ask(home, "set", "work", "--env", "A=b")
+
+
 def a_wrapper_in_the_way(home: Home) -> None:
     (home.bin / "office").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -372,6 +379,7 @@ SITUATIONS: dict[str, Callable[[Home], object]] = {
     "a command of that name": a_command_of_that_name,
     "a wrapper in the way": a_wrapper_in_the_way,
     "a command from before": a_command_from_before,
+    "a clone that is gone": a_clone_that_is_gone,
     "a home that can't be written": a_home_that_cannot_be_written,
     "a keyring kept": lambda home: in_the_keyring(home, "logout", "work", "--local"),
     "a keyring exported": lambda home: in_the_keyring(home, "export", "work", "--with-login", "-o", "x.tar.gz"),
