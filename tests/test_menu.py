@@ -640,4 +640,4 @@ def test_broken_entries_are_told_with_what_mends_them(opened: Open, mirror: Mirr
     good = json.loads(registry.read_text())
     registry.write_text(json.dumps({**good, "clones": [*good["clones"], {"name": "bad"}, {"name": "worse"}]}))
     person = opened()
-    person.expect("the registry entry 'bad' is broken", "more; codex-mirror doctor --fix", "f fix", "▸ work")
+    person.expect("the registry entry 'bad' is broken", "codex-mirror doctor --fix", "f fix", "▸ work")
