@@ -836,6 +836,23 @@ def test_in_the_mirror_home_itself_a_clone_whose_directory_is_gone_was_removed(h
     assert (home.bin / "work").exists() and not cm.may_still_exist(clone, places_of(home))
 
 
+def test_a_lost_clone_that_others_could_have_changed_is_named_so(home: Home, codex: Path) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    base = home.mirror / "clones" / "play" / ".codex-mirror"
+    write_registry(home, rows := rows_of(home)[:1])
+    base.parent.chmod(0o777)
+    assert f"{base} ({base.parent} " in ask(home, "doctor", "--fix").out and rows_of(home) == rows
+
+
+def test_what_the_earlier_program_leaves_is_known_by_its_whole_name(home: Home) -> None:
+    home.mirror.mkdir()
+    names = ["registry.json.lock", "registry.json.tmp-1", "registry.json.lock.new", "registry.json.locked"]
+    for name in names:
+        (home.mirror / name).touch()
+    assert cm.find_legacy_leftovers(places_of(home), []) == [str(home.mirror / name) for name in names[:2]]
+
+
 def test_a_broken_entry_that_no_clone_fits_stays_and_that_is_said(home: Home, codex: Path) -> None:
     make_clone(home, "work")
     write_registry(home, rows := [*rows_of(home), {"name": "lost"}])
