@@ -509,8 +509,8 @@ def test_the_earlier_program_s_lock_is_held_while_the_registry_is_written(
         write(*args, **more)
 
     monkeypatch.setattr(cm, "write_registry", looking)
-    (home.mirror / "registry.json.lock.new").write_text("of one of ours that was killed")
     cm.rename_clone(caller_in(home), "work", "office")
+    (home.mirror / "registry.json.lock.new").write_text("of one of ours that was killed")
     (home.mirror / "registry.json").write_bytes(b"")
     cm.rebuild_registry(caller_in(home), cm.inspect_mirror_home(caller_in(home)))
     assert held == [(str(os.getpid()), 0o600)] * 2 and not list(home.mirror.glob("registry.json.lock*"))
