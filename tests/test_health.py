@@ -836,6 +836,18 @@ def test_in_the_mirror_home_itself_a_clone_whose_directory_is_gone_was_removed(h
     assert (home.bin / "work").exists() and not cm.may_still_exist(clone, places_of(home))
 
 
+def test_a_lost_clone_that_lies_elsewhere_comes_back_only_where_it_belongs(home: Home, codex: Path) -> None:
+    for name in ("work", "play"):
+        make_clone(home, name)
+    clones, rows = home.mirror / "clones", rows_of(home)
+    write_registry(home, rows[:1])
+    (clones / "play").rename(clones / "elsewhere")
+    assert f"(it belongs in {clones}/play)" in ask(home, "doctor", "--fix").out and rows_of(home) == rows[:1]
+    (clones / "elsewhere").rename(clones / "play")
+    ask(home, "doctor", "--fix")
+    assert [row["name"] for row in rows_of(home)] == ["work", "play"]
+
+
 def test_a_lost_clone_that_others_could_have_changed_is_named_so(home: Home, codex: Path) -> None:
     for name in ("work", "play"):
         make_clone(home, name)
