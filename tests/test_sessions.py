@@ -373,6 +373,17 @@ def test_a_session_of_another_account_goes_on_in_a_copy(home: Home, clones: dict
     assert forked["id"] not in (an_id(1), new_id) and b"A:secret" not in Path(forked["path"]).read_bytes()
 
 
+def test_a_copy_that_nobody_can_read_gives_way_to_the_same_session_handed_over(
+    home: Home, clones: dict[str, Path]
+) -> None:
+    for name, who in (("work", B), ("personal", A)):
+        own = write(clones[name], an_id(3), [*NEW.beginning(an_id(3), creator=A), *NEW.turn("A:secret")])
+        (clones[name] / "auth.json").write_text(chatgpt_login(*who))
+    assert overheard(ask(home, "resume", an_id(3), "--in", "work").out).argv[1] == an_id(3).encode()
+    [copy] = clones["work"].rglob("rollout-*.jsonl")
+    assert b"A:secret" not in copy.read_bytes() and b"A:secret" in own.read_bytes()
+
+
 def test_a_handlers_functions_serve_others_too(home: Home, clones: dict[str, Path]) -> None:
     """The menu uses these: a list of values, and a deed that says what came of it."""
     write(clones["work"], an_id(1), NEW.beginning(an_id(1)))
