@@ -208,6 +208,8 @@ def test_the_same_account_gets_it_byte_for_byte(two: Two) -> None:
     lines = [*session(Shape("0.169.0")), NEW.compacted("A:two"), b"\xff odd\n", b"\n"]
     two.write("work", [*lines, b'{"torn'])
     assert two.hand_over("personal").err == "" and two.path("personal").read_bytes() == b"".join(lines)
+    two.write("work", [*lines, NEW.prompt("more")])
+    assert two.hand_over("personal").err == "" and two.path("personal").read_bytes() == two.path("work").read_bytes()
 
 
 @pytest.mark.parametrize(("since", "whole"), [(NOW - 9000, True), (NOW - 30, False)])

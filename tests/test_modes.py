@@ -25,10 +25,8 @@ MODES = [
     (r"(m|r)(/.*)?", {"0o700", "0o600"}),  # A clone's own, and the mirror home's.
     (r"h/(work\.tar\.gz|\.codex/auth\.json\.moved-to-.*)", {"0o600"}),
     (r"h/\.(bashrc|profile)", {"0o640", "0o644"}),  # An rc file keeps its mode; a new one all may read.
-    (
-        r"bin2|h/\.config/fish(/.*)?",
-        {"0o755", "0o700", "0o644"},
-    ),  # Directories that others may look into, as the umask lets them.
+    (r"bin2|h/\.config/fish(/conf\.d)?", {"0o755"}),  # Others may look into them, as far as the umask lets them.
+    (r"h/\.config/fish/.+", {"0o644"}),
 ]
 CODEXS_OWN = r"(^|.*/)\.codex/(tmp(/.*)?|\.touched)"
 SESSION = Shape("0.169.0")
@@ -143,7 +141,7 @@ def masked(mask: int) -> Iterator[None]:
         os.umask(earlier)
 
 
-def wrong_modes(home: Home, users: set[str]) -> dict[str, str]:
+def wrong_modes(home: Home, users: set[str], mask: int) -> dict[str, str]:
     """The paths that have another mode than is theirs, or that nobody here knows."""
     wrong = {}
     for path, (kind, mode, _) in tree(home.base).items():
@@ -155,7 +153,7 @@ def wrong_modes(home: Home, users: set[str]) -> dict[str, str]:
         ):
             continue
         modes = next((modes for pattern, modes in MODES if re.fullmatch(pattern, path)), set())
-        if mode not in modes:
+        if mode not in modes and not (kind == "dir" and mode in {oct(int(one, 8) & ~mask) for one in modes}):
             wrong[path] = mode
     return wrong
 
@@ -172,4 +170,4 @@ def test_what_finished_changes_leave_is_open_to_nobody_else(home: Home, codex: P
         with masked(mask):
             result = ask(home, *words.replace("~b", str(home.base)).split(), stdin=API_KEYS[0].encode())
         assert result.code == 0 or words.startswith("doctor"), result
-        assert wrong_modes(home, users) == {}, words
+        assert wrong_modes(home, users, mask) == {}, words
