@@ -7041,6 +7041,7 @@ SETTINGS_COPIED = (
     *("prompts", "rules", "skills", "themes"),
 )
 SESSIONS = ("sessions", "archived_sessions", "history.jsonl")
+NOWHERE = "/dev/null/.codex"  # The home of an export that doesn't say where it was.
 HOME_MARKS = ("config.toml", "auth.json", "sessions", "AGENTS.md", "prompts", "rules", "skills")
 # What a config.toml may name, and what is no setting all the same.
 NEVER_NAMED = (
@@ -7085,7 +7086,7 @@ def settings_move(source: str, places: Places, exported_from: str | None = None)
     real = os.path.join(places.user_home, ".codex")
     names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
     if exported_from is not None:
-        names = [exported_from] if os.path.isabs(exported_from) else []
+        names = [exported_from if os.path.isabs(exported_from) else NOWHERE]
     names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
     shown = source if exported_from is None else ""
     tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
@@ -7212,6 +7213,12 @@ def outside_path(path: str, tail: str, move: SettingsMove) -> str:
     )
 
 
+def inside_path(path: str, tail: str, move: SettingsMove) -> str:
+    """What this file of a home names inside of it, from its top; nothing can be named by what is none."""
+    name = next((name for name in move.names if is_below(path, name)), "")
+    return os.path.normpath(path[len(name) + 1 :] if name else os.path.join(os.path.dirname(tail), path))
+
+
 def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml") -> tuple[str, list[str]]:
     """The settings in this file of a home with whole paths where they name something outside of it, since `..` and `~`
     mean another place in the new one; and the names of those that an export has and that lack their file here, whose
@@ -7221,7 +7228,8 @@ def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml
         pieces, at = [], 0
         for key, path, start, end in named_paths(one):
             whole = outside_path(path, tail, move)
-            if whole and move.is_exported and re.fullmatch(NEEDED_FILES, key) and not os.path.isfile(whole):
+            is_needed = move.is_exported and re.fullmatch(NEEDED_FILES, key)
+            if is_needed and not (os.path.isfile(whole) if whole else inside_path(path, tail, move) in move.tails):
                 gone.append(".".join((*one.table, *one.key)))
                 pieces, at = ["\n" * one.text.count("\n")], len(one.text)
                 break
@@ -7586,6 +7594,20 @@ def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
     if more := lines[DANGERS_SHOWN:]:
         lines[DANGERS_SHOWN:] = [f"and {count_text(len(more), 'setting')} more of that kind"]
     return tuple(lines)
+
+
+def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> tuple[str, ...]:
+    """What of this user's own files the settings of an export, which had this home, would have Codex read; a line
+    each."""
+    names = (home if os.path.isabs(home) else NOWHERE, *(("~/.codex",) if os.path.basename(home) == ".codex" else ()))
+    move, lines = SettingsMove("", names, "", (), os.path.realpath(user_home)), []
+    for tail in (tail for tail in sorted(files) if tail.endswith(".toml")):
+        for one in config_statements(files[tail].decode("utf-8", "replace")):
+            for _, path, _, _ in named_paths(one):
+                whole = outside_path(path, tail, move)
+                if whole and "\0" not in whole and os.path.exists(whole):
+                    lines.append(f"{tail} has Codex read {whole}, of yours: {'.'.join((*one.table, *one.key))}"[:300])
+    return tuple(lines[:DANGERS_SHOWN])
 
 
 def account_in_bytes(login: bytes) -> Account:
@@ -9876,10 +9898,12 @@ def unpacked_export(change: Change, archive: BinaryIO) -> tuple[str, dict[str, A
     return os.path.join(directory, "codex"), about
 
 
-def dangers_of_export(archive: BinaryIO) -> tuple[str, ...]:
+def dangers_of_export(archive: BinaryIO, user_home: str) -> tuple[str, ...]:
     """What an export brings that costs those who take it over unseen, without unpacking it. Raises MirrorError."""
-    members = read_members(archive, f"codex/({JUDGED})", IMPORT_LIMIT, CONFIG_LIMIT)
-    return dangers_in({name.removeprefix("codex/"): content for name, content in members.items()})
+    members = read_members(archive, f"codex/({JUDGED})|codex-mirror\\.json", IMPORT_LIMIT, CONFIG_LIMIT)
+    home = text_in(parse_json_object(members.pop("codex-mirror.json", b"")), "codexHome")
+    files = {name.removeprefix("codex/"): content for name, content in members.items()}
+    return (*dangers_in(files), *own_files_named(files, home, user_home))
 
 
 def own_settings(codex_home: str) -> dict[str, bytes]:
@@ -9896,10 +9920,11 @@ def import_export(
     def requested(change: Change) -> NewClone:
         home, about = unpacked_export(change, archive)
         inside = [os.path.relpath(path, home) for path in files_below(home)]
-        if dangers_in(judged_files(home, inside)) != agreed:
+        files, source = judged_files(home, inside), text_in(about, "codexHome")
+        if (*dangers_in(files), *own_files_named(files, source, context.places.user_home)) != agreed:
             raise MirrorError("the export was changed while it was being read", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
-        brought = ImportedHome(home, sessions=True, login=True, exported_from=text_in(about, "codexHome"))
+        brought = ImportedHome(home, sessions=True, login=True, exported_from=source)
         return NewClone(new_clone_name(name or about["name"]), codex=codex, home=kind, brought=brought)
 
     return make_clone(context, f"import {name}".rstrip(), requested)
@@ -12661,7 +12686,7 @@ def import_clone(
     where = import_source(context, path, move_login or with_sessions)
     if not os.path.isdir(where):
         try:
-            archive, agreed = opened_export(where)
+            archive, agreed = opened_export(where, context.places.user_home)
             clone, left = import_export(context, archive, name, wanted, agreed)
             said: tuple[str, ...] = ()
         finally:
@@ -12695,14 +12720,14 @@ def import_source(context: Context, path: str, is_about_home: bool) -> str:
 
 
 @lru_cache(maxsize=1)
-def opened_export(path: str) -> tuple[BinaryIO, tuple[str, ...]]:
+def opened_export(path: str, user_home: str) -> tuple[BinaryIO, tuple[str, ...]]:
     """An export, and what it brings that must be agreed to. What comes through a pipe comes once, may take hours, and
     is whole before anybody has to wait for us."""
     archive: BinaryIO = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
     if not os.path.isfile(path):
         with archive:
             archive = spool(archive, IMPORT_LIMIT)
-    return archive, dangers_of_export(archive)
+    return archive, dangers_of_export(archive, user_home)
 
 
 def question_of_import(
@@ -12722,7 +12747,7 @@ def question_of_import(
         return None
     if os.path.isfile(where):
         opened_export.cache_clear()  # It may be another one by now; what came through a pipe is kept.
-    _, dangers = opened_export(where)
+    _, dangers = opened_export(where, context.places.user_home)
     if not dangers:
         return None
     hint = f"codex-mirror import {quote_if_needed(path)} --yes, if you know who made it and want all of that"

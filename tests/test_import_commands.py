@@ -77,6 +77,49 @@ def test_what_an_export_brings_is_told_and_needs_a_yes(mirror: Home, case: str) 
     assert on_terminal(mirror, "import", "e.tar.gz", "--name", "another", typed="y\n").code == 0
 
 
+# Where an export says that it was, what its settings name, H for the reader's home, and whether that is told.
+READ = [
+    ("/home/a/.codex", 'model_instructions_file = "~/.ssh/id"', True),
+    ("/home/a/.codex", "model_instructions_file = 'H/.ssh/id'", True),
+    ("/home/a/.codex", '[profiles.x]\nexperimental_instructions_file = "../../..H/.ssh/id"', True),
+    ("", 'model_instructions_file = "../../../../../../../../..H/.ssh/id"', True),
+    ("relative", 'a_file = "../../../../../..H/.ssh/id"', True),
+    ("/home/a/.codex", '[[skills.config]]\npath = "~/.ssh"', True),
+    ("/home/a/.codex", 'model_instructions_file = "~/not/here"', False),
+    ("/home/a/.codex", 'model_instructions_file = "x.md"', False),
+    ("/home/a/.codex", 'model_instructions_file = "/home/a/.codex/x.md"', False),
+    # Said to be inside, and not there: left out.
+    ("H/.ssh", "model_instructions_file = 'H/.ssh/id'", False),
+    ("/", "model_instructions_file = 'H/.ssh/id'", False),
+    ("H/.codex", "model_instructions_file = 'auth.json'", False),
+    ("H/.codex", "model_instructions_file = '~/.codex/auth.json'", False),
+    ("", "model_instructions_file = '../../clones/first/.codex-mirror/home/.codex/config.toml'", False),
+]
+
+
+@pytest.mark.parametrize(("codex_home", "setting", "is_told"), READ)
+def test_an_export_that_would_have_codex_read_a_file_of_its_reader_is_asked_about(
+    mirror: Home, codex_home: str, setting: str, is_told: bool
+) -> None:
+    """No file of his is named by what is let in unasked, but of those that came along."""
+    for name in (".ssh/id", ".codex/auth.json"):
+        (mirror.home / name).parent.mkdir(exist_ok=True)
+        (mirror.home / name).write_text("{}")
+    about = json.loads(ABOUT) | {"codexHome": codex_home.replace("H", str(mirror.home))}
+    config = setting.replace("H", str(mirror.home)).encode()
+    made = export_of(json.dumps(about).encode(), **{"config.toml": config, "x.md": b"x"})
+    told = ask(mirror, "import", "-", "--name", "new", stdin=made)
+    if is_told:
+        assert told.code == 5 and f"has Codex read {mirror.home}/.ssh" in told.err
+        assert ask(mirror, "import", "-", "--name", "new", "--yes", stdin=made).code == 0
+        return
+    assert told.code == 0, told
+    own = Path(mirror.clone_home("new")) / ".codex"
+    values = [value for name, value in cm.config_values((own / "config.toml").read_text()).items() if "_file" in name]
+    paths = [own / value.strip("\"'") for value in values]
+    assert paths == [own / "x.md"] * len(paths) and len(paths) == ("x.md" in setting)
+
+
 def test_an_export_that_brings_nothing_dangerous_asks_nothing(mirror: Home) -> None:
     made = raw(mirror, "export", "first", "-o", "-").out
     assert ask(mirror, "import", "-", "--name", "work", stdin=os.fsencode(made)).code == 0
@@ -120,8 +163,8 @@ def test_an_export_that_changes_between_the_question_and_the_import_is_refused(
     path.write_bytes(export_of(**{"config.toml": b"x = 1\n"}))
     looked = cm.dangers_of_export
 
-    def look_and_change(archive: Any) -> Any:
-        found = looked(archive)
+    def look_and_change(archive: Any, user_home: str) -> Any:
+        found = looked(archive, user_home)
         path.write_bytes(export_of(**{"config.toml": EVIL}))
         return found
 
