@@ -11225,12 +11225,15 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
 }  # fmt: skip
 SEVERITIES = ("error", "warning", "info")
 HOME_MOVED = "home-moved"
+MOVED = (HOME_MOVED, "directory-moved")
 
 
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
-    is_outside = facts.kind == "clone" and (facts.gone or facts.strange)
-    return (one for one in FINDINGS[facts.kind] if not is_outside or one.id in SEEN_FROM_OUTSIDE)
+    is_clone = facts.kind == "clone"
+    outside = SEEN_FROM_OUTSIDE if is_clone and (facts.gone or facts.strange) else ()
+    seen = MOVED if is_clone and facts.claimed else outside
+    return (one for one in FINDINGS[facts.kind] if not seen or one.id in seen)
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
@@ -11906,6 +11909,7 @@ LOGOUT = {
 def question_of_logout(context: Context, *, name: str, local: bool = False, force: bool = False) -> Question | None:
     """What a logout would lose; None when nobody is logged in."""
     clone = clone_named(read_registry(context.places), name)
+    refuse_copy(clone, context.places)
     account = account_of(clone)
     if account.kind == "none" or (local and account.kind == "keyring"):
         return None
@@ -12350,6 +12354,7 @@ def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
 def question_of_removal(context: Context, *, name: str, force: bool = False) -> Question | None:
     """What would be lost with the clone; None when that is nothing."""
     clone = clone_named(read_registry(context.places), name)
+    refuse_copy(clone, context.places)
     name, account = clone.name, account_of(clone)
     sessions = [path for _, path in rollouts_of(clone, (".jsonl", ".jsonl.zst"))]
     has_login = account.kind not in ("none", "keyring")

@@ -283,10 +283,13 @@ def by_copying(jo: Home) -> Home:
 def test_a_copy_beside_the_original_is_never_taken_for_a_moved_home(jo: Home) -> None:
     new = by_copying(jo)
     before = tree(jo.home)
-    for words in (["move-home"], ["move-home", "--yes"]):
+    for words in (["move-home"], ["move-home", "--yes"], ["remove", "work"], ["logout", "work"]):
         refused = ask(new, *words)
-        assert refused.code == 5 and f"is a copy of {jo.mirror}" in refused.err
+        assert refused.code == 5 and f"is a copy of {jo.mirror}" in refused.err and "deletes" not in refused.err
     assert {path for path, what in tree(jo.home).items() if what != before[path]} == set()
+    found = problems(new)
+    assert [one["id"] for one in found["codex-mirror"] if one["severity"] == "error"] == ["mirror-home-copy"]
+    assert [one for name in ("work", "far", "out") for one in found[name] if "--fix" in one["fix"]] == []
 
 
 def test_a_copy_whose_original_may_be_elsewhere_is_asked_about_before_a_login_could_be_doubled(jo: Home) -> None:
