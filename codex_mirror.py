@@ -10614,7 +10614,8 @@ def registry_or_refusal(places: Places) -> tuple[Registry, MirrorError | None]:
 def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]:
     """The directories that aren't on PATH: the one for new commands, and those of commands that no shell finds."""
     unfound = [clone for clone in clones if not any(find_on_path(clone.name, context.env.get("PATH", "")))]
-    directories = [context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in unfound)]
+    own = [os.path.dirname(clone.wrapper) for clone in unfound if not home_claiming(clone, context.places)]
+    directories = [context.places.bin_dir, *filter(os.path.isdir, own)]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 

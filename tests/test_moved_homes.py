@@ -289,7 +289,10 @@ def test_a_copy_beside_the_original_is_never_taken_for_a_moved_home(jo: Home) ->
     assert {path for path, what in tree(jo.home).items() if what != before[path]} == set()
     found = problems(new)
     assert [one["id"] for one in found["codex-mirror"] if one["severity"] == "error"] == ["mirror-home-copy"]
-    assert [one for name in ("work", "far", "out") for one in found[name] if "--fix" in one["fix"]] == []
+    assert [one for name in ("work", "far", "out") for one in found[name]] == []
+    away = {"PATH": "/usr/bin:/bin"}
+    for told in (ask(new, "doctor", env=away).out, ask(moved(jo, "jo3"), "doctor", env=away).out):
+        assert f"{jo.bin}" not in told.replace(f"{jo.bin}2", "") and "is not on PATH" in told
 
 
 def test_a_copy_whose_original_may_be_elsewhere_is_asked_about_before_a_login_could_be_doubled(jo: Home) -> None:
