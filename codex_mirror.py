@@ -10329,6 +10329,20 @@ def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
     return "another clone has its id" if clone_id in ids else ""
 
 
+def base_elsewhere(clone: Clone) -> str:
+    """The directory of a clone that isn't in its place any more, and lies beside it by another name; or nothing."""
+    if kind_of(base_of(clone)):
+        return ""
+    beside = map(base_in_root, paths_in(os.path.dirname(clone.root)))
+    return next((base for base in beside if id_in_base(base) == clone.id), "")
+
+
+def move_back(clone: Clone, base: str) -> str:
+    """The command that puts a clone's directory back in its place."""
+    paths = (base, base_of(clone)) if os.path.lexists(clone.root) else (os.path.dirname(base), clone.root)
+    return f"mv {' '.join(map(quote_if_needed, paths))}"
+
+
 def claimed_values(registry: Registry, key: str) -> set[str]:
     """What the rows, good and bad, say under a key."""
     return {text_in(entry.row, key) for entry in registry.entries}
@@ -10619,6 +10633,12 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
 
 
+def is_copy_here(base: str) -> bool:
+    """Is this the copy of a clone that is in its own place? Its login is in use there."""
+    own = base_in_root(root_in_base(base))
+    return own != base and bool(id_in_base(base)) and id_in_base(own) == id_in_base(base)
+
+
 def is_copied_base(base: str, places: Places) -> bool:
     """Is this the copy of a clone that another mirror home has? Its login is in use there."""
     root = root_in_base(base)
@@ -10654,7 +10674,9 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "strange": lambda f: complaint_about_base(f.clone),
     "gone": lambda f: "" if kind_of(f.base) else f.base,
     "names": lambda f: names_binding(f.clone, f.inspection.clones, f.context.places),
-    "claimed": lambda f: f.names or home_claiming(f.clone, f.context.places),
+    "elsewhere": lambda f: base_elsewhere(f.clone) if not f.names else "",
+    "mv_back": lambda f: move_back(f.clone, f.elsewhere),
+    "claimed": lambda f: f.names or f.elsewhere or home_claiming(f.clone, f.context.places),
     "moved": lambda f: move_complaint(f.names),
     "hazards": lambda f: hazards_of_clone(f.clone, f.context.places),
     "each_hazard": lambda f: told_hazards(f.hazards, by_group=False),
@@ -10726,8 +10748,12 @@ FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
     "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry, f.context.places),
     "orphans": lambda f: [base for base, why in f.strays.items() if not why],
+    "copies": lambda f: [f"{base} (of {root_in_base(base)})" for base in f.strays if is_copy_here(base)],
+    "away": lambda f: [*map(base_elsewhere, f.registry.clones)],
     "astray": lambda f: [
-        f"{base} ({why})" for base, why in f.strays.items() if why and not is_copied_base(base, f.context.places)
+        f"{base} ({why})"
+        for base, why in f.strays.items()
+        if why and base not in f.away and not is_copy_here(base) and not is_copied_base(base, f.context.places)
     ],
     "unclaimed_wrappers": lambda f: (
         {} if f.broken else find_orphan_wrappers(f.wrappers, claimed_values(f.registry, "id"), f.context.places)
@@ -11093,6 +11119,7 @@ SEEN_FROM_OUTSIDE = (
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
+        Finding("directory-moved", "error", "its directory was moved to {elsewhere}", "{mv_back}"),
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
         Finding("git-tracked", "error", "git tracks files of it: {tracked}", "git rm -r --cached {base}"),
@@ -11198,6 +11225,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("leftovers", "warning", "left over by a killed change: {leftovers}", FIX_HOME, repair_mirror_home),
         Finding("orphan-clone", "warning", "clones that aren't in the registry: {orphans}",
                 FIX_HOME, repair_registry),
+        Finding("orphan-clone", "warning", "copies of clones, whose logins are in use there: {copies}",
+                "remove them by hand: one login in two places ends"),
         Finding("orphan-clone", "warning", "clones that can't be added to the registry where they are: {astray}",
                 "put it back; or codex-mirror import DIR/home/.codex --name NEW --with-sessions --move-login"),
         Finding("stale-command", "warning", "old commands that their clones no longer use: {stale_commands}",
@@ -11502,7 +11531,7 @@ def report_of_doctor(healths: Sequence[Health], general: Sequence[Problem], note
     for health, common in zip(healths, commons, strict=True):
         warned = any(map(needs_action, health.problems))
         sign, state = ("✗", "broken") if not health.ok else ("!", "warning") if warned else ("✓", "ok")
-        is_seen = HOME_MOVED not in [problem.id for problem in health.problems]  # Else its login lies elsewhere.
+        is_seen = not any(problem.id in MOVED for problem in health.problems)  # Else its login lies elsewhere.
         login = (account_text(health.account), age_text(health.account, time.time())) if is_seen else ()
         lines.append(f"{sign} {health.name}: {', '.join(filter(None, (state, *login)))}")
         own = [one for one, problem in common.items() if len(in_common[problem]) == 1]

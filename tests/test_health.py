@@ -90,6 +90,7 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 ONE, OTHER = cm.Account("chatgpt", "a@b.c", "pro", "w", "u"), cm.Account("chatgpt", "x@y.z", "pro", "w", "v")
 LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"elsewhere": "/m/clones/x/.codex-mirror"}, "directory-moved", ERROR, "its directory was moved to /m/clones/x"),
     ({"names": (("/jo", "/jo2"),)}, "home-moved", ERROR, "/jo was moved to /jo2"),
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"hazards": [cm.Hazard("/x", "is writable by everyone", "")]}, "directory-unsafe", ERROR, "/x is writable"),
@@ -197,7 +198,7 @@ def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> 
 
 
 def test_the_worst_comes_first(home: Home) -> None:
-    unlike = ("status", "names", "strange", "gone")
+    unlike = ("status", "names", "elsewhere", "strange", "gone")
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in unlike}
     severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
@@ -205,7 +206,8 @@ def test_the_worst_comes_first(home: Home) -> None:
 
 def test_of_a_directory_that_isnt_the_clones_own_only_that_is_told(home: Home) -> None:
     """What lies behind a link there isn't the clone's, and no repair goes through it."""
-    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in ("status", "names")}
+    moved = ("status", "names", "elsewhere")
+    everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in moved}
     for unlike, why in (("gone", "directory-foreign"), ("strange", "directory-lost")):
         seen = facts(home, **{**everything, unlike: ""})
         assert {one.id for one in cm.diagnose(seen)} == {why, "directory-unsafe", "wrapper-shadowed", "noexec"}
@@ -316,6 +318,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"unsettled_size": "418 MB"}, "unsettled-files", INFO, "the unfinished change takes 418 MB"),
     ({"leftovers": ["/m/scratch-abcdef12"]}, "leftovers", WARNING, "scratch-abcdef12"),
     ({"orphans": ["/m/clones/x/.codex-mirror"]}, "orphan-clone", WARNING, "clones/x"),
+    ({"copies": ["/m/clones/x/.codex-mirror (of /m/clones/y)"]}, "orphan-clone", WARNING, "in use there: /m/clones/x"),
     ({"astray": ["/m/clones/x/.codex-mirror (why)"]}, "orphan-clone", WARNING, "where they are: /m/clones/x"),
     ({"stale_commands": ["/b/x (of 'y')"]}, "stale-command", WARNING, "no longer use: /b/x (of 'y')"),
     ({"orphan_wrappers": ["/b/x"]}, "orphan-wrapper", WARNING, "/b/x"),
@@ -673,7 +676,8 @@ def test_a_clone_that_lies_elsewhere_is_named_with_its_place_and_its_home_can_be
     base = home.mirror / "clones" / "elsewhere" / ".codex-mirror"
     for words in (("doctor",), ("doctor", "--fix")):
         result = ask(home, *words)
-        assert result.code == 1 and f"{base} (it belongs in {home.mirror}/clones/work)" in result.out
+        assert result.code == 1 and f"its directory was moved to {base}" in result.out
+        assert f"mv {home.mirror}/clones/elsewhere {home.mirror}/clones/work\n" in result.out
     words = ("import", base / "home" / ".codex", "--name", "anew", "--move-login", "--with-sessions")
     assert ask(home, *words).code == 0
     rows = {row["name"]: row["authStatus"] for row in ask(home, "doctor", "--json").json()}

@@ -275,6 +275,29 @@ def test_a_home_under_a_running_codex_is_not_moved(jo: Home) -> None:
     wait_until(lambda: ask(new, "move-home").code == 0, "it has ended")
 
 
+@pytest.mark.parametrize(("name", "stays"), [("work", False), ("work", True), ("far", False)])
+def test_a_clones_directory_that_was_moved_by_hand_is_told_as_that_and_nothing_else(
+    jo: Home, name: str, stays: bool
+) -> None:
+    root = {"work": jo.mirror / "clones/work", "far": jo.home / "far"}[name]
+    root.rename(root.with_name("by hand"))
+    if stays:
+        root.mkdir()
+    found = problems(jo)
+    assert [one["id"] for one in found[name]] == ["directory-moved"] and "orphan" not in str(found)
+    told = ask(jo, "doctor", "--fix")
+    assert told.code == 1 and "is gone" not in told.out + told.err and f"{name}: broken\n" in told.out
+    subprocess.run(["sh", "-c", found[name][0]["fix"]], check=True)
+    works(jo)
+
+
+def test_the_copy_of_a_clone_is_not_to_be_imported(jo: Home) -> None:
+    """Its login would be in two places."""
+    shutil.copytree(jo.mirror / "clones/work", jo.mirror / "clones/w2", symlinks=True)
+    [found] = [one for one in problems(jo)["codex-mirror"] if one["id"] == "orphan-clone"]
+    assert "w2" in found["what"] and "import" not in found["fix"] and "remove them by hand" in found["fix"]
+
+
 def by_copying(jo: Home) -> Home:
     shutil.copytree(jo.home, jo.base / "jo2", symlinks=True)
     return at(jo._replace(env={**jo.env, "PATH": jo.env["PATH"].partition(":")[2]}), jo.base / "jo2")
