@@ -10343,6 +10343,20 @@ def move_back(clone: Clone, base: str) -> str:
     return f"mv {' '.join(map(quote_if_needed, paths))}"
 
 
+def is_copy_here(base: str) -> bool:
+    """Is this the copy of a clone that is in its own place? Its login is in use there."""
+    own = base_in_root(root_in_base(base))
+    return own != base and bool(id_in_base(base)) and id_in_base(own) == id_in_base(base)
+
+
+def is_copied_base(base: str, places: Places) -> bool:
+    """Is this the copy of a clone that another mirror home has? Its login is in use there."""
+    root = root_in_base(base)
+    home = os.path.dirname(os.path.dirname(root))
+    is_other = is_marked_home(home) and not is_same_directory(home, places.mirror_home)
+    return is_other and bool(id_in_base(base_in_root(root)))
+
+
 def claimed_values(registry: Registry, key: str) -> set[str]:
     """What the rows, good and bad, say under a key."""
     return {text_in(entry.row, key) for entry in registry.entries}
@@ -10631,20 +10645,6 @@ def directories_off_path(clones: Sequence[Clone], context: Context) -> list[str]
     own = [os.path.dirname(clone.wrapper) for clone in unfound if not home_claiming(clone, context.places)]
     directories = [context.places.bin_dir, *filter(os.path.isdir, own)]
     return [directory for directory in dict.fromkeys(directories) if not is_on_path(directory, context.env)]
-
-
-def is_copy_here(base: str) -> bool:
-    """Is this the copy of a clone that is in its own place? Its login is in use there."""
-    own = base_in_root(root_in_base(base))
-    return own != base and bool(id_in_base(base)) and id_in_base(own) == id_in_base(base)
-
-
-def is_copied_base(base: str, places: Places) -> bool:
-    """Is this the copy of a clone that another mirror home has? Its login is in use there."""
-    root = root_in_base(base)
-    home = os.path.dirname(os.path.dirname(root))
-    is_other = is_marked_home(home) and not is_same_directory(home, places.mirror_home)
-    return is_other and bool(id_in_base(base_in_root(root)))
 
 
 def tracked_files(directory: str, context: Context) -> list[str]:
