@@ -5219,7 +5219,7 @@ def failure_text(answer: CapturedOutput) -> str:
     said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
     if not said and answer.code == -signal.SIGKILL and is_macos():
-        said = "as macOS does when Apple doesn't trust a program; spctl -a -vv PATH says why"
+        said = "as Gatekeeper does when Apple doesn't trust a program; spctl -a -vv PATH says why"
     return f"{how}: {said[:200]}" if said else how
 
 

@@ -563,7 +563,7 @@ def test_a_command_that_is_the_only_one_or_by_another_name_of_its_directory_is_n
     old = clone._replace(name="old", wrapper=str(home.bin / "old"))
     (home.bin / "old").write_bytes(cm.wrapper_content(old, places))
     assert cm.find_stale_wrappers(registry, places)[old.wrapper] == "work"
-    unsure = cm.Registry((clone, cm.BadRow({"name": "x"}, "its id is not one")))
+    unsure = cm.Registry((clone, cm.BadRow({"name": "x"}, "its id is not valid")))
     assert cm.find_stale_wrappers(unsure, places) == {}
     (home.bin / "work").unlink()
     assert cm.stale_owner(str(other / "work"), clones) == ""
