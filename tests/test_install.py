@@ -1446,6 +1446,7 @@ def test_modify_path_puts_the_command_on_the_path(machine: Machine) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
 def test_an_rc_file_that_cannot_be_written_is_told_and_the_next_step_works_all_the_same(machine: Machine) -> None:
+    needs("setpriv")
     shutil.copy(PROGRAM, machine.checkout / "codex_mirror.py")
     (machine.home / ".bashrc").write_text("alias x=y\n")
     machine.base.chmod(0o755)
