@@ -14143,10 +14143,8 @@ def sessions_dialog(model: Model, name: str) -> Dialog:
         label = model.displayable(f"{age:<10} {place}  {words}")
         items.append(Item(label, to_begin("resume", one.id, "--in", name), value=one.id))
     verbs = (Verb("list", ("h",), "h hand over", "hand it over to another clone", ask_receiver, 1),)
-    lines = (
-        (f"the newest {SESSIONS_LISTED}",) if len(items) >= SESSIONS_LISTED else () if items else ("no sessions yet",)
-    )
-    return Dialog(f"Sessions of {name}", lines, tuple(items), verbs=verbs if items else ())
+    said = {0: "no sessions yet", SESSIONS_LISTED: f"the newest {SESSIONS_LISTED}"}.get(len(items))
+    return Dialog(f"Sessions of {name}", (said,) if said else (), tuple(items), verbs=verbs if items else ())
 
 
 def ask_receiver(model: Model) -> Step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -637,6 +638,39 @@ def test_numbers_speak_plainly() -> None:
     assert "there are no clones yet" in drawn(after(sample.menu(rows=()), "U"))
     bare = sample.menu(rows=(), installed="", newest="network requests are turned off")
     assert "no Codex is installed, and none can be fetched: network requests" in drawn(bare)
+
+
+def test_a_question_is_answered_in_plain_words() -> None:
+    for words in ("login work", "logout work", "move-home"):
+        model = sample.menu()._replace(started=1, awaited=1)
+        effect, stakes = (
+            cm.Effect("ask", tuple(words.split()), job=1),
+            cm.Stakes("", cm.Question(("a loss",), "really?")),
+        )
+        top = told(model, lambda model: cm.ask_question(model, effect, stakes)).top  # noqa: B023
+        assert top and [item.label for item in top.items] == ["no", "yes"]
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "no sessions yet"), (3, ""), (200, "the newest 200")])
+def test_every_session_can_be_told_from_the_others_and_how_many_are_listed(count: int, said: str) -> None:
+    found = [
+        cm.Session(sample.NOW - 5, f"/rollout-2026-11-22T08-00-00-{number:08x}-7cc3-7cc3-afeb-000000000000.jsonl",
+                   sample.clone("work"), cm.SessionMeta(), "")
+        for number in range(count)
+    ]  # fmt: skip
+    model = after(sample.menu(size=cm.Size(60, 200)), "s")
+    frame = drawn(told(model, lambda model: model.become(sessions=("work", found))))
+    assert all(f"{number:08x}-7cc3" in frame for number in range(min(count, 9)))
+    assert (said in frame) and ("the newest" in frame) == (count == 200)
+
+
+def test_what_is_cut_off_says_so_and_a_sign_is_no_part_of_a_name() -> None:
+    row = sample.ROWS[0]._replace(usage=sample.limits(38, 12)._replace(as_of=sample.NOW - 1080, credits="2.50 credits"))
+    frame = at_size(sample.menu(rows=(row,)), cm.Size(12, 60))
+    assert any("resets in 2 h" in line and line.endswith("…") for line in frame.splitlines())
+    for ascii in (False, True):
+        table = drawn(after(sample.menu(rows=sample.many(99)), *"jjjjjjjjjjjj")._replace(ascii=ascii))
+        assert not [line for line in table.splitlines() if re.match(r".?[\^v↑↓]\w", line)]
 
 
 def test_a_question_about_a_loss_opens_over_no_field() -> None:
