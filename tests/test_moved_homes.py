@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from darwin import second_name
-from helpers import API_KEYS, Home, finish, start, tree, wait_until
+from helpers import API_KEYS, Home, finish, run, start, tree, wait_until
 from rooms import ask, clone_in, cm, raw, rows_of
 
 SESSION = "sessions/2026/11/28/rollout-2026-11-28T10-00-00-01a2239c-fb30-7a32-864b-b2a72810b32f.jsonl"
@@ -141,7 +141,9 @@ def test_move_home_gives_the_clones_the_new_name_and_leaves_nothing_of_the_old(j
     done = ask(new, "move-home", "--json")
     assert done.code == 0 and {one["name"]: one["id"] for one in done.json()["moved"]} == ids
     assert "shim install" in done.err and "was" not in done.err
-    assert cm.is_git_fresh(clone_in(new, "work"), new.env), "nothing is to be derived anew"
+    state = cm.git_state_file(clone_in(new, "work"))
+    stale = run(["sh", "-c", '. "$0"; printf %s "$cm_stale"', state], env=new.env).out
+    assert cm.is_git_fresh(clone_in(new, "work"), new.env) and stale == "", "nothing is to be derived anew"
     works(new)
     assert {one["id"] for some in problems(new).values() for one in some if one["severity"] != "info"} <= {
         "shim-shadowed"
@@ -199,11 +201,14 @@ def test_sessions_that_cannot_be_mended_hinder_no_move_and_are_told(jo: Home) ->
 
 def test_a_login_in_the_keyring_stays_under_the_old_name_and_that_is_said(jo: Home) -> None:
     config = jo.home / "far/.codex-mirror/home/.codex/config.toml"
-    config.write_text(config.read_text().replace('credentials_store = "file"', 'credentials_store = "keyring"'))
+    text = config.read_text().partition("\n[projects")[0]
+    config.write_text(text.replace('credentials_store = "file"', 'credentials_store = "keyring"'))
     new = moved(jo)
     done = ask(new, "move-home")
     assert done.code == 0 and "'far' has its login in the keyring, under the old name" in done.err
     assert "'work' has its login" not in done.err
+    held = (new.home / "far/.codex-mirror/home/.codex/config.toml").read_text()
+    assert cm.home_trust(held, str(new.home)) == "untrusted"
 
 
 def test_what_was_edited_in_a_copy_of_gits_configuration_stays_edited(jo: Home) -> None:
