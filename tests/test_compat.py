@@ -427,7 +427,7 @@ def test_what_both_programs_change_at_once_is_changed_by_one(home: Home) -> None
     ]
     for row, wanted in changes_of_both:
         with (
-            pytest.raises(cm.MirrorError, match=f"changed '{row['name']}' meanwhile") as caught,
+            pytest.raises(cm.MirrorError, match=f"changed '{row['name']}' in the meantime") as caught,
             cm.begin_clone_change(caller_in(home), "test", "work") as (change, clone),
         ):
             earlier.upsert(row)
