@@ -548,7 +548,7 @@ def test_health_that_changes_elsewhere_is_seen_when_a_screen_is_entered(
 ) -> None:
     mirror("create", "work", check=True)
     person = opened()
-    person.expect("○ no login")
+    person.expect("○ no login", "is not on PATH")  # Its health is known.
     (home.bin / "work").rename(home.base / "kept")
     person.press("m", "esc")
     person.expect("✗ broken")

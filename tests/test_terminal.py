@@ -442,7 +442,7 @@ def test_a_long_message_of_a_result_can_be_read_after_leaving_when_it_is_done(te
         tmux.press("R", "s", "enter")
         tmux.expect("rename work works")
         tmux.press("q")
-        tmux.expect("is still under way", "▸ wait here")
+        tmux.expect("is still running", "▸ wait here")
         tmux.answer("down", "enter")
         tmux.expect_not("wait here")
     tmux.expect("'work' is now 'works'", "$")
