@@ -361,6 +361,7 @@ SITUATIONS: dict[str, Callable[[Home], object]] = {
     "no change": lambda home: ask(home, "set", "work"),
     "a clone as a command": lambda home: ask(home, "work"),
     "a command of others": lambda home: ask(home, "self-update"),
+    "an option misspelled": lambda home: ask(home, "set", "work", "--no-evn", "A"),
     "a topic misspelled": lambda home: ask(home, "help", "exit-code"),
     "an option before its command": lambda home: ask(home, "--name=work"),
     "an export typed": lambda home: on_terminal(home, "import", "-"),

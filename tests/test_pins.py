@@ -331,7 +331,7 @@ def test_another_build_of_the_same_version_is_pinned_when_it_is_named(home: Home
     assert ask(home, "update", "work", "--from", other).out == "work: 0.169.0 pinned again\n"
     assert (runtime_of(home, "work") / HOST).read_bytes() == (other / HOST).read_bytes()
     assert ask(home, "update", "work", "--from", other).out == "work: already at 0.169.0\n"
-    assert ask(home, "rollback", "work").out == "work: 0.169.0 as it was before\n"
+    assert ask(home, "rollback", "work").out == "work: 0.169.0 restored\n"
     assert (runtime_of(home, "work") / HOST).read_bytes() == (package / HOST).read_bytes()
 
 
