@@ -248,6 +248,16 @@ def test_a_clone_inside_what_another_shares_is_refused_in_either_order(home: Hom
     assert "'a'" in found["what"] and found["severity"] == "error"
 
 
+def test_a_link_that_the_user_has_put_in_the_place_of_a_shared_entry_s_stays(home: Home, codex: Path) -> None:
+    (home.home / "notes").touch()
+    make_clone(home, "work", shares=("notes",))
+    link = home.clone_home("work") / "notes"
+    link.unlink()
+    link.symlink_to(home.base / "elsewhere")
+    assert ask(home, "set", "work", "--unshare", "notes").code == 0
+    assert os.readlink(link) == str(home.base / "elsewhere")
+
+
 def test_nothing_makes_way_where_anything_is_of_value(home: Home, codex: Path) -> None:
     clone, own = make_clone(home, "work"), home.clone_home("work")
     (own / ".rustup" / "empty").mkdir(parents=True)

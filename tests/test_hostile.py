@@ -1231,6 +1231,7 @@ def test_one_rc_file_that_can_t_be_edited_doesn_t_hide_what_was_done_to_the_othe
     assert result.code == 5 and ".profile was left alone" in result.err
     changed = BLOCK_START in (home.home / ".bashrc").read_bytes()
     assert changed == (".bashrc now puts" in result.out + result.err)
+    assert ask(home, "path", "remove", "--shell", "bash").code == 5
 
 
 RC_FILES = [

@@ -624,6 +624,7 @@ def test_what_stands_in_the_place_of_a_part_of_a_clone_is_neither_written_nor_de
         ["set", "work", "--share", "notes"],
         ["update", "work", "--from", newer],
         ["rename", "work", "office"],
+        ["use", "--default", "work"],
     ):
         result = ask(home, *words, stdin=b"sk-0123456789")
         assert result.code in (1, 5) and result.err, (words, result)
