@@ -379,7 +379,7 @@ MESSAGES = [
     Message("ask_sources", "network requests are turned off by CODEX_MIRROR_OFFLINE",
             "unset it",
             "test_revoked.py::test_versions_marks_those_that_are_revoked"),
-    Message("ask_sources", "the archive of Codex 0.171.0 from 127.0.0.1 has the wrong digest: its sha512 is …, and … was announced",
+    Message("ask_sources", "the archive of Codex 0.171.0 from 127.0.0.1 has the wrong digest: its sha512 is …, but … was expected",
             "try again later; if it happens again, somebody may have tampered with it",
             "test_downloads.py::test_a_wrong_digest_names_both"),
     Message("origin_of", "can't fetch from {}",

@@ -994,7 +994,7 @@ def test_a_login_that_a_logout_left_is_remembered_and_one_that_is_gone_is_forgot
     cm("update", "work", check=True)
     assert cm("logout", "work", "--yes").code == 4 and remembered(house, "work")
     (house.clone_home("work") / ".codex" / "auth.json").unlink()
-    assert cm("logout", "work").out == "nobody is logged in to 'work'\n" and remembered(house, "work") is None
+    assert cm("logout", "work").out == "'work' is not logged in\n" and remembered(house, "work") is None
     plant_login(house, OTHER_CLONE, chatgpt_login("ann@example.org"))
     cm("logout", OTHER_CLONE, "--yes", check=True)
     assert f"{OTHER_CLONE}\tlogout {OTHER_CLONE} " in cm("log").out

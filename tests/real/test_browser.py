@@ -79,7 +79,7 @@ def test_a_login_opens_it_and_one_that_is_cancelled_is_told_so(house: House, com
         if command.startswith("codex-mirror"):
             seen.expect("without a browser: codex-mirror login work --device-auth")
         seen.press("C-c")
-        seen.expect("was cancelled; nobody is logged in" if command.startswith("codex-mirror") else "ended with")
+        seen.expect("was cancelled; not logged in" if command.startswith("codex-mirror") else "ended with")
 
 
 def test_the_sign_in_of_the_screen_opens_it(house: House) -> None:
