@@ -2627,6 +2627,14 @@ def run_child(program: Program, directory: str | None = None) -> int:
             signal.signal(number, handler)
 
 
+def start_error(program: Program, error: OSError, is_any: bool) -> MirrorError:
+    """The error of a program that can't be started: of any program as a shell says it, else with where to look."""
+    code = FAILED if not is_any else 127 if isinstance(error, FileNotFoundError) else 126
+    return MirrorError(
+        f"{program.argv[0]} can't be started: {error.strerror}", "" if is_any else "see codex-mirror doctor", code
+    )
+
+
 @contextlib.contextmanager
 def stdin_of(text: str) -> Iterator[None]:
     """Gives a line of text to whatever reads stdin, and takes the terminal back; no text leaves it alone."""
@@ -13538,7 +13546,7 @@ class Size(NamedTuple):
 class CloneView(NamedTuple):
     """What the menu knows of one clone; None is what it doesn't know yet. `used` is Unix seconds, 0 for never; `states`
     are the words for its condition, the worst first, `words` what it is found by, and `stamp` says how the files that
-    are `watched` were."""
+    are `watched` were; `glanced` and `examined` say when files and health were looked at, on a clock of its own."""
 
     clone: Clone
     newer: str = ""
@@ -13551,6 +13559,8 @@ class CloneView(NamedTuple):
     stamp: Stamp = ()
     states: tuple[str, ...] = ("checking",)
     words: str = ""
+    glanced: float = 0.0
+    examined: float = 0.0
 
     def learn(self, **facts: Any) -> CloneView:
         """The view with these facts, and what follows from them."""
@@ -13699,6 +13709,7 @@ class Model(NamedTuple):
     beat: int = 0
     is_leaving: bool = False
     over: str = ""
+    glanced: float = 0.0
 
     @property
     def top(self) -> Dialog | None:
@@ -13753,6 +13764,15 @@ class Model(NamedTuple):
         """A text as this user may see it: commands as they are typed here, and e-mails hidden where that is wished."""
         text = with_program_name(text, self.program)
         return mask_emails(text) if self.redact else text
+
+    def refuse(self, text: str) -> Step:
+        """The model that says why nothing is done, in a box: keys that were typed ahead were meant for what would have
+        come instead."""
+        return (
+            self.tell(text)[0]
+            ._replace(status="")
+            .ask(Dialog("Nothing was done", (self.displayable(text),), guarded=True))
+        )
 
     def tell(self, *texts: str) -> Step:
         """The model whose status line says this, all of it on the list of messages too."""
@@ -13949,7 +13969,7 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     busy = [job.title for job, _ in model.jobs if about & {*job.words[1:], *job.each}]
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
-        return model.tell(f"{effect.title}: {busy[0]} is still running")
+        return model.refuse(f"{effect.title}: {busy[0]} is still running")
     if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
         feed = lambda model, text, value: begin_command(model, *words, fed=text)  # noqa: E731
         line = Input("API key" if WITH_KEY in words else "access token", feed, secret=True)
@@ -13977,6 +13997,7 @@ def to_begin(*words: str, **more: Any) -> Message:
 
 
 NOT_PIPED = "pipes don't work in the menu"
+PASSING = "|".join(command.words[0] for command in COMMANDS if command.passes_on == "name")  # What follows isn't ours.
 NOT_NOW = Item("not now", lambda model: model.close_all())
 
 
@@ -14012,7 +14033,7 @@ def open_line(model: Model, usual: str = "") -> Step:
             text = re.sub(r"\Acodex-mirror\s+", "", text)
             if text in VERSION_FLAG.flags:
                 return model.close_all()[0].tell(f"codex-mirror {__version__}")
-            if found := re.match(r"help\b(.*)|(.*?) *(?:-h|--help)$", text):
+            if found := re.match(rf"help\b(.*)|(?!.* -- |(?:{PASSING}) +[^-])(.*?) *(?:-h|--help)$", text):
                 told = help_about((found[1] or found[2] or "").split(), model.program)
                 return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
             command, rest = complete_line(text, name, names)
@@ -14091,7 +14112,7 @@ def fix_what_is_wrong(model: Model) -> Step:
     name, words = view.clone.name, mending_words(view)
     if view.states[0] in ("ok", "checking"):
         why = "nothing to fix" if view.states[0] == "ok" else "it is still being checked"
-        return model.tell(f"{name}: {why}")
+        return model.refuse(f"{name}: {why}")
     if words[:1] == ("login",):
         return ask_login(model, name)
     return begin_command(model, *(words or ("doctor", name, "--fix")))
@@ -14156,7 +14177,7 @@ def ask_receiver(model: Model) -> Step:
         go = to_begin("handover", dialog.items[dialog.at].value, name)
         items += [Item(name, go, note)] if name != model.sessions[0] else []
     if not items:
-        return model.tell("there is no other clone to hand it over to")
+        return model.refuse("there is no other clone to hand it over to")
     return model.ask(Dialog("Hand over to", items=tuple(items)))
 
 
@@ -14165,7 +14186,7 @@ def ask_update_all(model: Model) -> Step:
     how_many = count_text(len(older or model.names), "clone")
     if not model.rows or (model.installed and not older):
         none = f"{how_many}, none older than Codex {model.installed}"
-        return model.tell(none if model.rows else "there are no clones yet")
+        return model.refuse(none if model.rows or model.broken else "there are no clones yet")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
     title = f"Update {how_many} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
     lines = (short_list(older or model.names, 8), "each keeps its previous Codex: b goes back to it")
@@ -14351,7 +14372,7 @@ VERBS = (
         *(model, ("export", view.clone.name), "--output", usual_export(view.clone.name))))),
     Verb("table", ("S",), "", "a shell in it", begin_here("exec")),
     Verb("table", ("L",), "", "log out", on_clone(lambda model, view: begin_command(model, "logout", view.clone.name)
-         if view.account != Account("none") else model.tell(f"{view.clone.name}: not logged in"))),
+         if view.account != Account("none") else model.refuse(f"{view.clone.name}: not logged in"))),
     Verb("table home", ("q",), "q leave", "leave", leave, 5),
     Verb("table home", ("U",), "U update all", "update all that have an older Codex", ask_update_all),
     Verb("table home", (":",), ": command", "any command, as in a shell", open_line),
@@ -14430,8 +14451,10 @@ def update_model(model: Model, message: Message) -> Step:
 
 
 def arrive(model: Model, registry: Registry | None, broken: str, **facts: Any) -> Step:
-    """The registry was read: what is known of clones that are still the same stays, and so does the selection, or goes
-    to the clone in its place."""
+    """The registry was read, and nobody has read it later: what is known of clones that are still the same stays, and
+    so does the selection, or goes to the clone in its place."""
+    if facts.get("glanced", model.glanced) < model.glanced:
+        return model, ()
     model = model._replace(broken=broken, **facts)
     if registry:
         known = {view.clone.id: view for view in model.rows}
@@ -14456,9 +14479,12 @@ def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
 
 
 def learn(model: Model, clone_id: str, **facts: Any) -> Step:
-    """Something was found out about a clone; of the figures of one account the newer ones stay."""
+    """Something was found out about a clone; what is known from a later look stays, and of the figures of one account
+    the newer ones."""
 
     def learned(view: CloneView) -> CloneView:
+        if any(facts.get(clock, getattr(view, clock)) < getattr(view, clock) for clock in ("glanced", "examined")):
+            return view
         usage = facts.get("usage", view.usage)
         is_same = facts.get("account", view.account) == view.account
         is_older = view.usage and usage and usage.as_of < view.usage.as_of
@@ -14638,9 +14664,10 @@ def body_rows(model: Model, screen: Size, size: Size) -> list[Row]:
     if model.dialogs and model.dialogs[0].name == "home":
         menu = dialog_rows(model, model.dialogs[0], Size(size.rows - 1, size.columns - 4))
         return [*[()] * (size.rows >= 12), *((Span("  "), *row) for row in menu)]
-    broken = [model.displayable(f"✗ {model.broken}")] if model.broken else []
-    most = size.rows // 5 + 1 if here else size.rows
-    table: list[Row] = [(Span(f" {line}", "bad"),) for line in wrap_texts(broken, size.columns - 2, most)]
+    what, _, fix = model.displayable(f"✗ {model.broken}" if model.broken else "").partition("\n")
+    fixes, most = wrap_texts([fix] if fix else [], size.columns - 2, size.rows // 2), size.rows // 5 + 1
+    lines = wrap_texts([what] if what else [], size.columns - 2, max((most if here else size.rows) - len(fixes), 1))
+    table: list[Row] = [(Span(f" {line}", "bad"),) for line in (*lines, *fixes)]
     if not here:
         nothing = "no clone matches; Esc clears the filter" if model.rows else "" if model.broken else "… being read"
         return [*table, (), (Span(f"  {shorten(nothing, size.columns - 3)}"),)]
@@ -14703,13 +14730,14 @@ def box_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
 def glance_at(clone: Clone) -> dict[str, Any]:
     """What a clone's own files tell, and which of them change when that does: the login, the newest session file, and
     the directories that a new one would come into."""
+    at = time.monotonic()
     account, sessions = account_of(clone), rollouts_of(clone)
     day = max((os.path.dirname(path) for _, path in sessions), default="")
     top = os.path.join(codex_home_of(clone), "sessions")
     above = [path for path in directories_above(day or top) if path == top or is_below(path, top)]
     own = [login_of(clone), clone.wrapper, clone.runtime.entry, os.path.join(base_of(clone), "clone.json")]
     watched = tuple(dict.fromkeys([*own, *(path for _, path in sessions[:1]), *above, top]))
-    facts: dict[str, Any] = {"watched": watched, "stamp": stamps_of(watched)}
+    facts: dict[str, Any] = {"watched": watched, "stamp": stamps_of(watched), "glanced": at}
     facts |= {"variables": tuple(clone_variables(clone))}
     facts |= {"account": account, "usage": usage_of(clone, account, sessions)}
     return {**facts, "used": sessions[0][0] if sessions else 0.0}
@@ -14817,7 +14845,10 @@ class World(NamedTuple):
         notes = tuple(re.sub(r"exit code \d+", lambda found: why[0] if why else found[0], note) for note in notes)
         for note in notes if program or outcome.code != DONE else ():
             self.context.report(note, 0, 0)
-        code = run_child(program, program.cwd or None) if program else outcome.code
+        try:
+            code = run_child(program, program.cwd or None) if program else outcome.code
+        except OSError as error:
+            raise start_error(program, error, command.handler is exec_program) from None
         self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
         what = {run: "Codex", resume: "Codex", exec_program: "the program"}.get(command.handler, effect.words[0])
         name = values.get("name") or (program.env.get("CODEX_MIRROR_CLONE") if program else "")
@@ -14880,14 +14911,18 @@ class World(NamedTuple):
 
     def look_at_registry(self) -> Registry | None:
         """Reads the registry, which is enough for a first frame; None where it is broken."""
-        context, registry, broken = self.context, None, ""
+        context, registry, broken, at = self.context, None, "", time.monotonic()
         try:
             registry = read_registry(context.places)
             bad = short_list([row_complaint(row) for row in registry.bad_rows], 1)
-            broken = f"{bad}; codex-mirror doctor --fix" if bad else ""
+            broken = f"{bad}\ncodex-mirror doctor --fix" if bad else ""
         except (MirrorError, OSError) as error:
-            broken = f"{error_line(error)}{f'; {error.hint}' if isinstance(error, MirrorError) else ''}"
-        facts: dict[str, Any] = {"on_path": is_on_path(context.places.bin_dir, context.env), "now": time.time()}
+            broken = f"{error_line(error)}\n{error.hint if isinstance(error, MirrorError) else hint_for(error)}"
+        facts: dict[str, Any] = {
+            "on_path": is_on_path(context.places.bin_dir, context.env),
+            "now": time.time(),
+            "glanced": at,
+        }
         facts |= {"has_codex_home": os.path.isdir(os.path.join(context.places.user_home, ".codex"))}
         self.post(partial(arrive, registry=registry, broken=broken, **facts))
         return registry
@@ -14910,13 +14945,14 @@ class World(NamedTuple):
         def check_health() -> None:
             """Examines the clones that nobody else has begun with; of one that is gone by then nobody learns."""
             for clone in turns:
+                at = time.monotonic()
                 try:
                     health = health_of(*inspect_clones([clone], inspection, context))
                 except (OSError, MirrorError) as error:
                     problem = Problem("unreadable", "error", error_line(error), "")
                     places = (clone.runtime.path, clone.wrapper)
                     health = Health(clone.name, "unknown", False, *places, Account("unknown"), (problem,))
-                self.post(partial(learn, clone_id=clone.id, health=health))
+                self.post(partial(learn, clone_id=clone.id, health=health, examined=at))
 
         for _ in range(min(len(clones), (os.cpu_count() or 1) + 2)):
             self.spawn(partial(self.perform, Effect("look"), check_health))
@@ -15383,10 +15419,7 @@ def run_command(
         try:
             replace_process(outcome.program)
         except OSError as error:
-            what = f"{outcome.program.argv[0]} can't be started: {error.strerror}"
-            if command.handler is exec_program:  # As a shell ends that finds no such program, or can't start it.
-                raise MirrorError(what, code=127 if isinstance(error, FileNotFoundError) else 126) from None
-            raise MirrorError(what, "see codex-mirror doctor") from None
+            raise start_error(outcome.program, error, command.handler is exec_program) from None
     return outcome.code
 
 

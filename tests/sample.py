@@ -184,8 +184,8 @@ def sessions(size: cm.Size = SIZE) -> cm.Model:
 
 
 UNREADABLE = (
-    f"the registry {PLACES.mirror_home}/registry.json is not JSON: Expecting value: line 1 column 1 (char 0); "
-    "codex-mirror doctor --fix makes it again from the clones"
+    f"the registry {PLACES.mirror_home}/registry.json is not JSON: Expecting value: line 1 column 1 (char 0)\n"
+    "to rebuild it, and set the broken one aside: codex-mirror doctor --fix"
 )
 
 

@@ -115,6 +115,7 @@ def test_all_are_updated_one_by_one_and_roll_back(opened: Open, mirror: Mirror, 
     person.expect_not("updates")
     person.press("U")
     person.expect("2 clones, none older than Codex 0.170.0")
+    person.answer("esc")
     person.press("b")
     person.expect("work: 0.170.0 → 0.169.0", "1 update")
     person.press("u")
@@ -484,6 +485,11 @@ def test_a_session_is_gone_on_with_and_handed_over(opened: Open, mirror: Mirror,
         ("create --help", "--codex VERSION|latest"),
         ("login --with-api-key", "API key:"),
         ("help run", "usage: codex-mirror run"),
+        ("run --help", "usage: codex-mirror run"),
+        ("run work --help", "work: Codex ended with exit status 0"),
+        ("run -- --help", "work: Codex ended with exit status 0"),
+        ("exec -- sh -c 'exit $#' sh --help", "work: the program ended with exit status 1"),
+        ("exec nosuch", "exec work nosuch failed: nosuch can't be started: No such file or directory"),
         ("wrok", "there is no command 'wrok'"),
         ("run 'x", "No closing quotation"),
         ("path setup --shell tcsh", "--shell can't be 'tcsh'"),

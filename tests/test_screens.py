@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -385,6 +386,26 @@ def test_while_it_is_found_out_what_to_ask_keys_are_dropped_and_esc_gives_up() -
     assert (model.dialogs, effects) == ((), ()) and "nothing was done" in model.status
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("U", "6 clones, none older than Codex 0.169.0"),
+        ("f", "work: nothing to fix"),
+        ("GL", "new: not logged in"),
+        ("ux", "remove work: update work is still running"),
+        ("uL", "logout work: update work is still running"),
+    ],
+)
+def test_where_nothing_is_asked_what_was_typed_behind_it_does_nothing(keys: str, said: str) -> None:
+    newest = tuple(row.learn(newer="") for row in sample.ROWS)
+    model = after(sample.menu(rows=newest), *keys)
+    for key in ("enter", "y", "a", "l"):
+        assert cm.press(model, key, 99.0) == (model, ())
+        assert cm.press(model.mark_painted(99.0), key, 99.1)[1] == ()
+    assert said in drawn(model) and said in repr(model.messages)
+    assert not cm.press(model.mark_painted(99.0), "enter", 99.9)[0].dialogs
+
+
 def test_the_typed_name_removes_only_the_clone_that_was_selected() -> None:
     model = after(sample.menu(), "x", *"wor", "enter")
     assert "type work to remove it" in drawn(model)
@@ -501,6 +522,23 @@ def test_of_figures_of_one_account_the_newer_ones_stay() -> None:
     for usage, who, left in [(older, account, 62), (newer, account, 91), (older, sample.ROWS[1].account, 95)]:
         model = told(sample.menu(), lambda model: cm.learn(model, "id-work", usage=usage, account=who))  # noqa: B023
         assert model.rows[0].left(model.now) == left
+
+
+def test_a_look_that_was_slow_takes_back_nothing_that_is_known_from_a_later_one() -> None:
+    ill = cm.Health("ci", "", False, "", "", cm.Account("none"), (cm.Problem("id", "error", "it is broken", ""),))
+    well, none = ill._replace(problems=()), cm.Account("none")
+    known: dict[str, Any] = {"health": well, "examined": 5.0}
+    model = told(sample.menu(), lambda model: cm.learn(model, "id-ci", **known))
+    late = told(model, lambda model: cm.learn(model, "id-ci", health=ill, examined=4.0))
+    assert (
+        late == model
+        and "broken" in told(model, lambda model: cm.learn(model, "id-ci", health=ill, examined=6.0)).rows[2].states
+    )
+    model = told(model, lambda model: cm.learn(model, "id-ci", account=none, used=9.0, glanced=5.0))
+    assert model == told(model, lambda model: cm.learn(model, "id-ci", account=sample.ROWS[0].account, glanced=4.0))
+    clones = tuple(row.clone for row in sample.ROWS)
+    model = told(model, lambda model: cm.arrive(model, cm.Registry(clones), "", glanced=5.0))
+    assert model == told(model, lambda model: cm.arrive(model, cm.Registry(clones[1:]), "", glanced=4.0))
 
 
 def test_where_one_comes_to_another_screen_it_is_looked_again() -> None:
@@ -623,7 +661,10 @@ def test_f_mends_the_registry_where_the_selected_clone_is_well(size: cm.Size) ->
         model = after(table, *keys)
         assert " f fix" in drawn(model) and " ".join(cm.press(model, "f", 9.0)[1][0].words) == words
     alone = drawn(table._replace(rows=()))
-    assert "doctor --fix makes it again" in " ".join(alone.split()) and "0 clones" not in alone
+    assert "0 clones" not in alone
+    for model in (table, table._replace(rows=())):  # A long path is cut, the command that helps isn't.
+        broken = sample.UNREADABLE.replace("/home", "/home" + "/long" * 60)
+        assert "codex-mirror doctor --fix" in " ".join(drawn(model._replace(broken=broken)).split())
 
 
 def test_the_old_name_is_no_mistake_until_it_is_changed() -> None:
