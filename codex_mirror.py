@@ -2628,11 +2628,11 @@ def run_child(program: Program, directory: str | None = None) -> int:
 
 
 def start_error(program: Program, error: OSError, is_any: bool) -> MirrorError:
-    """The error of a program that can't be started: of any program as a shell says it, else with where to look."""
-    code = FAILED if not is_any else 127 if isinstance(error, FileNotFoundError) else 126
-    return MirrorError(
-        f"{program.argv[0]} can't be started: {error.strerror}", "" if is_any else "see codex-mirror doctor", code
-    )
+    """The error of a program that can't be started: of any program as a shell ends then, else with where to look."""
+    what = f"{program.argv[0]} can't be started: {error.strerror}"
+    if is_any:
+        return MirrorError(what, code=127 if isinstance(error, FileNotFoundError) else 126)
+    return MirrorError(what, "see codex-mirror doctor")
 
 
 @contextlib.contextmanager
@@ -13776,10 +13776,10 @@ class Model(NamedTuple):
 
     def tell(self, *texts: str) -> Step:
         """The model whose status line says this, all of it on the list of messages too."""
-        texts = tuple(self.displayable(text) for text in texts if text)
-        messages = (*self.messages, *([(self.now, texts)] if texts else []))[-MESSAGES_KEPT:]
+        if not (texts := tuple(self.displayable(text) for text in texts if text)):
+            return self, ()
         more = f"  ({len(texts) - 1} more: !)" if len(texts) > 1 else ""
-        return self._replace(status=f"{texts[0]}{more}" if texts else "", messages=messages), ()
+        return self.become(status=f"{texts[0]}{more}", messages=(*self.messages, (self.now, texts))[-MESSAGES_KEPT:])
 
 
 # --- Table ----------------------------------------------------------------------------------------
@@ -14848,7 +14848,7 @@ class World(NamedTuple):
         try:
             code = run_child(program, program.cwd or None) if program else outcome.code
         except OSError as error:
-            raise start_error(program, error, command.handler is exec_program) from None
+            raise start_error(program or Program((), {}), error, command.handler is exec_program) from None
         self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
         what = {run: "Codex", resume: "Codex", exec_program: "the program"}.get(command.handler, effect.words[0])
         name = values.get("name") or (program.env.get("CODEX_MIRROR_CLONE") if program else "")

@@ -611,6 +611,13 @@ def test_what_is_told_of_one_result_keeps_its_order_and_the_newest_comes_first()
     assert places == sorted(places)
 
 
+def test_what_is_found_out_behind_a_message_doesnt_wipe_it() -> None:
+    model = after(sample.menu(), "x")._replace(status="what would be lost has changed")
+    asked = cm.Effect("ask", ("remove", "work"))
+    model = told(model, lambda model: cm.ask_question(model, asked, cm.Stakes("id-work")))
+    assert model.status and "nothing of value" in drawn(model)
+
+
 def test_a_result_stays_in_sight_while_one_types() -> None:
     model = told(after(sample.menu(), "n"), lambda model: model.tell("update work: done"))
     assert "update work: done" in drawn(after(model, *"ne"))
