@@ -39,7 +39,7 @@ NO_WAY_OUT = {
     "there is no record of the files of '{}'": "doctor then pins the version again",
     "as a command line: {}": "the line is still there, and shows where",
     "end": "an interruption, or a bug, which is told with its address",
-    "run_command": "the program's own reason: it isn't there, or can't be executed",
+    "start_error": "the program's own reason: it isn't there, or can't be executed",
 }
 
 
