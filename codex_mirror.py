@@ -1940,9 +1940,40 @@ def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
     return ""
 
 
+def unreadable_part(path: str) -> str:
+    """The outermost directory on the way to what lies there that may not be searched, or the thing itself where it may
+    not be read; or nothing."""
+    for one in reversed([*directories_above(path)]):
+        needed = os.X_OK if one != path else os.R_OK | os.X_OK if os.path.isdir(one) else os.R_OK
+        if os.path.exists(one) and not os.access(one, needed):
+            return one
+    return ""
+
+
+def advice_on_rights(path: str, base: str = "") -> str:
+    """The command by which its user, or an administrator, lets us read something; what others own is given to us only
+    below `base`."""
+    facts = os.stat(path)
+    if facts.st_uid == os.geteuid():
+        return f"chmod u+rw{'x' * stat.S_ISDIR(facts.st_mode)} {shell_quote(path)}"
+    if base and (path in (base, os.path.dirname(base)) or is_below(path, base)):
+        return f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(path)}"
+    return f"ask its owner for the right to read {shell_quote(path)}"
+
+
 def is_of_user(path: str) -> bool:
     """Is what lies there this user's own? Where a file system makes up owners, they are those of the directory."""
     return os.lstat(path).st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
+
+
+def advice_on_reading(error: OSError) -> str:
+    """What helps where something in a clone can't be read."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    if isinstance(error, PermissionError) and (part := unreadable_part(path)):
+        return advice_on_rights(part, base_above(part))
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return "move away what lies there"
+    return "check its disk and its rights"
 
 
 def base_above(path: str) -> str:
@@ -5365,6 +5396,18 @@ def version_of(
     return said[0]
 
 
+def is_misnamed(runtime: Runtime) -> bool:
+    """Is there another version in the runtime's directory than its name says? The earlier program fills it anew."""
+    name = os.path.basename(runtime.path)
+    return bool(re.fullmatch(RUNTIME_NAME, name)) and name.rpartition("-")[0] != runtime.version
+
+
+def recorded_version(runtime: Runtime) -> str:
+    """The version that a pinned package says it has; nothing where it doesn't say."""
+    name = "package.json" if runtime.kind == "npm-package" else "codex-package.json"
+    return text_in(read_json_object(os.path.join(os.path.dirname(os.path.dirname(runtime.entry)), name)), "version")
+
+
 # --- Pins -----------------------------------------------------------------------------------------
 
 MANIFEST = ".manifest.json"
@@ -6388,6 +6431,11 @@ def wanted_from(source: str, codex: str, allow_incomplete: bool = False, force: 
     if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
         raise MirrorError(f"{codex!r} is not a version of Codex", f"use a number such as 0.171.0, or {LATEST}", USAGE)
     return Wanted(source, codex, allow_incomplete, force)
+
+
+def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
+    """The version of the installed Codex where that is newer than the clone's."""
+    return installed.version if installed and is_newer(installed.version, clone.runtime.version) else ""
 
 
 # --- Shell PATH -----------------------------------------------------------------------------------
@@ -8853,6 +8901,16 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
 
 
+def unreadable_parts(clone: Clone, directories: Sequence[str]) -> list[str]:
+    """What of a clone's directory, and on the way to it, keeps us from looking at the clone."""
+    files = [
+        os.path.join(base_of(clone), "clone.json"),
+        config_file(codex_home_of(clone)),
+        login_file(codex_home_of(clone)),
+    ]
+    return list(dict.fromkeys(filter(None, map(unreadable_part, [*directories, *files]))))
+
+
 # --- Shared settings ------------------------------------------------------------------------------
 
 SHARABLE_SETTINGS = ("AGENTS.md", "agents", "prompts", "rules", "skills")
@@ -10324,11 +10382,16 @@ def unregistered_bases(bases: Sequence[str], registry: Registry, places: Places)
     strange = [base for base in bases if base not in known]
     taken = set(map(os.path.realpath, known)) if strange else set()
     free = [base for base in strange if os.path.realpath(base) not in taken]
-    return {base: complaint_about_place(base, places) or complaint_about_unregistered(base, ids) for base in free}
+    return {base: complaint_about_unregistered(base, ids, places) for base in free}
 
 
-def complaint_about_unregistered(base: str, ids: Collection[str]) -> str:
+def complaint_about_unregistered(base: str, ids: Collection[str], places: Places) -> str:
     """Why the directory of a clone that isn't in the registry can't be taken back into it, or nothing."""
+    try:
+        if complaint := complaint_about_place(base, places):
+            return complaint
+    except OSError as error:
+        return error_line(error)
     clone_id, root = id_in_base(base), root_in_base(base)
     if not clone_id or not root:
         return "no clone.json in it names a clone"
@@ -10391,7 +10454,7 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     in_runtimes = re.compile(rf"({RUNTIME_NAME}|{'|'.join(map(re.escape, LEGACY_PARTS))}){gone}")
     in_bin = re.compile(rf".+{gone}|{staged}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
-    own = [clone for clone in registry.clones if not strange_part(base_of(clone))]
+    own = [clone for clone in registry.clones if is_plain_base(base_of(clone))]
     roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
     bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, plans_of(places)))))
@@ -10406,6 +10469,13 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
         for path in paths_in(directory):
             if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
                 yield path
+
+
+def is_plain_base(base: str) -> bool:
+    """Is every part of a clone's directory a plain one of our own, as far as we may look?"""
+    with contextlib.suppress(OSError):
+        return not strange_part(base)
+    return False
 
 
 def is_file_or_scratch(path: str) -> bool:
@@ -10474,29 +10544,37 @@ def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Place
 STATUS_SECONDS = 5
 
 
-def is_misnamed(runtime: Runtime) -> bool:
-    """Is there another version in the runtime's directory than its name says? The earlier program fills it anew."""
-    name = os.path.basename(runtime.path)
-    return bool(re.fullmatch(RUNTIME_NAME, name)) and name.rpartition("-")[0] != runtime.version
-
-
 class Facts:
     """What is so about a clone, or about the mirror home, without judgement: each fact of its kind's table, looked up
-    when it is first asked for, and once. A list is told by its first few items."""
+    when it is first asked for, and once. A list is told by its first few items. Why one can't be looked up is kept, and
+    raised again for whoever asks for it or for what follows from it: no other fact is lost by that."""
 
     def __init__(self, kind: str, context: Context, **known: Any) -> None:
         self.kind, self.context, self.force = kind, context, False
+        self.errors: dict[str, OSError] = {}
         vars(self).update(known)
 
     def __getattr__(self, name: str) -> Any:
         if name not in FACTS[self.kind]:
             raise AttributeError(name)
-        setattr(self, name, FACTS[self.kind][name](self))
+        if name in self.errors:
+            raise self.errors[name]
+        try:
+            setattr(self, name, FACTS[self.kind][name](self))
+        except OSError as error:
+            self.errors[name] = error
+            raise
         return vars(self)[name]
 
     def look_up(self, names: Iterable[str]) -> None:
         for name in names:
-            getattr(self, name)
+            self.get(name)
+
+    def get(self, name: str) -> Any:
+        """A fact, or None where it can't be looked up."""
+        with contextlib.suppress(OSError):
+            return getattr(self, name)
+        return None
 
 
 class InspectionContext(NamedTuple):
@@ -10563,15 +10641,10 @@ def account_change(facts: Facts) -> str:
 
 def auth_status_of(facts: Facts) -> str:
     """`logged_in`, `not_logged_in` or `unknown`: what Codex says, unless the file shows that it holds no login."""
-    code, out, err = facts.status
+    code, out, err = facts.get("status") or (None, b"", b"")
     if code == 0:
-        return "not_logged_in" if facts.account.kind == "none" else "logged_in"
+        return "not_logged_in" if facts.get("account") == Account("none") else "logged_in"
     return "not_logged_in" if code == 1 and b"Not logged in" in err + out else "unknown"
-
-
-def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
-    """The version of the installed Codex where that is newer than the clone's."""
-    return installed.version if installed and is_newer(installed.version, clone.runtime.version) else ""
 
 
 def damaged_paths(clone: Clone, clones: Sequence[Clone]) -> Iterator[str]:
@@ -10587,12 +10660,6 @@ def runtimes_sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> li
     """The clones with the very same file in a runtime, each with its path there; also that path where it is gone."""
     places = [(clone, os.path.join(one.path, file.path)) for clone in clones for one in runtimes_kept(clone)]
     return [(clone, place) for clone, place in places if place == path or is_same_file(place, path)]
-
-
-def recorded_version(runtime: Runtime) -> str:
-    """The version that a pinned package says it has; nothing where it doesn't say."""
-    name = "package.json" if runtime.kind == "npm-package" else "codex-package.json"
-    return text_in(read_json_object(os.path.join(os.path.dirname(os.path.dirname(runtime.entry)), name)), "version")
 
 
 def wrapper_state(clone: Clone, places: Places) -> str:
@@ -10679,10 +10746,12 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "path_setup": lambda f: f.inspection.advice_on_path(f.bin_dir) if f.off_path or f.shadow_off_path else "",
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
-    "strange": lambda f: complaint_about_base(f.clone),
-    "gone": lambda f: "" if kind_of(f.base) else f.base,
-    "names": lambda f: names_binding(f.clone, f.inspection.clones, f.context.places),
-    "elsewhere": lambda f: base_elsewhere(f.clone) if not f.names else "",
+    "unreadable": lambda f: unreadable_parts(f.clone, f.directories),
+    "each_unreadable": lambda f: [(path, advice_on_rights(path, f.base)) for path in f.unreadable],
+    "strange": lambda f: strange_part(f.base) if f.unreadable else complaint_about_base(f.clone),
+    "gone": lambda f: "" if f.unreadable or kind_of(f.base) else f.base,
+    "names": lambda f: () if f.unreadable else names_binding(f.clone, f.inspection.clones, f.context.places),
+    "elsewhere": lambda f: "" if f.unreadable or f.names else base_elsewhere(f.clone),
     "mv_back": lambda f: move_back(f.clone, f.elsewhere),
     "claimed": lambda f: f.names or f.elsewhere or home_claiming(f.clone, f.context.places),
     "moved": lambda f: move_complaint(f.names),
@@ -10782,6 +10851,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "lacks_node": lambda f: f.clone.runtime.kind == "npm-package" and f.status.code in (126, 127),
         "failure_of_codex": lambda f: "" if f.lacks_node else f.failure,
         "failure_of_node": lambda f: f.failure if f.lacks_node else "",
+        "each_unread": lambda f: list({error_line(one): advice_on_reading(one) for one in f.errors.values()}.items()),
     },
     "mirror home": {
         "home": lambda f: f.context.places.mirror_home,
@@ -10814,6 +10884,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "each_off_path": lambda f: [
             (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
         ],
+        "each_unread": lambda f: list({error_line(one): advice_on_reading(one) for one in f.errors.values()}.items()),
     },
 }
 
@@ -10839,6 +10910,21 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
                 write_whole(path, content)
         done = commit_repair(change, clone, "restored its directories, and made them private")
     return [*done, *change.unfinished]
+
+
+def repair_rights(context: Context, facts: Facts) -> list[str]:
+    """Lets the user read what is a clone's and the user's own, from the outside in; the rights of others stay."""
+    done = []
+    with begin_change(context, "doctor --fix") as change:
+        files = [path for path in facts.unreadable if path not in facts.directories]
+        for path in dict.fromkeys((facts.clone.root, *facts.directories, *files)):
+            kind = kind_of(path) if unreadable_part(path) == path else ""
+            if kind in ("directory", "file") and os.stat(path).st_uid == os.geteuid():
+                refuse_strange_way(path)
+                os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | (0o700 if kind == "directory" else 0o600))
+                done.append(f"{facts.name}: you may read {path} again")
+        log_repairs(context.places, change.id, done)
+    return done
 
 
 def repair_pin(context: Context, facts: Facts) -> list[str]:
@@ -11120,14 +11206,18 @@ class Finding(NamedTuple):
 FIX, FIX_HOME, UPDATE = "codex-mirror doctor {name} --fix", "codex-mirror doctor --fix", "codex-mirror update {name}"
 LAX_IGNORE = "the git repository around it could commit logins: {lax_ignore} doesn't prevent that"
 IGNORE_ADVICE = "replace its content by *, or remove it: the next change writes it again"
+UNREAD = "not all of it can be examined: {each_unread[0]}"
 # What can be seen of a clone whose directory is gone or not its own: what lies behind a link there isn't the clone's.
 SEEN_FROM_OUTSIDE = (
     *("directory-lost", "directory-foreign", "directory-unsafe", "wrapper-shadowed", "path", "noexec", "home-moved"),
+    *("directory-unreadable", "unreadable"),
 )
 FINDINGS: Mapping[str, tuple[Finding, ...]] = {
     "clone": (
         Finding("home-moved", "error", "{moved[0]}", "{moved[1]}"),
         Finding("directory-moved", "error", "its directory was moved to {elsewhere}", "{mv_back}"),
+        Finding("directory-unreadable", "error", "it can't be examined: you may not read {each_unreadable[0]}",
+                "{each_unreadable[1]}", repair_rights),
         Finding("directory-foreign", "error", "{strange}", "put the clone's own directory back"),
         Finding("directory-unsafe", "error", "{each_hazard[0]}", "{each_hazard[1]}"),
         Finding("git-tracked", "error", "git tracks files of it: {tracked}", "git rm -r --cached {base}"),
@@ -11216,6 +11306,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "unset it, unless another program needs it"),
         Finding("path", "info", "{off_path}", "{path_setup}"),
         Finding("newer-codex", "info", "{pinned} → {newer} available", UPDATE),
+        Finding("unreadable", "error", UNREAD, "{each_unread[1]}"),
     ),
     "mirror home": (
         Finding("registry", "error", "{broken_registry}", FIX_HOME, rebuild_registry),
@@ -11259,6 +11350,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "remove them by hand when it isn't running"),
         Finding("path", "info", "{each_off_path[0]}", "{each_off_path[1]}"),
         Finding("git-repository", "info", "{each_git_home[0]}", "{each_git_home[1]}"),
+        Finding("unreadable", "error", UNREAD, "{each_unread[1]}"),
     ),
 }  # fmt: skip
 SEVERITIES = ("error", "warning", "info")
@@ -11269,9 +11361,18 @@ MOVED = (HOME_MOVED, "directory-moved")
 def findings_for(facts: Facts) -> Iterator[Finding]:
     """The rows that go for these facts."""
     is_clone = facts.kind == "clone"
-    outside = SEEN_FROM_OUTSIDE if is_clone and (facts.gone or facts.strange) else ()
-    seen = MOVED if is_clone and facts.claimed else outside
-    return (one for one in FINDINGS[facts.kind] if not seen or one.id in seen)
+    outside = SEEN_FROM_OUTSIDE if is_clone and not is_seen_inside(facts) else ()
+    seen = MOVED if is_clone and facts.get("claimed") else outside
+    hidden = "unreadable" if is_clone and facts.get("each_unreadable") else ""  # It says why.
+    return (one for one in FINDINGS[facts.kind] if (not seen or one.id in seen) and one.id != hidden)
+
+
+def is_seen_inside(facts: Facts) -> bool:
+    """Is the clone's directory there, its own, and may we read it?"""
+    try:
+        return not (facts.unreadable or facts.gone or facts.strange)
+    except OSError:
+        return False
 
 
 def diagnose(facts: Facts) -> tuple[Problem, ...]:
@@ -11295,10 +11396,11 @@ def is_explained_by_move(facts: Facts, problem: Problem) -> bool:
 def problems_of(finding: Finding, facts: Facts) -> Iterator[Problem]:
     """The problems that one finding is with these facts: none, one, or as many as an `each_…` fact has items."""
     several = [name for name in placeholders_in(finding.evidence)[0] if name.startswith("each_")]
-    for item in getattr(facts, several[0]) if several else [None]:
-        items = dict.fromkeys(several, item)
-        if what := in_words(finding.evidence, facts, items, is_needed=True):
-            yield Problem(finding.id, finding.severity, what, in_words(finding.advice, facts, items))
+    with contextlib.suppress(OSError):  # Such facts are a finding of their own.
+        for item in getattr(facts, several[0]) if several else [None]:
+            items = dict.fromkeys(several, item)
+            if what := in_words(finding.evidence, facts, items, is_needed=True):
+                yield Problem(finding.id, finding.severity, what, in_words(finding.advice, facts, items))
 
 
 @cache
@@ -11324,10 +11426,10 @@ def health_of(facts: Facts) -> Health:
     return Health(
         clone.name,
         auth_status_of(facts),
-        not (facts.read_only or facts.absent),
+        not (facts.get("read_only") or facts.get("absent")),
         clone.runtime.path,
         clone.wrapper,
-        facts.account,
+        facts.get("account") or Account("unknown"),
         diagnose(facts),
     )
 
@@ -11335,7 +11437,7 @@ def health_of(facts: Facts) -> Health:
 def make_repairs(context: Context, facts: Facts, force: bool = False) -> list[tuple[str, int]]:
     """Makes each repair that the findings name, on its own: what was done, or why it wasn't, each with an exit code."""
     facts.force = force
-    if facts.kind == "clone" and facts.claimed:
+    if facts.kind == "clone" and facts.get("claimed"):
         return []
     found = (one.repair for one in findings_for(facts) if one.repair and any(problems_of(one, facts)))
     notes: list[tuple[str, int]] = []
@@ -12518,11 +12620,14 @@ def doctor(context: Context, *, name: str = "", fix: bool = False, deep: bool = 
 
     facts = inspect_unchanged(clones, registry, context, deep, look_at_home)
     look_at_home()
-    if fix and facts:
-        done += [note for one in facts for note in make_repairs(context, one, force)]
+    hidden, waiting = {one.clone.id for one in facts if one.get("unreadable")}, facts if fix else []
+    while waiting:
+        done += [note for one in waiting for note in make_repairs(context, one, force)]
         registry, ids = read_registry(context.places), {one.clone.id for one in facts}
         clones = [clone for clone in registry.clones if clone.id in ids]
         facts = inspect_unchanged(clones, registry, context, deep, look_at_home)
+        waiting = [one for one in facts if one.clone.id in hidden and not one.get("unreadable")]
+        hidden = set()  # What was wrong in them shows only now.
     healths, problems = list(map(health_of, facts)), [problem for home in homes for problem in diagnose(home)]
     if fix:
         problems = without_tried_fixes(problems, deep)

@@ -35,6 +35,7 @@ FINE = {
     ),
     **dict.fromkeys(("strange", "gone", "shadow", "newer"), ""),
     "names": (),
+    "unreadable": [],
     "home_trust": "untrusted",
     "missing_helpers": [],
     "each_ownerless": [],
@@ -92,6 +93,8 @@ LOGGED_IN = {"status": cm.CapturedOutput(0, b"", b"Logged in using ChatGPT\n")}
 JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"elsewhere": "/m/clones/x/.codex-mirror"}, "directory-moved", ERROR, "its directory was moved to /m/clones/x"),
     ({"names": (("/jo", "/jo2"),)}, "home-moved", ERROR, "/jo was moved to /jo2"),
+    ({"unreadable": ["/x"], "each_unreadable": [("/x", "chmod /x")]}, "directory-unreadable", ERROR, "not read /x"),
+    ({"each_unread": [("/x: Input/output error", "check its disk")]}, "unreadable", ERROR, "examined: /x: Input/out"),
     ({"strange": "/x is not the directory of 'work'"}, "directory-foreign", ERROR, "is not the directory of"),
     ({"hazards": [cm.Hazard("/x", "is writable by everyone", "")]}, "directory-unsafe", ERROR, "/x is writable"),
     ({"hazards": [cm.Hazard("/x", "is a group's", "", True)]}, "directory-unsafe", WARNING, "/x is a group's"),
@@ -198,7 +201,7 @@ def test_a_start_that_fails_for_a_missing_part_is_not_told_twice(home: Home) -> 
 
 
 def test_the_worst_comes_first(home: Home) -> None:
-    unlike = ("status", "names", "elsewhere", "strange", "gone")
+    unlike = ("status", "names", "elsewhere", "strange", "gone", "unreadable", "each_unreadable")
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in unlike}
     severities = [problem.severity for problem in cm.diagnose(facts(home, **everything))]
     assert severities == sorted(severities, key=["error", "warning", "info"].index) and len(severities) > 12
@@ -206,12 +209,12 @@ def test_the_worst_comes_first(home: Home) -> None:
 
 def test_of_a_directory_that_isnt_the_clones_own_only_that_is_told(home: Home) -> None:
     """What lies behind a link there isn't the clone's, and no repair goes through it."""
-    moved = ("status", "names", "elsewhere")
+    moved = ("status", "names", "elsewhere", "unreadable", "each_unreadable", "each_unread")
     everything = {key: value for row in JUDGEMENTS for key, value in row[0].items() if key not in moved}
     for unlike, why in (("gone", "directory-foreign"), ("strange", "directory-lost")):
         seen = facts(home, **{**everything, unlike: ""})
         assert {one.id for one in cm.diagnose(seen)} == {why, "directory-unsafe", "wrapper-shadowed", "noexec"}
-        assert not [one for one in cm.findings_for(seen) if one.repair]
+        assert {one.repair for one in cm.findings_for(seen)} == {None, cm.repair_rights}  # It goes through no link.
 
 
 @pytest.mark.parametrize("part", [".codex", ".", "../runtime"])
@@ -335,6 +338,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"codex_before_shim": "/usr/bin/codex"}, "shim-shadowed", WARNING, "codex is /usr/bin/codex in this shell"),
     ({"legacy_leftovers": ["/m/registry.json.lock"]}, "legacy-leftovers", INFO, "registry.json.lock"),
     ({"each_off_path": [("/b is not on PATH", "codex-mirror path setup")]}, "path", INFO, "/b is not on PATH"),
+    ({"each_unread": [("/x: Input/output error", "check its disk")]}, "unreadable", ERROR, "examined: /x: Input/out"),
     ({"each_git_home": [("/r has core.hookspath = ~/h", "git config")]}, "git-repository", INFO, "/r has core.hooks"),
 ]
 
@@ -510,6 +514,53 @@ def test_every_fact_that_a_finding_names_is_in_its_table() -> None:
     for kind, findings in cm.FINDINGS.items():
         named = {name for one in findings for name in re.findall(r"\{(\w+)", one.evidence + one.advice)}
         assert named <= cm.FACTS[kind].keys(), kind
+
+
+# --- facts that can't be looked up ---
+
+
+@pytest.mark.parametrize("kind", ["clone", "mirror home"])
+def test_whatever_fact_cant_be_looked_up_is_a_finding_and_no_other_is_lost(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name in ("play", "work", "zoe"):
+        make_clone(home, name)
+    told = "work" if kind == "clone" else "codex-mirror"
+    before = {row["name"]: row for row in cm.doctor(caller_in(home)).data}
+    numbers = (errno.EACCES, errno.ELOOP, errno.ENOTDIR, errno.EIO, errno.ENAMETOOLONG)
+    for turn, name in enumerate(sorted(cm.FACTS[kind].keys() - {"each_unread", "name", "found"})):
+        error = OSError(number := numbers[turn % 5], os.strerror(number), f"/d/{name}")
+        look_up = cm.FACTS[kind][name]
+
+        def fail(facts: Any, error: OSError = error, look_up: Any = look_up) -> Any:
+            if kind == "clone" and facts.clone.name != told:
+                return look_up(facts)
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setitem(cm.FACTS[kind], name, fail)
+            outcome = cm.doctor(caller_in(home))
+        rows = {row["name"]: row for row in outcome.data}
+        found = [one for one in rows.pop(told)["problems"] if one["id"] == "unreadable"]
+        assert outcome.code == 1, name
+        assert [(one["severity"], one["what"].partition(": ")[2]) for one in found] == [
+            (ERROR, f"/d/{name}: {os.strerror(number)}")
+        ], name
+        assert rows == {one: row for one, row in before.items() if one != told}, name
+
+
+READING = [
+    (errno.ELOOP, "move away what lies there"),
+    (errno.ENOTDIR, "move away what lies there"),
+    (errno.EIO, "check its disk and its rights"),
+    (errno.EACCES, "check its disk and its rights"),
+]
+
+
+@pytest.mark.parametrize(("number", "advice"), READING)
+def test_what_cant_be_read_comes_with_what_helps(number: int, advice: str) -> None:
+    for path in ("/nowhere/x", None, 7):
+        assert cm.advice_on_reading(OSError(number, os.strerror(number), path)) == advice
 
 
 # --- real facts ---

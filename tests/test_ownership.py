@@ -248,6 +248,57 @@ def test_what_the_system_would_refuse_is_refused_before_anything_is_done(
     assert made == set() and not (owner.mirror / "clones" / "work").exists()
 
 
+UNREADABLE = ["..", "", "home", "runtime", "home/.codex", "clone.json", "home/.codex/config.toml"]
+
+
+@needs_root
+@pytest.mark.parametrize("is_own", [True, False], ids=["of a wrong mode", "of another user"])
+@pytest.mark.parametrize("tail", UNREADABLE)
+def test_a_clone_that_its_user_may_not_read_is_named_with_what_helps_and_hides_no_other(
+    owner: Home, tail: str, is_own: bool
+) -> None:
+    names = ("one", "two", "zoe")
+    for name in names:
+        assert as_user(OWNER, owner, "create", name).code == 0
+    path = Path(os.path.normpath(clone_base(owner, "two") / tail))
+    (owner.bin / "zoe").unlink()
+    before = {row["name"]: row for row in as_user(OWNER, owner, "doctor", "--json").json()}
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0 if is_own else 0o700)
+    if not is_own:
+        os.chown(path, 0, 0)
+    way = f"chmod u+rw{'x' * path.is_dir()} '{path}'" if is_own else f"sudo chown -R -h {OWNER}:{OWNER} '{path}'"
+    found = as_user(OWNER, owner, "doctor", "--json")
+    rows = {row["name"]: row for row in found.json()}
+    [problem] = [one for one in rows.pop("two")["problems"] if one["severity"] != "info"]
+    assert (found.code, problem["id"], problem["severity"]) == (1, "directory-unreadable", "error"), found
+    assert str(path) in problem["what"] and problem["fix"] == way, problem
+    assert rows == {name: row for name, row in before.items() if name != "two"}
+    assert as_user(OWNER, owner, "doctor", "two").code == 1
+    for words in (["list"], ["usage"], ["sessions"]):
+        shown = as_user(OWNER, owner, *words)
+        assert shown.code == 0 and all(name in shown.out for name in names if words != ["sessions"]), shown
+    fixed = as_user(OWNER, owner, "doctor", "--fix")
+    assert (owner.bin / "zoe").exists() and (fixed.code == 0) == is_own, fixed
+    assert (f"two: you may read {path} again" in fixed.err) == is_own
+    assert stat.S_IMODE(path.stat().st_mode) == (mode & 0o700 if is_own else 0o700), fixed
+    if not is_own:
+        os.chown(path, OWNER, OWNER)
+    assert as_user(OWNER, owner, "doctor").code == 0
+
+
+@needs_root
+def test_no_rights_are_changed_through_a_link_out_of_a_clone(owner: Home) -> None:
+    assert as_user(OWNER, owner, "create", "work").code == 0
+    codex_home, mine = clone_base(owner) / "home/.codex", owner.base / "mine/own"
+    codex_home.rename(mine)
+    codex_home.symlink_to(mine)
+    (mine / "config.toml").chmod(0)
+    fixed = as_user(OWNER, owner, "doctor", "work", "--fix")
+    assert fixed.code == 1 and f"{codex_home} is a link" in fixed.out, fixed
+    assert stat.S_IMODE((mine / "config.toml").stat().st_mode) == 0
+
+
 @needs_root
 def test_a_user_removes_what_is_closed_to_himself(owner: Home) -> None:
     """As go's module cache is, and what somebody has closed by mistake; the top as well as what is below it."""
