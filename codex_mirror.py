@@ -14239,10 +14239,10 @@ def removal_dialog(words: tuple[str, ...], clone_id: str, model: Model) -> Dialo
     return Dialog(f"Remove {name}?", tuple(map(model.displayable, losses)), input=Input(f"type {name}", go_on))
 
 
-def settings_dialog(model: Model, clone_id: str) -> Dialog | None:
-    """How a clone lives; it stays open."""
+def settings_dialog(model: Model, clone_id: str) -> Dialog:
+    """How a clone lives; it stays open, since the next key would be about another clone."""
     if not (view := next((one for one in model.rows if one.clone.id == clone_id), None)):
-        return None
+        return Dialog("Settings", ("this clone is gone",), name="settings")
     clone, items = view.clone, []
     for label, flag, drop, now in (
         ("home", "--home", "", (clone.home,)),
@@ -14900,8 +14900,8 @@ class World(NamedTuple):
         try:
             for words, prefix in lines or [(effect.words, "")]:
                 outcomes.append(self.outcome_of(words, effect.job, prefix))
-            if effect.then and outcomes[-1].code == DONE:
-                outcomes.append(self.outcome_of(effect.then, effect.job, ""))
+            if effect.then and outcomes[-1].code == DONE:  # What was made stays, so what fails behind it is a note.
+                outcomes.append(self.outcome_of(effect.then, effect.job, effect.then[0])._replace(code=DONE))
         finally:
             self.look(model, effect)
         said = tuple(line for one in outcomes for line in one.lines)
@@ -14924,7 +14924,7 @@ class World(NamedTuple):
         except (MirrorError, OSError) as error:
             if not prefix:
                 raise
-            return Outcome(FAILED, notes=(f"{words[-1]}: {error_line_with_hint(error)}",))
+            return Outcome(FAILED, notes=(f"{words[1]}: {error_line_with_hint(error)}",))
         data = outcome.data() if callable(outcome.data) else outcome.data
         lines = [*outcome.lines, *(align_table(outcome.table, self.context.width) if outcome.table else ())]
         if common["json"] and data is not None:

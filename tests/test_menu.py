@@ -83,6 +83,23 @@ def test_a_clone_is_made_and_logged_in(opened: Open, mirror: Mirror) -> None:
     assert names_of(mirror) == ["work"]
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_clone_is_made_for_the_working_directory(home: Home, codex: Path, mirror: Mirror, is_gone: bool) -> None:
+    here = home.home / "proj"
+    here.mkdir()
+    person = Pure(home)
+    person.model = person.model._replace(here=str(here))
+    if is_gone:
+        here.rmdir()
+    person.press("n", *"work", "down")
+    person.expect("▸ create it, and use it in ~/proj and below")
+    person.press("enter")
+    person.expect(
+        "created 'work'", "Log in work", "is not a directory" if is_gone else "now starts 'work' in ~/proj and below"
+    )
+    assert (mirror("which", cwd=home.home if is_gone else here).code == 0) != is_gone
+
+
 def test_enter_starts_codex_at_once(opened: Open, mirror: Mirror) -> None:
     mirror("create", "work", check=True)
     person = opened()

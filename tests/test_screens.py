@@ -513,7 +513,8 @@ def test_open_settings_follow_their_clone() -> None:
 
     client = sample.clone("client")._replace(name=cm.CloneName("office"), shared=(".npmrc",))
     assert "Settings of office" in drawn(arrived(client)) and "▸ shares           .npmrc" in drawn(arrived(client))
-    assert cm.mode_of(arrived(sample.clone("work"))) == "table"
+    gone = arrived(sample.clone("work"))  # The next key is about no other clone.
+    assert "this clone is gone" in drawn(gone) and cm.press(gone, "enter", 99.0) == gone.become(dialogs=())
 
 
 def test_of_figures_of_one_account_the_newer_ones_stay() -> None:
