@@ -4177,11 +4177,11 @@ def copy_complaint(here: str, home: str, names: str) -> tuple[str, str]:
     """What is wrong with a mirror home that is a copy of another, and the ways out, none of which doubles a login."""
     if not os.path.isdir(home):
         return (
-            f"{here} was moved from {home}, and {names} only works there",
+            f"{here} was moved from {home}, and {names} can only be used there",
             f"move it back to {home}, or make new clones here",
         )
     hint = f"CODEX_MIRROR_HOME={shell_quote(home)} uses it; to use this one, make new clones and log them in"
-    return f"{here} is a copy of {home}, and {names} only works there", hint
+    return f"{here} is a copy of {home}, and {names} can only be used there", hint
 
 
 # --- Directories ----------------------------------------------------------------------------------
@@ -10825,7 +10825,7 @@ FACTS_OF_WRITERS: Mapping[str, Callable[[Facts], Any]] = {
     "leftovers": lambda f: list(find_leftovers(f.context.places, f.registry)),
     "strays": lambda f: {} if f.broken else unregistered_bases(f.bases, f.registry, f.context.places),
     "orphans": lambda f: [base for base, why in f.strays.items() if not why],
-    "copies": lambda f: [f"{base} (of {root_in_base(base)})" for base in f.strays if is_copy_here(base)],
+    "copies": lambda f: [f"{at} (of {root_in_base(at)})" for at in f.strays if not f.copy[0] and is_copy_here(at)],
     "away": lambda f: [*map(base_elsewhere, f.registry.clones)],
     "astray": lambda f: [
         f"{base} ({why})"
