@@ -13873,11 +13873,8 @@ class Model(NamedTuple):
     def refuse(self, text: str) -> Step:
         """The model that says why nothing is done, in a box: keys that were typed ahead were meant for what would have
         come instead."""
-        return (
-            self.tell(text)[0]
-            ._replace(status="")
-            .ask(Dialog("Nothing was done", (self.displayable(text),), guarded=True))
-        )
+        dialog = Dialog("Nothing was done", (self.displayable(text),), guarded=True)
+        return self.tell(text)[0]._replace(status="").ask(dialog)
 
     def tell(self, *texts: str) -> Step:
         """The model whose status line says this, all of it on the list of messages too."""
@@ -14016,9 +14013,8 @@ def mending_words(view: CloneView) -> tuple[str, ...]:
     name, problems = view.clone.name, view.health.problems if view.health else ()
     mends = [problem.fix for problem in sorted(problems, key=lambda one: one.severity != "error")]
     mends += [f"codex-mirror {word} {name}" for word in ("update", "login") if word in view.states[0]]
-    known = {
-        f"codex-mirror {' '.join(one)}": one for one in (("doctor", name, "--fix"), ("login", name), ("update", name))
-    }
+    ways = (("doctor", name, "--fix"), ("login", name), ("update", name))
+    known = {f"codex-mirror {' '.join(words)}": words for words in ways}
     return next((known[one] for one in mends if one in known), ())
 
 
@@ -14033,17 +14029,9 @@ def fact_rows(model: Model, view: CloneView, width: int) -> Iterator[tuple[str, 
     for window in windows:
         wait, ago = window.resets_at - model.now, model.now - usage.as_of
         more = (usage.reached if is_used_up(usage, model.now) else "", usage.credits, ago_text(ago))
-        texts = (
-            f" left, {f'resets in {duration_text(wait)}' if wait > 0 else 'fresh'}",
-            *more[: 3 * (window == windows[0])],
-        )
-        yield (
-            window_name(window.minutes),
-            (
-                left_span(100 - used_percent(window, model.now), usage),
-                Span(shorten(", ".join(filter(None, texts)), width - 16)),
-            ),
-        )
+        texts = (f"resets in {duration_text(wait)}" if wait > 0 else "fresh", *more[: 3 * (window == windows[0])])
+        said = Span(shorten(f" left, {', '.join(filter(None, texts))}", width - 16))
+        yield window_name(window.minutes), (left_span(100 - used_percent(window, model.now), usage), said)
     why = (usage.why or usage.reached or usage.credits or "-").replace("--fresh asks", "a asks")
     yield from [("left", (Span("…" if view.usage is None else why),)), ("", ())][len(windows) :]
     for key, value in {
@@ -14358,9 +14346,8 @@ def move_selection(model: Model, by: int) -> Step:
     """The selection, or what is read, moved up or down as far as that goes."""
     dialog, rows, here = model.top, model.shown, model.current
     if dialog:
-        lines = (
-            [] if dialog.items else [one for text in dialog.lines for one in wrap_text(text, model.size.columns - 4)]
-        )
+        texts = () if dialog.items else dialog.lines
+        lines = [line for text in texts for line in wrap_text(text, model.size.columns - 4)]
         last = len(dialog.items) - 1 if dialog.items else len(lines) - model.size.rows + 4
         return model.with_top(at=max(min(dialog.at + by, last), 0))
     index = min(max(rows.index(here) + by, 0), len(rows) - 1) if here else 0
@@ -14391,9 +14378,8 @@ def change_table(model: Model, **changes: Any) -> Step:
 def sort_next(model: Model) -> Step:
     names = ("", *ORDERS)
     order = names[(names.index(model.sort) + 1) % len(names)]
-    return change_table(
-        model, sort=order, status=f"sorted by {order.lower()}" if order else "in the order they were made"
-    )
+    said = f"sorted by {order.lower()}" if order else "in the order they were made"
+    return change_table(model, sort=order, status=said)
 
 
 def go_back(model: Model) -> Step:
@@ -14699,9 +14685,8 @@ def clones_in_sight(model: Model) -> list[CloneView]:
 def view_model(model: Model, size: Size) -> tuple[Row, ...]:
     """The model as rows of spans: exactly as many rows as the terminal has, none wider than it is. Pure."""
     if size.is_too_small:
-        text = (
-            f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; this terminal has {size.columns}×{size.rows}"
-        )
+        here = f"this terminal has {size.columns}×{size.rows}"
+        text = f"codex-mirror needs {SMALLEST_COLUMNS}×{SMALLEST_ROWS} cells; {here}"
         rows: list[Row] = [(Span(line),) for line in wrap_text(text, max(size.columns, 1))]
     else:
         edge = layout_of(model, size)[0]
@@ -14721,16 +14706,10 @@ def header_rows(model: Model, size: Size) -> list[Row]:
         row = (Span(" / ", "accent"), *line, Span(f"  {len(model.shown)} of {count}", "title"))
     else:
         words = [word for view in model.rows for word in view.states]
-        counts = {word: words.count(word) for word in STATES if word != "ok"}
-        texts = {
-            word: count_text(n, word) if word in ("update", "warning") else f"{n} {word}"
-            for word, n in counts.items()
-            if n
-        }
-        parts = [
-            Span(count if model.rows or not model.broken else "no registry", "title"),
-            *(Span(text, STATES[word][1]) for word, text in texts.items()),
-        ]
+        counts = [(word, words.count(word)) for word in STATES if word != "ok" and word in words]
+        texts = {word: count_text(n, word) if word in ("update", "warning") else f"{n} {word}" for word, n in counts}
+        parts = [Span(count if model.rows or not model.broken else "no registry", "title")]
+        parts += [Span(text, STATES[word][1]) for word, text in texts.items()]
         parts += [Span(f"Codex {model.installed}" if model.installed else "no Codex")]
         for part in (*parts, Span("PATH ✓") if model.on_path else Span("PATH !", "warn")):
             more = (*row, Span(" · " if row else " ", "dim"), part)
@@ -14796,10 +14775,8 @@ def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
         step = step_from_line(model, dialog, field) if field.refused else ""
         shown = line._replace(text=re.sub(".", "•", line.text)) if field.secret else line
         wrong = wrap_texts([f"! {step}" if step and isinstance(step, str) else " "], width, 2)
-        typed = [
-            (Span(label, "dim"), *shown.row(max(width - cell_width(label), 4))),
-            *((Span(one, "bad"),) for one in wrong),
-        ]
+        typed = [(Span(label, "dim"), *shown.row(max(width - cell_width(label), 4)))]
+        typed += [(Span(one, "bad"),) for one in wrong]
     if not (dialog.items or field):
         lines = [part for text in dialog.lines for part in wrap_text(text, width)]
         if len(lines) <= size.rows:
@@ -14893,12 +14870,10 @@ class World(NamedTuple):
         """Performs a command, or one for each of several clones, and looks at what has changed."""
         if effect.agreed and (stakes := self.stakes_now(effect)):
             return self.post(partial(ask_question, effect=effect, stakes=stakes))
-        lines = [
-            ((*effect.words, name), f"{at} of {len(effect.each)}, {name}") for at, name in enumerate(effect.each, 1)
-        ]
+        each = [((*effect.words, name), f"{n} of {len(effect.each)}, {name}") for n, name in enumerate(effect.each, 1)]
         outcomes: list[Outcome] = []
         try:
-            for words, prefix in lines or [(effect.words, "")]:
+            for words, prefix in each or [(effect.words, "")]:
                 outcomes.append(self.outcome_of(words, effect.job, prefix))
             if effect.then and outcomes[-1].code == DONE:  # What was made stays, so what fails behind it is a note.
                 outcomes.append(self.outcome_of(effect.then, effect.job, effect.then[0])._replace(code=DONE))
@@ -15001,9 +14976,8 @@ class World(NamedTuple):
 
     def glance(self, model: Model, effect: Effect) -> None:
         """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed."""
-        changed = {
-            one.clone.id for one in clones_in_sight(model) if one.watched and stamps_of(one.watched) != one.stamp
-        }
+        watched = [one for one in clones_in_sight(model) if one.watched]
+        changed = {one.clone.id for one in watched if stamps_of(one.watched) != one.stamp}
         if changed or stamps_of(model.watched) != model.stamp:
             known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
             self.spawn(partial(self.perform, effect, partial(self.look_around, known)))
