@@ -8901,14 +8901,11 @@ def checked_share(text: str, places: Places, registry: Registry, codex_home: str
     return os.path.relpath(name_on_disk(path, places.user_home), places.user_home)
 
 
-def unreadable_parts(clone: Clone, directories: Sequence[str]) -> list[str]:
-    """What of a clone's directory, and on the way to it, keeps us from looking at the clone."""
-    files = [
-        os.path.join(base_of(clone), "clone.json"),
-        config_file(codex_home_of(clone)),
-        login_file(codex_home_of(clone)),
-    ]
-    return list(dict.fromkeys(filter(None, map(unreadable_part, [*directories, *files]))))
+def parts_to_read(clone: Clone) -> list[str]:
+    """What of a clone must be readable for a look at it, each directory before what is in it."""
+    base, codex_home = base_of(clone), codex_home_of(clone)
+    there = [base, home_of(clone), codex_home, runtimes_of(clone), clone.runtime.path, clone.runtime.entry]
+    return [*there, os.path.join(base, "clone.json"), config_file(codex_home), login_file(codex_home)]
 
 
 # --- Shared settings ------------------------------------------------------------------------------
@@ -10746,7 +10743,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "path_setup": lambda f: f.inspection.advice_on_path(f.bin_dir) if f.off_path or f.shadow_off_path else "",
     "directories": lambda f: [base_of(f.clone), home_of(f.clone), codex_home_of(f.clone), runtimes_of(f.clone)],
     "base": lambda f: base_of(f.clone),
-    "unreadable": lambda f: unreadable_parts(f.clone, f.directories),
+    "unreadable": lambda f: list(dict.fromkeys(filter(None, map(unreadable_part, parts_to_read(f.clone))))),
     "each_unreadable": lambda f: [(path, advice_on_rights(path, f.base)) for path in f.unreadable],
     "strange": lambda f: strange_part(f.base) if f.unreadable else complaint_about_base(f.clone),
     "gone": lambda f: "" if f.unreadable or kind_of(f.base) else f.base,
@@ -10914,15 +10911,16 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
 
 def repair_rights(context: Context, facts: Facts) -> list[str]:
     """Lets the user read what is a clone's and the user's own, from the outside in; the rights of others stay."""
-    done = []
+    done, root = [], facts.clone.root
     with begin_change(context, "doctor --fix") as change:
-        files = [path for path in facts.unreadable if path not in facts.directories]
-        for path in dict.fromkeys((facts.clone.root, *facts.directories, *files)):
-            kind = kind_of(path) if unreadable_part(path) == path else ""
-            if kind in ("directory", "file") and os.stat(path).st_uid == os.geteuid():
-                refuse_strange_way(path)
-                os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | (0o700 if kind == "directory" else 0o600))
-                done.append(f"{facts.name}: you may read {path} again")
+        for path in parts_to_read(facts.clone):
+            while (part := unreadable_part(path)) and (part == root or is_below(part, root)):
+                kind = kind_of(part)
+                if kind not in ("directory", "file") or os.stat(part).st_uid != os.geteuid():
+                    break
+                refuse_strange_way(part)
+                os.chmod(part, stat.S_IMODE(os.stat(part).st_mode) | (0o700 if kind == "directory" else 0o600))
+                done.append(f"{facts.name}: you may read {part} again")
         log_repairs(context.places, change.id, done)
     return done
 

@@ -288,6 +288,28 @@ def test_a_clone_that_its_user_may_not_read_is_named_with_what_helps_and_hides_n
 
 
 @needs_root
+def test_whatever_of_a_clone_its_user_may_not_read_is_mended_at_once(owner: Home) -> None:
+    """From the outside in, and then what was hidden by it."""
+    assert as_user(OWNER, owner, "create", "two").code == 0
+    base = clone_base(owner, "two")
+    (owner.bin / "two").unlink()
+    [runtime] = (base / "runtime").iterdir()
+    for path in (
+        runtime / "bin/codex",
+        runtime / "bin",
+        runtime,
+        base / "home/.codex/config.toml",
+        base / "home/.codex",
+        base / "home",
+        base,
+        base.parent,
+    ):
+        path.chmod(0)
+    fixed = as_user(OWNER, owner, "doctor", "two", "--fix")
+    assert fixed.code == 0 and (owner.bin / "two").exists() and fixed.err.count("you may read") == 8, fixed
+
+
+@needs_root
 def test_no_rights_are_changed_through_a_link_out_of_a_clone(owner: Home) -> None:
     assert as_user(OWNER, owner, "create", "work").code == 0
     codex_home, mine = clone_base(owner) / "home/.codex", owner.base / "mine/own"
