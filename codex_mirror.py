@@ -4787,11 +4787,11 @@ def stamps_of(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
 
 
 class DryRun(Exception):
-    """A change that was only to be planned has come to its commit: this is its plan."""
+    """A change that was only to be planned has come to its commit: this is its plan, and what would have `failed`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, failed: Sequence[str] = ()) -> None:
         super().__init__(plan.what)
-        self.plan = plan
+        self.plan, self.failed = plan, failed
 
 
 class Change:
@@ -4978,18 +4978,25 @@ def rehearsed_change(context: Context, what: str) -> Iterator[Change]:
         discard(change.scratch_name)
 
 
-def rehearse_each(deeds: Iterable[Callable[[], object]]) -> None:
-    """Raises DryRun with what all these changes would do, if they would do anything."""
+def rehearse_each(names: Iterable[str], deed: Callable[[str], object]) -> None:
+    """Raises DryRun with what a change of each of these would do, and which would fail, if any would do anything; else
+    the first error, if there is one."""
     plans: list[Plan] = []
-    for deed in deeds:
+    failed: dict[str, MirrorError | OSError] = {}
+    for name in names:
         try:
-            deed()
+            deed(name)
         except DryRun as rehearsed:
             plans.append(rehearsed.plan)
+        except (MirrorError, OSError) as error:
+            failed[name] = error
     lists = ("made", "parents", "moved", "staged", "to_delete")
     joined: Any = {key: tuple(one for plan in plans for one in getattr(plan, key)) for key in lists}
     if plans:
-        raise DryRun(plans[0]._replace(**joined))
+        notes = [f"{name}: {error_line_with_hint(error)}" for name, error in failed.items()]
+        raise DryRun(plans[0]._replace(**joined), notes)
+    for first in failed.values():
+        raise first
 
 
 def complete_mark(home: str) -> None:
@@ -9524,14 +9531,14 @@ def install_wrappers(context: Context, directory: str) -> list[tuple[Clone, str]
     refuse_noexec(directory)
     results = []
     if context.dry_run:
-        clones = read_registry(context.places).clones
-        rehearse_each(partial(move_wrapper, context, clone.name, directory) for clone in clones)
+        names = [clone.name for clone in read_registry(context.places).clones]
+        rehearse_each(names, lambda name: move_wrapper(context, name, directory))
     for clone in read_registry(context.places).clones:
         try:
             results.append(move_wrapper(context, clone.name, directory))
-        except MirrorError as error:
-            if error.code != NOT_FOUND:  # Else somebody removed it meanwhile.
-                results.append((clone, error.message))
+        except (MirrorError, OSError) as error:
+            if not isinstance(error, MirrorError) or error.code != NOT_FOUND:  # Else somebody removed it meanwhile.
+                results.append((clone, error_line(error)))
     return results
 
 
@@ -11790,14 +11797,16 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
     return Outcome(table=Table(("VERSION", "PINNED BY", ""), rows), data=data)
 
 
-def report_of_plan(plan: Plan) -> Outcome:
-    """What a change would do, that was only planned."""
+def report_of_plan(plan: Plan, failed: Sequence[str] = ()) -> Outcome:
+    """What a change would do, that was only planned, and what of it would fail."""
     planned = dict.fromkeys((*plan.parents, *plan.made))
     made = [path for path in planned if plan.id not in os.path.basename(path)]
     staged = list(dict.fromkeys(one.target for one in plan.staged))
     deeds = {"make": made, "write": staged, "move": [one.source for one in plan.moved], "delete": list(plan.to_delete)}
     lines = [f"would {deed:<6} {path}" for deed, paths in deeds.items() for path in paths]
-    return Outcome(lines=(*lines, f"nothing was changed: this was a dry run of '{plan.what}'"), data={"dryRun": deeds})
+    lines.append(f"nothing was changed: this was a dry run of '{plan.what}'")
+    data = {"dryRun": deeds, **({"failed": list(failed)} if failed else {})}
+    return Outcome(FAILED if failed else DONE, tuple(lines), tuple(failed), data=data)
 
 
 # --- Run and login --------------------------------------------------------------------------------
@@ -12529,7 +12538,7 @@ def update(
     registry = read_registry(context.places)
     targets = list(dict.fromkeys(names)) or [clone.name for clone in registry.clones]
     if context.dry_run:
-        rehearse_each(partial(update_clone, context, name, wanted, force) for name in targets)
+        rehearse_each(targets, lambda name: update_clone(context, name, wanted, force))
     results = list(update_each(context, targets, wanted, force, everything))
     if names and len(targets) == 1 and isinstance(results[0][1], Exception):
         raise results[0][1]
@@ -14893,7 +14902,7 @@ class World(NamedTuple):
         try:
             outcome = command.handler(self.context._replace(report=report, dry_run=common["dry-run"]), **values)
         except DryRun as rehearsed:
-            outcome = report_of_plan(rehearsed.plan)
+            outcome = report_of_plan(rehearsed.plan, rehearsed.failed)
         except (MirrorError, OSError) as error:
             if not prefix:
                 raise
@@ -15486,7 +15495,7 @@ def run_command(
     try:
         outcome = command.handler(context, **values)
     except DryRun as rehearsed:
-        outcome = report_of_plan(rehearsed.plan)
+        outcome = report_of_plan(rehearsed.plan, rehearsed.failed)
     if outcome.program and not (sys.stderr and sys.stderr.isatty()):
         outcome = outcome._replace(notes=())
     console.quiet &= not command.asks

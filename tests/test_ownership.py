@@ -288,6 +288,26 @@ def test_a_clone_that_its_user_may_not_read_is_named_with_what_helps_and_hides_n
 
 
 @needs_root
+def test_a_command_for_all_clones_does_its_work_on_all_but_one_that_its_user_may_not_read(
+    owner: Home, tmp_path: Path
+) -> None:
+    newer = fake_codex(owner.base / "newer", "0.170.0")
+    for name in ("one", "two", "zoe"):
+        assert as_user(OWNER, owner, "create", name).code == 0
+    home = clone_base(owner, "two") / "home"
+    home.chmod(0)
+    for words in (["update", "--all", "--from", newer], ["wrapper", "install", "--bin-dir", owner.base / "mine/b"]):
+        for more in (["--dry-run"], []):
+            result = as_user(OWNER, owner, *words, *more)
+            assert result.code == 1 and "two: " in result.err and f"{home}/.codex: Permission denied" in result.err
+            told = result.out if more else result.out.replace("one", "/one/").replace("zoe", "/zoe/")
+            assert all(f"/{name}" in told for name in ("one", "zoe")) and "/two/" not in told, result
+    home.chmod(0o700)
+    versions = {row["name"]: row["codexVersionPinned"] for row in rows_of(owner)}
+    assert versions == {"one": "0.170.0", "two": "0.169.0", "zoe": "0.170.0"}
+
+
+@needs_root
 def test_whatever_of_a_clone_its_user_may_not_read_is_mended_at_once(owner: Home) -> None:
     """From the outside in, and then what was hidden by it."""
     assert as_user(OWNER, owner, "create", "two").code == 0
