@@ -1944,7 +1944,7 @@ def unreadable_part(path: str) -> str:
     """The outermost directory on the way to what lies there that may not be searched, or the thing itself where it may
     not be read; or nothing."""
     for one in reversed([*directories_above(path)]):
-        needed = os.X_OK if one != path else os.R_OK | os.X_OK if os.path.isdir(one) else os.R_OK
+        needed = (os.R_OK if one == path else 0) | (os.X_OK if os.path.isdir(one) else 0)
         if os.path.exists(one) and not os.access(one, needed):
             return one
     return ""
@@ -10918,13 +10918,16 @@ def repair_directories(context: Context, facts: Facts) -> list[str]:
 
 def repair_rights(context: Context, facts: Facts) -> list[str]:
     """Lets the user read what is a clone's and the user's own, from the outside in; the rights of others stay."""
-    done, root = [], facts.clone.root
+    done: list[str] = []
+    tried: list[str] = []
+    root = facts.clone.root
     with begin_change(context, "doctor --fix") as change:
         for path in parts_to_read(facts.clone):
             while (part := unreadable_part(path)) and (part == root or is_below(part, root)):
                 kind = kind_of(part)
-                if kind not in ("directory", "file") or os.stat(part).st_uid != os.geteuid():
+                if part in tried or kind not in ("directory", "file") or os.stat(part).st_uid != os.geteuid():
                     break
+                tried.append(part)
                 refuse_strange_way(part)
                 os.chmod(part, stat.S_IMODE(os.stat(part).st_mode) | (0o700 if kind == "directory" else 0o600))
                 done.append(f"{facts.name}: you may read {part} again")

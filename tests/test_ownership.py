@@ -329,6 +329,39 @@ def test_whatever_of_a_clone_its_user_may_not_read_is_mended_at_once(owner: Home
     assert fixed.code == 0 and (owner.bin / "two").exists() and fixed.err.count("you may read") == 8, fixed
 
 
+PARTS = [
+    ("nothing", lambda top: None, ""),
+    ("a directory that can't be listed", lambda top: (top / "a/b").chmod(0o111), "a/b"),
+    ("one on the way that can't be searched", lambda top: (top / "a").chmod(0o600), "a"),
+    ("one on the way that can't be listed", lambda top: (top / "a").chmod(0o100), ""),
+    ("both", lambda top: ((top / "a/b").chmod(0), (top / "a").chmod(0)), "a"),
+    ("a file", lambda top: ((top / "a/b").rmdir(), (top / "a/b").touch(), (top / "a/b").chmod(0o200)), "a/b"),
+    ("a file that can be read", lambda top: ((top / "a/b").rmdir(), (top / "a/b").touch(), (top / "a/b").chmod(0o444)),
+     ""),
+    ("a file on the way", lambda top: ((top / "a/b").rmdir(), (top / "a").rmdir(), (top / "a").touch(0)), ""),
+    ("a gone one", lambda top: (top / "a/b").rmdir(), ""),
+    ("a link to itself", lambda top: ((top / "a/b").rmdir(), (top / "a/b").symlink_to("b")), ""),
+]  # fmt: skip
+
+
+@needs_root
+@pytest.mark.parametrize(("kind", "change", "part"), PARTS, ids=[row[0] for row in PARTS])
+def test_what_keeps_a_user_from_reading_is_the_outermost_thing_on_the_way(
+    owner: Home, kind: str, change: Callable[[Path], object], part: str
+) -> None:
+    top = owner.base / "mine/top"
+    (top / "a/b").mkdir(parents=True)
+    change(top)
+    for one in (top, *filter(os.path.lexists, (top / "a", top / "a/b"))):
+        os.chown(one, OWNER, OWNER, follow_symlinks=False)
+
+    def look() -> None:
+        assert cm.unreadable_part(str(top / "a/b")) == (part and str(top / part))
+
+    assert done_by(OWNER, look) == 0
+    assert cm.unreadable_part(str(top / "a/b")) == "", "root may read all"
+
+
 @needs_root
 def test_no_rights_are_changed_through_a_link_out_of_a_clone(owner: Home) -> None:
     assert as_user(OWNER, owner, "create", "work").code == 0
