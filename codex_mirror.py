@@ -14289,7 +14289,7 @@ def ask_update_all(model: Model) -> Step:
     how_many = count_text(len(older or model.names), "clone")
     if not model.rows or (model.installed and not older):
         none = f"{how_many}, none older than Codex {model.installed}"
-        return model.refuse(none if model.rows or model.broken else "there are no clones yet")
+        return model.refuse(none if model.rows else model.broken.partition("\n")[0] or "there are no clones yet")
     go = to_begin("update", each=older) if older else to_begin("update", "--all")
     title = f"Update {how_many} to {f'Codex {model.installed}' if older else 'the newest Codex'}?"
     lines = (short_list(older or model.names, 8), "each keeps its previous Codex: b goes back to it")

@@ -660,6 +660,8 @@ def test_where_no_clone_is_selected_no_verb_on_one_is_offered() -> None:
         assert all(word in footer for word in words), footer
         assert not any(word in footer for word in ("Enter run", "l log in", "x remove", "s sessions", "u update"))
     assert cm.press(broken, "f", 9.0)[1][0].words == ("doctor", "--fix")
+    refused = cm.press(broken, "U", 9.0)[0].dialogs[-1]
+    assert refused.lines == (sample.UNREADABLE.splitlines()[0],)  # And not that there are none.
 
 
 @pytest.mark.parametrize("size", SIZES)
