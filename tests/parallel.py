@@ -1,4 +1,6 @@
-"""Shares the tests among processes (`--processes=N`; `auto`: one a core), with one report of them all.
+"""Shares the tests among processes (`--processes=N`), with one report of them all.
+
+`auto` is three processes for two cores, since tests also wait.
 
 The helpers are forked when all tests are collected. Every process takes the next group of tests, most of them those of
 one function, from a pipe that holds the numbers of all groups, so that nobody is idle before it is empty. What a helper
@@ -30,7 +32,7 @@ Group = list[pytest.Item]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--processes", default="1", metavar="N", help="share the tests among N processes (auto: as cores)")
+    parser.addoption("--processes", default="1", metavar="N", help="share them among N processes (auto: 3 for 2 cores)")
 
 
 class Helper:
@@ -52,7 +54,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Takes the place of pytest's own loop where there is more than one process."""
     groups = list(groups_of(session.items).values())
     option = session.config.option
-    count = min((os.cpu_count() or 1) if option.processes == "auto" else int(option.processes), len(groups))
+    cores = os.cpu_count() or 1
+    count = min(cores + cores // 2 if option.processes == "auto" else int(option.processes), len(groups))
     if count < 2 or session.testsfailed or option.collectonly or option.usepdb:
         return None
     shared: Any = session.config
