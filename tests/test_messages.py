@@ -356,6 +356,11 @@ def unreadable_registry(home: Home) -> None:
         cm.read_registry(places_of(home))
 
 
+def a_path_that_never_ends(home: Home) -> object:
+    (home.base / "loop").symlink_to("loop")
+    return ask(home, "create", "other", "--root", home.base / "loop" / "other")
+
+
 SITUATIONS: dict[str, Callable[[Home], object]] = {
     "no name": lambda home: ask(home, "create"),
     "no change": lambda home: ask(home, "set", "work"),
@@ -414,6 +419,7 @@ SITUATIONS: dict[str, Callable[[Home], object]] = {
     "sessions by their old place": sessions_by_their_old_place,
     "a registry that can't be read": unreadable_registry,
     "a program that isn't there": lambda home: raw(home, "exec", "work", "--", "/nowhere"),
+    "a path that never ends": a_path_that_never_ends,
     "an end": lambda home: raw(
         home, "list", "--json", become=lambda: setattr(cm, "command_named", Mock(side_effect=KeyError))
     ),
