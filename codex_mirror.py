@@ -1976,6 +1976,11 @@ def advice_on_reading(error: OSError) -> str:
     return "check its disk and its rights"
 
 
+def errors_with_advice(errors: Iterable[OSError]) -> list[tuple[str, str]]:
+    """Each of these errors in words, once, with what helps."""
+    return list({error_line(one): advice_on_reading(one) for one in errors}.items())
+
+
 def base_above(path: str) -> str:
     """The clone directory in which something lies, going by the names alone, or nothing."""
     return next((above for above in directories_above(path) if os.path.basename(above) == ".codex-mirror"), "")
@@ -2009,16 +2014,9 @@ def new_id() -> str:
 
 
 def new_uuid() -> str:
-    """A random UUID, its version and its variant in their places."""
-    digits = os.urandom(16).hex()
-    parts = (
-        digits[:8],
-        digits[8:12],
-        f"4{digits[13:16]}",
-        f"{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}",
-        digits[20:],
-    )
-    return "-".join(parts)
+    import uuid
+
+    return str(uuid.uuid4())
 
 
 def flush_drives(directories: Iterable[str]) -> None:
@@ -7646,7 +7644,7 @@ def danger_of(leaf: Leaf) -> str:
 def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
     """What these files of a Codex home bring: a login, and all that runs, sends or unlocks something; a line each.
     Raises MirrorError."""
-    lines = []
+    lines: list[str] = []
     if "auth.json" in files and (who := account_in_bytes(files["auth.json"])).kind != "none":
         lines.append(f"a login: {account_text(who)}; the clone would use that account")
     for leaf in settings_in_files(files):
@@ -7654,14 +7652,23 @@ def dangers_in(files: Mapping[str, bytes]) -> tuple[str, ...]:
             value = "…" if re.search(SECRET_SETTINGS, leaf.name) else leaf.value
             lines.append(f"{leaf.file} {does}: {leaf.name} = {value}"[:300])
     lines += [f"{tail} may let commands run unasked" for tail in sorted(files) if tail[:6] == "rules/" and files[tail]]
-    if more := lines[DANGERS_SHOWN:]:
-        lines[DANGERS_SHOWN:] = [f"and {count_text(len(more), 'setting')} more of that kind"]
-    return tuple(lines)
+    return shortened_dangers(lines)
 
 
-def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> tuple[str, ...]:
-    """What of this user's own files the settings of an export, which had this home, would have Codex read; a line
-    each."""
+def shortened_dangers(lines: Sequence[str]) -> tuple[str, ...]:
+    """As many lines as people read, and how many more there are."""
+    more = len(lines) - DANGERS_SHOWN
+    return (*lines[:DANGERS_SHOWN], *([f"and {count_text(more, 'setting')} more of that kind"] if more > 0 else []))
+
+
+def dangers_brought(files: Mapping[str, bytes], home: str, user_home: str) -> tuple[str, ...]:
+    """The same of an export, which had this home, and what of this user's own files its settings would have Codex
+    read."""
+    return (*dangers_in(files), *shortened_dangers(own_files_named(files, home, user_home)))
+
+
+def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> list[str]:
+    """What of this user's own files the settings of an export would have Codex read; a line each."""
     names = (home if os.path.isabs(home) else NOWHERE, *(("~/.codex",) if os.path.basename(home) == ".codex" else ()))
     move, lines = SettingsMove("", names, "", (), os.path.realpath(user_home)), []
     for tail in (tail for tail in sorted(files) if tail.endswith(".toml")):
@@ -7670,7 +7677,7 @@ def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> tu
                 whole = outside_path(path, tail, move)
                 if whole and "\0" not in whole and os.path.exists(whole):
                     lines.append(f"{tail} has Codex read {whole}, of yours: {'.'.join((*one.table, *one.key))}"[:300])
-    return tuple(lines[:DANGERS_SHOWN])
+    return lines
 
 
 def account_in_bytes(login: bytes) -> Account:
@@ -9973,7 +9980,7 @@ def dangers_of_export(archive: BinaryIO, user_home: str) -> tuple[str, ...]:
     members = read_members(archive, f"codex/({JUDGED})|codex-mirror\\.json", IMPORT_LIMIT, CONFIG_LIMIT)
     home = text_in(parse_json_object(members.pop("codex-mirror.json", b"")), "codexHome")
     files = {name.removeprefix("codex/"): content for name, content in members.items()}
-    return (*dangers_in(files), *own_files_named(files, home, user_home))
+    return dangers_brought(files, home, user_home)
 
 
 def own_settings(codex_home: str) -> dict[str, bytes]:
@@ -9991,7 +9998,7 @@ def import_export(
         home, about = unpacked_export(change, archive)
         inside = [os.path.relpath(path, home) for path in files_below(home)]
         files, source = judged_files(home, inside), text_in(about, "codexHome")
-        if (*dangers_in(files), *own_files_named(files, source, context.places.user_home)) != agreed:
+        if dangers_brought(files, source, context.places.user_home) != agreed:
             raise MirrorError("the export was changed while it was being read", "import it again", REFUSED)
         kind = about["home"] if about.get("home") in HOMES else HOMES[0]
         brought = ImportedHome(home, sessions=True, login=True, exported_from=source)
@@ -10855,7 +10862,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "lacks_node": lambda f: f.clone.runtime.kind == "npm-package" and f.status.code in (126, 127),
         "failure_of_codex": lambda f: "" if f.lacks_node else f.failure,
         "failure_of_node": lambda f: f.failure if f.lacks_node else "",
-        "each_unread": lambda f: list({error_line(one): advice_on_reading(one) for one in f.errors.values()}.items()),
+        "each_unread": lambda f: errors_with_advice(f.errors.values()),
     },
     "mirror home": {
         "home": lambda f: f.context.places.mirror_home,
@@ -10888,7 +10895,7 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "each_off_path": lambda f: [
             (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
         ],
-        "each_unread": lambda f: list({error_line(one): advice_on_reading(one) for one in f.errors.values()}.items()),
+        "each_unread": lambda f: errors_with_advice(f.errors.values()),
     },
 }
 
@@ -14935,10 +14942,12 @@ class World(NamedTuple):
         notes = tuple(re.sub(r"exit code \d+", lambda found: why[0] if why else found[0], note) for note in notes)
         for note in notes if program or outcome.code != DONE else ():
             self.context.report(note, 0, 0)
-        try:
-            code = run_child(program, program.cwd or None) if program else outcome.code
-        except OSError as error:
-            raise start_error(program or Program((), {}), error, command.handler is exec_program) from None
+        code = outcome.code
+        if program:
+            try:
+                code = run_child(program, program.cwd or None)
+            except OSError as error:
+                raise start_error(program, error, command.handler is exec_program) from None
         self.after_exit(code, command.handler in (run, exec_program) and len(effect.words) > 2)
         what = {run: "Codex", resume: "Codex", exec_program: "the program"}.get(command.handler, effect.words[0])
         name = values.get("name") or (program.env.get("CODEX_MIRROR_CLONE") if program else "")

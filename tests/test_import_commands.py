@@ -120,6 +120,14 @@ def test_an_export_that_would_have_codex_read_a_file_of_its_reader_is_asked_abou
     assert paths == [own / "x.md"] * len(paths) and len(paths) == ("x.md" in setting)
 
 
+def test_of_many_files_of_its_reader_it_is_told_how_many_more_there_are(home: Home) -> None:
+    (home.home / "mine").write_text("")
+    many = "".join(f"[x.a{number}]\nmodel_instructions_file = '{home.home}/mine'\n" for number in range(45))
+    lines = cm.dangers_brought({"config.toml": many.encode()}, "/home/a/.codex", str(home.home))
+    told = [line for line in lines if f"has Codex read {home.home}/mine" in line]
+    assert len(told) == 40 and lines[-1] == "and 5 settings more of that kind"
+
+
 def test_an_export_that_brings_nothing_dangerous_asks_nothing(mirror: Home) -> None:
     made = raw(mirror, "export", "first", "-o", "-").out
     assert ask(mirror, "import", "-", "--name", "work", stdin=os.fsencode(made)).code == 0
