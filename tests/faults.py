@@ -29,7 +29,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -361,30 +360,13 @@ def play_as_it_is(module: ModuleType, program: str, order: Order, outputs: Seque
     """The program without a trap, in a child."""
     for number, file in enumerate(outputs, 1):
         os.dup2(file.fileno(), number)
-    os.chdir(order.cwd)
-    os.environ.clear()
-    os.environ.update(order.env)
-    sys.argv = [program, *order.argv]
-    os._exit(ended(module))
+    preloaded.take_place([program, *order.argv], order.env, order.cwd)
+    os._exit(preloaded.ended(module))
 
 
 def written(file: IO[bytes]) -> str:
     file.seek(0)
     return os.fsdecode(file.read())
-
-
-def ended(module: ModuleType) -> int:
-    """Runs the program's `main` to its exit code."""
-    code: Any = 70
-    try:
-        code = module.main()
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code if isinstance(code, int) else 1
 
 
 def played(players: Players, order: Order) -> Played:
@@ -404,10 +386,7 @@ def performed(module: ModuleType, program: str, order: Order, trap: Trap) -> int
     """The program's `main` in the order's environment, with the trap set."""
     signal.alarm(PATIENCE)
     hear_signals()
-    os.environ.clear()
-    os.environ.update(order.env)
-    os.chdir(order.cwd)
-    sys.argv = [program, *order.argv]
+    preloaded.take_place([program, *order.argv], order.env, order.cwd)
     changed: dict[str, Any] = {"urandom": random.Random(order.seed).randbytes}
     if not order.durable:
         changed |= {"write": heard_write, "fsync": heard_fsync}
@@ -420,7 +399,7 @@ def performed(module: ModuleType, program: str, order: Order, trap: Trap) -> int
     try:
         if order.file_size >= 0:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order.file_size, hard))
-        return ended(module)
+        return preloaded.ended(module)
     finally:
         TRAPS.clear()
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -93,14 +93,18 @@ def launcher_start() -> str:
 
 def program_words(program: Path = PROGRAM) -> list[str]:
     """What the installed launcher says to Python, so that there is bytecode: the script is compiled at each start."""
-    return [sys.executable, "-I", "-S", "-c", launcher_start(), str(program.parent), str(program)]
+    return [*python_words(program.parent), str(program)]
+
+
+def python_words(library: Path) -> list[str]:
+    """The same, before the path that the command has."""
+    return [sys.executable, "-I", "-S", "-c", launcher_start(), str(library)]
 
 
 def make_launcher(command: Path, library: Path = REPO) -> Path:
     """Makes a command that starts the program in that directory as the one that install.sh puts on PATH does."""
     command.parent.mkdir(exist_ok=True)
-    words = shlex.join([sys.executable, "-I", "-S", "-c", launcher_start(), str(library)])
-    command.write_text(f'#!/bin/sh\nexec {words} "$0" "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(python_words(library))} "$0" "$@"\n')
     command.chmod(0o755)
     return command
 

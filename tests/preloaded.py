@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import gc
 import importlib.util
 import json
@@ -21,7 +20,6 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 import traceback
@@ -53,13 +51,35 @@ def loaded(program: str) -> ModuleType:
 
 
 class Request(NamedTuple):
-    """A command line, its program first, as a process is to have it; `terminal`: its files are one, of its own."""
+    """A command line, its program first, as a process is to have it."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
     umask: int
-    terminal: bool = False
+
+
+def take_place(argv: Sequence[str], env: Mapping[str, str], cwd: Path | str) -> None:
+    """Gives this process the command line, the environment and the directory that the program is to find."""
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = [*argv]
+
+
+def ended(module: ModuleType) -> int:
+    """Runs the program's `main` to its exit code."""
+    code: Any = 70
+    try:
+        code = module.main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    return code if isinstance(code, int) else int(code is not None)
 
 
 # --- the server ---
@@ -109,33 +129,18 @@ def play(module: ModuleType, request: Request, files: list[int]) -> NoReturn:
     for number, file in enumerate(files[:-1]):
         os.dup2(file, number)
     os.closerange(3, 256)
-    if request.terminal:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.umask(request.umask)
-    os.chdir(request.cwd)
-    os.environ.clear()
-    os.environ.update(request.env)
+    take_place(request.argv, request.env, request.cwd)
     time.tzset()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         errors = "backslashreplace" if number == 2 else "surrogateescape"
-        mode, lines = "w" if number else "r", request.terminal and number
-        stream = os.fdopen(number, mode, 1 if lines else -1, encoding="utf-8", errors=errors, closefd=False)
-        setattr(sys, name, stream)
-    sys.argv = [*request.argv]
-    code: Any = 70
-    try:
-        code = module.main()
-    except SystemExit as end:
-        code = end.code
-    except BaseException:
-        traceback.print_exc()
+        mode = "w" if number else "r"
+        setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors=errors, closefd=False))
+    code = ended(module)
     shared: Any = threading
     shared._shutdown()
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(code if isinstance(code, int) else code is not None)
+    os._exit(code)
 
 
 # --- the client ---
@@ -172,48 +177,33 @@ class Preloaded:
     def run(self, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdin: bytes | None, timeout: float) -> Ended:
         """Plays a command line to its end; what it leaves running meanwhile can say no more."""
         with contextlib.ExitStack() as stack:
-            files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
-            for file in files:
+            given = os.open(os.devnull, os.O_RDONLY) if stdin is None else os.memfd_create("stdin")
+            out, err, (status, theirs) = os.memfd_create("stdout"), os.memfd_create("stderr"), os.pipe()
+            for file in (given, out, err, status):
                 stack.callback(os.close, file)
-            os.write(files[0], stdin or b"")
-            os.lseek(files[0], 0, os.SEEK_SET)
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            stack.callback(os.close, nothing)
-            theirs = [nothing if stdin is None else files[0], *files[1:]]
-            child = self.start(Request(argv, env, cwd, current_umask()), theirs)
-            return Ended(child.wait(timeout), *map(whole, files[1:]))
-
-    def start(self, request: Request, files: Sequence[int]) -> Child:
-        """Begins to play a command line with these three files."""
-        status, theirs = os.pipe()
-        try:
-            socket.send_fds(self.requests, [json.dumps(request).encode()], [*files, theirs])
-        finally:
-            os.close(theirs)
-        return Child(request.argv, status)
+            if stdin is not None:
+                os.write(given, stdin)
+                os.lseek(given, 0, os.SEEK_SET)
+            try:
+                request = json.dumps(Request(argv, env, cwd, current_umask())).encode()
+                socket.send_fds(self.requests, [request], [given, out, err, theirs])
+            finally:
+                os.close(theirs)
+            return Ended(exit_code_from(status, argv, timeout), whole(out), whole(err))
 
 
-class Child:
-    """A command line that is being played."""
-
-    def __init__(self, argv: Sequence[str], status: int) -> None:
-        self.argv, self.status, self.told = argv, status, b""
-
-    def wait(self, timeout: float) -> int:
-        """Its exit code, or minus the signal; after so many seconds its session is killed, and the test fails."""
-        deadline, poll = time.monotonic() + timeout, select.poll()
-        poll.register(self.status, select.POLLIN)
-        try:
-            while self.told.count(b"\n") < 2:
-                if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
-                    os.killpg(int(self.told.split()[0]), signal.SIGKILL)
-                    raise AssertionError(f"{self.argv} did not end in {timeout} s")
-                news = os.read(self.status, 64)
-                assert news, "the server broke down"
-                self.told += news
-        finally:
-            os.close(self.status)
-        return int(self.told.split()[1])
+def exit_code_from(status: int, argv: Sequence[str], timeout: float) -> int:
+    """What the server says of a child at its end; after so many seconds its session is killed, and the test fails."""
+    deadline, poll, told = time.monotonic() + timeout, select.poll(), b""
+    poll.register(status, select.POLLIN)
+    while told.count(b"\n") < 2:
+        if not poll.poll(max(0, deadline - time.monotonic()) * 1000):
+            os.killpg(int(told.split()[0]), signal.SIGKILL)
+            raise AssertionError(f"{argv} did not end in {timeout} s")
+        news = os.read(status, 64)
+        assert news, "the server broke down"
+        told += news
+    return int(told.split()[1])
 
 
 def whole(file: int) -> bytes:

@@ -18,7 +18,7 @@ import termios
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -101,7 +101,7 @@ def _be_the_program(
     home: Home, words: tuple[Any, ...], env: Mapping[str, str | None] | None, cwd: Any, files: tuple[int, int, int]
 ) -> NoReturn:
     """Never returns to the test: a bug in here ends with 99."""
-    code: object = 99
+    code = 99
     # A collection would touch, and so copy, every page that the test's process has.
     gc.disable()
     try:
@@ -109,19 +109,11 @@ def _be_the_program(
             os.setsid()
         for number, file in enumerate(files):
             os.dup2(file, number)
-        os.chdir(cwd or home.home)
-        os.environ.clear()
-        os.environ.update(Mirror(home).env(env))
+        preloaded.take_place([str(PROGRAM), *map(os.fspath, words)], Mirror(home).env(env), cwd or home.home)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        sys.argv = [str(PROGRAM), *map(os.fspath, words)]
-        code = cm.main()
-    except SystemExit as end:
-        code = end.code or 0
+        code = preloaded.ended(cm)
     finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+        os._exit(code)
 
 
 def become(uid: int) -> None:
