@@ -5841,8 +5841,9 @@ def npm_settings(env: Mapping[str, str], home: str) -> dict[str, str]:
         return match[0][(escapes + 1) // 2 :] if escapes % 2 else match[1][escapes // 2 :] + value
 
     found = {"cafile": env.get("NODE_EXTRA_CA_CERTS", "")}
-    content = read_or_none(given.get("userconfig") or os.path.join(home, ".npmrc"), 1 << 20) or b""
-    for line in content.decode("utf-8", "replace").splitlines():
+    path = given.get("userconfig") or os.path.join(home, ".npmrc")
+    content = read_or_none(path, 1 << 20) if path != os.devnull else None  # So people tell npm to read none.
+    for line in (content or b"").decode("utf-8", "replace").splitlines():
         line = re.sub(r"(?<!\\)(\\*)\$\{([^${}]+?)(\?)?\}", put_in, line)
         key, equals, value = line.partition("=")
         quoted = re.fullmatch(r"""\s*(["'])(.*)\1\s*""", value)

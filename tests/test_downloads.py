@@ -586,6 +586,7 @@ SETTINGS: list[tuple[str, dict[str, str], str, dict[str, str]]] = [
     ("one in a key", {"H": "a"}, "//${H}/:_authToken=t", {"//a/:_authToken": "t"}),
     ("a note behind", {}, "registry=https://a ; here", {"registry": "https://a"}),
     ("a certificate", {}, "cafile=~/ca.pem", {"cafile": "HOME/ca.pem"}),
+    ("no file of the user's", {"NPM_CONFIG_USERCONFIG": os.devnull}, "registry=https://a", {"userconfig": os.devnull}),
     ("Node's certificate", {"NODE_EXTRA_CA_CERTS": "/ca.pem"}, "", {"cafile": "/ca.pem"}),
 ]
 
