@@ -5647,12 +5647,15 @@ def link_pinned_file(source: str, identity: Identity, target: str, known: LinkCa
 
 
 def copy_pinned_file(source: str, target: str, copied: Callable[[int], None]) -> PinnedFile:
-    """A read-only copy, not yet digested and synced. Raises MirrorError when the source changes under our hands."""
+    """A read-only copy, not yet digested and synced. Raises MirrorError when the source changes under our hands. A new
+    name for it, as pnpm and backups make, changes its ctime, but none of its bytes."""
     real = os.path.realpath(source)
-    identity = identity_of(real)
+    before = identity_of(real)
     mode = PINNED_MODES[bool(os.stat(real).st_mode & 0o111)]
     copy_file(real, target, mode, copied, synced=False)
-    if identity_of(real) != identity:
+    identity = identity_of(real)
+    is_same_but_ctime = identity._replace(ctime_ns=before.ctime_ns) == before
+    if identity != before and not (is_same_but_ctime and digest_of(real) == digest_of(target)):
         raise MirrorError(f"{source} changed while it was being copied", "try again when its update has finished")
     facts = os.stat(target)
     return PinnedFile("", mode, "", facts.st_size, facts.st_mtime_ns, identity)

@@ -216,6 +216,45 @@ def test_where_no_more_links_can_be_made_there_are_copies(
     assert damaged_in(clone_in(home, "two").runtime) == []
 
 
+def overwrite_unseen(path: Path) -> None:
+    """Changes bytes, and puts the mtime back."""
+    facts = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"?")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "is_pinned"),
+    [
+        (lambda path: os.link(path, path.parents[2] / "backup"), True),
+        (lambda path: path.chmod(0o700), True),
+        (overwrite_unseen, False),
+        (lambda path: path.touch(), False),
+        (lambda path: shutil.copy2(path, path.with_name("new")) and os.replace(path.with_name("new"), path), False),
+    ],
+    ids=["another name", "another mode", "other bytes", "touched", "replaced"],
+)
+def test_what_changes_while_it_is_copied_is_refused_and_another_name_is_no_change(
+    home: Home, package: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Path], object], is_pinned: bool
+) -> None:
+    copy_file, program = cm.copy_file, package / "bin" / "codex"
+
+    def copy_and_meet(source: str, target: str, *more: Any, **options: Any) -> None:
+        copy_file(source, target, *more, **options)
+        if source == str(program):
+            meanwhile(program)
+
+    monkeypatch.setattr(cm, "copy_file", copy_and_meet)
+    if not is_pinned:
+        with pytest.raises(cm.MirrorError, match=f"{program} changed while it was being copied"):
+            make_clone(home, "work", source=str(package))
+        return
+    make_clone(home, "work", source=str(package))
+    make_clone(home, "next", source=str(package))  # Known by the identity that it has now.
+    assert inodes(runtime_of(home, "work")) == inodes(runtime_of(home, "next"))
+
+
 def test_other_troubles_with_links_are_told(home: Home, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_clone(home, "one", source=str(package))
     before = at_rest(home)
