@@ -62,7 +62,8 @@ Words = tuple[str, ...]
 
 def create(house: Household) -> Words:
     name, options = house.a_name(), house.dice.choice(((), ("--home", "shared"), ("--share", "notes"), ("--root",)))
-    root = (str(house.home.base / "roots" / name),) if options == ("--root",) else ()
+    # Not by the name: who had it may be in that place, and have another name now.
+    root = (str(house.home.base / "roots" / f"{house.dice.randrange(1 << 30):x}"),) if options == ("--root",) else ()
     return ("create", name, "--from", house.a_source(), *options, *root)
 
 
