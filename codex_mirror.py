@@ -2809,11 +2809,17 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
     try:
         if is_below(os.readlink(f"/proc/{pid}/exe"), directory):
             return pid != os.getpid()
-        settings = os.fsdecode(read_whole(f"/proc/{pid}/environ")).split("\0")
         words = os.fsdecode(read_whole(f"/proc/{pid}/cmdline")).split("\0")
+        if not is_codex_command(words):
+            return False
+        settings = os.fsdecode(read_whole(f"/proc/{pid}/environ")).split("\0")
+        started_in, uid = os.readlink(f"/proc/{pid}/cwd"), os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return False
-    return is_codex_command(words) and (is_below(node_script_in(words), directory) or is_home_of(settings, codex_home))
+    if is_below(node_script_in(words, started_in), directory):
+        return True
+    used = codex_home and codex_home_from(settings, started_in, uid)
+    return bool(used) and is_same_directory(os.path.realpath(used), os.path.realpath(codex_home))
 
 
 def is_codex_elsewhere(codex_home: str, pids: Collection[int]) -> bool:
@@ -2839,10 +2845,10 @@ def is_codex_script(path: str) -> bool:
     return os.path.basename(path) in ("codex.js", "codex")
 
 
-def node_script_in(words: Sequence[str]) -> str:
+def node_script_in(words: Sequence[str], started_in: str = "") -> str:
     """The script that this command line has Node run, its path made plain; nothing where it is another program."""
     script = words_after_options(words[1:])[:1] if os.path.basename("".join(words[:1])) in NODE else ()
-    return os.path.realpath(script[0]) if script else ""
+    return os.path.realpath(os.path.join(started_in, script[0])) if script else ""
 
 
 def words_after_options(words: Sequence[str]) -> Sequence[str]:
@@ -2852,11 +2858,18 @@ def words_after_options(words: Sequence[str]) -> Sequence[str]:
     return words
 
 
-def is_home_of(settings: Sequence[str], codex_home: str) -> bool:
-    """Is this the CODEX_HOME of a process with these variables? Unset or empty, it is `.codex` in HOME."""
+def codex_home_from(settings: Sequence[str], started_in: str, uid: int) -> str:
+    """The CODEX_HOME of a process of this user with these variables: unset or empty, it is `.codex` in HOME, which the
+    user database tells where that is unset, too; or nothing."""
     values = dict(setting.partition("=")[::2] for setting in settings)
-    used = values.get("CODEX_HOME") or os.path.join(values.get("HOME", ""), ".codex")
-    return bool(codex_home) and os.path.realpath(used) == os.path.realpath(codex_home)
+    home = values.get("CODEX_HOME") or values.get("HOME")
+    if not home:
+        import pwd
+
+        with contextlib.suppress(KeyError):
+            home = pwd.getpwuid(uid).pw_dir
+    used = values.get("CODEX_HOME") or (home and os.path.join(home, ".codex"))
+    return os.path.join(started_in, used) if used else ""
 
 
 def system_output(name: str, *words: str, codes: Collection[int] = (0,)) -> str:

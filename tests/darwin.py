@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import parallel
 import pytest
 
 from helpers import Home, Result
@@ -63,7 +64,7 @@ def shown(data):
     return text
 
 def is_ours(pid):
-    while pid > 1 and pid != TESTS:
+    while pid > 1 and pid != TESTS and pid not in OTHERS:
         pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
     return pid == TESTS
 
@@ -132,6 +133,7 @@ class Mac:
         self.tool("mount", f"cat <<'EOF'\n{MOUNTS}EOF\n")
         self.tool("sysctl", "echo 1")
         facts = {"PYTHON": os.path.realpath(sys.executable), "LISTED": str(self.listed), "TESTS": str(os.getpid())}
+        facts["OTHERS"] = str(parallel.HELPERS)  # They run tests of their own.
         self.tool("ps", re.sub("|".join(facts), lambda match: facts[match[0]], PS))
 
     def __call__(self, *words: Any, ignores_case: bool = False, **more: Any) -> Result:

@@ -27,6 +27,7 @@ from helpers import LEAKS
 
 SIZE = 4  # Bytes of a number in the pipe.
 TOGETHER = ("run", "orphan")  # Fixtures: the tests of one parameter share what is expensive to make.
+HELPERS: list[int] = []  # Their pids, as far as this process has forked them.
 
 Group = list[pytest.Item]
 
@@ -134,6 +135,7 @@ def forked(session: pytest.Session, groups: list[Group], numbers: int) -> Helper
         pid = os.fork()
         if not pid:
             be_a_helper(session, groups, numbers, file.fileno())
+        HELPERS.append(pid)
         return Helper(pid, os.dup(file.fileno()))
 
 

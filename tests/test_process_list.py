@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -35,11 +37,11 @@ def started(home: Home) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts copies of a real binary under other names; all are ended afterwards."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def begin(path: Path, *words: str, **env: str) -> subprocess.Popen[bytes]:
+    def begin(path: Path, *words: str, cwd: Path = Path("/"), **env: str) -> subprocess.Popen[bytes]:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy("/bin/sleep", path)
-        process = subprocess.Popen([path, *words, "1000"], env=env, cwd="/")
+        process = subprocess.Popen([path, *words, "1000"], env=env, cwd=cwd)
         processes.append(process)
         wait_until(lambda: is_under_way(process.pid, path, env), "the program is under way")
         return process
@@ -88,6 +90,26 @@ def test_a_codex_without_codex_home_uses_the_one_in_its_home(
 
 
 @linux
+def test_what_a_codex_names_is_seen_from_where_it_is(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its own directory, not from ours; and of a user whose HOME is unset from what the user database says."""
+    elsewhere = home.base / "elsewhere"
+    for directory in (elsewhere, home.home):
+        (directory / ".codex").mkdir(parents=True)
+    relative = started(home.base / "usr" / "codex", cwd=elsewhere, CODEX_HOME=".codex")
+    started(home.base / "usr" / "codex", cwd=elsewhere)
+    monkeypatch.chdir(home.home)
+    assert cm.codex_pids_in("/nowhere", str(home.home / ".codex")) == []
+    assert cm.codex_pids_in("/nowhere", str(elsewhere / ".codex")) == [relative.pid]
+    uid = os.getuid()
+    assert cm.codex_home_from(["A=b", "CODEX_HOME=", "HOME="], "/x", uid) == f"{pwd.getpwuid(uid).pw_dir}/.codex"
+    assert cm.codex_home_from(["CODEX_HOME=../c"], "/x", uid) == "/x/../c"
+    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
+    assert cm.codex_home_from([], "/x", uid) == ""
+
+
+@linux
 def test_a_codex_whose_runtime_was_discarded_is_still_seen(
     home: Home, started: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
@@ -122,6 +144,7 @@ SCRIPTS: list[tuple[str, str, bool]] = [
 def test_the_script_of_node_is_what_follows_its_options(words: str, script: str, is_codex: bool) -> None:
     assert cm.node_script_in(words.split(" ")) == script
     assert cm.is_codex_command(words.split(" ")) == is_codex
+    assert cm.node_script_in(["node", "../bin/codex.js"], "/r/package") == "/r/bin/codex.js"
 
 
 @linux
@@ -133,7 +156,7 @@ def test_a_codex_of_javascript_is_known_by_where_its_script_lies(
     script.touch()
     node = started(home.base / "usr" / "node", "1")
     monkeypatch.setattr(
-        cm, "node_script_in", lambda words: str(script) if words[0] == str(home.base / "usr" / "node") else ""
+        cm, "node_script_in", lambda words, *_: str(script) if words[0] == str(home.base / "usr" / "node") else ""
     )
     assert cm.codex_pids_in(str(home.base / "runtime"), "") == [node.pid]
 
