@@ -11,7 +11,7 @@ I Words (pure)
     Names and places     what may be called what, and where everything lives
     Text                 fit for a terminal: control characters made visible, cell widths, columns, durations, sizes
     Keys                 what a terminal sends, as keys, and a line that is edited with them
-    Shell text           every byte written for a shell: wrapper, rc block, completions
+    Shell text           every byte written for a shell to read at its start: wrapper, login files, rc block
 II Tools
     Files                look at files and directories, and change nothing
     Ownership            whose a thing is, where it lies and how one got there: what may be written, run and deleted
@@ -70,7 +70,7 @@ IV Front
     Path commands        the rc files, or GitHub's, with the directories of the commands: status, setup, remove
     Import commands      export, and import, which asks before the settings of others are let in
     Command rows         what a row of the command table says of a command and its arguments
-    Completion           what could stand where the cursor is, from those rows
+    Completion           what could stand where the cursor is, from those rows; and the scripts that ask for it
     Command table        the one table of commands, from which all the rest comes
     Command line         the parser and the help that are derived from it
     Model                what the menu knows and shows, as values, and what an update may ask of the world; pure
@@ -958,11 +958,9 @@ EDITS: Mapping[str, Callable[[TypedLine], TypedLine]] = {
 WRAPPER_MARK = "# codex-mirror wrapper of clone "
 WRAPPER_CODE = r"""
 # Below this line every wrapper is the same.
-if [ -n "${CODEX_MIRROR_CLI:-}" ]; then
-  exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
-fi
+[ -z "${CODEX_MIRROR_CLI:-}" ] || exec "$CODEX_MIRROR_CLI" run "$cm_clone" -- "$@"
 cm_tool() { # how codex-mirror is started here
-  if command -v codex-mirror >/dev/null; then echo codex-mirror; else echo "${cm_program:-codex-mirror}"; fi
+  command -v codex-mirror >/dev/null && echo codex-mirror || echo "${cm_program:-codex-mirror}"
 }
 if [ ! -O "$cm_codex_home/" ] || [ ! -f "$cm_codex" ]; then
   if [ -e "$cm_codex_home" ] && [ ! -O "$cm_codex_home" ] || [ ! -O "$0" ]; then
@@ -1007,11 +1005,23 @@ if [ -n "$cm_home" ]; then
 elif [ -n "$cm_inside" ]; then
   export HOME="$CODEX_MIRROR_USER_HOME"
 fi
+cm_texts='GIT_SSH_COMMAND GIT_EDITOR GIT_SEQUENCE_EDITOR GIT_PAGER GIT_EXTERNAL_DIFF VISUAL EDITOR PAGER' cm_number=0
+while eval "[ -n \"\${GIT_CONFIG_VALUE_$cm_number+x}\" ]"; do
+  cm_texts="$cm_texts GIT_CONFIG_VALUE_$cm_number" cm_number=$((cm_number + 1))
+done
+case $cm_user_home in *[!A-Za-z0-9_./@:+,-]*) cm_texts='' ;; esac
+for cm_variable in ${cm_home:+$cm_texts}; do # Where a shell or git reads ~ and $HOME later, they stay the real home.
+  eval "cm_value=\" \${$cm_variable:-}\""
+  for cm_mark in ' ~/' '=~/' '$HOME/' '$HOME"' '${HOME}'; do
+    while case $cm_value in *"$cm_mark"*) ;; *) false ;; esac; do
+      cm_value=${cm_value%%"$cm_mark"*}${cm_mark%%['~$']*}$cm_user_home${cm_mark##*['~E}']}${cm_value#*"$cm_mark"}
+    done
+  done
+  [ "$cm_value" = ' ' ] || export "$cm_variable=${cm_value# }"
+done
 export CODEX_HOME="$cm_codex_home" CODEX_MIRROR_CLONE="$cm_clone" CODEX_MIRROR_HOME="$cm_mirror_home"
 export CODEX_MIRROR_BIN_DIR="$cm_bin_dir" CODEX_MIRROR_USER_HOME="$cm_user_home"
-if [ -n "$cm_path" ]; then
-  export PATH="$cm_path${PATH:+:$PATH}"
-fi
+[ -z "$cm_path" ] || export PATH="$cm_path${PATH:+:$PATH}"
 case "${PATH:-}:" in
   "$cm_front:"*) export CODEX_MIRROR_PATH="$PATH" ;; # for the clone's login files, after /etc/profile
   *) export CODEX_MIRROR_PATH="$cm_front${PATH:+:$PATH}" ;;
@@ -1108,81 +1118,6 @@ FRONT_LINES = {
     "cm_path=${cm_path%%:@:*}:${cm_path#*:@:}; done; cm_path=${cm_path#:}; "
     "export PATH=@:${cm_path%:}; unset cm_path #",
     "fish": "set -gx PATH @ (for entry in $PATH; test $entry = @; or echo $entry; end) #",
-}
-
-# Each asks the program, which prints what the shell adds of its own (files, directories or nothing), then a line
-# `word⇥meaning` for every word that could stand at the cursor; the shell picks those that fit what was typed.
-COMPLETIONS = {
-    "bash": r"""# Completes the words of @names@; made by `codex-mirror completion bash`.
-@function@() {
-  local more="" word kind=-f IFS=$' \t\n'
-  COMPREPLY=()
-  {
-    IFS=$'\t' read -r more _
-    while IFS=$'\t' read -r word _; do
-      if [[ -n $word && $word == "${2-}"* ]]; then COMPREPLY+=("$word"); fi
-    done
-  } <<<"$(command @program@ completion bash -- "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)"
-  if [[ $more != files ]]; then compopt +o default 2>/dev/null; fi
-  if [[ $more == directories ]]; then
-    kind=-d
-    compopt -o dirnames 2>/dev/null
-  fi
-  if [[ -n $more && ${#COMPREPLY[@]} -gt 0 ]]; then
-    while IFS= read -r word; do
-      if [[ -n $word ]]; then COMPREPLY+=("$word"); fi
-    done <<<"$(compgen "$kind" -- "${2-}")"
-  fi
-  return 0
-}
-complete -o default -F @function@ @names@
-""",
-    "zsh": r"""#compdef @names@
-# Completes the words of @names@; made by `codex-mirror completion zsh`.
-@function@() {
-  local -a answer offers
-  local line ret=1
-  answer=("${(@f)$(command @program@ completion zsh -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
-  for line in "${(@)answer[2,-1]}"; do
-    offers+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
-  done
-  if [[ $PREFIX == --*=* ]]; then compset -P '--[^=]#='; fi
-  if (( $#offers )); then _describe 'word' offers && ret=0; fi
-  case $answer[1] in
-    files*) _files && ret=0 ;;
-    directories*) _path_files -/ && ret=0 ;;
-  esac
-  return ret
-}
-# An autoloaded file is called to complete; one that is sourced only says what it completes.
-if (( $+compstate )); then @function@ "$@"; else compdef @function@ @names@; fi
-""",
-    "fish": r"""# Completes the words of @names@; made by `codex-mirror completion fish`.
-function @function@
-    set -l word (commandline -ct)
-    set -l before (commandline -opc)
-    set -e before[1]
-    set -l program @program@
-    command -q $program[1]; or return
-    set -l answer (command $program completion fish -- $before "$word" 2>/dev/null)
-    set -l option (string match -r -- '^--[^=]*=' "$word")
-    set -l value (string replace -r -- '^--[^=]*=' '' "$word")
-    begin
-        string join \n -- $answer[2..-1]
-        switch "$answer[1]"
-            case 'files*'
-                __fish_complete_path "$value"
-            case 'directories*'
-                __fish_complete_directories "$value" ''
-        end
-    end | while read -l line
-        printf '%s\n' "$option$line"
-    end
-end
-for name in @names@
-    complete -c $name -f -a '(@function@)'
-end
-""",
 }
 
 
@@ -1287,19 +1222,6 @@ def directories_made_for_block(text: bytes) -> int:
     """How many directories above an rc file were made for its block."""
     made = re.search(re.escape(BLOCK_ALONE.encode()) + rb"(\d+)", text)
     return int(made[1]) if made else 0
-
-
-def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) -> str:
-    """The script that completes the commands of these names by asking the program that these words start.
-
-    The names are plain: letters, digits, `.`, `+`, `_` and `-`."""
-    quote = fish_quote if shell == "fish" else shell_quote
-    filled = {
-        "@names@": " ".join(names),
-        "@function@": "_" + re.sub(r"\W", "_", names[0]),
-        "@program@": " ".join(map(quote, program)),
-    }
-    return re.sub("@[a-z]+@", lambda match: filled[match.group()], COMPLETIONS[shell].rstrip("\n"))
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -3685,6 +3607,23 @@ OUTER_VARIABLES = (*XDG_DIRECTORIES, "BROWSER", "ZDOTDIR", "GIT_CONFIG_GLOBAL")
 USERS = "CODEX_MIRROR_USER_"
 
 
+# What a shell reads when a program needs it: ~ and $HOME in it mean the real home, as in the git configuration.
+SHELL_TEXTS = (
+    *("GIT_SSH_COMMAND", "GIT_EDITOR", "GIT_SEQUENCE_EDITOR", "GIT_PAGER", "GIT_EXTERNAL_DIFF"),
+    *("VISUAL", "EDITOR", "PAGER"),
+)
+
+
+def texts_outside(env: Mapping[str, str], home: str) -> dict[str, str]:
+    """The variables that a shell or git will read ~ and $HOME in, as those mean the real home; the wrapper writes the
+    same. A home whose name a shell wouldn't read as one plain word stays as it is written."""
+    if not re.fullmatch(r"[A-Za-z0-9_./@:+,-]+", home):
+        return {}
+    mark = r"(?<![^ =])~(?=/)|\$HOME(?=[/\"])|\$\{HOME\}"
+    found = {name for name in env if name in SHELL_TEXTS or name.startswith("GIT_CONFIG_VALUE_")}
+    return {name: re.sub(mark, home, env[name]) for name in found}
+
+
 def hidden_variables(clone: Clone) -> tuple[str, ...]:
     """The variables that this clone's Codex never sees."""
     return tuple(name for name in HIDDEN_VARIABLES if name not in clone.keep_env)
@@ -3798,6 +3737,7 @@ def launch_environment(clone: Clone, places: Places, env: Mapping[str, str]) -> 
         result["HOME"] = home_of(clone)
         result |= {name: os.path.join(home_of(clone), tail) for name, tail in XDG_DIRECTORIES.items()}
         result |= {"BROWSER": browser_script(clone)} if os.uname().sysname == "Linux" else {}
+        result |= texts_outside(result, places.user_home)
         result = {name: value for name, value in result.items() if name not in ("ZDOTDIR", "GIT_CONFIG_GLOBAL")}
     result["CODEX_HOME"] = codex_home_of(clone)
     result["CODEX_MIRROR_CLONE"] = clone.name
@@ -8679,12 +8619,21 @@ def git_login_note(clone: Clone, places: Places, env: Mapping[str, str]) -> list
 # --- Home directory -------------------------------------------------------------------------------
 
 NEVER_SHARED = (".codex", ".codex-mirror")
-# Programs and data of toolchains whose commands look for them through HOME or the XDG directories; nothing in which
-# there are settings or logins as well, as in `.cargo`, `.julia` and `.local/share/uv`.
+# Programs and data of toolchains whose commands look for them through HOME or the XDG directories, with the packages of
+# languages, the plugins of tools and asdf's choice of versions; nothing in which there are logins as well, or settings
+# that may hold some, as in `.cargo`, `.julia`, `.gem`, `.docker` and `.local/share/uv`.
 TOOLCHAINS = (
     *(".rustup", ".cargo/bin", ".cargo/registry", ".cargo/git", ".pyenv", ".rbenv", ".nvm", ".volta", ".asdf"),
+    *(".tool-versions", ".asdfrc", ".nodenv", ".goenv", ".jenv", ".phpenv", ".plenv", ".elan", ".swiftly"),
     *(".sdkman", ".ghcup", ".opam", ".julia/juliaup", ".local/share/mise", ".local/share/fnm", ".local/share/pnpm"),
-    *(".local/share/uv/python", ".local/share/uv/tools"),
+    *(".local/share/uv/python", ".local/share/uv/tools", ".local/share/swiftly"),
+    *(".local/lib", "Library/Python", ".gem/ruby", ".local/share/gem/ruby", ".mix"),
+    *(".docker/cli-plugins", ".local/share/helm/plugins"),
+    *(
+        f"{cache}/{name}"
+        for cache in (".cache", "Library/Caches")
+        for name in ("ms-playwright", "puppeteer", "Cypress")
+    ),
 )
 SHARE_WORDS = ("none", "default")
 LOGIN_NAMES = r"(?i)credentials.*|auth(?!ors?\b).*|.*token.*"
@@ -13041,6 +12990,95 @@ def split_behind_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 # --- Completion -----------------------------------------------------------------------------------
+
+# Each asks the program, which prints what the shell adds of its own (files, directories or nothing), then a line
+# `word⇥meaning` for every word that could stand at the cursor; the shell picks those that fit what was typed.
+COMPLETIONS = {
+    "bash": r"""# Completes the words of @names@; made by `codex-mirror completion bash`.
+@function@() {
+  local more="" word kind=-f IFS=$' \t\n'
+  COMPREPLY=()
+  {
+    IFS=$'\t' read -r more _
+    while IFS=$'\t' read -r word _; do
+      if [[ -n $word && $word == "${2-}"* ]]; then COMPREPLY+=("$word"); fi
+    done
+  } <<<"$(command @program@ completion bash -- "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)"
+  if [[ $more != files ]]; then compopt +o default 2>/dev/null; fi
+  if [[ $more == directories ]]; then
+    kind=-d
+    compopt -o dirnames 2>/dev/null
+  fi
+  if [[ -n $more && ${#COMPREPLY[@]} -gt 0 ]]; then
+    while IFS= read -r word; do
+      if [[ -n $word ]]; then COMPREPLY+=("$word"); fi
+    done <<<"$(compgen "$kind" -- "${2-}")"
+  fi
+  return 0
+}
+complete -o default -F @function@ @names@
+""",
+    "zsh": r"""#compdef @names@
+# Completes the words of @names@; made by `codex-mirror completion zsh`.
+@function@() {
+  local -a answer offers
+  local line ret=1
+  answer=("${(@f)$(command @program@ completion zsh -- "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+  for line in "${(@)answer[2,-1]}"; do
+    offers+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+  done
+  if [[ $PREFIX == --*=* ]]; then compset -P '--[^=]#='; fi
+  if (( $#offers )); then _describe 'word' offers && ret=0; fi
+  case $answer[1] in
+    files*) _files && ret=0 ;;
+    directories*) _path_files -/ && ret=0 ;;
+  esac
+  return ret
+}
+# An autoloaded file is called to complete; one that is sourced only says what it completes.
+if (( $+compstate )); then @function@ "$@"; else compdef @function@ @names@; fi
+""",
+    "fish": r"""# Completes the words of @names@; made by `codex-mirror completion fish`.
+function @function@
+    set -l word (commandline -ct)
+    set -l before (commandline -opc)
+    set -e before[1]
+    set -l program @program@
+    command -q $program[1]; or return
+    set -l answer (command $program completion fish -- $before "$word" 2>/dev/null)
+    set -l option (string match -r -- '^--[^=]*=' "$word")
+    set -l value (string replace -r -- '^--[^=]*=' '' "$word")
+    begin
+        string join \n -- $answer[2..-1]
+        switch "$answer[1]"
+            case 'files*'
+                __fish_complete_path "$value"
+            case 'directories*'
+                __fish_complete_directories "$value" ''
+        end
+    end | while read -l line
+        printf '%s\n' "$option$line"
+    end
+end
+for name in @names@
+    complete -c $name -f -a '(@function@)'
+end
+""",
+}
+
+
+def completion_text(shell: str, names: Sequence[str], program: Sequence[str]) -> str:
+    """The script that completes the commands of these names by asking the program that these words start.
+
+    The names are plain: letters, digits, `.`, `+`, `_` and `-`."""
+    quote = fish_quote if shell == "fish" else shell_quote
+    filled = {
+        "@names@": " ".join(names),
+        "@function@": "_" + re.sub(r"\W", "_", names[0]),
+        "@program@": " ".join(map(quote, program)),
+    }
+    return re.sub("@[a-z]+@", lambda match: filled[match.group()], COMPLETIONS[shell].rstrip("\n"))
+
 
 # What the words of an argument's placeholder say of its values: lying on the disk, or known to us.
 VALUES_ON_DISK = {"FILE": "files", "PATH": "files", "DIR": "directories"}

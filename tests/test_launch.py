@@ -84,6 +84,17 @@ SET = {**dict.fromkeys(cm.HIDDEN_VARIABLES, "x y"), "CODEX_HOME": "/c"}
 EMPTY = dict.fromkeys(SET, "")
 KEYS = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "u", "SSH_AUTH_SOCK": "s"}
 ODD = {"ODD": "a\nb'\"$(c)\udcff ", "EMPTY": "", "IFS": "CO_", "ENV": "/x"}
+TEXTS = {
+    "GIT_SSH_COMMAND": "ssh -i ~/.ssh/k -o IdentityFile=~/.ssh/l -F \"$HOME\"/c -o 'X ${HOME}/d'",
+    "GIT_EDITOR": "~/bin/edit -l $HOME/x --y=$HOMEBREW/z a~/b ~other/c ~",
+    "EDITOR": "vi",
+    "VISUAL": "",
+    "PAGER": "$HOME/a ~/b  ~/c\n~/d ${HOME}${HOME}$HOME/e *~/f",
+    "GIT_CONFIG_COUNT": "3",
+    **{f"GIT_CONFIG_KEY_{number}": "core.hooksPath" for number in range(3)},
+    **{f"GIT_CONFIG_VALUE_{number}": text for number, text in enumerate(("~/hooks", "x", "!f ~/x"))},
+    "OTHER": "~/stays",
+}
 CALLERS: dict[str, Callable[[Home, Env], Env]] = {
     "a plain one": lambda home, env: env,
     "one with every variable set": lambda home, env: {**env, **SET},
@@ -97,6 +108,7 @@ CALLERS: dict[str, Callable[[Home, Env], Env]] = {
     "one with an empty PATH": lambda home, env: {**env, "PATH": ""},
     "one with keys of its own": lambda home, env: {**env, **KEYS},
     "one with odd values": lambda home, env: {**env, **ODD},
+    "one with texts for a shell": lambda home, env: {**env, **TEXTS},
 }  # fmt: skip
 
 
@@ -125,6 +137,27 @@ def test_the_wrapper_and_run_give_the_same_environment(home: Home, clone_kind: s
         assert cm.launch_program(clone, places, env, ["x"]).argv == ("node", clone.runtime.entry, "x")
     shown = environment(run([wrapper], env=env, cwd=home.home, check=True))
     assert without(shown, *ignored) == wanted
+
+
+def test_home_in_what_a_shell_reads_later_is_the_real_one_in_an_isolated_clone(home: Home) -> None:
+    env = {**home.env, **TEXTS}
+    places, given = cm.places_from(env), str(home.home)
+    for kind in ("isolated", "shared"):
+        clone = clone_like(home, home=kind)
+        launched = cm.launch_environment(clone, places, env)
+        told = {name: launched[name].replace(given, "@") for name in TEXTS}
+        assert kind == "isolated" or told == TEXTS
+        inner = cm.launch_environment(clone_like(home, home="shared"), places, launched)
+        assert {name: inner[name] for name in TEXTS} == {name: launched[name] for name in TEXTS}
+        if kind == "isolated":
+            assert told == TEXTS | {
+                "GIT_SSH_COMMAND": "ssh -i @/.ssh/k -o IdentityFile=@/.ssh/l -F \"@\"/c -o 'X @/d'",
+                "GIT_EDITOR": "@/bin/edit -l @/x --y=$HOMEBREW/z a~/b ~other/c ~",
+                "PAGER": "@/a @/b  @/c\n~/d @@@/e *~/f",
+                "GIT_CONFIG_VALUE_0": "@/hooks",
+                "GIT_CONFIG_VALUE_2": "!f @/x",
+            }
+            assert cm.launch_environment(clone, places, launched) == launched
 
 
 def hidden_everything(home: Home) -> Mapping[str, str]:

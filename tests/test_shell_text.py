@@ -149,6 +149,7 @@ def test_a_wrapper_passes_odd_directories_and_words_on_as_they_are(home: Home, o
     wrapper = write_wrapper(home, f"x{odd}" if odd in ("~", "*") else odd)
     place = home.base / (f"x{odd}" if odd in ("~", "*") else odd)
     env = {**home.env, "CODEX_API_KEY": "", "CODEX_THREAD_ID": odd, "IFS": "CX", "OPENAI_API_KEY": odd}
+    env |= {"GIT_EDITOR": "~/a", "EDITOR": f"x {odd}", "GIT_CONFIG_KEY_0": odd, "GIT_CONFIG_VALUE_0": "$HOME/"}
     words, seen = heard(run([wrapper, *HOSTILE, ""], env=env, cwd=home.home, check=True).out)
     assert words == [*HOSTILE, ""]
     wanted = {
@@ -161,6 +162,8 @@ def test_a_wrapper_passes_odd_directories_and_words_on_as_they_are(home: Home, o
         "CODEX_MIRROR_CLONE": "work",
         "PATH": f"{place / 'p'}:{home.env['PATH']}",
         "OPENAI_API_KEY": odd,
+        **{key: env[key] for key in ("GIT_EDITOR", "EDITOR", "GIT_CONFIG_VALUE_0")},
+        **cm.texts_outside(env, str(place / "u")),
     }
     assert {key: seen.get(key) for key in wanted} == {key: str(value) for key, value in wanted.items()}
     assert not {"CODEX_API_KEY", "CODEX_THREAD_ID"} & seen.keys() and list(home.home.iterdir()) == []
@@ -168,8 +171,19 @@ def test_a_wrapper_passes_odd_directories_and_words_on_as_they_are(home: Home, o
 
 @pytest.mark.parametrize("name", SH)
 def test_a_wrapper_works_in_whatever_is_bin_sh(home: Home, name: str) -> None:
-    wrapper = write_wrapper(home, "a '$(touch pwned)' b", hidden="", path="")
     env = {**home.env, "CODEX_API_KEY": "x"}
+    asked = {
+        **env,
+        "EDITOR": "~/a $HOMER a=~/b $HOME/c '${HOME}'",
+        "GIT_CONFIG_KEY_0": "x",
+        "GIT_CONFIG_VALUE_0": "~/d",
+    }
+    plain = write_wrapper(home, "plain", hidden="CODEX_API_KEY")
+    _, seen = heard(run([*shell(name), plain], env=asked, cwd=home.home, check=True).out)
+    outside = home.base / "plain" / "u"
+    assert seen["EDITOR"] == f"{outside}/a $HOMER a={outside}/b {outside}/c '{outside}'"
+    assert seen["GIT_CONFIG_VALUE_0"] == f"{outside}/d"
+    wrapper = write_wrapper(home, "a '$(touch pwned)' b", hidden="", path="")
     words, seen = heard(run([*shell(name), wrapper, "a b", "", "-c"], env=env, cwd=home.home, check=True).out)
     assert words == ["a b", "", "-c"] and seen["CODEX_API_KEY"] == "x" and seen["PATH"] == home.env["PATH"]
     hiding = write_wrapper(home, "c", hidden="CODEX_API_KEY OPENAI_PROJECT")

@@ -39,6 +39,21 @@ LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
     ),
     "uv's pythons": ({".local/share/uv/python/cpython-9/bin/python9": SAYS},
                      '"$XDG_DATA_HOME/uv/python/cpython-9/bin/python9"'),
+    "asdf's shims": (
+        {
+            ".asdf/shims/node": '#!/bin/sh\nread -r v <"$HOME/.tool-versions" && exec "$HOME/.asdf/installs/$v/node"\n',
+            ".tool-versions": "22\n",
+            ".asdf/installs/22/node": SAYS,
+        },
+        '"$HOME/.asdf/shims/node"',
+    ),
+    "a Python's own packages": (
+        {f".local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/mine.py": "print('works')\n"},
+        f"{os.path.realpath(sys.executable)} -c 'import mine'",
+    ),
+    "docker's plugins": ({".docker/cli-plugins/docker-compose": SAYS}, '"$HOME/.docker/cli-plugins/docker-compose"'),
+    "the browsers of tests": ({".cache/ms-playwright/chromium/chrome": SAYS},
+                              '"$XDG_CACHE_HOME/ms-playwright/chromium/chrome"'),
 }  # fmt: skip
 PROGRAM_ITSELF = (sys.executable, "-I", "-S", str(PROGRAM))
 ON_PATH = (".cargo/bin", ".pyenv/shims", ".local/share/mise/shims")
@@ -95,6 +110,7 @@ def test_a_login_in_a_moved_data_home_is_not_shared(home: Home, codex: Path) -> 
     for name in ("mise", "x/mine"):
         (data / name).mkdir(parents=True)
     (data / "mise/credentials.json").touch()
+    install(home, {".docker/config.json": "{}", ".gem/credentials": "x", ".mix/auth": "x"})
     (data / "x/mine/auth.json").write_text('{"auth_mode": "chatgpt"}')
     home.env.update({"XDG_DATA_HOME": str(data), "CODEX_HOME": str(data / "codex")})
     assert ask(home, "create", "work").code == 0 and shared(home) == GIT
