@@ -72,6 +72,7 @@ IV Front
     Command rows         what a row of the command table says of a command and its arguments
     Completion           what could stand where the cursor is, from those rows; and the scripts that ask for it
     Command table        the one table of commands, from which all the rest comes
+    Suggestions          what somebody meant who typed what there isn't
     Command line         the parser and the help that are derived from it
     Model                what the menu knows and shows, as values, and what an update may ask of the world; pure
     Table                the table of clones, and the selected one's details, as spans of styled text; pure
@@ -13389,6 +13390,217 @@ COMMANDS: tuple[Command, ...] = (
 
 
 COMMANDS = tuple(row._replace(arguments=(*row.arguments, DRY_RUN)) if row.can_be_dry else row for row in COMMANDS)
+FIRST_WORDS = {"help", *(row.words[0] for row in COMMANDS)}
+
+
+# --- Suggestions ----------------------------------------------------------------------------------
+
+# What people type who come from other programs, and the command that does it here.
+COMMANDS_ELSEWHERE = {
+    **dict.fromkeys(
+        ("new", "add", "clone", "init", "mk", "make", "mkdir", "copy", "cp", "duplicate", "install"), "create"
+    ),
+    **dict.fromkeys(("rm", "delete", "del", "destroy", "drop", "erase"), "remove"),
+    **dict.fromkeys(
+        (
+            "ls",
+            "status",
+            "show",
+            "info",
+            "ps",
+            "whoami",
+            "clones",
+            "account",
+            "profile",
+            "user",
+            "inspect",
+            "get",
+            "describe",
+            "view",
+        ),
+        "list",
+    ),
+    **dict.fromkeys(("auth", "signin", "sign-in", "authenticate", "token", "apikey", "api-key", "key"), "login"),
+    **dict.fromkeys(("signout", "sign-out", "revoke"), "logout"),
+    **dict.fromkeys(("limit", "quota", "left", "remaining", "credit", "rate-limit"), "usage"),
+    **dict.fromkeys(("switch", "select", "default", "local", "global"), "use"),
+    **dict.fromkeys(("current", "active", "where", "whence"), "which"),
+    **dict.fromkeys(("upgrade", "pin", "bump", "sync"), "update"),
+    **dict.fromkeys(("release", "ls-remote", "outdated"), "versions"),
+    **dict.fromkeys(("revert", "undo", "downgrade"), "rollback"),
+    **dict.fromkeys(("start", "open", "launch", "codex", "chat"), "run"),
+    **dict.fromkeys(("shell", "sh", "bash", "zsh", "fish", "attach", "enter", "activate"), "exec"),
+    **dict.fromkeys(("printenv", "deactivate"), "env"),
+    **dict.fromkeys(("mv", "move"), "rename"),
+    **dict.fromkeys(("config", "configure", "setting", "edit", "share", "unshare"), "set"),
+    **dict.fromkeys(("check", "fix", "repair", "health", "clean", "cleanup", "prune", "gc", "verify"), "doctor"),
+    **dict.fromkeys(("history", "chats", "conversation", "thread", "search", "find", "grep"), "sessions"),
+    **dict.fromkeys(("continue", "reopen"), "resume"),
+    **dict.fromkeys(("transfer", "handoff", "fork"), "handover"),
+    **dict.fromkeys(("backup", "save", "dump"), "export"),
+    **dict.fromkeys(("restore", "load", "migrate"), "import"),
+    **dict.fromkeys(("event", "audit", "journal", "change"), "log"),
+    **dict.fromkeys(("setup", "init-shell"), "path setup"),
+    **dict.fromkeys(("rehash", "reshim"), "shim install"),
+    **dict.fromkeys(("complete",), "completion"),
+    **dict.fromkeys(("doc", "man", "command", "example", "topic", "?"), "help"),
+}
+INSTALL_LINE = f"curl -fsSL {REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/install.sh | sh"
+NO_SELF_UPDATE = ("codex-mirror doesn't update itself", f"to install the newest: {INSTALL_LINE}")
+ABOUT_ITSELF = {
+    **dict.fromkeys(("self-update", "selfupdate", "self-upgrade", "self"), NO_SELF_UPDATE),
+    **dict.fromkeys(
+        ("uninstall", "self-uninstall", "purge"),
+        ("", f"codex-mirror remove NAME removes a clone; to remove the program: {INSTALL_LINE} -s -- --uninstall"),
+    ),
+    "version": ("", "codex-mirror --version shows its own version, codex-mirror versions those of Codex"),
+    **dict.fromkeys(("menu", "tui", "ui", "gui", "dashboard"), ("", "codex-mirror without a command opens the menu")),
+}
+# What other programs put before the command, and the programs themselves.
+NOUNS_ELSEWHERE = {"auth", "account", "clone", "profile", "config", "container", "context", "codex-mirror"}
+NOUNS_ELSEWHERE |= {"codex", "gh", "git", "npm", "nvm", "pyenv", "docker", "kubectl", "aws"}
+# What loses something is suggested only to those who as good as typed it.
+DESTRUCTIVE = {"remove", "logout", "rollback", "--force", "--yes", "--move-login"}
+
+
+def word_meant(word: str, words: Iterable[str], least: float = 0.7) -> str:
+    """The one of these words that was probably meant, dashes or none; or nothing. What loses something is meant only
+    where a letter is missing or too many, or two changed places: `remov`, not `remote`."""
+    typed, bare = word.lower().strip("-"), {one.strip("-"): one for one in words}
+
+    def is_slip(one: str) -> bool:
+        longer, shorter = sorted((typed, one), key=len, reverse=True)
+        return sorted(typed) == sorted(one) or shorter in (
+            longer[:index] + longer[index + 1 :] for index in range(len(longer))
+        )
+
+    known = [one for one in bare if COMMANDS_ELSEWHERE.get(one, bare[one]) not in DESTRUCTIVE or is_slip(one)]
+    return bare.get(nearest_word(typed, known, least), "")
+
+
+def option_meant(word: str, options: Collection[str]) -> str:
+    """The option that was meant by one that there isn't, or by a word that lacks its dashes; or nothing."""
+    if word.startswith("-"):
+        return "" if word in options or len(word) == 2 else word_meant(word, options)
+    return f"--{word}" if f"--{word}" in options and f"--{word}" not in DESTRUCTIVE else ""
+
+
+def flags_of(command: Command) -> list[str]:
+    """The long options of a command, also those that every command takes."""
+    arguments = (*command.arguments, *common_arguments(command), HELP_FLAG)
+    return [flag for one in arguments for flag in one.flags if flag.startswith("--")]
+
+
+def joined_command(word: str, following: str) -> str:
+    """The command that was typed as two words (`roll back`, `move home`), or nothing."""
+    return next((one for dash in ("", "-") if (one := f"{word}{dash}{following}") in FIRST_WORDS), "")
+
+
+def command_called(word: str) -> str:
+    """The command of exactly this name, here or elsewhere, or nothing."""
+    word = word.lower()
+    here = word if word in FIRST_WORDS else ""
+    return here or COMMANDS_ELSEWHERE.get(word) or COMMANDS_ELSEWHERE.get(word.removesuffix("s"), "")
+
+
+def command_meant(word: str) -> str:
+    """The command that a word means elsewhere, is written like, or begins with; or nothing."""
+    parts = tuple(re.split("[-_:]", word.lower()))
+    if any(parts == command.words for command in COMMANDS):
+        return " ".join(parts)
+    return (
+        command_called(word) or word_meant(word, sorted(FIRST_WORDS)) or (parts[0] if parts[0] in FIRST_WORDS else "")
+    )
+
+
+# argparse's complaints, of all its versions, and what we say instead.
+ARGPARSE_COMPLAINTS = (
+    (r"the following arguments are required: (.*)", "missing: {0}"),
+    (r"unrecognized arguments: (-\S+).*", "there is no option '{0}'"),
+    (r"unrecognized arguments: (.*)", "too many arguments: {0}"),
+    (r"argument (?:-\w/)?(\S+): expected (?:one|at least one) argument", "{0} needs a value"),
+    (r"argument (?:-\w/)?(\S+): invalid choice: '(.*)' \(choose from (.*)\)", "{0} can't be '{1}'; use one of {2}"),
+    (r"argument (?:-\w/)?(\S+): invalid (?:int|float) value: '(.*)'", "{0} needs a number, not '{1}'"),
+    (r"argument (?:-\w/)?(\S+): ignored explicit argument .*", "{0} takes no value"),
+)
+
+
+def usage_error(complaint: str, options: Collection[str], program: str) -> MirrorError:
+    """What argparse complains of in plain words, with the option that was probably meant."""
+    for pattern, text in ARGPARSE_COMPLAINTS:
+        if found := re.fullmatch(pattern, complaint, re.S):
+            what, *rest = found.groups()
+            complaint = text.format(what, *(one.replace("'", "") for one in rest))
+            if guess := option_meant(re.split("[= ]", what)[0], options):
+                return MirrorError(complaint, f"did you mean '{guess}'?", USAGE)
+            break
+    return MirrorError(complaint, f"{program} --help", USAGE)
+
+
+def unknown_option(words: Sequence[str]) -> MirrorError:
+    """The error for an option where a command is due: its command comes first, or it was misspelled."""
+    word, flag = words[0], words[0].partition("=")[0]
+    owners = [" ".join(row.words) for row in COMMANDS if any(flag in argument.flags for argument in row.arguments)]
+    if owners:
+        owner = next((one for one in owners if one in words), "")
+        these = "" if owner else f": {short_list(owners)}"
+        hint = f"codex-mirror {owner or owners[0]} --help"
+        return MirrorError(f"'{flag}' goes after its command{these}", hint, USAGE)
+    bare = flag.strip("-").lower()
+    if hint := ABOUT_ITSELF.get(bare, ("", ""))[1]:
+        return MirrorError(f"there is no option '{flag}'", hint, USAGE)
+    if guess := command_called(bare):
+        return MirrorError(f"there is no option '{flag}'", f"did you mean 'codex-mirror {guess}'?", USAGE)
+    flags = [flag for one in (HELP_FLAG, VERSION_FLAG, *COMMON) for flag in one.flags if flag.startswith("--")]
+    return usage_error(f"unrecognized arguments: {word}", flags, "codex-mirror")
+
+
+def unknown_command(words: Sequence[str], clones: Collection[str]) -> MirrorError:
+    """The error for a word that is no command, with what its writer probably wanted."""
+    word, following = words[0], words[1] if words[1:] else ""
+    if word.startswith("-"):
+        return unknown_option(words)
+    if not word.strip():
+        return MirrorError("the command is empty (is a variable unset?)", "codex-mirror --help", USAGE)
+    if word in clones:
+        meant = command_called(following)
+        takes_it = any(
+            meant == row.words[0] and NAMES.items() <= one.options.items() for row in COMMANDS for one in row.arguments
+        )
+        hint = f"did you mean 'codex-mirror {meant} {word}'?" if takes_it else f"codex-mirror run {word} starts it"
+        return MirrorError(f"'{word}' is a clone, not a command", hint, USAGE)
+    unknown = f"there is no command '{word}'"
+    if word.lower() in ABOUT_ITSELF:
+        what, hint = ABOUT_ITSELF[word.lower()]
+        return MirrorError(what or unknown, hint, USAGE)
+    first, *rest = word.split()
+    if rest and command_called(first):
+        return MirrorError(unknown, f"did you mean 'codex-mirror {word.strip()}', without the quotes?", USAGE)
+    is_noun = word.lower().removesuffix("s") in NOUNS_ELSEWHERE
+    guess = joined_command(word, following) or (command_called(following) if is_noun else "") or command_meant(word)
+    if not guess and (clone := nearest_word(word, clones)):
+        guess = f"run {clone}"
+    if not guess:
+        guess = COMMANDS_ELSEWHERE.get(word_meant(word, COMMANDS_ELSEWHERE, 0.85), "")
+    hint = f"did you mean 'codex-mirror {guess}'?" if guess else "codex-mirror --help lists the commands"
+    return MirrorError(unknown, hint, USAGE)
+
+
+def likelier_hint(command: Command, words: Sequence[str], is_missing: bool) -> str:
+    """What was meant where words that a command has no use for lack a dash or have a blank in them: `doctor fix`, which
+    names a clone that is missing, and `log out`; or nothing."""
+    if words and (joined := joined_command(command.words[-1], words[0])):
+        return f"did you mean 'codex-mirror {' '.join((joined, *words[1:]))}'?"
+    flags = flags_of(command) if is_missing else ()
+    guess = next(filter(None, (option_meant(word, flags) for word in words if not word.startswith("-"))), "")
+    return f"did you mean '{guess}'?" if guess else ""
+
+
+def names_of_clones() -> list[str]:
+    """The names of the clones, as far as they can be read, for a better error."""
+    with contextlib.suppress(MirrorError, OSError):
+        return [clone.name for clone in read_registry(known_places(os.environ)).clones]
+    return []
 
 
 # --- Command line ---------------------------------------------------------------------------------
@@ -13427,11 +13639,11 @@ def parser_of(command: Command, program: str) -> Any:
     """The parser of this one command; its complaints are ours to say."""
     import argparse
 
-    flags = [flag for one in (*command.arguments, *common_arguments(command), HELP_FLAG) for flag in one.flags]
+    flags = flags_of(command)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise usage_error(message, [flag for flag in flags if flag.startswith("--")], self.prog)
+            raise usage_error(message, flags, self.prog)
 
     lines = ["examples:", *(f"  {with_program_name(line, program)}" for line in command.examples), ""]
     parser = Parser(
@@ -13448,31 +13660,6 @@ def parser_of(command: Command, program: str) -> Any:
         help = argument.help if is_shown else argparse.SUPPRESS
         parser.add_argument(*argument.flags, help=help, **argument.options)
     return parser
-
-
-# argparse's complaints, of all its versions, and what we say instead.
-ARGPARSE_COMPLAINTS = (
-    (r"the following arguments are required: (.*)", "missing: {0}"),
-    (r"unrecognized arguments: (-\S+).*", "there is no option '{0}'"),
-    (r"unrecognized arguments: (.*)", "too many arguments: {0}"),
-    (r"argument (\S+): expected (?:one|at least one) argument", "{0} needs a value"),
-    (r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", "{0} can't be '{1}'; use one of {2}"),
-    (r"argument (\S+): invalid (?:int|float) value: '(.*)'", "{0} needs a number, not '{1}'"),
-    (r"argument (\S+): ignored explicit argument .*", "{0} takes no value"),
-)
-
-
-def usage_error(complaint: str, options: Collection[str], program: str) -> MirrorError:
-    """What argparse complains of in plain words, with the option that was probably meant."""
-    for pattern, text in ARGPARSE_COMPLAINTS:
-        if found := re.fullmatch(pattern, complaint, re.S):
-            what, *rest = found.groups()
-            complaint = text.format(what, *(one.replace("'", "") for one in rest))
-            guess = nearest_word(what.partition("=")[0], options) if what.startswith("--") and not rest else ""
-            if guess and guess not in complaint.split():
-                return MirrorError(complaint, f"did you mean '{guess}'?", USAGE)
-            break
-    return MirrorError(complaint, f"{program} --help", USAGE)
 
 
 def parse_plain_words(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
@@ -13524,101 +13711,15 @@ def help_text(program: str, word: str = "") -> str:
 
 def help_about(words: Sequence[str], program: str, clones: Callable[[], Collection[str]] = tuple) -> str:
     """The help on a command, on a family of them, or on a topic. Raises MirrorError USAGE."""
-    if not words:
+    if not words or words[0] == "help":
         return help_text(program)
-    if len(words) == 1 and words[0] in TOPICS:
+    if words[0] in TOPICS:
         return "\n".join(TOPICS[words[0]])
     if tuple(words) in {command.words[:-1] for command in COMMANDS if command.words[1:]}:
         return help_text(program, words[0])
     if len(words) == 1 and not command_meant(words[0]) and (topic := nearest_word(words[0], TOPICS)):
         raise MirrorError(f"there is no topic '{words[0]}'", f"did you mean 'codex-mirror help {topic}'?", USAGE)
     return str(parser_of(command_named(words, clones)[0], program).format_help()).rstrip("\n")
-
-
-# What people type who come from other programs, and the command that does it here.
-COMMANDS_ELSEWHERE = {
-    **dict.fromkeys(
-        ("new", "add", "clone", "init", "mk", "make", "mkdir", "copy", "cp", "duplicate", "install"), "create"
-    ),
-    **dict.fromkeys(("rm", "delete", "del", "destroy", "drop", "erase"), "remove"),
-    **dict.fromkeys(
-        ("ls", "status", "show", "info", "ps", "whoami", "clones", "account", "profile", "user", "inspect"), "list"
-    ),
-    **dict.fromkeys(("auth", "signin", "sign-in", "authenticate", "token", "apikey", "api-key", "key"), "login"),
-    **dict.fromkeys(("signout", "sign-out", "revoke"), "logout"),
-    **dict.fromkeys(("limit", "quota", "left", "remaining", "credit", "rate-limit"), "usage"),
-    **dict.fromkeys(("switch", "select", "default", "local", "global"), "use"),
-    **dict.fromkeys(("current", "active", "where", "whence"), "which"),
-    **dict.fromkeys(("upgrade", "pin", "bump", "sync"), "update"),
-    **dict.fromkeys(("release", "ls-remote", "outdated"), "versions"),
-    **dict.fromkeys(("revert", "undo", "downgrade"), "rollback"),
-    **dict.fromkeys(("start", "open", "launch", "codex", "chat"), "run"),
-    **dict.fromkeys(("shell", "sh", "bash", "zsh", "fish", "attach", "enter", "activate"), "exec"),
-    **dict.fromkeys(("printenv", "deactivate"), "env"),
-    **dict.fromkeys(("mv", "move"), "rename"),
-    **dict.fromkeys(("config", "configure", "setting", "edit", "share", "unshare"), "set"),
-    **dict.fromkeys(("check", "fix", "repair", "health", "clean", "cleanup", "prune", "gc", "verify"), "doctor"),
-    **dict.fromkeys(("history", "chats", "conversation", "thread", "search", "find", "grep"), "sessions"),
-    **dict.fromkeys(("continue", "reopen"), "resume"),
-    **dict.fromkeys(("transfer", "handoff", "fork"), "handover"),
-    **dict.fromkeys(("backup", "save", "dump"), "export"),
-    **dict.fromkeys(("restore", "load", "migrate"), "import"),
-    **dict.fromkeys(("event", "audit", "journal", "change"), "log"),
-    **dict.fromkeys(("setup", "init-shell"), "path setup"),
-    **dict.fromkeys(("rehash", "reshim"), "shim install"),
-    **dict.fromkeys(("complete",), "completion"),
-    **dict.fromkeys(("doc", "man", "command", "example", "topic", "?"), "help"),
-}
-INSTALL_LINE = f"curl -fsSL {REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/install.sh | sh"
-NO_SELF_UPDATE = ("codex-mirror doesn't update itself", f"to install the newest: {INSTALL_LINE}")
-ABOUT_ITSELF = {
-    **dict.fromkeys(("self-update", "selfupdate", "self-upgrade", "self"), NO_SELF_UPDATE),
-    **dict.fromkeys(
-        ("uninstall", "self-uninstall", "purge"),
-        ("", f"codex-mirror remove NAME removes a clone; to remove the program: {INSTALL_LINE} -s -- --uninstall"),
-    ),
-    "version": ("", "codex-mirror --version shows its own version, codex-mirror versions those of Codex"),
-    **dict.fromkeys(("menu", "tui", "ui", "gui", "dashboard"), ("", "codex-mirror without a command opens the menu")),
-}
-
-
-def unknown_command(word: str, clones: Collection[str]) -> MirrorError:
-    """The error for a word that is no command, with what its writer probably wanted."""
-    if word in clones:
-        hint = f"codex-mirror run {word} starts it"
-        return MirrorError(f"'{word}' is a clone, not a command", hint, USAGE)
-    if word.startswith("-"):
-        return unknown_option(word)
-    unknown = f"there is no command '{word}'"
-    if word.lower() in ABOUT_ITSELF:
-        what, hint = ABOUT_ITSELF[word.lower()]
-        return MirrorError(what or unknown, hint, USAGE)
-    guess = command_meant(word) or nearest_word(word, clones) or nearest_word(word, COMMANDS_ELSEWHERE, 0.8)
-    guess = COMMANDS_ELSEWHERE.get(guess, guess)
-    guess = f"run {guess}" if guess in clones else guess
-    hint = f"did you mean 'codex-mirror {guess}'?" if guess else "codex-mirror --help lists the commands"
-    return MirrorError(unknown, hint, USAGE)
-
-
-def command_meant(word: str) -> str:
-    """The command that a word means elsewhere, is written like, or begins with; or nothing."""
-    word, firsts = word.lower(), {"help", *(command.words[0] for command in COMMANDS)}
-    parts = tuple(re.split("[-_:]", word))
-    known = COMMANDS_ELSEWHERE.get(word) or COMMANDS_ELSEWHERE.get(word.removesuffix("s"))
-    if any(parts == command.words for command in COMMANDS):
-        return " ".join(parts)
-    return known or nearest_word(word, sorted(firsts)) or (parts[0] if parts[0] in firsts else "")
-
-
-def unknown_option(word: str) -> MirrorError:
-    """The error for an option where a command is due: its command comes first, or it was misspelled."""
-    flag = word.partition("=")[0]
-    owners = [" ".join(row.words) for row in COMMANDS if any(flag in argument.flags for argument in row.arguments)]
-    if owners:
-        hint = f"codex-mirror {owners[0]} --help"
-        return MirrorError(f"'{flag}' goes after its command: {short_list(owners)}", hint, USAGE)
-    flags = [flag for one in (HELP_FLAG, VERSION_FLAG, *COMMON) for flag in one.flags]
-    return usage_error(f"unrecognized arguments: {word}", flags, "codex-mirror")
 
 
 def command_named(argv: Sequence[str], clones: Callable[[], Collection[str]] = tuple) -> tuple[Command, list[str]]:
@@ -13629,10 +13730,11 @@ def command_named(argv: Sequence[str], clones: Callable[[], Collection[str]] = t
             return command, list(argv[len(command.words) :])
     family = [command.words[1] for command in COMMANDS if argv[0] == command.words[0]]
     if not family:
-        raise unknown_command(argv[0], clones())
-    guess = nearest_word(argv[1], family) if argv[1:] else ""
+        raise unknown_command(argv, clones())
+    guess = word_meant(argv[1], family) if argv[1:] else ""
     hint = f"did you mean 'codex-mirror {argv[0]} {guess}'?" if guess else f"codex-mirror {argv[0]} --help"
-    what = f"there is no '{argv[0]} {argv[1]}', only" if argv[1:] else f"'{argv[0]}' needs a subcommand:"
+    is_there = argv[1:] and not argv[1].startswith("-")
+    what = f"there is no '{argv[0]} {argv[1]}', only" if is_there else f"'{argv[0]}' needs a subcommand:"
     raise MirrorError(f"{what} {', '.join(family)}", hint, USAGE)
 
 
@@ -15640,37 +15742,31 @@ def dispatch(argv: list[str], console: Console) -> int:
     if argv[0] in VERSION_FLAG.flags:
         console.say(f"codex-mirror {__version__}")
         return DONE
-    if argv[1:] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
+    if argv[1:2] in (["-h"], ["--help"]) and (argv[0],) in {command.words[:-1] for command in COMMANDS}:
         console.say_lines(help_text(console.program, argv[0]))
         return DONE
     console.as_json = "--json" in (*common_words, *argv)
     command, words = command_named(argv, names_of_clones)
-    console.as_json = "--json" in split_before_the_rest(command, [*common_words, *words])[0]
-    values, common = parse_arguments(command, [*common_words, *words], console.program)
+    ours = split_before_the_rest(command, [*common_words, *words])[0]
+    console.as_json = "--json" in ours
+    try:
+        return answer_command(command, [*common_words, *words], console)
+    except MirrorError as error:
+        if error.code in (USAGE, NOT_FOUND):
+            error.hint = likelier_hint(command, ours[len(common_words) :], error.code == NOT_FOUND) or error.hint
+        raise
+
+
+def answer_command(command: Command, words: Sequence[str], console: Console) -> int:
+    """The exit code of a command with these words behind it."""
+    values, common = parse_arguments(command, words, console.program)
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80
-    context = Context(
-        *(
-            known_places(os.environ),
-            callers_environment(),
-            console.program,
-            terminal,
-            width,
-            console.report,
-            console.changes.append,
-            console.choose,
-        ),
-        dry_run=common["dry-run"],
-    )
+    says = (console.report, console.changes.append, console.choose)
+    context = Context(known_places(os.environ), callers_environment(), console.program, terminal, width, *says)
+    context = context._replace(dry_run=common["dry-run"])
     return run_command(command, values, common, context, console)
-
-
-def names_of_clones() -> list[str]:
-    """The names of the clones, as far as they can be read, for a better error."""
-    with contextlib.suppress(MirrorError, OSError):
-        return [clone.name for clone in read_registry(known_places(os.environ)).clones]
-    return []
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2586,7 +2586,7 @@ def test_the_programs_help_names_every_command_option_exit_code_variable_and_fil
     for fact in (*variables, "NO_COLOR", "registry.json", *codex_mirror.EXAMPLES):
         assert fact in shown
     assert all(line == line.rstrip() and len(line) <= 100 for line in result.out.splitlines())
-    for words in (["-h"], ["help"], ["--debug", "--help"]):
+    for words in (["-h"], ["help"], ["help", "help"], ["--debug", "--help"]):
         assert cm(*words) == result
 
 
@@ -2617,7 +2617,7 @@ def test_the_help_of_a_family_is_its_rows(cm: Launched, word: str) -> None:
     rows = [f"{' '.join(one.words)} {one.summary}" for one in codex_mirror.COMMANDS if one.words[0] == word]
     shown = [flat(line) for line in result.out.splitlines()]
     assert shown[0] == f"usage: codex-mirror {word} COMMAND …" and shown[2:-2] == rows
-    assert cm(word, "-h") == cm("--debug", word, "--help") == result
+    assert cm(word, "-h") == cm("--debug", word, "--help") == cm(word, "--help", "install") == result
 
 
 def test_help_on_a_family_or_a_topic_needs_no_home(cm: Launched) -> None:
@@ -2638,6 +2638,49 @@ def test_without_a_command_and_without_a_terminal_the_help_is_an_error(cm: Launc
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(cm("--help").out) and "hint: " in result.err
 
+
+# What is typed, and the command that is suggested: as two words, behind dashes, or behind another program's noun.
+MEANT = {
+    "log in office": "login office",
+    "log out x": "logout x",
+    "roll back x": "rollback",
+    "move home": "move-home",
+    "hand over a b": "handover",
+    "--list": "list",
+    "-create x": "create",
+    "--rm x": "remove",
+    "remov": "remove",
+    "remvoe x": "remove",
+    "auth status": "list",
+    "auth logout x": "logout",
+    "clones create x": "create",
+    "docker run x": "run",
+    "nvm ls-remote": "versions",
+    "shim remoev": "shim remove",
+}
+OPTIONS_MEANT = {
+    "list -json": "--json",
+    "list --JSON": "--json",
+    "list x json": "--json",
+    "doctor x fix": "--fix",
+    "create x --dry": "--dry-run",
+    "sessions x here": "--here",
+    "set x env A=b": "--env",
+    "set x --accept": "--accept-account",
+    "update x --forc": "--force",
+    "--dubug list": "--debug",
+}
+# What may lose something is suggested to nobody who may have meant another thing.
+UNCERTAIN = (
+    "remote",
+    "renove x",
+    "logot-all",
+    "roll",
+    "path remote",
+    "remove x --fork",
+    "remove x force",
+    "list --all",
+)
 
 USAGE_ERRORS = [
     (["lits"], "there is no command 'lits'\nhint: did you mean 'codex-mirror list'?"),
@@ -2672,7 +2715,21 @@ USAGE_ERRORS = [
     (["--name=work"], "'--name' goes after its command: create, import\nhint: codex-mirror create --help"),
     (["--all"], "'--all' goes after its command: update, versions"),
     (["help", "office"], "'office' is a clone, not a command\nhint: codex-mirror run office starts it"),
-    (["office", "--help"], "'office' is a clone, not a command"),
+    (["office", "--help"], "'office' is a clone, not a command\nhint: codex-mirror run office starts it"),
+    (["office", "login"], "did you mean 'codex-mirror login office'?"),
+    (["office", "versions"], "hint: codex-mirror run office starts it"),
+    *(([*words.split()], f"did you mean 'codex-mirror {command}'?") for words, command in MEANT.items()),
+    *(([*words.split()], f"did you mean '{option}'?") for words, option in OPTIONS_MEANT.items()),
+    *(([*words.split()], " --help") for words in UNCERTAIN),
+    (["create other"], "did you mean 'codex-mirror create other', without the quotes?"),
+    ([""], "the command is empty (is a variable unset?)"),
+    (["help", " "], "the command is empty (is a variable unset?)"),
+    (["--from", "x", "import", "y"], "'--from' goes after its command\nhint: codex-mirror import --help"),
+    (["path", "--bin-dir", "x", "status"], "'path' needs a subcommand: status, setup, remove"),
+    (["shim", "--status"], "'shim' needs a subcommand: install, remove"),
+    (["--uninstall"], "codex-mirror remove NAME removes a clone"),
+    (["create", "--yes=no"], "--yes takes no value"),
+    (["export", "x", "-o"], "--output needs a value"),
     (["help", "exit-code"], "there is no topic 'exit-code'\nhint: did you mean 'codex-mirror help exit-codes'?"),
     (["help", "rm"], "did you mean 'codex-mirror remove'?"),
     (["--jsn", "list"], "there is no option '--jsn'\nhint: did you mean '--json'?"),
@@ -2715,6 +2772,14 @@ def test_a_usage_error_says_what_was_wrong_on_stderr(cm: Launched, words: list[s
     result = cm(*words)
     assert (result.code, result.out) == (2, "") and said in result.err
     assert household_tree(cm.home) == before
+
+
+@pytest.mark.parametrize("words", ["list json", "doctor fix", "update all --force", "resume last", "use default"])
+def test_a_name_that_is_an_option_without_its_dashes_is_told_so(cm: Launched, words: str) -> None:
+    cm("create", "office")
+    result = cm(*words.split())
+    assert result.code == 3 and result.err.endswith(f"\nhint: did you mean '--{words.split()[1]}'?\n")
+    assert "'--" not in cm("run", "x", "json").err
 
 
 # --- the command table ---
