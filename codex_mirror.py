@@ -4187,8 +4187,24 @@ if [ -n "${CODEX_MIRROR_CLONE-}" ]; then
   clones
   [ -z "$cm_command" ] || exec "$cm_command" "$@"
 fi
+cm_root=. cm_is_root=
+for cm_word in "$@"; do # With -C or --cd Codex works there.
+  [ -z "$cm_is_root" ] || { cm_root=$cm_word cm_is_root= && continue; }
+  case $cm_word in
+    --) break ;;
+    -C | --cd) cm_is_root=yes ;;
+    --cd=*) cm_root=${cm_word#--cd=} ;;
+    -C*) cm_root=${cm_word#-C} cm_root=${cm_root#=} ;;
+  esac
+done
 cm_logical=${PWD-} cm_before=${OLDPWD-} cm_has_before=${OLDPWD+yes}
-if cd -P . 2>/dev/null && [ . -ef "$PWD" ]; then find_clone "$PWD"; fi
+case $cm_root in
+  .) if cd -P . 2>/dev/null && [ . -ef "$PWD" ]; then find_clone "$PWD"; fi ;;
+  *)
+    case $cm_root in /*) ;; *) cm_root=./$cm_root ;; esac
+    if cm_path=$(cd -P "$cm_root" 2>/dev/null && printf '%s/' "$PWD"); then find_clone "${cm_path%/}"; fi
+    ;;
+esac
 PWD=$cm_logical OLDPWD=$cm_before
 [ -n "$cm_has_before" ] || unset OLDPWD
 if [ -z "$cm_command" ]; then cm_command=$cm_default cm_name=$cm_default_name cm_why="the default"; fi
@@ -4237,6 +4253,21 @@ def current_directory() -> str:
         return os.getcwd()
     except OSError:
         return ""
+
+
+def directory_of_work(arguments: Sequence[str]) -> str:
+    """Where a Codex with these arguments works, a real path: where `-C` or `--cd` says, or in the working directory;
+    nothing where that isn't there."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    root, is_root = "", False
+    for word in words:
+        if is_root:
+            root, is_root = word, False
+        elif match := re.match(r"--cd=|-C=?(?=.)", word, re.DOTALL):
+            root = word[match.end() :]
+        else:
+            is_root = word in ("-C", "--cd")
+    return (os.path.realpath(root) if os.path.isdir(root) else "") if root else current_directory()
 
 
 def with_binding(registry: Registry, clone_id: str, directory: str) -> Registry:
@@ -11797,7 +11828,7 @@ NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 def run(context: Context, *, name: str = "", arguments: Sequence[str] = ()) -> Outcome:
     """Becomes the clone's Codex."""
-    clone = startable_clone(context, name)
+    clone = startable_clone(context, name, arguments)
     return Outcome(
         program=launch_program(clone, context.places, context.env, arguments), notes=hiding_notice(clone, context)
     )
@@ -11812,9 +11843,10 @@ def exec_program(context: Context, *, name: str = "", arguments: Sequence[str] =
     return Outcome(program=program, notes=(*notes, *hiding_notice(clone, context)))
 
 
-def bound_clone(registry: Registry, context: Context) -> Clone:
-    """The clone of the current directory. Raises MirrorError USAGE where there is none."""
-    directory = current_directory()
+def bound_clone(registry: Registry, context: Context, arguments: Sequence[str] = ()) -> Clone:
+    """The clone of the directory where a Codex with these arguments works. Raises MirrorError USAGE where there is
+    none."""
+    directory = directory_of_work(arguments)
     if clone := binding_of(registry, directory, context.env).clone:
         return clone
     where = with_tilde(directory, context.places.user_home) if directory else "a directory that was removed"
@@ -11822,10 +11854,11 @@ def bound_clone(registry: Registry, context: Context) -> Clone:
     raise MirrorError(f"no clone given, and none is set for {where}", hint, USAGE)
 
 
-def startable_clone(context: Context, name: str) -> Clone:
-    """The clone, or without a name that of the current directory, when it can be started. Raises MirrorError."""
+def startable_clone(context: Context, name: str, arguments: Sequence[str] = ()) -> Clone:
+    """The clone, or without a name that of the directory where a Codex with these arguments works, when it can be
+    started. Raises MirrorError."""
     registry = read_registry(context.places)
-    clone = clone_named(registry, name) if name else bound_clone(registry, context)
+    clone = clone_named(registry, name) if name else bound_clone(registry, context, arguments)
     refuse_hazards(codex_home_of(clone), context.places, strict=False)
     refuse_copy(clone, context.places)
     refuse_open_variables(clone)

@@ -102,6 +102,59 @@ def test_the_program_and_the_shim_agree_on_the_clone_of_a_directory(
     assert not (deep / where / "pwned").exists()
 
 
+# Codex's words, given in a/b, and whose directory it works in then.
+ROOTS: dict[str, tuple[list[str], str]] = {
+    "an option": (["exec", "-C", "~/else", "what is -C"], "own"),
+    "in one word": (["-C~/else", "x"], "own"),
+    "in one word with a sign": (["-C=~/else"], "own"),
+    "a long option": (["--cd", "~/else", "resume"], "own"),
+    "a long option in one word": (["resume", "--cd=~/else"], "own"),
+    "a relative path": (["-C", "../../else"], "own"),
+    "above": (["-C", ".."], "work"),
+    "through a link": (["-C", "~/link/c"], "deep"),
+    "a name that is an option": (["-C", "-"], "dash"),
+    "an odd name": (["-C", "~/o\\nd'd\n"], "odd"),
+    "one that isn't there": (["-C", "nowhere"], ""),
+    "one that is no directory": (["-C", "~/file"], ""),
+    "behind what ends the options": (["--", "-C", "~/else"], "deep"),
+    "without a directory": (["-C"], "deep"),
+    "none": (["exec", "-c", "x=-C", "--cdx", "~/else"], "deep"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("case", ROOTS)
+def test_where_codex_is_told_to_work_its_clone_is_started(home: Home, deep: Path, case: str, shell: str) -> None:
+    if not shutil.which(SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    words, name = ROOTS[case]
+    words = [word.replace("~", str(deep)) for word in words]
+    (deep / "a/b/-").mkdir()
+    (deep / "o\\nd'd\n").mkdir()
+    (deep / "file").touch()
+    directories = {"own": deep / "else", "work": deep / "a", "deep": deep / "a/b", "dash": deep / "a/b/-"}
+    directories["odd"] = deep / "o\\nd'd\n"
+    clones = [bound(home, one, where, root=str(home.base / one)) for one, where in directories.items()]
+    for clone in clones:
+        command(Path(cm.wrapper_copy(clone)), f"CM_TEST_NAME={clone.name}\n")
+    shim = home.base / "shim of test"
+    shim.write_bytes(cm.shim_text(registry_of(*clones), places_of(home)))
+    other = command(home.base / "other" / "codex")
+    env = {**home.env, "PATH": f"{other.parent}:/usr/bin:/bin", "OLDPWD": str(deep / "else"), "CDPATH": str(deep)}
+    result = run([*SHELLS[shell], str(shim), *words], env=env, cwd=deep / "a/b")
+    found, where, before, *rest = result.out.split("|")
+    assert (found, rest, result.err) == (name, [*words, ""], "") and where == str(deep / "a/b")
+    assert before in (str(deep / "else"), "none")
+    inside = os.getcwd()
+    os.chdir(deep / "a/b")
+    try:
+        work = cm.directory_of_work(words)
+    finally:
+        os.chdir(inside)
+    clone = cm.binding_of(registry_of(*clones), work, {}).clone
+    assert (clone.name if clone else "") == name
+
+
 def command(path: Path, first: str = "") -> Path:
     """A program that prints which it is, where, and its arguments."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +280,8 @@ def test_run_exec_and_env_without_a_name_take_the_directorys_clone(two: Home, de
         assert f"CODEX_MIRROR_CLONE='{name}'" in ask(two, "env", "--shell", "sh", cwd=deep / where).out
         assert ask(two, "run", "--", "--version", cwd=deep / where).out == "codex-cli 0.169.0\n"
         assert ask(two, "run", "--", "own", cwd=deep / where).code == ask(two, "run", name, "own").code
+    assert ask(two, "run", "--", "-C", deep / "a", "--version", cwd=deep / "ab").code == 0
+    assert ask(two, "run", "--", "-C", "ab", "--version", cwd=deep / "a").code == 2
     assert ask(two, "run", "wrok", cwd=deep / "a").code == 3, "a mistyped name never reaches another account"
     assert ask(two, "exec", "sh", "-c", "exit 0", cwd=deep / "a").code == 3
 
