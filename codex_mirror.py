@@ -14093,7 +14093,7 @@ class Model(NamedTuple):
 
 # --- Table ----------------------------------------------------------------------------------------
 
-MEASURED_ROWS = 50  # A column is as wide as these want it; measuring thousands would make every key slow.
+MEASURED_ROWS = 50  # A column is as wide as so many want it; measuring thousands would make every key slow.
 PANE_LINES = 6
 
 
@@ -14158,7 +14158,7 @@ def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> tuple[li
     wanted: dict[Column, int] = {}
     room, gap = width - 2, 1 if width < 100 else 2
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        texts = (escape_invisible(column.cell(model, view, column.most)[0]) for view in rows[:MEASURED_ROWS])
+        texts = (escape_invisible(column.cell(model, view, column.most)[0]) for view in rows[:: len(rows) // MEASURED_ROWS + 1])
         want = min(max(len(column.heading) + 1, *map(cell_width, texts), 0), column.most)
         size = min(want, column.least)
         if size + gap > room:
@@ -14200,18 +14200,20 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
     facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
     room, first = max(size.rows - PANE_LINES + 2, 2), PANE_LINES - 2
     problems = [one for one in (view.health.problems if view.health else ()) if one.fix or needs_action(one)]
-    wrong, by_key = list[Row](), f"codex-mirror {' '.join(mending_words(view))}"
+    wrong, by_key = list[Row](), " ".join(mending_words(view))
     for index, problem in enumerate(problems):  # Paths start at the clone.
         sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
         what = model.displayable(f"{sign} {problem.what}".replace(f" {view.clone.root}/", " "))
-        fix = model.displayable(f"  {'f fixes it: ' if problem.fix == by_key else ''}{problem.fix}")
+        is_by_key = problem.fix == f"codex-mirror {by_key}"
+        fix = f"  f fixes it: {by_key}" if is_by_key else model.displayable(f"  {problem.fix}")
         is_last = problem.fix and problem.fix not in [one.fix for one in problems[index + 1 :]]
         fixes = wrap_texts([fix] if is_last else [], size.columns, max(room // 2, 1))
         wrong += [(Span(line, style),) for line in wrap_texts([what], size.columns, room - len(fixes))]
         wrong += [(Span(line, "accent"),) for line in fixes]
     rows = [*facts[:first], *wrong, *facts[first:]]
     if first + len(wrong) > size.rows:
-        rows[size.rows - 1 :] = [(Span(shorten("… d tells all of it", size.columns), "dim"),)]
+        last = rows[size.rows - 1]
+        rows[size.rows - 1 :] = [(*(last if last[0].style == "accent" else ()), Span("  … d tells all of it", "dim"))]
     return [cut_row(row, 0, size.columns) for row in rows[: size.rows]]
 
 
@@ -14333,7 +14335,7 @@ def open_line(model: Model, usual: str = "") -> Step:
             text = re.sub(r"\Acodex-mirror\s+", "", text)
             if text in VERSION_FLAG.flags:
                 return model.close_all()[0].tell(f"codex-mirror {__version__}")
-            if found := re.match(rf"help\b(.*)|(?!.* -- |(?:{PASSING}) +[^-])(.*?) *(?:-h|--help)$", text):
+            if found := re.match(rf"help\b(.*)|(?!.* -- |(?:{PASSING}) +[^-])(?:(.*) )?(?:-h|--help)$", text):
                 told = help_about((found[1] or found[2] or "").split(), model.program)
                 return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
             command, rest = complete_line(text, name, names)
@@ -14456,7 +14458,7 @@ def sessions_dialog(model: Model, name: str) -> Dialog:
     """A clone's sessions: Enter goes on with one, `h` hands it over."""
     items, home, (owner, found) = [], model.places.user_home, model.sessions
     if owner != name:
-        return Dialog(f"Sessions of {name}", ("… being read",))
+        return Dialog(f"Sessions of {name}", items=(Item("… being read"),))
     width = max((min(cell_width(with_tilde(one.meta.cwd, home)), 24) for one in found), default=0)
     for one in found:
         age, place = f"{duration_text(model.now - one.updated)} ago", fit(with_tilde(one.meta.cwd, home), width)
@@ -14978,7 +14980,7 @@ def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
     as many items as there is room for, the selected one among them."""
     field, typed, width = dialog.input, list[Row](), size.columns
     if field:
-        label, line = f"{escape_invisible(field.label)}: ", field.line
+        label, line = f"{shorten(field.label, width // 2)}: ", field.line
         step = step_from_line(model, dialog, field) if field.refused else ""
         shown = line._replace(text=re.sub(".", "•", line.text)) if field.secret else line
         wrong = wrap_texts([f"! {step}" if step and isinstance(step, str) else " "], width, 2)
@@ -15389,12 +15391,13 @@ class Screen:
         """Takes the terminal: the alternate screen, pastes in brackets, no cursor, everything drawn anew; whatever
         happens it is given back as it was, and one without an alternate screen wiped: no menu is left on it."""
         curses, ends = self.curses, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-        handlers = {number: signal.getsignal(number) for number in (*ends, signal.SIGWINCH, signal.SIGTSTP)}
+        told = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+        handlers = {number: signal.getsignal(number) for number in (*ends, *told)}
         try:
             signal.set_wakeup_fd(self.wake, warn_on_full_buffer=False)
             if self.window is None:
                 self.start()
-            for number in (signal.SIGWINCH, signal.SIGTSTP):
+            for number in told:
                 signal.signal(number, lambda number, frame: None)
             signal.signal(signal.SIGQUIT, interrupted_by)
             self.resize()
@@ -15471,8 +15474,8 @@ def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
         at = time.monotonic()
         is_due = at - glanced >= GLANCE_SECONDS
         model = model._replace(now=time.time()) if signals or keys or is_due else model
-        if signal.SIGTSTP in signals:
-            model = carry_out(model, Effect("suspend"), world, screen)
+        for number, kind in ((signal.SIGTSTP, "suspend"), (signal.SIGCONT, "redraw")):  # kill -STOP asks nobody.
+            model = carry_out(model, Effect(kind), world, screen) if number in signals else model
         if signals and terminal_size() != model.size:
             model = model._replace(size=screen.resize())
         if at - looked >= STAT_SECONDS:
@@ -15504,10 +15507,8 @@ def carry_out(model: Model, effect: Effect, world: World, screen: Screen) -> Mod
         raise KeyboardInterrupt
     if effect.kind in ("leave", "star and leave"):
         return model._replace(over=effect.kind)
-    if effect.kind == "redraw":
-        screen.window.clear()
-    elif effect.kind == "suspend":
-        screen.lend(lambda: os.kill(0, signal.SIGTSTP))
+    if effect.kind in ("redraw", "suspend"):
+        screen.lend(lambda: os.kill(0, signal.SIGTSTP) if effect.kind == "suspend" else None)
     elif effect.kind == "lend":
         wide = world._replace(context=world.context._replace(width=model.size.columns))
         screen.lend(partial(world.perform, effect, partial(wide.lend, effect)))

@@ -139,6 +139,11 @@ def test_names_and_accounts_share_the_room_and_are_whole_where_there_is_enough()
     assert "n" * 40 in wide and "a" * 50 in wide
 
 
+def test_columns_are_as_wide_as_rows_far_below_want_them() -> None:
+    rows = tuple(cm.CloneView(sample.clone(f"clone-{number}")) for number in range(1000))
+    assert "▸ clone-999 " in drawn(after(sample.menu(rows=rows), "G"))
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_where_more_follows_there_is_a_sign(size: cm.Size) -> None:
     table = sample.menu(rows=sample.many(200), size=size)
@@ -173,7 +178,17 @@ def test_the_limits_of_the_selected_clone_are_always_there(count: int, size: cm.
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_a_problem_and_what_mends_it_are_always_there(size: cm.Size) -> None:
     frame = drawn(after(sample.menu(size=size), "j", "j", "j", "j"))
-    assert "✗ its Codex doesn't start" in frame and "f fixes it: codex-mirror doctor spare --fix" in frame
+    assert "✗ its Codex doesn't start" in frame and "f fixes it: doctor spare --fix" in frame
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_what_mends_it_is_whole_also_where_there_is_no_room_for_all_that_is_wrong(size: cm.Size) -> None:
+    row = sample.seen(sample.clone("spare"), sample.chatgpt("ada@x", ""), sample.limits(1, 1), 0.0, sample.BROKEN)
+    more = cm.Problem("path", "info", "the directory is not on PATH " * 3, "add it")
+    row = row._replace(health=row.health._replace(problems=(sample.BROKEN, *[more] * 60))) if row.health else row
+    frame = drawn(sample.menu(rows=(row,), size=size)._replace(program="/home/ada/src/codex-mirror/codex_mirror.py"))
+    assert "✗ its Codex doesn't start" in frame and "f fixes it: doctor spare --fix" in frame
+    assert "… d tells all of it" in frame
 
 
 def test_a_note_without_a_deed_is_only_in_doctor() -> None:
@@ -636,9 +651,9 @@ def test_who_leaves_when_it_is_done_is_told_all_of_it_and_nothing_else() -> None
 @pytest.mark.parametrize(
     ("fix", "said", "words"),
     [
-        ("codex-mirror doctor one --fix", "f fixes it: codex-mirror doctor one --fix", "doctor one --fix"),
-        ("codex-mirror login one", "f fixes it: codex-mirror login one", "Log in one"),
-        ("codex-mirror update one", "f fixes it: codex-mirror update one", "update one"),
+        ("codex-mirror doctor one --fix", "f fixes it: doctor one --fix", "doctor one --fix"),
+        ("codex-mirror login one", "f fixes it: login one", "Log in one"),
+        ("codex-mirror update one", "f fixes it: update one", "update one"),
         ("move that away, then codex-mirror doctor one --fix", "  move that away, then", "doctor one --fix"),
         ("", "✗ it is bad", "doctor one --fix"),
     ],
@@ -757,6 +772,12 @@ def test_what_is_under_way_and_what_can_be_pressed_are_both_seen(size: cm.Size) 
     assert "Enter run" in " ".join(at_size(sample.waiting(), size).splitlines()[-2:])
 
 
+def test_what_is_typed_before_a_list_is_read_neither_closes_nor_chooses() -> None:
+    read = told(after(sample.menu(), "s", "enter"), lambda model: model.become(sessions=("work", ())))
+    assert "… being read" in drawn(after(sample.menu(), "s", "enter")) and "no sessions yet" in drawn(read)
+    assert after(sample.menu(), "s", "esc").dialogs == ()
+
+
 def test_a_search_begins_anew() -> None:
     assert after(sample.menu(), "/", *"ada", "enter", "/", *"ci").sought.text == "ci"
 
@@ -795,6 +816,12 @@ def test_a_letter_means_the_same_in_every_list() -> None:
 def test_a_line_is_edited(keys: list[str], text: str, at: int) -> None:
     top = after(sample.menu(), "n", *keys).top
     assert top and top.input and top.input.line == cm.TypedLine(text, at)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_typed_is_seen_however_long_the_name_is_that_it_is_about(size: cm.Size) -> None:
+    model = sample.menu(rows=(cm.CloneView(sample.clone("n" * 64)),), size=size)
+    assert ": ab" in drawn(after(model, "x", *"ab"))
 
 
 def test_the_cursor_of_a_long_line_is_in_sight() -> None:

@@ -122,6 +122,17 @@ def test_ctrl_z_suspends_and_fg_comes_back(terminal: Open) -> None:
     tmux.expect("name: work")
 
 
+def test_it_is_drawn_again_by_fg_after_it_was_stopped_unasked(terminal: Open) -> None:
+    tmux = terminal(shell="bash").open()
+    tmux.expect("▸ Quick Clone")
+    os.kill(tmux.pid(), signal.SIGSTOP)
+    tmux.expect("Stopped")
+    tmux.command("clear; fg")
+    tmux.expect("▸ Quick Clone")
+    tmux.press("down")
+    tmux.expect("▸ Manage Clones")
+
+
 def test_esc_works_at_once_and_arrow_keys_still_do(terminal: Open) -> None:
     tmux = terminal().open()
     tmux.expect("▸ Quick Clone")
