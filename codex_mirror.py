@@ -14158,7 +14158,10 @@ def columns_for(model: Model, rows: Sequence[CloneView], width: int) -> tuple[li
     wanted: dict[Column, int] = {}
     room, gap = width - 2, 1 if width < 100 else 2
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        texts = (escape_invisible(column.cell(model, view, column.most)[0]) for view in rows[:: len(rows) // MEASURED_ROWS + 1])
+        texts = (
+            escape_invisible(column.cell(model, view, column.most)[0])
+            for view in rows[:: len(rows) // MEASURED_ROWS + 1]
+        )
         want = min(max(len(column.heading) + 1, *map(cell_width, texts), 0), column.most)
         size = min(want, column.least)
         if size + gap > room:
