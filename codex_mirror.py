@@ -9726,10 +9726,13 @@ def changed_shares(
     dropped = [one for one in clone.shared if one not in wanted and (one in request.unshare or "none" in request.share)]
     kept = [share for share in clone.shared if share not in dropped]
     new = [share for share in wanted if share not in kept and not any(is_below(share, one) for one in kept)]
-    for share, above in ((share, above) for share in new for above in dropped if is_below(share, above)):
-        # Its link can't be made before the other one is gone: it would be made in the real home.
-        hint = f"codex-mirror set {clone.name} --unshare {shell_quote(above)}, then try again"
-        raise MirrorError(f"{share} lies inside {above}, which '{clone.name}' still shares", hint, REFUSED)
+    unnamed = default_shares(context, registry) if "default" in request.share else ()
+    inner = [(share, above, above) for share in new for above in dropped if is_below(share, above)]
+    outer = [(below, share, below) for share in new for below in clone.shared if is_below(below, share)]
+    for one, around, shared in (*inner, *(pair for pair in outer if pair[1] not in unnamed)):
+        # The new link can't be made before the other one is gone: it would be made in the real home, or has no place.
+        hint = f"codex-mirror set {clone.name} --unshare {shell_quote(shared)}, then try again"
+        raise MirrorError(f"{one} lies inside {around}, and '{clone.name}' still shares {shared}", hint, REFUSED)
     return dropped, new
 
 
@@ -11598,6 +11601,7 @@ def state_word(can_start: bool, account: Account, left: float | None) -> str:
 def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) -> list[str]:
     """Everything about a clone, a line each."""
     account = account_of(clone)
+    used_in = [escape_invisible(with_tilde(path, places.user_home)) for path in clone.directories]
     facts = {
         "id": clone.id,
         "root": clone.root,
@@ -11609,6 +11613,8 @@ def clone_lines(clone: Clone, places: Places, installed: CodexPackage | None) ->
         "login": ", ".join(filter(None, (account_text(account), age_text(account, time.time())))),
         "workspace": account.workspace or "-",
         "shared": ", ".join(clone.shared) or "-",
+        "settings": ", ".join(clone.shared_settings) or "-",
+        "set for": ", ".join((*used_in, *["all else"] * clone.is_default)) or "-",
         "keep env": ", ".join(clone.keep_env) or "-",
         "env": ", ".join(clone_variables(clone)) or "-",
         "created": clone.created,

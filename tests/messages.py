@@ -586,7 +586,7 @@ MESSAGES = [
     Message("changed_shares", "'{}' doesn't share {}",
             "it shares: .gitconfig, .config/git",
             "test_messages.py::test_a_situation_makes_it_said[a share it hasn't]"),
-    Message("changed_shares", "{} lies inside {}, which '{}' still shares",
+    Message("changed_shares", "{} lies inside {}, and '{}' still shares {}",
             "codex-mirror set work --unshare '.config', then try again",
             "test_messages.py::test_a_situation_makes_it_said[a share below another]", "REFUSED"),
     Message("stage_settings", "{} is a link",

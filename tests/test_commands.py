@@ -530,7 +530,14 @@ def test_list_full_tells_everything_about_each_clone(cm: Launched, house: Home) 
     install_codex(house, "0.170.0")
     cm("update", "work", check=True)
     log_in(cm, "work")
+    (house.home / ".codex").mkdir(exist_ok=True)
+    (house.home / ".codex" / "AGENTS.md").touch()
+    (house.home / "client").mkdir()
+    cm("set", "work", "--share-settings", "AGENTS.md", "--share-settings", "prompts", check=True)
+    cm("use", "work", house.home / "client", check=True)
+    cm("use", "--default", "work", check=True)
     text = cm("list", "--full", check=True).out
+    assert "  settings   AGENTS.md, prompts\n  set for    ~/client, all else\n" in text
     row = rows(cm)["work"]
     for fact in ("id", "rootPath", "runtimePath", "wrapperPath", "codexVersionPinned", "createdAt", "updatedAt"):
         assert row[fact] in text
@@ -1077,6 +1084,14 @@ def test_a_share_that_is_named_stays_and_one_inside_another_never_takes_its_plac
     cm("set", "work", "--unshare", ".a", check=True)
     assert cm("set", "work", "--share", ".a/b", check=True).err == ""
     assert (link / "b").is_symlink()
+    before = tree(house.home), household_tree(house)
+    for options in ("--share .a", "--unshare .a/b --share .a"):
+        refused = cm("set", "work", *options.split())
+        assert refused.code == 5 and "'work' still shares .a/b" in refused.err
+        assert "set work --unshare '.a/b', then" in refused.err
+        assert (tree(house.home), household_tree(house)) == before
+    cm("set", "work", "--unshare", ".a/b", check=True)
+    assert cm("set", "work", "--share", ".a", check=True).err == "" and link.is_symlink()
 
 
 def test_what_is_shared_with_the_real_home_needs_a_home_of_its_own(cm: Launched, house: Home) -> None:
