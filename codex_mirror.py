@@ -8033,6 +8033,7 @@ LONGEST_FIGURES = 1 << 20
 SEARCHED_IN_FILE = 64 << 20
 SEARCHED_IN_ALL = 128 << 20
 SEARCHED_FILES = 200
+CLOCK_SLACK = 300  # Seconds; what was written later than now has been by a clock that was wrong, and counts least.
 ASKED_FILES = 2000
 REACHED = {
     "rate_limit_reached": "limit reached",
@@ -8057,8 +8058,9 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
     if account.kind != "chatgpt":
         return Usage(why=NO_FIGURES.get(account.kind, "no ChatGPT login"))
     best, searched, files, since = Usage(), 0, 0, account_since(clone, account)
+    latest = time.time() + CLOCK_SLACK
     for written, path in rollouts[:ASKED_FILES]:
-        if written < best.as_of or searched > SEARCHED_IN_ALL or files == SEARCHED_FILES:
+        if written < best.as_of <= latest or searched > SEARCHED_IN_ALL or files == SEARCHED_FILES:
             break
         with contextlib.suppress(OSError):
             made = is_made_by(meta_in(read_head(path, META_HEAD)), account)
@@ -8067,7 +8069,7 @@ def usage_of(clone: Clone, account: Account, rollouts: Sequence[tuple[float, str
             found, count = newest_limits_in(path, min(SEARCHED_IN_FILE, SEARCHED_IN_ALL + BLOCK - searched))
             searched, files = searched + count, files + 1
             if made or found.as_of >= since:
-                best = max(best, found, key=lambda usage: usage.as_of)
+                best = max(best, found, key=lambda usage: (0 < usage.as_of <= latest, usage.as_of))
     if best.windows:
         return best
     unknown = (

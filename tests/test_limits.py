@@ -150,6 +150,20 @@ def test_the_newest_line_counts_wherever_it_stands(home: Home, codex_home: Path)
     assert (usage(home).windows[0].used, usage(home).as_of) == (3.0, NOW - 700)
 
 
+def test_what_a_clock_that_was_ahead_wrote_hides_nothing(home: Home, codex_home: Path) -> None:
+    """A month ahead for one session: its figures are better than none, and worse than all others."""
+    ahead = time.time() + 30 * 86400
+    write_rollout(codex_home, [limits(window(9), at=ahead)], name="ahead", at=ahead)
+    assert usage(home).windows[0].used == 9.0
+    write_rollout(codex_home, [limits(window(3), at=NOW - 900)], name="right", at=NOW - 900)
+    assert (usage(home).windows[0].used, usage(home).as_of) == (3.0, NOW - 900)
+    write_rollout(codex_home, [limits(window(4), at=NOW - 800)], name="later", at=ahead + 1)
+    assert usage(home).windows[0].used == 4.0
+    soon = time.time() + 60
+    write_rollout(codex_home, [limits(window(5), at=soon)], name="shared", at=soon)
+    assert usage(home).windows[0].used == 5.0, "clocks of two machines that share a home are a little apart"
+
+
 def test_files_without_limits_are_passed_by(home: Home, codex_home: Path) -> None:
     write_rollout(codex_home, [limits(window(7), at=NOW - 900)], name="old", at=NOW - 900)
     for number in range(5):
