@@ -12766,8 +12766,11 @@ def path_setup(context: Context, *, bin_dir: str = "", shell: str = "", rc_file:
     directory = checked_bin_dir(bin_dir, context.places)
     if file := github_path(context.env, shell, rc_file):
         if directory not in lines_of(file):
+            if context.dry_run:
+                raise DryRun(Plan("", "path setup", staged=(StagedFile("", file, True, ""),)))
             with open(file, "ab") as job:
-                job.write(os.fsencode(directory) + b"\n")
+                cut_off = b"" if (read_or_none(file) or b"\n").endswith(b"\n") else b"\n"
+                job.write(cut_off + os.fsencode(directory) + b"\n")
         line = f"the next steps of this job find the commands in {directory}"
         return Outcome(lines=(line,), about={"path": directory})
     strange = "" if shell or rc_file else unknown_shell(context.env)
@@ -12877,11 +12880,11 @@ def import_clone(
 
 
 def import_source(context: Context, path: str, is_about_home: bool) -> str:
-    """The file, pipe (`-` is stdin) or directory to import. Raises MirrorError."""
-    where = path if path == "-" else path_from(path, context.places)
-    if where == "-" and (sys.stdin is None or sys.stdin.isatty()):
+    """The file, pipe or directory to import; for `-`, which is stdin, a name that no file has. Raises MirrorError."""
+    where = "" if path == "-" else path_from(path, context.places)
+    if not where and (sys.stdin is None or sys.stdin.isatty()):
         raise MirrorError("stdin is a terminal, not an export", "pipe an export in, or name its file", USAGE)
-    if where == "-" or is_file_or_pipe(where):
+    if not where or is_file_or_pipe(where):
         if is_about_home:
             raise MirrorError(
                 "--move-login and --with-sessions are for a Codex home, not for an export", "leave them out", USAGE
@@ -12896,7 +12899,7 @@ def import_source(context: Context, path: str, is_about_home: bool) -> str:
 def opened_export(path: str, user_home: str) -> tuple[BinaryIO, tuple[str, ...]]:
     """An export, and what it brings that must be agreed to. What comes through a pipe comes once, may take hours, and
     is whole before anybody has to wait for us."""
-    archive: BinaryIO = open(0 if path == "-" else path, "rb", closefd=path != "-")  # noqa: SIM115
+    archive: BinaryIO = open(path or 0, "rb", closefd=bool(path))  # noqa: SIM115
     if not os.path.isfile(path):
         with archive:
             archive = spool(archive, IMPORT_LIMIT)
@@ -12924,7 +12927,7 @@ def question_of_import(
     if not dangers:
         return None
     hint = f"codex-mirror import {quote_if_needed(path)} --yes, if you know who made it and want all of that"
-    return Question(("this export contains:", *dangers), "import it?", stdin_taken=where == "-", hint=hint)
+    return Question(("this export contains:", *dangers), "import it?", stdin_taken=not where, hint=hint)
 
 
 # --- Command rows ---------------------------------------------------------------------------------
@@ -15822,7 +15825,7 @@ def main(argv: list[str] | None = None) -> int:
 def exit_code_of(argv: list[str] | None) -> int:
     """Answers a command line; the only place where an error becomes text and an exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     console = Console(program_name(sys.argv[0]))

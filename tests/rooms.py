@@ -178,7 +178,7 @@ def on_terminal(home: Home, *words: Any, typed: str = "", env: Mapping[str, str 
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         _be_the_program(home, words, {"TERM": "xterm", **(env or {})}, None, (0, 1, 2))
-    os.write(ours, typed.encode())
+    os.write(ours, os.fsencode(typed))
     shown, deadline = b"", time.monotonic() + 60
     try:
         while select.select([ours], [], [], max(deadline - time.monotonic(), 0))[0]:

@@ -164,6 +164,29 @@ def piped_on_terminal(home: Home, *words: str, typed: str) -> Result:
     return Result(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(), "")
 
 
+def test_stdin_is_what_comes_through_it_whatever_is_named_like_it_here(mirror: Home) -> None:
+    made = export_of(**{"config.toml": b'model = "x"\n'})
+    there = mirror.home / "-"
+    for number in range(2):
+        assert ask(mirror, "import", "-", "--name", f"new{number}", stdin=made).code == 0
+        assert 'model = "x"' in (Path(mirror.clone_home(f"new{number}")) / ".codex/config.toml").read_text()
+        assert ask(mirror, "import", "-", "--name", "evil", stdin=export_of(**{"config.toml": EVIL})).code == 5
+        if number == 0:
+            there.mkdir()
+            (there / "config.toml").write_bytes(EVIL)
+    (there / "config.toml").unlink()
+    there.rmdir()
+    there.write_bytes(export_of(**{"config.toml": EVIL}))
+    assert ask(mirror, "import", "-", "--name", "new2", stdin=made).code == 0
+
+
+@pytest.mark.parametrize("typed", ["\udce4\n", "y\udcff\n"])
+def test_an_answer_that_is_no_text_is_a_no(mirror: Home, typed: str) -> None:
+    (mirror.home / "e.tar.gz").write_bytes(export_of(**{"config.toml": EVIL}))
+    result = on_terminal(mirror, "import", "e.tar.gz", "--name", "new", typed=typed)
+    assert result.code == 5 and result.out.endswith("nothing was changed\n")
+
+
 def test_an_export_that_changes_between_the_question_and_the_import_is_refused(
     mirror: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

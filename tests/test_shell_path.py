@@ -620,6 +620,10 @@ def test_in_github_s_actions_the_next_steps_find_the_commands(home: Home) -> Non
     [line] = re.findall(r"in this one: (.*)", status.err)
     assert line in doctor.out and run(["sh", "-c", f"{line}\necho $PATH"], env=home.env).out.startswith(f"{home.bin}:")
     assert {name for name in changes(before, at_rest(home)) if not name.startswith("m")} == {"github_path"}
+    file.write_text("/cut off")
+    dry = ask(home, "path", "setup", "--dry-run", env=env)
+    assert f"would write  {file}\n" in dry.out and file.read_text() == "/cut off"
+    assert ask(home, "path", "setup", env=env).code == 0 and file.read_text() == f"/cut off\n{home.bin}\n"
     assert ask(home, "path", "setup", "--shell", "sh", env=env).code == 0 and (home.home / ".profile").exists()
 
 
