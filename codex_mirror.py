@@ -13679,8 +13679,12 @@ def advice_with_program_name(data: Any, program: str) -> Any:
     return {**data, **named, **problems}
 
 
+class HelpAsked(Exception):
+    """The words of a command ask for its help, which is the text of this."""
+
+
 def parser_of(command: Command, program: str) -> Any:
-    """The parser of this one command; its complaints are ours to say."""
+    """The parser of this one command; its complaints are ours to say, and so is its help. Raises HelpAsked."""
     import argparse
 
     flags = flags_of(command)
@@ -13688,6 +13692,9 @@ def parser_of(command: Command, program: str) -> Any:
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             raise usage_error(message, flags, self.prog)
+
+        def print_help(self, file: object = None) -> NoReturn:
+            raise HelpAsked(self.format_help())
 
     lines = ["examples:", *(f"  {with_program_name(line, program)}" for line in command.examples), ""]
     parser = Parser(
@@ -13703,6 +13710,7 @@ def parser_of(command: Command, program: str) -> Any:
         is_shown = argument not in COMMON or argument in common_arguments(command)
         help = argument.help if is_shown else argparse.SUPPRESS
         parser.add_argument(*argument.flags, help=help, **argument.options)
+    parser.color = False  # type: ignore[attr-defined]  # From Python 3.14 on it has escape sequences on a terminal.
     return parser
 
 
@@ -14354,6 +14362,8 @@ def open_line(model: Model, usual: str = "") -> Step:
                 return model.close_all()[0].ask(Dialog("Help", tuple(told.splitlines())))
             command, rest = complete_line(text, name, names)
             parse_arguments(command, rest, model.program)
+        except HelpAsked as asked:
+            return model.close_all()[0].ask(Dialog("Help", tuple(str(asked).splitlines())))
         except MirrorError as error:
             return error_line_with_hint(error)
         is_piped = {"-", "--output=-"} & {*rest} and not command.passes_on
@@ -15807,7 +15817,11 @@ def dispatch(argv: list[str], console: Console) -> int:
 
 def answer_command(command: Command, words: Sequence[str], console: Console) -> int:
     """The exit code of a command with these words behind it."""
-    values, common = parse_arguments(command, words, console.program)
+    try:
+        values, common = parse_arguments(command, words, console.program)
+    except HelpAsked as asked:
+        console.say_lines(str(asked))
+        return DONE
     console.quiet, console.debug, console.redact = common["quiet"], common["debug"], common["redact"]
     terminal = bool(sys.stdout and sys.stdout.isatty())
     width = os.get_terminal_size(sys.stdout.fileno()).columns if terminal else 80

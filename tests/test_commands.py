@@ -796,7 +796,7 @@ def test_without_a_standard_output_codex_still_starts(cm: Launched, house: Home)
 
 def test_a_full_disk_behind_stdout_and_a_reader_that_left_are_failures_in_one_line(cm: Launched, house: Home) -> None:
     if os.path.exists("/dev/full"):
-        for words in ("list", "list --json", "env work", "--help"):
+        for words in ("list", "list --json", "env work", "--help", "list --help"):
             result = run(["sh", "-c", f'"$0" {words} >/dev/full', str(cm.program)], env=house.env)
             assert result.code == 1 and len(result.err.splitlines()) <= 2, words
             assert "Traceback" not in result.err and "No space left" in result.err
@@ -2538,7 +2538,7 @@ def test_a_redacted_table_keeps_its_columns(cm: Launched, house: Home) -> None:
 def test_no_colour_where_none_is_wanted(cm: Launched, house: Home, env: dict[str, str]) -> None:
     install_codex(house, "0.170.0")
     without_wrapper(house, Path())
-    for words in ("create new", "list", "doctor", "--help", "update work"):
+    for words in ("create new", "list", "doctor", "--help", "help list", "list --help", "update work"):
         shown = on_terminal(cm.argv(*words.split()), house, **env).err
         assert not re.search(r"\x1b\[[\d;]*m", shown)
         if env.get("TERM") == "dumb":
@@ -2553,6 +2553,16 @@ def test_no_control_character_reaches_the_terminal(cm: Launched, house: Home) ->
         shown = on_terminal(cm.argv(*words.split()), house, *answers, columns=200).err
         shown += "" if answers else cm(*words.split()).err
         assert not re.search("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\x80-\x9f\u202e]", shown), words
+    odd = placed(house, "x\x1b[31m/cm.py")
+    for words in ("list --help", "help list", "list --nothing"):
+        result = run([odd, *words.split()], env=house.env)
+        assert "\\x1b[31m" in result.out + result.err and "\x1b" not in result.out + result.err, words
+
+
+def test_the_help_of_a_command_has_no_colour_on_any_python() -> None:
+    """From Python 3.14 on argparse colours what it writes for a terminal."""
+    for command in codex_mirror.COMMANDS:
+        assert codex_mirror.parser_of(command, "x").color is False
 
 
 # --- help ---

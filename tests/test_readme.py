@@ -315,8 +315,8 @@ def complaint_about_command(line: str) -> str:
         cm.parse_arguments(command, rest, "codex-mirror")
     except cm.MirrorError as error:
         return str(error.message)
-    except SystemExit as end:  # --help
-        return f"exit {end.code}" if end.code else ""
+    except cm.HelpAsked:
+        pass
     return ""
 
 
