@@ -11559,12 +11559,6 @@ def brought_notice(settings_from: str, context: Context) -> tuple[str, ...]:
     return secrets_notice(source, "were imported too")
 
 
-def keyring_notice(clone: Clone) -> list[str]:
-    if not keeps_login_in_keyring(codex_home_of(clone)):
-        return []
-    return [f"the login of '{clone.name}' is in the system's keyring, and stays there when the clone is removed"]
-
-
 def version_text(clone: Clone, installed: CodexPackage | None) -> str:
     """The pinned version, and the installed one where that is newer."""
     newer = installed and is_newer(installed.version, clone.runtime.version)
@@ -12508,7 +12502,9 @@ def set_clone(
 def remove(context: Context, *, name: str, force: bool = False) -> Outcome:
     """Removes a clone with all that is in it, and says what of it is left."""
     clone = clone_named(read_registry(context.places), name)
-    notes = [*keyring_notice(clone), *filter(None, [complaint_about_wrapper(clone)])]
+    in_keyring = keeps_login_in_keyring(codex_home_of(clone))
+    notes = [f"the login of '{clone.name}' stays in the system's keyring"] if in_keyring else []
+    notes += filter(None, [complaint_about_wrapper(clone)])
     if not kind_of(base_of(clone)):
         notes.append(f"{base_of(clone)} wasn't found; on a disk that isn't mounted, its login and sessions stay")
     _, ended, left = remove_clone(context, name, force)
@@ -12533,6 +12529,8 @@ def question_of_removal(context: Context, *, name: str, force: bool = False) -> 
         losses.append(f"the newest is {max(own, key=modified_at)}")
     if not losses:
         return None
+    if keeps_login_in_keyring(codex_home_of(clone)):  # Its config.toml, which says so, is among the losses.
+        losses.append(f"its login stays in the system's keyring; to log out first: codex-mirror logout {name}")
     with contextlib.suppress(UnseenProcessesError):
         if force and (pids := codex_pids_of(clone)):
             losses.append(f"and the Codex that is running in it is stopped (pid {', '.join(map(str, pids))})")
@@ -15741,7 +15739,7 @@ def confirm_losses(confirm: Callable[[], Question | None], yes: bool, console: C
     asked, question = None, confirm()
     while question and question != asked:
         for loss in () if yes and console.quiet else question.losses:
-            console.say(loss, to_stderr=True)
+            console.say_named(loss, to_stderr=True)
         if not yes and not consent(question):
             return False
         asked, question = question, None if yes else confirm()

@@ -1023,8 +1023,12 @@ def test_a_login_in_the_keyring_is_named_so_and_only_codex_can_end_it(cm: Launch
     assert "the login of 'work' (kept in the keyring), and revoke it" in cm("logout", "work").err
     assert cm("export", "work", "--with-login").code == 5
     assert cm("logout", "work", "--yes").err.splitlines()[-1] == "Not logged in"  # Its Codex was asked.
-    said = "the login of 'work' is in the system's keyring, and stays there when the clone is removed\n"
-    assert said in cm("remove", "work", "--yes").err and "keyring" not in cm("remove", OTHER_CLONE).err
+    said = "its login stays in the system's keyring; to log out first: codex-mirror logout work\n"
+    asked = cm("remove", "work")
+    assert asked.code == 5 and asked.err.startswith("removing 'work' deletes\n") and said in asked.err
+    told = cm("remove", "work", "--yes").err
+    assert "the login of 'work' stays in the system's keyring\n" in told
+    assert "keyring" not in cm("remove", OTHER_CLONE).err
 
 
 def test_a_login_that_the_keyring_may_have_is_not_moved_and_a_linked_config_not_replaced(
