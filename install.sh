@@ -12,6 +12,8 @@
 
 {
 set -u
+begun=""
+trap '[ "$begun" ] || { warn "this file is incomplete" && exit 1; }' EXIT
 
 STAMP_VERSION=""
 STAMP_SHA256=""
@@ -86,6 +88,7 @@ END
 main() {
     # If the last line is cut off after its first word, the options are lost: then do nothing.
     [ "$#" -eq "$OPTIONS_GIVEN" ] || exit 1
+    begun=yes
     understand "$@"
     choose_places
     if [ "$deed" = install ]; then

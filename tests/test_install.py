@@ -377,6 +377,7 @@ def test_cut_off_anywhere_it_does_nothing(telltale: Machine, shell: str) -> None
         argv = [*SHELLS[shell], "-s", "--", "--prefix", telltale.home / "chosen"]
         result = run(argv, stdin=whole[:cut], env=env, cwd=telltale.base)
         assert (result.out, os.listdir(telltale.home)) == ("", []), f"cut off after {cut} bytes"
+        assert result.code != 0 and (cut == brace or "this file is incomplete" in result.err), f"after {cut} bytes"
     assert tree(telltale.base) == before
     (pieces / "whole").write_bytes(whole)
     run([*read_each, pieces / "whole"], env=env, cwd=telltale.base, check=True)
