@@ -11,6 +11,7 @@
 # such as the first four letters of make_directory, would be a command.
 
 {
+[ -z "${ZSH_VERSION:-}" ] || emulate sh
 set -u
 begun=""
 trap '[ "$begun" ] || { warn "this file is incomplete" && exit 1; }' EXIT
