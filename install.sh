@@ -105,10 +105,10 @@ understand() {
         case $1 in
             --prefix)
                 [ "$#" -gt 1 ] || err "--prefix needs a directory" "sh install.sh --help" 2
-                prefix=$2
+                set_prefix "$2"
                 shift
                 ;;
-            --prefix=*) prefix=${1#--prefix=} ;;
+            --prefix=*) set_prefix "${1#--prefix=}" ;;
             --modify-path) modify_path=yes ;;
             --completions) completions=yes ;;
             --uninstall) deed=uninstall ;;
@@ -123,6 +123,11 @@ understand() {
         esac
         shift
     done
+}
+
+set_prefix() {
+    prefix=$1
+    [ -n "$prefix" ] || err "--prefix is empty (is a variable unset?)" "sh install.sh --help" 2
 }
 
 choose_places() {
@@ -163,6 +168,7 @@ choose_home() {
         [ "$owner" = 0 ] || HOME=$(cd ~root && pwd)
         say "You are root, so HOME is root's: $HOME"
     fi
+    [ -n "$HOME" ] || err "HOME is not set" "HOME=/home/you sh install.sh"
     case $HOME in /*) ;; *) err "HOME is not an absolute path: '$HOME'" "HOME=/home/you sh install.sh" ;; esac
     export HOME
 }
@@ -440,6 +446,7 @@ try:
     with open(sys.argv[2], "wb") as file:
         file.write(content)
 except Exception as error:
+    error = error.reason if type(error) is urllib.error.URLError else error
     sys.exit(str(error) or type(error).__name__)
 ' "$1" "$2"
 }
