@@ -2943,11 +2943,28 @@ def place_not_writable(directory: str) -> str:
     return "" if not os.path.isdir(there) or is_writable(there) else there
 
 
+def complaint_about_commands(directory: str) -> tuple[str, str]:
+    """Why no command can be made in a directory and what helps, or two empty texts."""
+    if not (there := place_not_writable(directory)):
+        return "", ""
+    is_own = os.stat(there).st_uid == os.geteuid() and not os.statvfs(there).f_flag & os.ST_RDONLY
+    elsewhere = "set CODEX_MIRROR_BIN_DIR to a directory of your own, then codex-mirror wrapper install"
+    return f"{there} can't be written", f"chmod u+rwx {shell_quote(there)}" if is_own else elsewhere
+
+
+def directories_without_commands(directories: Iterable[str], closed: bool) -> list[tuple[str, str]]:
+    """Those of the directories that we may not search, or else not write though we may search them; with what helps."""
+    advised = [(one, complaint_about_commands(one)[1]) for one in directories]
+    return [
+        (one, fix) for one, fix in advised if fix and closed == (os.path.isdir(one) and not os.access(one, os.X_OK))
+    ]
+
+
 def refuse_unwritable_commands(directory: str) -> None:
     """Refuses a directory for commands in which none can be made. Raises MirrorError."""
-    if there := place_not_writable(directory):
-        hint = "set CODEX_MIRROR_BIN_DIR to a directory of your own"
-        raise MirrorError(f"no command can be created in {directory}: {there} can't be written", hint, REFUSED)
+    complaint, hint = complaint_about_commands(directory)
+    if complaint:
+        raise MirrorError(f"no command can be created in {directory}: {complaint}", hint, REFUSED)
 
 
 def refuse_noexec(*paths: str) -> None:
@@ -9300,9 +9317,14 @@ def hazards_of_clone(clone: Clone, places: Places) -> list[Hazard]:
     return [one for path in parts for one in hazards_on_way(path, places.trusted) if one.path not in common]
 
 
+def bin_directories(clones: Sequence[Clone], places: Places) -> list[str]:
+    """The directory for new commands, and those of the clones' own."""
+    return list(dict.fromkeys((places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones))))
+
+
 def hazards_of_bin_directories(clones: Sequence[Clone], places: Places) -> Iterator[Hazard]:
     """How somebody else could replace commands."""
-    directories = dict.fromkeys((places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)))
+    directories = bin_directories(clones, places)
     return (hazard for directory in directories for hazard in hazards_on_way(directory, places.trusted))
 
 
@@ -9343,6 +9365,8 @@ def stage_wrapper(change: Change, clone: Clone, replaces: bool = True) -> None:
     if complaint := complaint_about_wrapper(clone):
         change.unfinished.append(complaint)
         files = files[:1]
+    else:
+        refuse_unwritable_commands(os.path.dirname(clone.wrapper))
     for file, mode in zip(files, (0o700, 0o755), strict=False):
         change.make_room(os.path.dirname(file.target), mode)
     change.plan_to_stage(files)
@@ -10470,14 +10494,13 @@ def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
     own = [clone for clone in registry.clones if is_plain_base(base_of(clone))]
     roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
-    bins = dict.fromkeys([places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in registry.clones)])
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, plans_of(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
         (places.mirror_home, in_home, is_file_or_scratch),
         *((base_of(clone), re.compile(staged), kind_of) for clone in own),
         *((runtimes_of(clone), in_runtimes, kind_of) for clone in own),
         *((directory, in_root, id_in_base) for directory in roots),
-        *((directory, in_bin, wrapper_owner) for directory in bins),
+        *((directory, in_bin, wrapper_owner) for directory in bin_directories(registry.clones, places)),
     ]
     for directory, names, proof in looked:
         for path in paths_in(directory):
@@ -10678,9 +10701,7 @@ def runtimes_sharing(path: str, file: PinnedFile, clones: Sequence[Clone]) -> li
 
 def wrapper_state(clone: Clone, places: Places) -> str:
     """`ok`, `missing`, `foreign`, `edited`, `open`, `outdated` or `not executable`."""
-    if not kind_of(clone.wrapper):
-        return "missing"
-    if trouble := wrapper_trouble(clone):
+    if trouble := wrapper_trouble(clone) if kind_of(clone.wrapper) else "missing":
         return trouble
     if not os.access(clone.wrapper, os.X_OK):
         return "not executable"
@@ -10792,7 +10813,8 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "open_variables": lambda f: open_variables(f.clone),
     "newer": lambda f: newer_version(f.inspection.installed, f.clone),
     "wrapper": lambda f: wrapper_state(f.clone, f.context.places),
-    "missing_wrapper": lambda f: f.clone.wrapper if f.wrapper == "missing" else "",
+    "each_closed_bin_dir": lambda f: directories_without_commands([f.bin_dir], closed=True),
+    "missing_wrapper": lambda f: f.clone.wrapper if f.wrapper == "missing" and not f.each_closed_bin_dir else "",
     "foreign_wrapper": lambda f: f.clone.wrapper if f.wrapper == "foreign" else "",
     "open_wrapper": lambda f: f.clone.wrapper if f.wrapper == "open" else "",
     "edited_wrapper": lambda f: f.clone.wrapper if f.wrapper == "edited" else "",
@@ -10890,14 +10912,15 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "bin_dir": lambda f: f.context.places.bin_dir,
         "each_ownerless": lambda f: told_ownerless((f.home, f.bin_dir), mounted_volumes(), f.context.places),
         "each_in_cloud": lambda f: told_in_cloud(f.home, f.context.places),
+        "bins": lambda f: bin_directories(f.registry.clones, f.context.places),
+        "each_unwritable_bin_dir": lambda f: directories_without_commands(f.bins, closed=False),
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),
         "lax_ignore": lambda f: lax_ignore_file(f.home),
         "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
         "each_git_home": lambda f: settings_below_home(f.registry.clones, f.context.places),
-        "each_off_path": lambda f: [
-            (off_path_text(one), path_fix(one, f.context)) for one in directories_off_path(f.registry.clones, f.context)
-        ],
+        "off_path": lambda f: directories_off_path(f.registry.clones, f.context),
+        "each_off_path": lambda f: [(off_path_text(one), path_fix(one, f.context)) for one in f.off_path],
         "each_unread": lambda f: errors_with_advice(f.errors.values()),
     },
 }
@@ -11251,6 +11274,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("runtime-damaged", "error", "its Codex differs from what was pinned: {damaged}",
                 "codex-mirror doctor {name} --deep --fix", repair_runtime),
         Finding("runtime-version", "error", "its Codex is {other_version}, but {pinned} was pinned", UPDATE),
+        Finding("wrapper", "error", "its command can't be reached: you may not search {each_closed_bin_dir[0]}",
+                "{each_closed_bin_dir[1]}"),
         Finding("wrapper", "error", "its command {missing_wrapper} is missing", FIX, repair_wrapper),
         Finding("wrapper", "error", "{foreign_wrapper} isn't its command, but another program",
                 "move that file away, then " + FIX),
@@ -11358,6 +11383,8 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
         Finding("in-cloud", "warning", "{each_in_cloud[0]}", "{each_in_cloud[1]}"),
         Finding("wrapper-directory", "warning", "{each_bin_hazard[0]}, so its commands could be replaced",
                 "{each_bin_hazard[1]}"),
+        Finding("wrapper-directory", "warning", "no command can be written to {each_unwritable_bin_dir[0]}",
+                "{each_unwritable_bin_dir[1]}"),
         Finding("mirror-home-open", "warning", "other users may read it: {open_to_others}",
                 FIX_HOME, repair_mirror_home),
         Finding("shim-edited", "warning", "{strange_shim}, so it may start another Codex",
@@ -11679,8 +11706,9 @@ def common_to(problem: Problem, health: Health) -> Problem:
     """The problem with NAME for the clone's name in what helps and in the paths of its own, so that it is equal to that
     of another clone."""
     name, bin_dir = rf"{re.escape(health.name)}(?![\w.-])", re.escape(os.path.dirname(health.wrapper_path))
-    what = re.sub(rf"/{name}(?=/\.codex-mirror)|(?<={bin_dir})/{name}", "/NAME", problem.what)
-    return problem._replace(what=what, fix=re.sub(rf"(?<![\w.-]){name}", "NAME", problem.fix))
+    own_paths = rf"/{name}(?=/\.codex-mirror)|(?<={bin_dir})/{name}"
+    what, fix = (re.sub(own_paths, "/NAME", text) for text in (problem.what, problem.fix))
+    return problem._replace(what=what, fix=re.sub(rf"(?<![\w./-]){name}", "NAME", fix))
 
 
 def for_all_of(problem: Problem, names: Sequence[str]) -> Problem:

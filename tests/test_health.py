@@ -110,6 +110,12 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"absent": ["/h"]}, "directory-missing", ERROR, "/h"),
     ({"read_only": ["/h"]}, "directory-read-only", ERROR, "/h"),
     ({"wrapper": "missing"}, "wrapper", ERROR, "is missing"),
+    (
+        {"wrapper": "missing", "each_closed_bin_dir": [("/b", "chmod u+rwx /b")]},
+        "wrapper",
+        ERROR,
+        "you may not search /b",
+    ),
     ({"wrapper": "foreign"}, "wrapper", ERROR, "another program"),
     ({"wrapper": "not executable"}, "wrapper", ERROR, "can't be executed"),
     ({"status": cm.CapturedOutput(None, b"", b"")}, "start", ERROR, "did not answer in time"),
@@ -331,6 +337,7 @@ HOUSES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"copy": ("/m is a copy of /n", "use /n")}, "mirror-home-copy", ERROR, "/m is a copy of /n"),
     ({"hazards": [cm.Hazard("/m", "is a group's", "fix", True)]}, "directory-unsafe", WARNING, "/m is a group's"),
     ({"each_bin_hazard": [("/b is a group's", "fix")]}, "wrapper-directory", WARNING, "its commands could be replaced"),
+    ({"each_unwritable_bin_dir": [("/b", "chmod u+rwx /b")]}, "wrapper-directory", WARNING, "can be written to /b"),
     ({"each_ownerless": [("/Volumes/D ignores who", "fix")]}, "no-owners", WARNING, "/Volumes/D ignores who"),
     ({"each_in_cloud": [("/h/x lies in /h/Documents", "fix")]}, "in-cloud", WARNING, "lies in /h/Documents"),
     ({"tracked": ["/m/registry.json"]}, "git-tracked", ERROR, "git tracks files of it: /m/registry.json"),
@@ -367,6 +374,34 @@ def test_a_mirror_home_that_cant_be_written_is_named_before_anything_is_tried(
     house = cm.inspect_mirror_home(caller_in(home))
     [problem] = [one for one in cm.diagnose(house) if one.severity == "error"]
     assert (problem.id, problem.fix) == ("mirror-home-read-only", again)
+
+
+@pytest.mark.parametrize(("right", "is_closed"), [(os.W_OK, False), (os.X_OK, True)])
+def test_a_directory_for_commands_that_cant_be_written_is_told_with_the_command_that_helps(
+    home: Home, monkeypatch: pytest.MonkeyPatch, right: int, is_closed: bool
+) -> None:
+    for name in ("work", "personal"):
+        make_clone(home, name, source=str(fake_codex(home.base / "package")))
+    (home.bin / "work").unlink()
+    before = tree(home.bin)
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == str(home.bin) and mode & right))
+    said = ask(home, "doctor", "--fix").out
+    assert said.count(f"chmod u+rwx '{home.bin}'\n") == 1 and "Permission" not in said
+    assert (f"can't be reached: you may not search {home.bin} [wrapper]" in said) == is_closed
+    assert (f"no command can be written to {home.bin} [wrapper-directory]" in said) == (not is_closed)
+    for words in ("rename personal other", "create third", "wrapper install"):
+        refused = ask(home, *words.split())
+        assert refused.code == 5 and refused.err.endswith(f"\nhint: chmod u+rwx '{home.bin}'\n"), words
+    assert tree(home.bin) == before
+
+
+def test_a_directory_for_commands_of_somebody_else_is_left_for_one_of_the_user_s(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert cm.complaint_about_commands("/usr/bin") == ("/usr/bin can't be written", "chmod u+rwx '/usr/bin'")
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    assert cm.complaint_about_commands("/usr/bin")[1].endswith("of your own, then codex-mirror wrapper install")
 
 
 def test_a_mirror_home_on_a_read_only_file_system_is_named_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,6 +470,7 @@ def test_what_several_clones_have_in_common_is_said_once() -> None:
             cm.Problem(
                 "directory-open", "warning", f"other users may read it: /m/clones/{name}/.codex-mirror/home", ""
             ),
+            cm.Problem("wrapper", "error", "you may not search /work/b", "chmod u+rwx '/work/b'"),
         )
         for name in names
     ]
@@ -457,8 +493,10 @@ def test_what_several_clones_have_in_common_is_said_once() -> None:
         "  ! its command is out of date: /b/NAME [wrapper-outdated]",
         "      codex-mirror doctor --fix",
         "  ! other users may read it: /m/clones/NAME/.codex-mirror/home [directory-open]",
+        "  ✗ you may not search /work/b [wrapper]",
+        "      chmod u+rwx '/work/b'",
     )
-    assert all(len(row["problems"]) == 5 for row in outcome.data)
+    assert all(len(row["problems"]) == 6 for row in outcome.data)
     alone = cm.report_of_doctor(healths[:1], [], [])
     assert "      codex-mirror set work --share default" in alone.lines
 

@@ -278,7 +278,7 @@ def user_without_a_home(home: Home) -> None:
 
 def no_place_for_commands(home: Home) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cm, "place_not_writable", lambda directory: "/b")
+        patch.setattr(cm, "place_not_writable", lambda directory: "/")
         cm.refuse_unwritable_commands("/b")
 
 
