@@ -4253,13 +4253,15 @@ def binding_of(registry: Registry, directory: str, env: Mapping[str, str]) -> Di
         inside = {codex_home_of(clone): clone for clone in registry.clones}.get(env.get("CODEX_HOME", ""))
         if clone := inside or find_clone(registry, name):
             return DirectoryBinding(clone, "inside", clone.root)
-    bound = [(path_depth(path), path, clone) for clone in registry.clones for path in clone.directories]
-    depths = {depth for depth, _, _ in bound}
+    bound: dict[int, dict[str, Clone]] = {}
+    for clone in registry.clones:
+        for path in clone.directories:
+            bound.setdefault(path_depth(path), {}).setdefault(path, clone)
     for above in directories_above(directory) if directory else ():
-        if (depth := path_depth(above)) in depths:
-            for its_depth, path, clone in bound:
-                if its_depth == depth and is_same_directory(path, above):
-                    return DirectoryBinding(clone, "directory", path)
+        clones = bound.get(path_depth(above), {})
+        for path in (above,) if above in clones else clones:
+            if is_same_directory(path, above):
+                return DirectoryBinding(clones[path], "directory", path)
     default = next((clone for clone in registry.clones if clone.is_default), None)
     return DirectoryBinding(default, "default" if default else "none")
 
