@@ -1866,7 +1866,7 @@ def strange_part(base: str, tails: Iterable[str] = CLONE_PARTS) -> str:
 def unreadable_part(path: str) -> str:
     """The outermost directory on the way to what lies there that may not be searched, or the thing itself where it may
     not be read; or nothing."""
-    for one in reversed([*directories_above(path)]):
+    for one in [path] if os.path.exists(path) else reversed([*directories_above(path)]):
         needed = (os.R_OK if one == path else 0) | (os.X_OK if os.path.isdir(one) else 0)
         if os.path.exists(one) and not os.access(one, needed):
             return one
@@ -8537,9 +8537,8 @@ def changed_at(path: str) -> int | None:
 
 def is_own_place(clone: Clone, path: str) -> bool:
     """Leads no link out of the clone on the way to this place below its home or its base?"""
-    return os.path.realpath(os.path.dirname(path)) == os.path.join(
-        os.path.realpath(base_of(clone)), os.path.relpath(os.path.dirname(path), base_of(clone))
-    ) and kind_of(path) in ("", "file")
+    way = (one for one in directories_above(os.path.dirname(path)) if is_below(one, base_of(clone)))
+    return not any(map(os.path.islink, way)) and kind_of(path) in ("", "file")
 
 
 def write_git_copy(clone: Clone, one: GitFile) -> None:
