@@ -641,20 +641,23 @@ uninstall() {
     fi
     if [ "$purge" = yes ]; then purge_clones; fi
     remove_path_block
+    remove_shim
     remove_files
-    case $purge,$listed,$clones in
-        yes,* | no,yes,"") remove_mirror_home ;;
-        no,yes,*) tell_clones ;;
+    case $none_left,$listed in
+        yes,*) remove_mirror_home ;;
+        no,yes) tell_clones ;;
         *) say "What is in $mirror_home stays." ;;
     esac
 }
 
-# Sets `works`, whether the program still runs, and `clones`, a name a line, if they can be `listed`.
+# Sets `works`, whether the program still runs, `clones`, a name a line, if they can be `listed`, and whether there will
+# be `none_left`.
 find_clones() {
-    works=no listed=no clones=""
+    works=no listed=no clones="" none_left=no
     is_ours "$launcher" && "$launcher" --version >/dev/null 2>&1 </dev/null && works=yes
     [ "$works" = yes ] && clones=$("$launcher" list </dev/null) && listed=yes
     clones=$(printf '%s\n' "$clones" | cut -f 1)
+    case $purge,$listed,$clones in yes,* | no,yes,"") none_left=yes ;; esac
 }
 
 tell_removal() {
@@ -662,6 +665,7 @@ tell_removal() {
         for clone in $clones; do say "Would run $(quoted "$launcher") remove $clone${yes:+ --yes}"; done
     fi
     say "Would run $(quoted "$launcher") path remove --bin-dir $(quoted "$bin")"
+    if has_shim; then say "Would run $(quoted "$launcher") shim remove"; fi
     receipt_lines completion | while IFS= read -r line; do say "Would remove ${line#completion }"; done
     say "Would remove $launcher"
     say "Would remove $program, its bytecode, and $receipt"
@@ -695,6 +699,16 @@ remove_path_block() {
         warn "'# >>> codex-mirror PATH >>>' and '# <<< codex-mirror PATH <<<' in:"
         warn "$blocks"
     fi
+}
+
+has_shim() {
+    [ "$none_left" = yes ] && is_there "$mirror_home/shim/codex"
+}
+
+# Without a clone it starts nothing, and without the program nothing takes it away.
+remove_shim() {
+    if ! has_shim; then return; fi
+    "$launcher" shim remove </dev/null || err "the shim could not be removed, so codex-mirror stays"
 }
 
 files_with_block() {

@@ -1263,6 +1263,26 @@ def test_a_purge_leaves_the_home_as_before(machine: Machine, codex: Path) -> Non
     assert tree(machine.home) == before
 
 
+@pytest.mark.parametrize("options", [["--purge", "--yes"], ["--uninstall"]])
+def test_the_shim_goes_with_the_last_clone(machine: Machine, codex: Path, options: list[str]) -> None:
+    live_in(machine.home)
+    before = tree(machine.home)
+    with_clones(machine, codex, "work")
+    machine.codex_mirror("shim", "install", check=True)
+    shim, installed = machine.home / ".codex-mirror/shim/codex", tree(machine.home)
+    if options == ["--uninstall"]:
+        assert "shim" not in machine.install("--uninstall", "--dry-run", check=True).out
+        machine.codex_mirror("remove", "work", check=True)
+    assert "shim remove\n" in machine.install(*options, "--dry-run", check=True).out and shim.exists()
+    edited = shim.read_text()
+    shim.write_text(edited + "# mine\n")
+    refused = machine.install(*options)
+    assert refused.code == 1 and "was edited" in refused.err and machine.command.exists()
+    shim.write_text(edited)
+    machine.install(*options, check=True)
+    assert tree(machine.home) == before != installed
+
+
 def test_a_purge_without_clones_needs_no_question(machine: Machine, codex: Path) -> None:
     with_clones(machine, codex)
     machine.install("--purge", check=True)
