@@ -1062,7 +1062,8 @@ LOGIN_FISH = (
     LOGIN_NOTE
     + """\
 if status is-login; and set -q CODEX_MIRROR_PATH
-    test "$PATH[1]" = (string split -f1 : $CODEX_MIRROR_PATH); or set -gx PATH (string split : $CODEX_MIRROR_PATH) $PATH
+    set -l cm_path (string split : $CODEX_MIRROR_PATH) # fish has it split, but older ones
+    test "$PATH[1]" = "$cm_path[1]"; or set -gx PATH $cm_path $PATH
 end
 """
 )
