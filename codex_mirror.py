@@ -13912,7 +13912,7 @@ class CloneView(NamedTuple):
     account: Account | None = None
     usage: Usage | None = None
     used: float | None = None
-    health: Health | None = None
+    problems: tuple[Problem, ...] | None = None
     variables: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
     stamp: Stamp = ()
@@ -13924,10 +13924,10 @@ class CloneView(NamedTuple):
     def learn(self, **facts: Any) -> CloneView:
         """The view with these facts, and what follows from them."""
         view = self._replace(**facts)
-        severities = {problem.severity for problem in view.health.problems} if view.health else set()
+        severities = {problem.severity for problem in view.problems or ()}
         holds = ("error" in severities, "warning" in severities, view.account == Account("none"), bool(view.newer))
         states = tuple(word for word, is_so in zip(STATES, holds, strict=False) if is_so)
-        states = states or ("ok" if view.health else "checking",)
+        states = states or ("checking" if view.problems is None else "ok",)
         account = account_text(view.account) if view.account else ""
         words = "\n".join((view.clone.name, account, *states, *view.clone.directories)).lower()
         return view._replace(states=states, words=words)
@@ -13980,12 +13980,11 @@ Message: TypeAlias = "Callable[[Model], Step]"
 
 
 class Item(NamedTuple):
-    """A line of a list: its label, what choosing it does, a note, the key that chooses it, and a value for a field."""
+    """A line of a list: its label, what choosing it does, a note, and a value for a field."""
 
     label: str
     deed: Message = lambda model: (model, ())
     note: str = ""
-    key: str = ""
     value: str = ""
 
 
@@ -14002,8 +14001,8 @@ class Input(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """What keys do in some modes: in deed, in the help, and with a `word` in the footer, where a lower rank stays
-    longer."""
+    """What keys do in some modes, characters only where none are typed: in deed, in the help, and with a `word` in the
+    footer, where a lower rank stays longer."""
 
     modes: str
     keys: tuple[str, ...]
@@ -14249,7 +14248,7 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
     mends it; what needs no deed is left to doctor."""
     facts: list[Row] = [(Span(f"{key:<9}", "dim"), *row) for key, row in fact_rows(model, view, size.columns - 9)]
     room, first = max(size.rows - PANE_LINES + 2, 2), PANE_LINES - 2
-    problems = [one for one in (view.health.problems if view.health else ()) if one.fix or needs_action(one)]
+    problems = [one for one in view.problems or () if one.fix or needs_action(one)]
     wrong, by_key = list[Row](), " ".join(mending_words(view))
     for index, problem in enumerate(problems):  # Paths start at the clone.
         sign, style = {"error": ("✗", "bad"), "warning": ("!", "warn")}.get(problem.severity, ("·", "plain"))
@@ -14269,7 +14268,7 @@ def pane_rows(model: Model, view: CloneView, size: Size) -> list[Row]:
 
 def mending_words(view: CloneView) -> tuple[str, ...]:
     """The command that mends the worst of what is wrong with a clone, where one does so by itself."""
-    name, problems = view.clone.name, view.health.problems if view.health else ()
+    name, problems = view.clone.name, view.problems or ()
     mends = [problem.fix for problem in sorted(problems, key=lambda one: one.severity != "error")]
     mends += [f"codex-mirror {word} {name}" for word in ("update", "login") if word in view.states[0]]
     ways = (("doctor", name, "--fix"), ("login", name), ("update", name))
@@ -14405,10 +14404,9 @@ def complaint_about_new_name(model: Model, text: str) -> str:
     """Why no clone may get this name, as far as that is known by now."""
     try:
         name = new_clone_name(text)
+        refuse_taken_name(Registry(tuple(view.clone for view in model.rows)), name)
     except MirrorError as error:
         return error.message
-    if taken := [one for one in model.names if one.lower() == name.lower()]:
-        return f"clone '{taken[0]}' already exists"
     return f"'{name}' is already a command" if name in model.commands else ""
 
 
@@ -14421,30 +14419,28 @@ def codex_line(model: Model) -> str:
     return f"no Codex is installed, {how}"
 
 
-def quick_clone(model: Model, text: str = "", said: Sequence[str] = (), name: str = "") -> Step:
-    effects = (Effect("commands"),) if model.installed or model.newest else (Effect("commands"), Effect("newest"))
-    return model.follow(partial(create_dialog, text=text, said=said, name=name), *effects)
+def quick_clone(model: Model, text: str = "", said: Sequence[str] = ()) -> Step:
+    effects = (Effect("commands"), *[Effect("newest")] * (not model.installed and not model.newest))
+    return model.follow(partial(create_dialog, text=text, said=said), *effects)
 
 
-def create_dialog(model: Model, text: str = "", said: Sequence[str] = (), name: str = "") -> Dialog:
-    """The name of a new clone, or of one that has its name, the place; the working directory is offered."""
+def create_dialog(model: Model, text: str = "", said: Sequence[str] = ()) -> Dialog:
+    """The name of a new clone; the working directory is offered, and another place."""
 
     def go_on(model: Model, text: str, value: str) -> Step | str:
-        if complaint := "" if name else complaint_about_new_name(model, text):
+        if complaint := complaint_about_new_name(model, text):
             return complaint
         if value == "place":
             place = with_tilde(os.path.join(clones_directory(model.places), text), model.places.user_home)
-            return quick_clone(model, place, name=text)
-        words = ("create", name, f"--root={text}") if name else ("create", text)
-        return begin_command(model, *words, then=("use", words[1], model.here) if value else ())
+            return ask_argument(model, ("create", text), "--root", place)
+        return begin_command(model, "create", text, then=("use", text, model.here) if value else ())
 
     here = with_tilde(model.here, model.places.user_home)
     items = [Item("create it")]
     items += [] if here in ("", "~") else [Item(f"create it, and use it in {here} and below", value="here")]
-    items += [] if name else [Item("create it in another place…", value="place")]
-    line = Input("place" if name else "name", go_on, TypedLine(text, len(text)), live=not name)
-    title = f"Quick Clone: {name}" if name else "Quick Clone"
-    return Dialog(title, (*said, codex_line(model)), tuple(items), line)
+    items += [Item("create it in another place…", value="place")]
+    line = Input("name", go_on, TypedLine(text, len(text)), live=True)
+    return Dialog("Quick Clone", (*said, codex_line(model)), tuple(items), line)
 
 
 def ask_login(model: Model, name: str, *said: str) -> Step:
@@ -14523,13 +14519,11 @@ def sessions_dialog(model: Model, name: str) -> Dialog:
 
 
 def ask_receiver(model: Model) -> Step:
-    dialog = model.dialogs[-1]
-    items = []
-    for view in model.rows:
+    dialog, items = model.dialogs[-1], []
+    for view in (view for view in model.rows if view.clone.name != model.sessions[0]):
         left, name = view.left(model.now), view.clone.name
         note = f"{account_in_short(model, view)}{'' if left is None else f', {left:.0f} % left'}"
-        go = to_begin("handover", dialog.items[dialog.at].value, name)
-        items += [Item(name, go, note)] if name != model.sessions[0] else []
+        items.append(Item(name, to_begin("handover", dialog.items[dialog.at].value, name), note))
     if not items:
         return model.refuse("there is no other clone to hand it over to")
     return model.ask(Dialog("Hand over to", items=tuple(items)))
@@ -14677,11 +14671,9 @@ def show_keys(model: Model) -> Step:
 
 ALL_MODES = "table home list text line find"
 MOVES = (
-    Verb("table home list", ("up", "k"), "", "one up", partial(move_selection, by=-1)),
+    Verb("table home list line find", ("up", "k"), "", "one up", partial(move_selection, by=-1)),
     Verb("text", ("up", "k"), "↑↓ scroll", "one up", partial(move_selection, by=-1)),
-    Verb("line find", ("up",), "", "one up", partial(move_selection, by=-1)),
-    Verb("table home list text", ("down", "j"), "", "one down", partial(move_selection, by=1)),
-    Verb("line find", ("down",), "", "one down", partial(move_selection, by=1)),
+    Verb(ALL_MODES, ("down", "j"), "", "one down", partial(move_selection, by=1)),
     Verb("table home list text", ("pgup",), "", "a page up", partial(move_selection, by=-10)),
     Verb("table home list text", ("pgdn",), "", "a page down", partial(move_selection, by=10)),
     Verb("table home list text", ("home", "g"), "", "to the first", partial(move_selection, by=-(1 << 30))),
@@ -14699,8 +14691,7 @@ VERBS = (
     Verb("find", ("enter",), "Enter keep", "keep the filter", partial(change_table, is_finding=False), 0),
     Verb("find", ("esc",), "Esc clear", "clear it", partial(change_table, is_finding=False, sought=TypedLine()), 1),
     Verb("text", ("esc", "q", "enter"), "Esc back", "go back", go_back, 1),
-    Verb("list", ("esc", "q"), "Esc back", "go back", go_back, 1),
-    Verb("line", ("esc",), "Esc back", "go back", go_back, 1),
+    Verb("list line", ("esc", "q"), "Esc back", "go back", go_back, 1),
     Verb("table", ("l",), "l log in", "log in", on_clone(lambda model, view: ask_login(model, view.clone.name)), 3),
     Verb("table", ("f",), "f fix", "fix what isn't ok", fix_what_is_wrong, 3),
     Verb("table home", ("n",), "n new", "a new clone", quick_clone, 4),
@@ -14745,10 +14736,9 @@ VERBS = (
 
 def mode_of(model: Model) -> str:
     """Which keys count now."""
-    dialog = model.top
-    if not dialog or dialog.name == "home":
-        return "find" if model.is_finding else "home" if dialog else "table"
-    return "line" if dialog.input else "list" if dialog.items else "text"
+    if model.is_home:
+        return "find" if model.is_finding else "home" if model.dialogs else "table"
+    return "line" if model.dialogs[-1].input else "list" if model.dialogs[-1].items else "text"
 
 
 def verbs_here(model: Model) -> tuple[Verb, ...]:
@@ -14761,7 +14751,8 @@ def press(model: Model, key: str, at: float) -> Step:
 
     Alt and a letter mean nothing on the table or where one types; elsewhere they are Esc, and then the letter."""
     dialog, mode = model.top, mode_of(model)
-    verb = next((verb for verb in verbs_here(model) if key in verb.keys), None)
+    is_typed = mode in ("line", "find") and len(key) == 1
+    verb = next((verb for verb in verbs_here(model) if key in verb.keys and not is_typed), None)
     if verb and verb in EVERYWHERE:
         return verb.deed(model)
     if key.startswith("alt-"):
@@ -14777,10 +14768,9 @@ def press(model: Model, key: str, at: float) -> Step:
         return verb.deed(model)
     if mode == "find":
         return change_table(model, sought=model.sought.edit(key))
-    if dialog and dialog.input:  # What is no verb here is typed, or chooses an item of its own.
+    if dialog and dialog.input:  # What is no verb here is typed.
         return model.with_top(input=dialog.input._replace(line=dialog.input.line.edit(key), refused=dialog.input.live))
-    chosen = [item for item in dialog.items if item.key == key] if dialog else []
-    return chosen[0].deed(model) if chosen else (model, ())
+    return model, ()
 
 
 def update_model(model: Model, message: Message) -> Step:
@@ -14817,9 +14807,9 @@ def arrive(model: Model, registry: Registry | None, broken: str, **facts: Any) -
             near = (one for one in (*before[place:], *before[:place][::-1]) if one in ids)
             model = model._replace(selected=next(near, ""))
         model, _ = learn_of_codex(model._replace(rows=rows), {})
-    dialogs = tuple(one for one in model.dialogs if one.name != "home")
-    home, _ = model._replace(dialogs=()).follow(partial(main_menu, name="home"))
-    return model.become(dialogs=(*(model.dialogs[:1] if len(dialogs) < len(model.dialogs) else home.dialogs), *dialogs))
+    has_home = any(one.name == "home" for one in model.dialogs)
+    home = () if has_home else model._replace(dialogs=()).follow(partial(main_menu, name="home"))[0].dialogs
+    return model.become(dialogs=(*home, *model.dialogs))
 
 
 def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
@@ -14869,14 +14859,14 @@ def finish(model: Model, effect: Effect, outcome: Outcome) -> Step:
     if not is_awaited:
         return model, ()
     (command, values, common), lines = values_of(effect.words), tuple(map(model.displayable, said))
-    name, root = str(values.get("name") or values.get("name_option") or ""), str(values.get("root") or "")
+    name = str(values.get("name") or values.get("name_option") or "")
     made = next((view for view in model.rows if view.clone.name == name), None)
     if made and went_well and command.handler in (create, import_clone):
         model = model._replace(selected=made.clone.id)
         if not common["json"] and made.account in (None, Account("none")):
             return ask_login(model, name, *lines)
-    if not went_well and effect.words == ("create", name, *[f"--root={root}"] * bool(root)):
-        return quick_clone(model, root or name, lines, name if root else "")
+    if not went_well and effect.words == ("create", name):
+        return quick_clone(model, name, lines)
     if went_well and command.handler is hand_over and isinstance(outcome.data, dict) and not common["json"]:
         go = to_begin("resume", outcome.data["id"], "--in", name)
         items = (Item(f"continue it as {name}", go), NOT_NOW)
@@ -14915,9 +14905,9 @@ def ask_question(model: Model, effect: Effect, stakes: Stakes) -> Step:
     go = to_begin(*effect.words, fed=effect.fed, agreed=stakes)
     if not stakes.question:
         return go(model)
-    items = (NOT_NOW._replace(label="no"), Item("yes", go, key="y"))
+    items, verbs = (NOT_NOW._replace(label="no"), Item("yes", go)), (Verb("list", ("y",), "y yes", "yes", go, 0),)
     lines = tuple(map(model.displayable, stakes.question.losses))
-    return model.ask(Dialog(stakes.question.text, lines, items, guarded=True))
+    return model.ask(Dialog(stakes.question.text, lines, items, verbs=verbs, guarded=True))
 
 
 # --- View -----------------------------------------------------------------------------------------
@@ -15047,10 +15037,9 @@ def dialog_rows(model: Model, dialog: Dialog, size: Size) -> list[Row]:
         return [*((Span(text),) for text in seen), (Span(f"{top + 1}-{top + len(seen)} of {len(lines)} lines", "dim"),)]
     lines = wrap_texts(dialog.lines, width, size.rows - min(len(dialog.items), 3) - len(typed) - 1)
     rows: list[Row] = [*((Span(text),) for text in lines), *([()] if lines else []), *typed]
-    labels = [f"{item.key}  {item.label}" if item.key else item.label for item in dialog.items]
-    most = min(max((cell_width(escape_invisible(label)) for label in labels), default=0), width - 3)
-    for index, sign in rows_in_view(len(labels), dialog.at, max(size.rows - len(rows), 1)):
-        text = Span(f"{fit(labels[index], most)} ", "chosen" if sign.style == "chosen" else "plain")
+    most = min(max((cell_width(escape_invisible(item.label)) for item in dialog.items), default=0), width - 3)
+    for index, sign in rows_in_view(len(dialog.items), dialog.at, max(size.rows - len(rows), 1)):
+        text = Span(f"{fit(dialog.items[index].label, most)} ", "chosen" if sign.style == "chosen" else "plain")
         rows.append((sign, text, Span(shorten(f" {dialog.items[index].note}", max(width - most - 3, 0)), "dim")))
     return rows
 
@@ -15080,10 +15069,9 @@ def glance_at(clone: Clone) -> dict[str, Any]:
     above = [path for path in directories_above(day or top) if path == top or is_below(path, top)]
     own = [login_of(clone), clone.wrapper, clone.runtime.entry, os.path.join(base_of(clone), "clone.json")]
     watched = tuple(dict.fromkeys([*own, *(path for _, path in sessions[:1]), *above, top]))
-    facts: dict[str, Any] = {"watched": watched, "stamp": stamps_of(watched), "glanced": at}
-    facts |= {"variables": tuple(clone_variables(clone))}
-    facts |= {"account": account, "usage": usage_of(clone, account, sessions)}
-    return {**facts, "used": sessions[0][0] if sessions else 0.0}
+    facts = {"watched": watched, "stamp": stamps_of(watched), "glanced": at, "account": account}
+    known = {"variables": tuple(clone_variables(clone)), "usage": usage_of(clone, account, sessions)}
+    return {**facts, **known, "used": sessions[0][0] if sessions else 0.0}
 
 
 class World(NamedTuple):
@@ -15260,13 +15248,9 @@ class World(NamedTuple):
             broken = f"{bad}\ncodex-mirror doctor --fix" if bad else ""
         except (MirrorError, OSError) as error:
             broken = f"{error_line(error)}\n{error.hint if isinstance(error, MirrorError) else hint_for(error)}"
-        facts: dict[str, Any] = {
-            "on_path": is_on_path(context.places.bin_dir, context.env),
-            "now": time.time(),
-            "glanced": at,
-        }
+        facts: dict[str, Any] = {"on_path": is_on_path(context.places.bin_dir, context.env), "glanced": at}
         facts |= {"has_codex_home": os.path.isdir(os.path.join(context.places.user_home, ".codex"))}
-        self.post(partial(arrive, registry=registry, broken=broken, **facts))
+        self.post(partial(arrive, registry=registry, broken=broken, now=time.time(), **facts))
         return registry
 
     def look_around(self, known: Mapping[str, Clone]) -> None:
@@ -15289,12 +15273,10 @@ class World(NamedTuple):
             for clone in turns:
                 at = time.monotonic()
                 try:
-                    health = health_of(*inspect_clones([clone], inspection, context))
+                    problems = health_of(*inspect_clones([clone], inspection, context)).problems
                 except (OSError, MirrorError) as error:
-                    problem = Problem("unreadable", "error", error_line(error), "")
-                    places = (clone.runtime.path, clone.wrapper)
-                    health = Health(clone.name, "unknown", False, *places, Account("unknown"), (problem,))
-                self.post(partial(learn, clone_id=clone.id, health=health, examined=at))
+                    problems = (Problem("unreadable", "error", error_line(error), ""),)
+                self.post(partial(learn, clone_id=clone.id, problems=problems, examined=at))
 
         for _ in range(min(len(clones), (os.cpu_count() or 1) + 2)):
             self.spawn(partial(self.perform, Effect("look"), check_health))

@@ -39,9 +39,7 @@ def limits(five_hours: float, week: float) -> cm.Usage:
 
 def seen(one: cm.Clone, account: cm.Account, usage: cm.Usage, used: float, *problems: cm.Problem) -> cm.CloneView:
     newer = "" if one.runtime.version == "0.169.0" else "0.169.0"
-    status = "not_logged_in" if account.kind == "none" else "logged_in"
-    health = cm.Health(one.name, status, True, one.runtime.path, one.wrapper, account, problems)
-    return cm.CloneView(one).learn(newer=newer, account=account, usage=usage, used=used, health=health)
+    return cm.CloneView(one).learn(newer=newer, account=account, usage=usage, used=used, problems=problems)
 
 
 def chatgpt(email: str, plan: str) -> cm.Account:

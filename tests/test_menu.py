@@ -233,7 +233,8 @@ def test_a_name_that_cant_be_is_refused_while_it_is_typed(opened: Open, mirror: 
     for name, complaint in [
         ("w/rk", "can't be a clone's name"),
         ("cd", "shell keyword"),
-        ("Work", "'work' already exists"),
+        ("work", "'work' already exists"),
+        ("Work", "differs from the clone 'work' only by case"),
         ("ls", "'ls' is already a command"),
     ]:
         person.press("n")

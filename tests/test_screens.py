@@ -185,7 +185,7 @@ def test_a_problem_and_what_mends_it_are_always_there(size: cm.Size) -> None:
 def test_what_mends_it_is_whole_also_where_there_is_no_room_for_all_that_is_wrong(size: cm.Size) -> None:
     row = sample.seen(sample.clone("spare"), sample.chatgpt("ada@x", ""), sample.limits(1, 1), 0.0, sample.BROKEN)
     more = cm.Problem("path", "info", "the directory is not on PATH " * 3, "add it")
-    row = row._replace(health=row.health._replace(problems=(sample.BROKEN, *[more] * 60))) if row.health else row
+    row = row._replace(problems=(sample.BROKEN, *[more] * 60))
     frame = drawn(sample.menu(rows=(row,), size=size)._replace(program="/home/ada/src/codex-mirror/codex_mirror.py"))
     assert "✗ its Codex doesn't start" in frame and "f fixes it: doctor spare --fix" in frame
     assert "… d tells all of it" in frame
@@ -205,7 +205,7 @@ def test_details_that_have_too_little_room_lead_to_all_of_them(size: cm.Size) ->
     row = sample.seen(sample.clone("spare"), cm.Account("none"), cm.Usage(), 0.0, gone, sample.BROKEN)
     assert "it is gone: a/b" in at_size(sample.menu(rows=(row,)), size)
     assert "d tells all of it" not in at_size(sample.menu(rows=(row,)), size)
-    row = row._replace(health=cm.Health(*row.health[:-1], problems=(sample.BROKEN,) * 19)) if row.health else row
+    row = row._replace(problems=(sample.BROKEN,) * 19)
     assert "d tells all of it" in at_size(sample.menu(rows=(row,)), size)
 
 
@@ -541,14 +541,13 @@ def test_of_figures_of_one_account_the_newer_ones_stay() -> None:
 
 
 def test_a_look_that_was_slow_takes_back_nothing_that_is_known_from_a_later_one() -> None:
-    ill = cm.Health("ci", "", False, "", "", cm.Account("none"), (cm.Problem("id", "error", "it is broken", ""),))
-    well, none = ill._replace(problems=()), cm.Account("none")
-    known: dict[str, Any] = {"health": well, "examined": 5.0}
+    ill, none = (cm.Problem("id", "error", "it is broken", ""),), cm.Account("none")
+    known: dict[str, Any] = {"problems": (), "examined": 5.0}
     model = told(sample.menu(), lambda model: cm.learn(model, "id-ci", **known))
-    late = told(model, lambda model: cm.learn(model, "id-ci", health=ill, examined=4.0))
+    late = told(model, lambda model: cm.learn(model, "id-ci", problems=ill, examined=4.0))
     assert (
         late == model
-        and "broken" in told(model, lambda model: cm.learn(model, "id-ci", health=ill, examined=6.0)).rows[2].states
+        and "broken" in told(model, lambda model: cm.learn(model, "id-ci", problems=ill, examined=6.0)).rows[2].states
     )
     model = told(model, lambda model: cm.learn(model, "id-ci", account=none, used=9.0, glanced=5.0))
     assert model == told(model, lambda model: cm.learn(model, "id-ci", account=sample.ROWS[0].account, glanced=4.0))
@@ -782,9 +781,10 @@ def test_a_search_begins_anew() -> None:
     assert after(sample.menu(), "/", *"ada", "enter", "/", *"ci").sought.text == "ci"
 
 
-def test_a_letter_means_the_same_in_every_list() -> None:
-    keys = {item.key for model in SCREENS.values() for dialog in model.dialogs for item in dialog.items}
-    assert keys <= {"", "y"}
+def test_a_letter_means_the_same_in_every_box() -> None:
+    verbs = {verb for model in SCREENS.values() for dialog in model.dialogs for verb in dialog.verbs}
+    meanings = {(key, verb.help) for verb in verbs for key in verb.keys}
+    assert {key for key, _ in meanings} == {*"yhf:"} and len(meanings) == 4
 
 
 # --- typing ---
