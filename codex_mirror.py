@@ -8682,11 +8682,13 @@ TOOLCHAINS = (
     *(".local/share/uv/python", ".local/share/uv/tools", ".local/share/swiftly"),
     *(".local/lib", "Library/Python", ".gem/ruby", ".local/share/gem/ruby", ".mix"),
     *(".docker/cli-plugins", ".local/share/helm/plugins"),
-    *(
-        f"{cache}/{name}"
-        for cache in (".cache", "Library/Caches")
-        for name in ("ms-playwright", "puppeteer", "Cypress")
-    ),
+)
+# Packages that builds need and find nowhere else in a sandbox without a network. There is nothing but packages, and any
+# of them may be named as logins are.
+PACKAGE_STORES = (
+    *("go/pkg/mod", ".m2/repository", ".m2/wrapper", ".gradle/caches", ".gradle/wrapper", ".konan", ".nuget/packages"),
+    *(".ivy2/cache", ".sbt/boot", ".cache/coursier", "Library/Caches/Coursier", ".pub-cache/hosted", ".hex/packages"),
+    *(".cache/deno", ".cache/ms-playwright", "Library/Caches/ms-playwright", ".cache/puppeteer", ".cache/Cypress"),
 )
 SHARE_WORDS = ("none", "default")
 LOGIN_NAMES = r"(?i)credentials.*|auth(?!ors?\b).*|.*token.*"
@@ -8713,10 +8715,10 @@ TOLD_FILES = r"home/\.codex/(auth\.json|(sessions|archived_sessions)/(.*/)?rollo
 
 def default_shares(context: Context, registry: Registry) -> tuple[str, ...]:
     """What a new isolated home has in common with the real one: git's configuration, also one that is still to come,
-    and the toolchains that are there, but none that may hold a login."""
+    and the toolchains and packages that are there, but nothing that may hold a login."""
     places, found = context.places, []
-    there = [one for one in TOOLCHAINS if os.path.lexists(share_source(one, places))]
-    tools = [one for one in there if not may_hold_login(share_source(one, places))]
+    there = [one for one in (*TOOLCHAINS, *PACKAGE_STORES) if os.path.lexists(share_source(one, places))]
+    tools = [one for one in there if one in PACKAGE_STORES or not may_hold_login(share_source(one, places))]
     for entry in (*(("Library/Keychains",) if is_macos() else ()), *tools):
         with contextlib.suppress(MirrorError):  # It isn't there, or leads to where logins are.
             found.append(checked_share(entry, places, registry, context.env.get("CODEX_HOME", "")))

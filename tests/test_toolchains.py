@@ -52,6 +52,9 @@ LAYOUTS: dict[str, tuple[dict[str, str], str]] = {
         f"{os.path.realpath(sys.executable)} -c 'import mine'",
     ),
     "docker's plugins": ({".docker/cli-plugins/docker-compose": SAYS}, '"$HOME/.docker/cli-plugins/docker-compose"'),
+    "go's modules": ({"go/pkg/mod/x.com/auth0/token/works": SAYS}, '"$HOME/go/pkg/mod/x.com/auth0/token/works"'),
+    "gradle's own": ({".gradle/wrapper/dists/9/gradle": SAYS, ".gradle/gradle.properties": "token=x"},
+                     '[ ! -e "$HOME/.gradle/gradle.properties" ] && "$HOME/.gradle/wrapper/dists/9/gradle"'),
     "the browsers of tests": ({".cache/ms-playwright/chromium/chrome": SAYS},
                               '"$XDG_CACHE_HOME/ms-playwright/chromium/chrome"'),
 }  # fmt: skip
@@ -110,6 +113,8 @@ def test_a_login_in_a_moved_data_home_is_not_shared(home: Home, codex: Path) -> 
     for name in ("mise", "x/mine"):
         (data / name).mkdir(parents=True)
     (data / "mise/credentials.json").touch()
+    (home.home / ".m2/repository").mkdir(parents=True)
+    (home.home / ".m2/repository/auth.json").write_text('{"auth_mode": "chatgpt"}')
     install(home, {".docker/config.json": "{}", ".gem/credentials": "x", ".mix/auth": "x"})
     (data / "x/mine/auth.json").write_text('{"auth_mode": "chatgpt"}')
     home.env.update({"XDG_DATA_HOME": str(data), "CODEX_HOME": str(data / "codex")})
