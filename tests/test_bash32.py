@@ -90,7 +90,7 @@ def test_what_we_write_for_a_shell_is_understood_by_macos_s(written: dict[str, s
 
 
 SCRIPTS = [path for path in (REPO / "install.sh", *sorted((REPO / ".ci").iterdir())) if path.is_file()]
-SCRIPTS = [path for path in SCRIPTS if path.read_bytes().startswith(b"#!/bin/sh")]
+SCRIPTS = [path for path in SCRIPTS if path.read_bytes().startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
