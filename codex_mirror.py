@@ -11856,7 +11856,6 @@ def report_of_plan(plan: Plan, failed: Sequence[str] = ()) -> Outcome:
 WITH_KEY = "--with-api-key"
 # What is fed on stdin, and the kind of login that it becomes.
 FED_KINDS = {WITH_KEY: "api-key", "--with-access-token": "access-token"}
-FED_OPTIONS = set(FED_KINDS)
 NO_NEW_LOGIN = {"status", "help", "--help", "-h"}
 
 
@@ -11988,7 +11987,7 @@ def log_in(context: Context, *, name: str, arguments: Sequence[str] = ()) -> Out
     clone = startable_clone(context, name)
     refuse_strange_clone(clone, context.places)
     program = launch_program(clone, context.places, context.env, ("login", *arguments))
-    without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_OPTIONS} & set(arguments)
+    without_browser = {"--device-auth", *NO_NEW_LOGIN, *FED_KINDS} & set(arguments)
     with contextlib.nullcontext() if without_browser else login_turn(context, clone):
         if not without_browser:
             ways = f"codex-mirror login {name} --device-auth, or printenv KEY | codex-mirror login {name} {WITH_KEY}"
@@ -12716,15 +12715,14 @@ def show_log(context: Context, *, name: str = "") -> Outcome:
 
 def move_home_command(context: Context) -> Outcome:
     clones, left = move_home(context)
-    data = [{"name": clone.name, "id": clone.id, "path": clone.root} for clone in clones]
     lines = tuple(f"{clone.name}: {clone.root}" for clone in clones)
     lost = [f"'{clone.name}' has its login in the keyring, under the old name: codex-mirror login {clone.name}"
             for clone in clones if keeps_login_in_keyring(codex_home_of(clone))]  # fmt: skip
     lines = lines or ("nothing to do: no home directory was moved",)
-    has_shim = clones and kind_of(os.path.join(shim_directory(context.places), "codex"))
+    has_shim = clones and kind_of(shim_file(context.places))
     shim = ["to update the shim as well: codex-mirror shim install"] if has_shim else []
     notes = (*left, *lost, *shim, *path_notice(context))
-    return Outcome(FAILED if left else DONE, lines, notes, data={"moved": data})
+    return Outcome(FAILED if left else DONE, lines, notes, data={"moved": list(map(clone_keys, clones))})
 
 
 def question_of_move(context: Context) -> Question | None:
@@ -12829,7 +12827,7 @@ def path_remove(context: Context, *, bin_dir: str = "", shell: str = "", rc_file
     home, directory = context.places.user_home, path_from(bin_dir, context.places) if bin_dir else ""
     clones = () if bin_dir else registry_or_refusal(context.places)[0].clones
     own = {directory or context.places.bin_dir, *(os.path.dirname(clone.wrapper) for clone in clones)}
-    shells = [shell] if shell or rc_file else ["bash", "zsh", "fish", "sh"]
+    shells = [shell] if shell or rc_file else SHELLS
     paths = list(dict.fromkeys(path for one in shells for path in rc_paths(context, one, rc_file) if kind_of(path)))
     if directory:
         paths = [path for path in paths if directory in directories_in_rc_file(path, home)]
@@ -13434,7 +13432,7 @@ COMMANDS: tuple[Command, ...] = (
             ("codex-mirror import work.tar.gz", "codex-mirror import ~/.codex --name own --with-sessions"),
             confirm=question_of_import, can_be_dry=True),
     Command(("remove",), "remove a clone with its login and sessions", remove,
-            (NAME_OF_CLONE, flag_argument("--force", help="stop the Codex that is running in the clone")),
+            (NAME_OF_CLONE, END_ALL),
             ("codex-mirror remove work",), confirm=question_of_removal, can_be_dry=True),
     Command(("use",), "set the clone for a directory: run, exec and env use it there", use,
             (optional_word("name", "NAME", "the clone; without it, list what is set", type=str.strip),
@@ -14323,7 +14321,7 @@ def begin_command(model: Model, *words: str, **more: Any) -> Step:
     model, _ = model.close_all()
     if busy and not command.asks and command.handler not in (run, exec_program):
         return model.refuse(f"{effect.title}: {busy[0]} is still running")
-    if command.handler is log_in and FED_OPTIONS & {*words} and not effect.fed:
+    if command.handler is log_in and FED_KINDS.keys() & {*words} and not effect.fed:
         feed = lambda model, text, value: begin_command(model, *words, fed=text)  # noqa: E731
         line = Input("API key" if WITH_KEY in words else "access token", feed, secret=True)
         return model.ask(Dialog(effect.title, ("it goes to Codex, and nowhere else",), input=line))
