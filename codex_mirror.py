@@ -6913,9 +6913,14 @@ def named_paths(one: ConfigStatement) -> Iterator[tuple[str, str, int, int]]:
             yield key, word, token.start(), token.end()
 
 
+def places_of(tails: Iterable[str]) -> set[str]:
+    """These files, and the directories that they are in, all relative to one."""
+    return {place for tail in tails for place in directories_above(tail)}
+
+
 def with_moved_paths(config: str, names: Sequence[str], target: str, tails: Iterable[str]) -> str:
     """A TOML text in which the paths of what comes along lead into `target`, and all others where they led."""
-    there = {"", *(above for tail in tails for above in (tail, *directories_above(tail)))}
+    there = {"", *places_of(tails)}
 
     def moved(token: re.Match[str]) -> str:
         text = plain_text(token[0])
@@ -7155,12 +7160,18 @@ def settings_move(source: str, places: Places, exported_from: str | None = None)
     """The settings of a Codex home on their way into a clone; of one that was exported, its own name is recorded."""
     real = os.path.join(places.user_home, ".codex")
     names = [source, os.path.realpath(source), *([real] if is_same_directory(real, source) else [])]
-    if exported_from is not None:
-        names = [exported_from if os.path.isabs(exported_from) else NOWHERE]
     names += ["~/.codex"] if any(os.path.basename(name) == ".codex" for name in names) else []
+    if exported_from is not None:
+        names = names_of_export(exported_from)
     shown = source if exported_from is None else ""
     tails, real_home = tuple(settings_files(source, names)), os.path.realpath(places.user_home)
     return SettingsMove(source, tuple(dict.fromkeys(names)), shown, tails, real_home, exported_from is not None)
+
+
+def names_of_export(home: str) -> list[str]:
+    """What an export's settings call the home that it says it had; `/` is none, since everything is below that."""
+    home = os.path.normpath(home) if os.path.isabs(home) and home.strip("/") else NOWHERE
+    return [home, "~/.codex"] if os.path.basename(home) == ".codex" else [home]
 
 
 def settings_files(source: str, names: Sequence[str] = ("~/.codex",)) -> list[str]:
@@ -7271,38 +7282,38 @@ def carried_settings(move: SettingsMove, tail: str, target: str) -> bytes:
 
 def outside_path(path: str, tail: str, move: SettingsMove) -> str:
     """The whole path of what this file of a home names outside of it; nothing for what is inside."""
-    home = next(iter(move.names), move.source)
-    if path == "~" or path.startswith("~/"):
-        whole = os.path.join(move.user_home, path[2:])
-    else:
-        whole = os.path.normpath(os.path.join(home, os.path.dirname(tail), path))
-    return (
-        ""
-        if any(one == name or is_below(one, name) for one in (path, whole) for name in (home, *move.names))
-        else whole
-    )
+    home, path = next(iter(move.names), move.source), os.path.normpath(path)
+    above = (move.user_home, path[2:]) if path == "~" or path.startswith("~/") else (home, os.path.dirname(tail), path)
+    whole = os.path.normpath(os.path.join(*above))
+    is_inside = any(one == name or is_below(one, name) for one in (path, whole) for name in (home, *move.names))
+    return "" if is_inside else whole
 
 
 def inside_path(path: str, tail: str, move: SettingsMove) -> str:
-    """What this file of a home names inside of it, from its top; nothing can be named by what is none."""
-    name = next((name for name in move.names if is_below(path, name)), "")
+    """What this file of a home names inside of it, from its top."""
+    path = os.path.normpath(path)
+    name = next((name for name in move.names if path == name or is_below(path, name)), "")
     return os.path.normpath(path[len(name) + 1 :] if name else os.path.join(os.path.dirname(tail), path))
 
 
 def with_outside_paths(config: str, move: SettingsMove, tail: str = "config.toml") -> tuple[str, list[str]]:
     """The settings in this file of a home with whole paths where they name something outside of it, since `..` and `~`
     mean another place in the new one; and the names of those that an export has and that lack their file here, whose
-    lines are left blank: Codex would not start."""
+    lines are left blank: Codex would not start. What else an export names inside of its home, and doesn't bring, is
+    meant inside of the new one, also where the reader has something at the old place."""
     texts, gone = [], []
+    brought = {".", *places_of(move.tails)}
     for one in config_statements(config) if move.user_home else ():
         pieces, at = [], 0
         for key, path, start, end in named_paths(one):
-            whole = outside_path(path, tail, move)
+            whole, inside = outside_path(path, tail, move), inside_path(path, tail, move)
             is_needed = move.is_exported and re.fullmatch(NEEDED_FILES, key)
-            if is_needed and not (os.path.isfile(whole) if whole else inside_path(path, tail, move) in move.tails):
+            if is_needed and not (os.path.isfile(whole) if whole else inside in move.tails):
                 gone.append(".".join((*one.table, *one.key)))
                 pieces, at = ["\n" * one.text.count("\n")], len(one.text)
                 break
+            if move.is_exported and not whole and inside not in brought and path[0] in "/~":
+                whole = os.path.relpath(inside, os.path.dirname(tail) or ".")
             if whole and whole != path:
                 with contextlib.suppress(ValueError):  # No TOML can hold it.
                     pieces, at = [*pieces, one.text[at:start], toml_quote(whole)], end
@@ -7678,8 +7689,7 @@ def dangers_brought(files: Mapping[str, bytes], home: str, user_home: str) -> tu
 
 def own_files_named(files: Mapping[str, bytes], home: str, user_home: str) -> list[str]:
     """What of this user's own files the settings of an export would have Codex read; a line each."""
-    names = (home if os.path.isabs(home) else NOWHERE, *(("~/.codex",) if os.path.basename(home) == ".codex" else ()))
-    move, lines = SettingsMove("", names, "", (), os.path.realpath(user_home)), []
+    move, lines = SettingsMove("", tuple(names_of_export(home)), "", (), os.path.realpath(user_home)), []
     for tail in (tail for tail in sorted(files) if tail.endswith(".toml")):
         for one in config_statements(files[tail].decode("utf-8", "replace")):
             for _, path, _, _ in named_paths(one):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import tarfile
 from collections.abc import Callable
@@ -90,7 +91,15 @@ READ = [
     ("/home/a/.codex", 'model_instructions_file = "/home/a/.codex/x.md"', False),
     # Said to be inside, and not there: left out.
     ("H/.ssh", "model_instructions_file = 'H/.ssh/id'", False),
-    ("/", "model_instructions_file = 'H/.ssh/id'", False),
+    ("H/.ssh", "[[skills.config]]\npath = 'H/.ssh/id'", False),
+    ("H/.ssh", "ca-certificate = 'H/.ssh/id'", False),
+    ("H/.codex", "x_path = '~/.codex/auth.json'", False),
+    # Said to be inside, and not at all.
+    ("/", "model_instructions_file = 'H/.ssh/id'", True),
+    ("//", "x_path = 'H/.ssh/id'", True),
+    ("/", 'x_path = "../../../../../../../../..H/.ssh/id"', True),
+    ("/usr", "x_path = '/usr/..H/.ssh/id'", True),
+    ("/home/a/.codex", "x_path = '~/.codex/../.ssh/id'", True),
     ("H/.codex", "model_instructions_file = 'auth.json'", False),
     ("H/.codex", "model_instructions_file = '~/.codex/auth.json'", False),
     ("", "model_instructions_file = '../../clones/first/.codex-mirror/home/.codex/config.toml'", False),
@@ -115,9 +124,11 @@ def test_an_export_that_would_have_codex_read_a_file_of_its_reader_is_asked_abou
         return
     assert told.code == 0, told
     own = Path(mirror.clone_home("new")) / ".codex"
-    values = [value for name, value in cm.config_values((own / "config.toml").read_text()).items() if "_file" in name]
-    paths = [own / value.strip("\"'") for value in values]
-    assert paths == [own / "x.md"] * len(paths) and len(paths) == ("x.md" in setting)
+    config = cm.config_values((own / "config.toml").read_text())
+    named = {name: value.strip("\"'") for name, value in config.items() if re.search("_file|path|cert", name)}
+    paths = {name: own / value.replace("~", str(mirror.home)) for name, value in named.items()}
+    assert all(path.is_relative_to(own) for path in paths.values()), paths
+    assert [path for name, path in paths.items() if "_file" in name] == [own / "x.md"] * ("x.md" in setting)
 
 
 def test_of_many_files_of_its_reader_it_is_told_how_many_more_there_are(home: Home) -> None:
