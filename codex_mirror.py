@@ -11137,13 +11137,17 @@ def repair_mirror_home(context: Context, facts: Facts) -> list[str]:
     with begin_change(context, "doctor --fix") as change:
         done += [f"made {places.mirror_home} private"] if facts.open_to_others else []
         fresh = inspect_mirror_home(context, alone=True)
-        for path in fresh.leftovers:
+        # A journal that this run has set aside is shown as a leftover first.
+        aside = [path for path in fresh.leftovers if path.endswith(".journal") and path not in facts.leftovers]
+        left = [path for path in fresh.leftovers if path not in aside]
+        for path in left:
             discard(path)
         for path in (*fresh.orphan_wrappers, *fresh.stale_wrappers):
             remove_file(path)
-        removed = dict.fromkeys((*facts.leftovers, *fresh.leftovers, *fresh.orphan_wrappers, *fresh.stale_wrappers))
+        removed = dict.fromkeys((*facts.leftovers, *left, *fresh.orphan_wrappers, *fresh.stale_wrappers))
         done += [f"removed {path}" for path in removed]
-        done += [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path)]
+        done += [f"set aside an unfinished change: {path}" for path in aside]
+        done += [f"finished or cleared {path}" for path in facts.unsettled if not kind_of(path) and not aside]
         log_repairs(places, change.id, done)
     return done
 

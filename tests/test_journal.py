@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from helpers import Home, tree
-from rooms import ROOT, caller_in, clone_in, clone_like, cm, make_clone, places_of
+from rooms import ROOT, ask, caller_in, clone_in, clone_like, cm, make_clone, places_of
 
 OTHER = "99999999-2222-4333-8444-555555555555"
 
@@ -419,6 +419,23 @@ def test_a_journal_that_is_none_is_set_aside_and_blocks_nothing(home: Home, clon
     assert "could not be read, and was set aside" in problem
     [aside] = home.mirror.glob("unreadable-*.journal")
     assert aside.read_bytes() == content and cm.recover(places_of(home)) == []
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["unreadable", "its registry lost"])
+def test_a_journal_that_doctor_sets_aside_is_told_and_removed_by_the_next_fix_alone(
+    home: Home, clone: Any, is_lost: bool
+) -> None:
+    if is_lost:
+        write_journal(home, plan_of(clone))
+        (home.mirror / "registry.json").write_bytes(b"")
+    else:
+        (home.mirror / "journal.json").write_bytes(b"torn")
+    told = ask(home, "doctor", "--fix")
+    [aside] = home.mirror.glob("unreadable-*.journal")
+    assert f"set aside an unfinished change: {aside}\n" in told.err and "finished or cleared" not in told.err
+    assert f"left over by a killed change: {aside} [leftovers]\n" in told.out
+    told = ask(home, "doctor", "--fix")
+    assert f"removed {aside}\n" in told.err and not aside.exists() and "leftovers" not in told.out
 
 
 @pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir])
