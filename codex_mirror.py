@@ -328,6 +328,7 @@ class Context(NamedTuple):
 
 # --- Names and places -----------------------------------------------------------------------------
 
+OWN_HOME = "set CODEX_MIRROR_HOME to a directory of your own"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 CLONE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}\Z")
 RUNTIME_NAME = r".+-[0-9a-f]{8,}"
@@ -1706,18 +1707,18 @@ def refuse_foreign_file(path: str) -> None:
     """Refuses a file that another user owns, or anyone may write. Raises MirrorError."""
     facts = os.stat(path)
     if not is_of_user(os.path.realpath(path)):
-        raise MirrorError(
-            f"{path} belongs to another user", "set CODEX_MIRROR_HOME to a directory of your own", REFUSED
-        )
+        raise MirrorError(f"{path} belongs to another user", OWN_HOME, REFUSED)
     if facts.st_mode & stat.S_IWOTH:
         raise MirrorError(f"{path} is writable by everyone", f"chmod go-w {shell_quote(path)}", REFUSED)
 
 
 def check_mirror_home(places: Places, strict: bool = False) -> None:
     """Refuses a mirror home that isn't a directory of ours alone; there may be none yet. Raises MirrorError."""
-    home = places.mirror_home
+    home, hint = places.mirror_home, OWN_HOME
     try:
         what = "" if stat.S_ISDIR(os.stat(home).st_mode) else "is not a directory"
+        if not what and not os.access(home, os.X_OK):
+            what, hint = "can't be searched", f"chmod u+rwx {shell_quote(home)}" if is_of_user(home) else hint
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not os.path.islink(home):
             if strict:
@@ -1725,7 +1726,7 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
             return
         what = "is a link to nothing" if os.path.islink(home) else f"can't be read: {error.strerror}"
     if what:
-        raise MirrorError(f"{home} {what}", "move it away, or set CODEX_MIRROR_HOME", REFUSED)
+        raise MirrorError(f"{home} {what}", hint, REFUSED)
     refuse_hazards(home, places, strict)
     if not is_mirror_home(home) and {*entries_of(home)} - {"lost+found"}:
         hint = "set CODEX_MIRROR_HOME to a directory that is new or empty"
@@ -3321,9 +3322,11 @@ def read_registry(places: Places) -> Registry:
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO):
             raise RegistryError(path, f"can't be read: {error.strerror}") from None
-        raise MirrorError(
-            f"the registry {path} can't be read: {error.strerror}", "make it readable again (chmod u+r)"
-        ) from None
+        if isinstance(error, PermissionError):
+            with contextlib.suppress(OSError):
+                refuse_foreign_file(path)
+        hint = f"chmod u+r {shell_quote(path)}" if isinstance(error, PermissionError) else "see codex-mirror doctor"
+        raise MirrorError(f"the registry {path} can't be read: {error.strerror}", hint) from None
     if content is None:
         if kind_of(path) or kind_of(path + ".previous"):
             raise RegistryError(
@@ -5021,7 +5024,7 @@ def lax_ignore_file(directory: str) -> str:
     try:
         content = read_or_none(path, 1 << 20)
     except OSError:
-        return path
+        return path if os.access(directory, os.X_OK) else ""
     rules = [line.rstrip(b"\r") for line in (b"*" if content is None else content).split(b"\n")]
     return "" if b"*" in rules and not any(rule.startswith(b"!") for rule in rules) else path
 
@@ -5049,7 +5052,7 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
         return f"{home} is on a read-only file system", f"mount it writable, or {own}"
     if there != home:
         return f"{home} can't be created: {there} can't be written", own
-    return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}"
+    return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}" if is_of_user(home) else own
 
 
 def refuse_no_writing(places: Places) -> None:
