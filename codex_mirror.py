@@ -4466,7 +4466,8 @@ class DeletionMark(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a change will make, put in place and discard, whose ids prove that it may, and what its logs say of it."""
+    """What a change will make, put in place and discard, whose ids prove that it may, and what its logs say of it; and
+    the mirror home that wrote it, since a copy of that has the plan, too."""
 
     id: str
     what: str
@@ -4478,6 +4479,12 @@ class Plan(NamedTuple):
     owners: tuple[str, ...] = ()
     marks: tuple[DeletionMark, ...] = ()
     event: str = ""
+    home: str = ""
+
+
+def new_plan(places: Places, what: str) -> Plan:
+    """A plan of this mirror home, which says nothing yet."""
+    return Plan(new_id(), what, home=os.path.realpath(places.mirror_home))
 
 
 def deletion_mark(path: str) -> DeletionMark:
@@ -4513,8 +4520,8 @@ def plan_from(content: bytes) -> Plan:
     halves = [*(one.temporary for one in staged), *(one.staged for one in moved)]
     if not all(document["id"] in os.path.basename(path) for path in halves):
         raise ValueError("not a staged half of its own")
-    what, event = (text_in(document, key) for key in ("what", "event"))
-    return Plan(document["id"], what, moved=moved, staged=staged, marks=marks, event=event, **lists)
+    what, event, home = (text_in(document, key) for key in ("what", "event", "home"))
+    return Plan(document["id"], what, moved=moved, staged=staged, marks=marks, event=event, home=home, **lists)
 
 
 def recover(places: Places, known: Registry | None = None) -> list[str]:
@@ -4528,11 +4535,13 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
     for path in unfinished_plans(places):
         try:
             plan = plan_from(read_whole(path))
+            if plan.home not in ("", os.path.realpath(places.mirror_home)):
+                raise ValueError(f"of {plan.home}")
         except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
                 raise
             os.replace(path, unreadable_journal_name(places))
-            problems.append(f"{path} could not be read, and was set aside")
+            problems.append(f"{path} could not be read, or is of another mirror home, and was set aside")
             continue
         verb = os.path.basename(path).partition("-")[0]
         is_open = verb not in ("finish", "clear")
@@ -4611,8 +4620,18 @@ def execute_plan(places: Places, plan: Plan, committed: bool, registry: Registry
         steps += [(partial(write_shim, places), registry)] if registry.last_change == plan.id else []
     else:
         steps += [(remove_file, staged.temporary) for staged in plan.staged]
-        steps += [(partial(discard_made, plan), path) for path in plan.made]
+        steps += [(partial(discard_made, plan), path) for path in plan.made if not is_in_use(path, registry)]
     return run_steps([*steps, *((remove_empty, path) for path in reversed(plan.parents))])
+
+
+def is_in_use(path: str, registry: Registry) -> bool:
+    """Is this a clone, or a runtime of one, going by the registry or by its own `clone.json`, which only a committed
+    change makes whole? A backup may have a plan from before the commit of what came back with it, or was never away."""
+    base = base_above(path)
+    rows = [clone_row(clone) for clone in registry.clones if base_of(clone) == base]
+    rows += [row for row in (read_json_object(os.path.join(base, "clone.json")),) if base and text_in(row, "rootPath")]
+    used = [text_in(one, key) for row in rows for one, key in ((row, "runtimePath"), (row.get("previousRuntime"), "path"))]
+    return path == base != "" and bool(rows) or any(one == path or is_below(one, path) for one in used if one)
 
 
 def run_steps(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
@@ -4804,7 +4823,7 @@ class Change:
     """A change under way: its plan is on the disk before it does anything, and `commit` is the point of no return."""
 
     def __init__(self, context: Context, what: str) -> None:
-        self.places, self.plan, self.context = context.places, Plan(new_id(), what), context
+        self.places, self.plan, self.context = context.places, new_plan(context.places, what), context
         self.is_done, self.is_dry = False, context.dry_run
         self.unfinished: list[str] = []
         self.known: Registry | None = None
@@ -4956,9 +4975,9 @@ def begin_change(context: Context, what: str, frees_space: bool = False) -> Iter
 def scratch_before_change(context: Context, what: str) -> Iterator[str]:
     """A private directory for what takes long, and must be there before a change begins: nobody waits for us meanwhile.
     It goes in the end, or should we be killed, with the next change."""
-    home, change_id = context.places.mirror_home, new_id()
-    scratch, path = os.path.join(home, f"scratch-{change_id}"), os.path.join(home, f"clear-{change_id}.json")
-    plan, new = Plan(change_id, what, made=(scratch,)), journal_file(context.places) + ".new"
+    home, plan = context.places.mirror_home, new_plan(context.places, what)
+    scratch, path = os.path.join(home, f"scratch-{plan.id}"), os.path.join(home, f"clear-{plan.id}.json")
+    plan, new = plan._replace(made=(scratch,)), journal_file(context.places) + ".new"
     with contextlib.ExitStack() as held:
         with mirror_home_lock(context, what):
             remove_file(new)
