@@ -4482,11 +4482,6 @@ class Plan(NamedTuple):
     home: str = ""
 
 
-def new_plan(places: Places, what: str) -> Plan:
-    """A plan of this mirror home, which says nothing yet."""
-    return Plan(new_id(), what, home=os.path.realpath(places.mirror_home))
-
-
 def deletion_mark(path: str) -> DeletionMark:
     facts = os.lstat(path)
     return DeletionMark(path, facts.st_ino, 0 if stat.S_ISDIR(facts.st_mode) else facts.st_mtime_ns)
@@ -4630,8 +4625,10 @@ def is_in_use(path: str, registry: Registry) -> bool:
     base = base_above(path)
     rows = [clone_row(clone) for clone in registry.clones if base_of(clone) == base]
     rows += [row for row in (read_json_object(os.path.join(base, "clone.json")),) if base and text_in(row, "rootPath")]
-    used = [text_in(one, key) for row in rows for one, key in ((row, "runtimePath"), (row.get("previousRuntime"), "path"))]
-    return path == base != "" and bool(rows) or any(one == path or is_below(one, path) for one in used if one)
+    used = [
+        text_in(one, key) for row in rows for one, key in ((row, "runtimePath"), (row.get("previousRuntime"), "path"))
+    ]
+    return (path == base != "" and bool(rows)) or any(one == path or is_below(one, path) for one in used if one)
 
 
 def run_steps(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
@@ -4809,6 +4806,11 @@ def stamps_of(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         with contextlib.suppress(OSError):
             found[index] = stamp_of(path)
     return tuple(found)
+
+
+def new_plan(places: Places, what: str) -> Plan:
+    """A plan of this mirror home, which says nothing yet."""
+    return Plan(new_id(), what, home=os.path.realpath(places.mirror_home))
 
 
 class DryRun(Exception):
