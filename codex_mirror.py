@@ -169,14 +169,14 @@ class MirrorError(Exception):
 
 class Places(NamedTuple):
     """Where this user's clones, wrappers and real home are, and the directories that he trusts though others could
-    change them; and his XDG_DATA_HOME, where that is not the usual one. Absolute paths; bytes that aren't UTF-8 as
-    surrogates."""
+    change them; and his XDG directories by their usual places, where they are others. Absolute paths; bytes that aren't
+    UTF-8 as surrogates."""
 
     mirror_home: str
     bin_dir: str
     user_home: str
     trusted: tuple[str, ...] = ()
-    data_home: str = ""
+    moved: tuple[tuple[str, str], ...] = ()
 
 
 class Runtime(NamedTuple):
@@ -386,6 +386,14 @@ def new_clone_name(text: str) -> CloneName:
     return name
 
 
+XDG_DIRECTORIES = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+    "XDG_CACHE_HOME": ".cache",
+}
+
+
 def home_from(env: Mapping[str, str]) -> str:
     """The user's real home, also when HOME is unset, or when we were started inside a clone; `/`, as containers have
     it, for a user without one who says where everything of ours is. Raises MirrorError."""
@@ -414,17 +422,17 @@ def places_from(env: Mapping[str, str]) -> Places:
     trusted = tuple(dict.fromkeys(one for path in named for one in (os.path.normpath(path), os.path.realpath(path))))
     mirror_home, bin_dir = place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin")
     is_inside = env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))  # Of a clone with a HOME of its own.
-    data = os.path.normpath(env.get(f"{'CODEX_MIRROR_USER_' * is_inside}XDG_DATA_HOME") or ".")
-    is_moved = os.path.isabs(data) and data != os.path.join(home, ".local/share")
-    return Places(mirror_home, bin_dir, home, trusted, data if is_moved else "")
+    told = {usual: env.get("CODEX_MIRROR_USER_" * is_inside + name, "") for name, usual in XDG_DIRECTORIES.items()}
+    given = [(usual, os.path.normpath(path)) for usual, path in told.items() if os.path.isabs(path)]
+    moved = tuple((usual, path) for usual, path in given if path != os.path.join(home, usual))
+    return Places(mirror_home, bin_dir, home, trusted, moved)
 
 
 def share_source(share: str, places: Places) -> str:
-    """Where what a clone shares lies: at the same place in the real home, or for what belongs in `.local/share` in the
-    user's XDG_DATA_HOME, where it is there."""
-    tail = share.removeprefix(".local/share/")
-    moved = os.path.join(places.data_home, tail) if places.data_home and tail != share else ""
-    return moved if moved and os.path.lexists(moved) else os.path.join(places.user_home, share)
+    """Where what a clone shares lies: at the same place in the real home, or for what belongs in a directory that the
+    user has moved (XDG), in that, where it is there."""
+    below = (os.path.join(path, share[len(usual) + 1 :]) for usual, path in places.moved if is_below(share, usual))
+    return next(filter(os.path.lexists, below), os.path.join(places.user_home, share))
 
 
 def path_from(text: str, places: Places) -> str:
@@ -3610,12 +3618,6 @@ HIDDEN_VARIABLES = (
 )
 NO_DAEMON, NO_DAEMON_SINCE = "--no-daemon", "0.156.0"
 SERVER_WORDS = (NO_DAEMON, "--remote", "queue", "remote-control")  # With these Codex refuses --no-daemon, or has it.
-XDG_DIRECTORIES = {
-    "XDG_CONFIG_HOME": ".config",
-    "XDG_DATA_HOME": ".local/share",
-    "XDG_STATE_HOME": ".local/state",
-    "XDG_CACHE_HOME": ".cache",
-}
 # Ours to set, or such as a shell keeps for itself: some can't be written, and others break it.
 OWN_VARIABLES = frozenset(
     "HOME PATH PWD OLDPWD IFS ENV BROWSER ZDOTDIR GIT_CONFIG_GLOBAL SHELL OPTIND OPTARG UID EUID GID EGID PPID "

@@ -108,6 +108,28 @@ def test_a_toolchain_in_a_moved_data_home_works_in_a_clone(home: Home, codex: Pa
     assert ask(home, "set", "work", "--share", "none").code == 0 and tree(data) == before
 
 
+@pytest.mark.parametrize(
+    ("variable", "usual", "tail"),
+    [
+        ("XDG_CACHE_HOME", ".cache", "deno"),
+        ("XDG_CONFIG_HOME", ".config", "gh"),
+        ("XDG_STATE_HOME", ".local/state", "x"),
+    ],
+)
+def test_what_is_in_a_moved_directory_is_shared_by_its_usual_place(
+    home: Home, codex: Path, variable: str, usual: str, tail: str
+) -> None:
+    install(home, {f"moved/{tail}/works": SAYS})
+    home.env[variable] = str(home.home / "moved")
+    assert ask(home, "create", "work", "--share", f"{usual}/{tail}").code == 0
+    assert say(home, f'"${variable}/{tail}/works"') == ("works\n", "")
+    assert os.readlink(home.clone_home("work") / usual / tail) == str(home.home / "moved" / tail)
+    assert findings(home) == "" and ask(home, "set", "work", "--share", "none").code == 0
+    assert not (home.clone_home("work") / usual / tail).exists()
+    made = ask(home, "create", "other").out
+    assert (f"{usual}/{tail}" in made) == (tail == "deno")
+
+
 def test_a_login_in_a_moved_data_home_is_not_shared(home: Home, codex: Path) -> None:
     data = home.base / "data"
     for name in ("mise", "x/mine"):
