@@ -15129,10 +15129,11 @@ class World(NamedTuple):
         world = self._replace(context=self.context._replace(width=max(model.size.columns - 4, 36)))
         self.spawn(partial(self.perform, effect, partial(getattr(world, effect.kind), model, effect)))
 
-    def perform(self, effect: Effect, work: Callable[[], None]) -> None:
+    def perform(self, effect: Effect, work: Callable[[], Any]) -> None:
         """Does work for an effect; an error is a message like any other, as a traceback would lie across the screen."""
         try:
-            return work()
+            work()
+            return
         except MirrorError as error:
             why = error
         except OSError as error:
@@ -15266,10 +15267,10 @@ class World(NamedTuple):
         self.post(lambda model: model.tell(f"{what}: {REPOSITORY}"))
 
     def glance(self, model: Model, effect: Effect) -> None:
-        """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed."""
-        watched = [one for one in clones_in_sight(model) if one.watched]
-        changed = {one.clone.id for one in watched if stamps_of(one.watched) != one.stamp}
-        if changed or stamps_of(model.watched) != model.stamp:
+        """Looks by stat alone at the clones in sight and at the installed Codex, and reads what has changed, also where
+        the effect names the registry."""
+        changed = {one.clone.id for one in clones_in_sight(model) if stamps_of(one.watched) != one.stamp}
+        if changed or effect.words or stamps_of(model.watched) != model.stamp:
             known = {one.clone.id: one.clone for one in model.rows if one.clone.id not in changed}
             self.spawn(partial(self.perform, effect, partial(self.look_around, known)))
 
@@ -15306,20 +15307,17 @@ class World(NamedTuple):
         for clone in clones:
             with contextlib.suppress(OSError):
                 self.post(partial(learn, clone_id=clone.id, **glance_at(clone)))
-        inspection, turns = inspection_context(registry or Registry(), installed, context), iter(clones)
+        inspection = inspection_context(registry or Registry(), installed, context)
 
-        def check_health() -> None:
-            """Examines the clones that nobody else has begun with; of one that is gone by then nobody learns."""
-            for clone in turns:
-                at = time.monotonic()
-                try:
-                    problems = health_of(*inspect_clones([clone], inspection, context)).problems
-                except (OSError, MirrorError) as error:
-                    problems = (Problem("unreadable", "error", error_line(error), ""),)
-                self.post(partial(learn, clone_id=clone.id, problems=problems, examined=at))
+        def check_health(clone: Clone) -> None:
+            at = time.monotonic()
+            try:
+                problems = health_of(*inspect_clones([clone], inspection, context)).problems
+            except (OSError, MirrorError) as error:
+                problems = (Problem("unreadable", "error", error_line(error), ""),)
+            self.post(partial(learn, clone_id=clone.id, problems=problems, examined=at))
 
-        for _ in range(min(len(clones), (os.cpu_count() or 1) + 2)):
-            self.spawn(partial(self.perform, Effect("look"), check_health))
+        self.spawn(partial(self.perform, Effect("look"), lambda: run_parallel(check_health, clones)))
 
 
 # --- Terminal -------------------------------------------------------------------------------------
@@ -15555,7 +15553,7 @@ def run_loop(model: Model, inbox: Inbox, world: World, screen: Screen) -> Model:
         if at - looked >= STAT_SECONDS:
             before, stamp, looked = stamp, stamps_of(registry), at
             if before != stamp:
-                world.spawn(partial(world.look_around, {view.clone.id: view.clone for view in model.rows}))
+                world.glance(model, Effect("glance", ("registry",)))
         if is_due:
             glanced = at
             world.glance(model, Effect("glance"))

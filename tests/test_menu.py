@@ -269,6 +269,16 @@ def test_a_bug_in_a_worker_is_a_dialog_and_ends_the_job(
     assert person.model.jobs == ()
 
 
+def test_a_bug_in_a_look_at_a_registry_that_changed_is_told_and_lies_across_no_screen(
+    home: Home, codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Pure(home)
+    monkeypatch.setattr(cm, "installed_without_starting", lambda env: 1 // 0)
+    person.world.glance(person.model, cm.Effect("glance", ("registry",)))
+    person.press("!")
+    person.expect("this is a bug in codex-mirror", "ZeroDivisionError")
+
+
 def test_an_exported_path_can_be_read_whole_and_the_export_comes_back(opened: Open, mirror: Mirror, home: Home) -> None:
     mirror("create", "work", check=True)
     deep = home.home / ("deep-" * 12) / ("down-" * 8)
