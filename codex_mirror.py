@@ -8745,6 +8745,8 @@ REMADE_FILES = (
     r"|auth\.(json\.)?lock|installation_id|version\.json|models_cache\.json|session_index\.jsonl|daily-usage.*"
     r"|\.(personality|sandbox)_migration)"
 )
+# What earlier versions wrote for a clone's shells, by SHA-256: up to 1.1.0 for fish.
+EARLIER_HELPERS = {"4a3bb9947ec165cd519c05a0f50fc96390f7874b016e258a1fd44b880332734a"}
 # These are told by themselves.
 TOLD_FILES = r"home/\.codex/(auth\.json|(sessions|archived_sessions)/(.*/)?rollout-[^/]*\.jsonl(\.zst)?)"
 
@@ -8844,10 +8846,11 @@ def helper_files(clone: Clone) -> dict[str, bytes]:
 
 
 def unedited_helpers(clone: Clone) -> list[str]:
-    """Which of those files are there as we wrote them."""
-    return [
-        path for path, text in helper_files(clone).items() if kind_of(path) == "file" and read_or_none(path) == text
-    ]
+    """Which of those files are there as we wrote them, also as an earlier version did."""
+    helpers = helper_files(clone)
+    known = {*map(digest_of_bytes, helpers.values()), *EARLIER_HELPERS}
+    texts = {path: read_own(path, WRAPPER_LIMIT) for path in helpers}
+    return [path for path, text in texts.items() if text is not None and digest_of_bytes(text) in known]
 
 
 def write_missing_helpers(clone: Clone) -> list[str]:

@@ -121,6 +121,29 @@ def test_a_login_file_of_ours_makes_way_for_the_users_and_comes_back(home: Home,
     assert tree(Path(cm.home_of(work))) == before
 
 
+FISH_OF_1_1_0 = """# Written by codex-mirror: puts the PATH with which the clone was started in front again.
+if status is-login; and set -q CODEX_MIRROR_PATH
+    test "$PATH[1]" = (string split -f1 : $CODEX_MIRROR_PATH); or set -gx PATH (string split : $CODEX_MIRROR_PATH) $PATH
+end
+"""
+# What a version that was released wrote, by SHA-256: whoever changes a text keeps its digest in EARLIER_HELPERS.
+RELEASED = {
+    "4a3bb9947ec165cd519c05a0f50fc96390f7874b016e258a1fd44b880332734a",
+    "82935ea67896694eb3a12d1a2829a2077358faa7e47c962b61363c02e2336279",
+    "f6d51b9a79c8ae0aef983f8387ca0c83bd566b6d4731f51d27975e6f7b238341",
+}
+
+
+def test_what_a_version_before_wrote_is_not_taken_for_the_user_s_own(home: Home, work: Any) -> None:
+    fish = Path(cm.home_of(work)) / ".config/fish/conf.d/codex-mirror.fish"
+    for text, own in ((FISH_OF_1_1_0, []), (FISH_OF_1_1_0 + "# mine\n", [str(fish)])):
+        fish.write_text(text)
+        assert cm.own_files(work) == own
+    assert {*map(cm.digest_of_bytes, cm.helper_files(work).values()), *cm.EARLIER_HELPERS} >= RELEASED
+    fish.write_text(FISH_OF_1_1_0)
+    assert ask(home, "remove", "work").code == 0
+
+
 def test_doctor_gives_an_older_clone_what_its_shells_need(home: Home, work: Any) -> None:
     for path in (*cm.helper_files(work), cm.wrapper_copy(work)):
         Path(path).unlink()
