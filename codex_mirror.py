@@ -847,7 +847,7 @@ def hint_for(error: OSError) -> str:
 
 def version_key(version: str) -> tuple[list[int], bool, list[tuple[int, str]]]:
     """What versions are ordered by: a pre-release comes before its release."""
-    release, _, rest = version.partition("-")
+    release, _, rest = version[:200].partition("-")  # Python refuses numbers of thousands of digits.
     parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[a-z]+", rest)]
     return [int(part) for part in re.findall(r"\d+", release)], not rest, parts
 
@@ -5122,7 +5122,7 @@ def lock_seconds(env: Mapping[str, str]) -> float:
 
 # --- Runtimes -------------------------------------------------------------------------------------
 
-VERSION = r"[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]{0,40}"
+VERSION = r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}[0-9A-Za-z.+-]{0,40}"
 LAST_REVOKED = "0.130.0"  # Seen so with 0.101 to 0.130; 0.142.5 is fine.
 INSTALL_ADVICE = "npm install -g @openai/codex, brew install codex, or the installer of github.com/openai/codex"
 LAYOUTS = {  # A native package by its entry: the helpers that must lie beside it, below the package directory.
@@ -5716,8 +5716,7 @@ def pin_runtime(
     doubted: bool = False,
 ) -> Runtime:
     """Pins a complete copy of the source in the clone, tried once: it must start, itself and nothing outside, and be
-    the version it is pinned as. `meanwhile` is done while it is tried; `doubted` pins are read before they are linked.
-    """
+    the version it is pinned as. `while_running` is done meanwhile; `doubted` pins are read before they are linked."""
     path = os.path.join(runtimes_of(clone), f"{source.version}-{change.id}")
     if base_of(clone) not in change.plan.made:
         change.extend_plan(made=[path])
@@ -5997,11 +5996,13 @@ def archive_in(answer: bytes, address: str, version: str) -> Archive | None:
     if isinstance(document, dict) and isinstance(document.get("dist"), dict):
         known = dict(re.findall(r"\b(sha\d+)-([A-Za-z0-9+/]+)", text_in(document["dist"], "integrity")))
         algorithm = next((one for one in DIGESTS if one in known), "")
-        digest = base64.b64decode(known.get(algorithm, "") + "=" * (-len(known.get(algorithm, "")) % 4))
+        digest = b""
+        with contextlib.suppress(ValueError):
+            digest = base64.b64decode(known.get(algorithm, "") + "=" * (-len(known.get(algorithm, "")) % 4))
         return Archive(text_in(document["dist"], "tarball"), algorithm, digest.hex())
     assets = document.get("assets") if isinstance(document, dict) else None
     for name in (f"codex-package-{triple}.tar.gz", f"codex-npm-{platform}-{version}.tgz"):
-        for asset in assets or ():
+        for asset in assets if isinstance(assets, list) else ():
             if text_in(asset, "name") == name and text_in(asset, "digest").startswith("sha256:"):
                 return Archive(text_in(asset, "browser_download_url"), "sha256", text_in(asset, "digest")[7:].lower())
     name = re.escape(os.path.basename(address))
@@ -6548,10 +6549,7 @@ def zsh_directory(env: Mapping[str, str], home: str) -> str:
     """The directory of zsh's rc files as its `.zshenv` sets it, which only zsh can tell; nothing where it doesn't."""
     if not kind_of(os.path.join(home, ".zshenv")):
         return ""
-    try:
-        said = capture(["zsh", "-c", "print -rn -- $'\\0'$ZDOTDIR"], {**env, "HOME": home}, home, 5)
-    except OSError:
-        return ""
+    said = capture(["zsh", "-c", "print -rn -- $'\\0'$ZDOTDIR"], {**env, "HOME": home}, home, 5)
     directory = os.fsdecode(said.out.rpartition(b"\0")[2]) if b"\0" in said.out else ""
     return directory if os.path.isabs(directory) else ""
 
@@ -7797,8 +7795,9 @@ def rollouts_of(clone: Clone, endings: tuple[str, ...] = (".jsonl",)) -> list[tu
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
                 named = entry.name.startswith("rollout-") and entry.name.endswith(endings)
-                if named and entry.is_file(follow_symlinks=False):
-                    found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+                with contextlib.suppress(FileNotFoundError):  # Codex has just put it into its archive.
+                    if named and entry.is_file(follow_symlinks=False):
+                        found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
     found.sort(reverse=True)
     return found
 
@@ -7810,16 +7809,16 @@ def read_head(path: str, size: int) -> bytes:
 
 
 def whole_members(text: str, start: int = 0) -> dict[str, Any]:
-    """The members of the JSON object that begins here, up to the one that is cut off; of a cut-off `payload` those in
-    it. The first line of a session can have 22 KB, and what we want of it stands in front."""
+    """The members of the JSON object that begins here, up to the one that is cut off; of a cut-off `payload` at the top
+    those in it. The first line of a session can have 22 KB, and what we want of it stands in front."""
     decode, space = json.JSONDecoder().raw_decode, re.compile(r"[ \t\r\n]*")
     members: dict[str, Any] = {}
     at = start
-    with contextlib.suppress(ValueError, RecursionError, IndexError):
+    with contextlib.suppress(ValueError, RecursionError, IndexError, TypeError):  # A list isn't a key.
         while text[at] in "{,":
             key, at = decode(text, space.match(text, at + 1).end())  # type: ignore[union-attr]
             begin = space.match(text, text.index(":", at) + 1).end()  # type: ignore[union-attr]
-            if key == "payload" and text[begin] == "{":
+            if key == "payload" and not start and text[begin] == "{":
                 members[key] = whole_members(text, begin)
             members[key], at = decode(text, begin)
             at = space.match(text, at).end()  # type: ignore[union-attr]
@@ -8252,7 +8251,7 @@ GIT_COPIES = {".config/git": ".config/git/config", ".gitconfig": ".gitconfig"}
 GIT_LINKS = ("ignore", "attributes")
 GIT_LIMIT, GIT_DEPTH, GIT_SETTINGS_SHOWN = 1 << 20, 10, 5
 GIT_SECTION = r'\[[ \t]*([A-Za-z0-9.-]+)(?:[ \t]+"((?:[^"\\\n]|\\.)*)")?[ \t]*\]'
-GIT_RAW = r'(?:"(?:[^"\\\n]|\\\r?\n|\\.)*"|\\\r?\n|\\.|[^"\\\n#;])*'
+GIT_RAW = r'(?:"(?:[^"\\\n]|\\(?:\r\n|.))*"|\\(?:\r\n|.)|[^"\\\n#;])*'
 GIT_TOKEN = (
     rf"[ \t\r\n\ufeff]+|[#;][^\n]*|(?P<section>{GIT_SECTION})"
     r"|(?P<key>[A-Za-z][A-Za-z0-9-]*)[ \t]*(?P<is>=[ \t]*)?"
@@ -9051,8 +9050,8 @@ def link_settings(clone: Clone, places: Places) -> Clone:
 def background_pids(clone: Clone) -> dict[int, str]:
     """The pids that Codex's server and its updater left in JSON files (0.157 to 0.171), each with what it would be."""
     files = [path for path in paths_in(os.path.dirname(updater_file(clone))) if path.endswith(".pid")]
-    pids = {read_json_object(path).get("pid"): "updater" if "updater" in path else "server" for path in files}
-    return {pid: what for pid, what in pids.items() if isinstance(pid, int)}
+    pids = [(number_in(read_json_object(path), "pid"), os.path.basename(path)) for path in files]
+    return {int(pid): "updater" if "updater" in name else "server" for pid, name in pids if pid is not None}
 
 
 def codex_pids_of(clone: Clone) -> list[int]:

@@ -762,6 +762,7 @@ ARCHIVES: list[tuple[str, object, str, tuple[str, str, str] | None]] = [
         ("T", "sha512", "abcdef"),
     ),
     ("npm, too weak", {"dist": {"tarball": "T", "integrity": "sha1-AAAA"}}, "", ("T", "", "")),
+    ("npm, torn", {"dist": {"tarball": "T", "integrity": "sha512-q83vA"}}, "", ("T", "sha512", "")),
     ("npm, strange", {"dist": {"tarball": 7, "integrity": ["x"]}}, "", ("", "", "")),
     ("sums", f"{SHA}  {WHOLE}\n{'0' * 64}  other\n", f"A/{WHOLE}", (f"A/{WHOLE}", "sha256", SHA)),
     ("sums of others", f"{SHA}  other.tar.gz\n", f"A/{WHOLE}", None),
@@ -786,6 +787,7 @@ ARCHIVES: list[tuple[str, object, str, tuple[str, str, str] | None]] = [
         ("U", "sha256", SHA),
     ),
     ("assets without digests", {"assets": [{"name": WHOLE, "digest": None, "browser_download_url": "U"}, 7]}, "", None),
+    ("assets that are none", {"assets": 7}, "", None),
     ("nothing", [], "", None),
     ("a number", 7, "", None),
 ]
@@ -803,6 +805,7 @@ LATEST = [
     ({"tag_name": "rust-v0.171.0"}, "0.171.0"),
     ({"latest": 7}, ""),
     ({"latest": "0.1.0/../x"}, ""),
+    ({"latest": "1" * 5000 + ".0.0"}, ""),
     ([], ""),
     ({"dist-tags": []}, ""),
 ]
@@ -822,6 +825,7 @@ LISTS = [
         [{"ref": "refs/tags/rust-v0.9.0"}, {"ref": "refs/tags/rust-v0.10.0-alpha.1"}, {"ref": "x"}, 7],
         ["0.10.0-alpha.1", "0.9.0"],
     ),
+    ([{"ref": f"refs/tags/rust-v{'1' * 5000}.0.0"}], []),
     ({"versions": [7]}, []),
     (None, []),
 ]

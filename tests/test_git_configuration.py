@@ -33,6 +33,8 @@ READ: list[tuple[str, list[tuple[str, str]]]] = [
     ('[a]\nb = \\\n  1 \\\n\nc = d "\\\n " \\\n', [("a.b", "1 "), ("a.c", "d   ")]),
     ("# [no]\n;no=1\n[a]b=c\n[d]\n", [("a.b", "c")]),
     ("[a]\nb = c\n<<<<<<<\n[d]\ne = f\n", [("a.b", "c")]),
+    ('[a]\nb = "' + "\\\n" * 1000, [("a.b", "")]),
+    ('[a]\nb = "c \\\r\n d"\r\n', [("a.b", "c  d")]),
 ]
 
 

@@ -276,3 +276,16 @@ def test_a_directory_with_a_login_of_codex_at_its_top_is_not_shared(home: Home, 
     for login in ('{"auth_mode": "apikey", "OPENAI_API_KEY": "x"}', '{"personal_access_token": "x"}', '{"tokens": {}}'):
         path.write_text(login)
         assert ask(home, "create", "b", "--share", "dotfiles").code == 5
+
+
+# --- what runs in it ---
+
+
+def test_a_server_is_known_by_the_name_of_its_file(home: Home) -> None:
+    clone = clone_like(home, "updater")
+    directory = Path(cm.codex_home_of(clone), "app-server-daemon")
+    directory.mkdir(parents=True)
+    texts = {"daemon": '{"pid": 7}', "daemon-updater": '{"pid": 8}', "odd": '{"pid": [9]}', "torn": '{"pid'}
+    for name, text in texts.items():
+        (directory / f"{name}.pid").write_text(text)
+    assert cm.background_pids(clone) == {7: "server", 8: "updater"}

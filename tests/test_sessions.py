@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -46,6 +47,7 @@ META: list[tuple[str, bytes, Any]] = [
     ("a text", b'"session_meta"\n', cm.SessionMeta()),
     ("torn before its payload", b'{"type":"session_meta","pay', cm.SessionMeta()),
     ("nested", b'{"type":"session_meta","payload":' + b'{"payload":' * 300, cm.SessionMeta()),
+    ("with a list as a name", b'{"type":"session_meta",["a"]:1}', cm.SessionMeta()),
     ("deeply nested", b'{"type":"session_meta","payload":{"id":' + b"[" * 5000, cm.SessionMeta()),
     ("of other types", b'{"type":"session_meta","payload":{"id":7,"cwd":["/"],"source":3}}', cm.SessionMeta()),
     ("not UTF-8", b'{"type":"session_meta","payload":{"id":"a\xff","x":1}}', cm.SessionMeta(id="a�")),
@@ -61,6 +63,33 @@ META: list[tuple[str, bytes, Any]] = [
         cm.SessionMeta(id="a"),
     ),
 ]
+
+
+def test_of_payloads_inside_each_other_only_the_first_is_looked_into() -> None:
+    """Each would be read once more than the one around it: a session of 256 KiB for a minute."""
+    whole = cm.whole_members('{"a":1,"payload":{"b":2,"payload":{"c":3')
+    assert whole == {"a": 1, "payload": {"b": 2}}
+
+
+def test_a_session_that_goes_into_the_archive_meanwhile_hides_no_other(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = clone_like(home, "work")
+    day = Path(cm.codex_home_of(clone), "sessions/2026/01/02")
+    day.mkdir(parents=True)
+    for number in range(3):
+        (day / f"rollout-{number}.jsonl").touch()
+    real = os.scandir
+
+    def look(path: str) -> Any:
+        with real(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found[:1]:
+            os.unlink(entry.path)
+        return contextlib.nullcontext(found)
+
+    monkeypatch.setattr(os, "scandir", look)
+    assert {os.path.basename(path) for _, path in cm.rollouts_of(clone)} == {"rollout-1.jsonl", "rollout-2.jsonl"}
 
 
 @pytest.mark.parametrize(("kind", "head", "meta"), META, ids=[row[0] for row in META])
