@@ -4532,7 +4532,7 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
     for path in unfinished_plans(places):
         try:
             plan = plan_from(read_whole(path))
-            if plan.home not in ("", os.path.realpath(places.mirror_home)):
+            if plan.home and not is_same_directory(plan.home, os.path.realpath(places.mirror_home)):
                 raise ValueError(f"of {plan.home}")
         except (OSError, ValueError, TypeError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):

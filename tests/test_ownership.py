@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from helpers import API_KEYS, Home, Result, fake_codex, npm_install, tree
-from rooms import ROOT, ask, at_rest, become, changes, cm, done_by, make_clone, raw, rows_of
+from rooms import ROOT, ask, at_rest, become, changes, cm, done_by, make_clone, places_of, raw, rows_of
 
 OWNER, STRANGER = 54321, 54322
 LINUX = sys.platform == "linux"
@@ -594,6 +594,19 @@ def test_a_mount_at_the_mirror_home_its_clones_or_a_root_is_fine(home: Home, cod
         assert ask(home, "create", "work").code == 0
         assert ask(home, "set", "work", "--keep-env", "CODEX_API_KEY").code == 0
         assert ask(home, "remove", "work", "--yes").code == 0
+
+
+def test_what_was_begun_by_another_name_of_the_mirror_home_is_finished_by_this_one(home: Home, codex: Path) -> None:
+    make_clone(home, "work")
+    (home.base / "name").mkdir()
+    half = home.base / "made-abcdef12"
+    half.mkdir()
+    with mounted(home.mirror, home.base / "name"):
+        plan = cm.new_plan(places_of(home)._replace(mirror_home=str(home.base / "name")), "a change")
+        journal = plan._replace(id="abcdef12", made=(str(half),))._asdict()
+        (home.mirror / "journal.json").write_text(json.dumps(journal))
+        assert cm.recover(places_of(home)) == [] and not half.exists()
+    assert not list(home.mirror.glob("unreadable-*"))
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o500, 0])
