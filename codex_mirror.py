@@ -8028,7 +8028,8 @@ def carried_line(line: bytes, creator: tuple[str, str], copy_id: str = "") -> tu
 
     Only what changes is written anew: the creator, the old account's limits. Events aren't sent to the model."""
     # A key may also be written with escapes: of letters nobody needs any, so such a line is looked at, too.
-    if not re.search(rb"encrypted_content|rate_limits|session_meta|\\u00[2-7]", line):
+    is_named = any(word in line for word in (b"encrypted_content", b"rate_limits", b"session_meta"))
+    if not is_named and not (b"\\u00" in line and re.search(rb"\\u00[2-7]", line)):
         return line, ""
     record = parse_json_object(line)
     kind, payload = text_in(record, "type"), record.get("payload")
@@ -8716,13 +8717,15 @@ TOOLCHAINS = (
     *(".sdkman", ".ghcup", ".opam", ".julia/juliaup", ".local/share/mise", ".local/share/fnm", ".local/share/pnpm"),
     *(".local/share/uv/python", ".local/share/uv/tools", ".local/share/swiftly"),
     *(".local/lib", "Library/Python", ".gem/ruby", ".local/share/gem/ruby", ".mix"),
-    *(".docker/cli-plugins", ".local/share/helm/plugins"),
+    *(".docker/cli-plugins", ".local/share/helm/plugins", ".terminfo"),
 )
-# Packages that builds need and find nowhere else in a sandbox without a network. There is nothing but packages, and any
-# of them may be named as logins are.
+# Packages that builds, hooks and tests need and find nowhere else in a sandbox without a network. There is nothing but
+# packages, and any of them may be named as logins are.
 PACKAGE_STORES = (
     *("go/pkg/mod", ".m2/repository", ".m2/wrapper", ".gradle/caches", ".gradle/wrapper", ".konan", ".nuget/packages"),
     *(".ivy2/cache", ".sbt/boot", ".cache/coursier", "Library/Caches/Coursier", ".pub-cache/hosted", ".hex/packages"),
+    *(".julia/packages", ".julia/artifacts", ".julia/registries", ".yarn/berry/cache", ".cache/node/corepack"),
+    *(".cache/pre-commit", ".cache/bazelisk", "Library/Caches/bazelisk"),
     *(".cache/deno", ".cache/ms-playwright", "Library/Caches/ms-playwright", ".cache/puppeteer", ".cache/Cypress"),
 )
 SHARE_WORDS = ("none", "default")
