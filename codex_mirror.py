@@ -790,11 +790,12 @@ def timestamp_from(text: str) -> float:
     """ISO 8601 UTC as Unix seconds, with as many digits as there are; 0 when it is something else."""
     if len(text) < 19:
         return 0.0
+    digits = text[20:].rstrip("Z") if text[19:20] == "." else ""
     import datetime  # `time.strptime` would load three modules, and take as long as all the rest of `usage`.
 
     try:
         whole = datetime.datetime.fromisoformat(text[:19] + "+00:00").timestamp()
-        return whole + float("0" + text[19:].rstrip("Z") if text[19:20] == "." else 0)
+        return whole + (int(digits) / 10 ** len(digits) if digits else 0)
     except (ValueError, OverflowError):
         return 0.0
 
@@ -1271,8 +1272,17 @@ def open_descriptor(path: str, flags: int, mode: int = 0o600) -> Iterator[int]:
 
 def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
     """The bytes of a regular file; never waits for a FIFO, never reads more than `limit` bytes. Raises OSError."""
-    with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
-        return read_open_file(file, path, limit)
+    try:
+        with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
+            return read_open_file(file, path, limit)
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EOPNOTSUPP):  # What Linux and macOS say of a socket.
+            raise
+        raise not_regular(path) from None
+
+
+def not_regular(path: str) -> OSError:
+    return OSError(errno.EINVAL, "is not a regular file", path)
 
 
 def read_own(path: str, limit: int) -> bytes | None:
@@ -1287,7 +1297,7 @@ def read_own(path: str, limit: int) -> bytes | None:
 def read_open_file(file: int, path: str, limit: int) -> bytes:
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode):
-        raise OSError(errno.EINVAL, "is not a regular file", path)
+        raise not_regular(path)
     if facts.st_size > limit:
         raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
     parts = []
@@ -2706,13 +2716,14 @@ def stop_processes(pids: Sequence[int], seconds: float = 5) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
+    """Does a process still run? One that has ended, and that nobody has asked for its exit code, doesn't."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        status = read_or_none(f"/proc/{pid}/stat") if os.path.isdir("/proc/self") else None
+    except ProcessLookupError:  # Also from a file in /proc that was opened just before.
         return False
     except PermissionError:
         return True
-    status = read_or_none(f"/proc/{pid}/stat") if os.path.isdir("/proc/self") else None
     return status is None or status.rpartition(b")")[2].split()[:1] != [b"Z"]
 
 
@@ -3328,7 +3339,7 @@ def read_registry(places: Places) -> Registry:
     try:
         content = read_or_none(path)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENXIO):
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
             raise RegistryError(path, f"can't be read: {error.strerror}") from None
         if isinstance(error, PermissionError):
             with contextlib.suppress(OSError):
@@ -4111,7 +4122,7 @@ def mend_session_paths(clone: Clone) -> None:
                     new = os.path.join(home, tail[1]) if tail else ""
                     if new and new != old and os.path.isfile(new) and not os.path.lexists(old):
                         table.execute("UPDATE threads SET rollout_path = ? WHERE id = ?", (new, number))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:  # There are names of directories that SQLite can't hold.
             raise MirrorError(f"{path} still has the old paths of the sessions of '{clone.name}': {error}") from None
 
 
@@ -4344,8 +4355,9 @@ def shim_file(places: Places) -> str:
 def complaint_about_shim(places: Places) -> str:
     """Why what lies in the shim's place is neither written nor removed by us, or nothing."""
     path = shim_file(places)
-    head, _, body = (read_own(path, 1 << 22) or b"").partition(f"{SHIM_FIRST}".encode())[2].partition(b"\n")
-    if not kind_of(path) or head.decode("ascii", "replace") == seal_of(body):
+    before, _, rest = (read_own(path, 1 << 22) or b"").partition(SHIM_FIRST.encode())
+    head, _, body = rest.partition(b"\n")
+    if not kind_of(path) or (not before and head.decode("ascii", "replace") == seal_of(body)):
         return ""
     return f"{path} {'was edited' if is_shim(path) else 'is not a shim of codex-mirror'}, and was left alone"
 
@@ -4534,7 +4546,7 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
             plan = plan_from(read_whole(path))
             if plan.home and not is_same_directory(plan.home, os.path.realpath(places.mirror_home)):
                 raise ValueError(f"of {plan.home}")
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
                 raise
             os.replace(path, unreadable_journal_name(places))

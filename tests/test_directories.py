@@ -419,6 +419,7 @@ def test_every_change_of_a_binding_writes_the_shim_again(two: Home, deep: Path) 
 
 EDITS: list[tuple[str, Callable[[str], str], str]] = [
     ("a line more", lambda text: text + "echo mine\n", "was edited"),
+    ("a line above", lambda text: "# mine\n" + text, "was edited"),
     ("a line changed", lambda text: text.replace("exec", "echo", 1), "was edited"),
     ("without its digest", lambda text: re.sub(" sha256:.*", "", text, count=1), "was edited"),
     ("another's program", lambda text: "#!/bin/sh\necho mine\n", "is not a shim of codex-mirror"),

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -461,6 +462,7 @@ NO_PLANS: list[bytes] = [
     b'{"id": 7}',
     b'{"id": "abcdef12", "what": "x", "staged": [["a"]]}',
     b'{"id": "abcdef12", "what": "x", "staged": 7}',
+    b'{"id": "abcdef12", "what": "x", "marks": [["/a", 1e999, 0]]}',
     b'{"id": "abcdef12", "what": "x", "made": ["relative"]}',
     b'{"id": "abcdef12", "what": "x", "doomed": ["/a\\u0000b"]}',
     b'{"id": "abcdef12", "what": "x", "made": ["/a\\ud800b"]}',
@@ -493,7 +495,12 @@ def test_a_journal_that_doctor_sets_aside_is_told_and_removed_by_the_next_fix_al
     assert f"removed {aside}\n" in told.err and not aside.exists() and "leftovers" not in told.out
 
 
-@pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir])
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, Path.mkdir, make_socket])
 def test_a_journal_that_is_no_file_blocks_nothing(home: Home, clone: Any, made: Callable[[Path], object]) -> None:
     made(home.mirror / "journal.json")
     with cm.begin_change(caller_in(home), "next") as change:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from darwin import second_name
-from helpers import API_KEYS, Home, finish, run, start, tree, wait_until
+from helpers import API_KEYS, Home, finish, odd_name, run, start, tree, wait_until
 from rooms import ask, clone_in, cm, raw, rows_of
 
 SESSION = "sessions/2026/11/28/rollout-2026-11-28T10-00-00-01a2239c-fb30-7a32-864b-b2a72810b32f.jsonl"
@@ -197,6 +198,15 @@ def test_sessions_that_cannot_be_mended_hinder_no_move_and_are_told(jo: Home) ->
     done = ask(new, "move-home")
     assert done.code == 1 and "state_5.sqlite still has the old paths of the sessions of 'work'" in done.err
     works(new)
+
+
+def test_sessions_below_a_name_that_no_database_can_hold_hinder_no_command(jo: Home) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("every name is UTF-8 there")
+    new = moved(jo, odd_name(b"jo\xff"))
+    done = ask(new, "move-home")
+    assert done.code == 1 and "state_5.sqlite still has the old paths of the sessions of 'work'" in done.err
+    assert ask(new, "list").code == 0 and ask(new, "rename", "work", "mine").code == 0
 
 
 def test_a_login_in_the_keyring_stays_under_the_old_name_and_that_is_said(jo: Home) -> None:

@@ -320,6 +320,21 @@ def test_processes_are_asked_to_end_and_then_ended(tmp_path: Path) -> None:
 
 
 @linux
+def test_a_process_that_ends_while_it_is_looked_at_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files in /proc can be opened before, and not be read after."""
+    process = subprocess.Popen(["sleep", "1000"])
+    read = cm.read_open_file
+
+    def end_first(*args: Any) -> Any:
+        process.kill()
+        process.wait()
+        return read(*args)
+
+    monkeypatch.setattr(cm, "read_open_file", end_first)
+    assert not cm.is_alive(process.pid)
+
+
+@linux
 def test_a_zombie_is_not_alive() -> None:
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])
     wait_until(lambda: not cm.is_alive(process.pid), "it ended")
