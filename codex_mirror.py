@@ -1276,13 +1276,10 @@ def read_whole(path: str, limit: int = TEXT_LIMIT) -> bytes:
         with open_descriptor(path, os.O_RDONLY | os.O_NONBLOCK) as file:
             return read_open_file(file, path, limit)
     except OSError as error:
+        error.filename = error.filename or path
         if error.errno not in (errno.ENXIO, errno.EOPNOTSUPP):  # What Linux and macOS say of a socket.
             raise
-        raise not_regular(path) from None
-
-
-def not_regular(path: str) -> OSError:
-    return OSError(errno.EINVAL, "is not a regular file", path)
+        raise OSError(errno.EINVAL, "is not a regular file", path) from None
 
 
 def read_own(path: str, limit: int) -> bytes | None:
@@ -1297,7 +1294,7 @@ def read_own(path: str, limit: int) -> bytes | None:
 def read_open_file(file: int, path: str, limit: int) -> bytes:
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode):
-        raise not_regular(path)
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     if facts.st_size > limit:
         raise OSError(errno.EFBIG, f"is larger than {size_text(limit)}", path)
     parts = []
@@ -1398,14 +1395,6 @@ def kind_of(path: str) -> str:
     return kinds.get(stat.S_IFMT(mode), "other")
 
 
-def is_file_or_pipe(path: str) -> bool:
-    """Does the path lead to bytes that come to an end: those of a file, or of a program at the other end of a pipe?"""
-    with contextlib.suppress(OSError, ValueError):
-        mode = os.stat(path).st_mode
-        return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-    return False
-
-
 def is_writable(directory: str) -> bool:
     """May we make something in this directory?"""
     return os.access(directory, os.W_OK | os.X_OK)
@@ -1436,7 +1425,7 @@ def is_link_to(path: str, target: str) -> bool:
 
 def is_same_directory(one: str, other: str) -> bool:
     """Do two names lead to one directory? A home may be reached through a link, and without it."""
-    return one == other or (os.path.isdir(one) and os.path.isdir(other) and os.path.samefile(one, other))
+    return one == other or (os.path.isdir(one) and is_path_to(one, other))
 
 
 def is_path_into(path: str, directory: str) -> bool:
@@ -1549,9 +1538,9 @@ def size_of(path: str) -> int:
         return 0
 
 
-def entries_of_others(path: str, limit: int = 20_000) -> list[str]:
-    """What other users own below a directory, seen in its first entries, those at the top first."""
-    found, waiting, uid = [], [path], os.geteuid()
+def entries_of_others(path: str) -> list[str]:
+    """What other users own below a directory, seen in its first 20,000 entries, those at the top first."""
+    found, waiting, uid, limit = [], [path], os.geteuid(), 20_000
     for directory in waiting:  # It grows meanwhile.
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
@@ -1586,7 +1575,7 @@ def free_inodes(path: str) -> int:
     """How many files a user may still make on the file system of a path; one that doesn't count them, as macOS's, has
     no end."""
     facts = os.statvfs(path)
-    return facts.f_favail if facts.f_files and os.uname().sysname != "Darwin" else sys.maxsize
+    return facts.f_favail if facts.f_files and not is_macos() else sys.maxsize
 
 
 def is_macos() -> bool:
@@ -4430,10 +4419,7 @@ def add_to_log(path: str, change_id: str, texts: Sequence[str]) -> None:
 def read_log(path: str, clone: Clone | None = None) -> list[LoggedChange]:
     """The changes in a log: a clone's, or the mirror home's, whose lines name their clones. Other lines count for
     nothing."""
-    try:
-        text = (read_own(path, LOG_LIMIT * 2) or b"").decode("utf-8", "replace")
-    except OSError:
-        return []
+    text = (read_own(path, LOG_LIMIT * 2) or b"").decode("utf-8", "replace")
     whose = "()()" if clone else "([0-9A-Za-z-]+) ([0-9A-Za-z._-]+) "
     found = re.findall(rf"^(\d[\d:.TZ-]+) ([0-9a-f]{{8}}) {whose}(.+)$", text, re.MULTILINE)
     changes = [LoggedChange(*fields) for fields in found]
@@ -4652,7 +4638,7 @@ def run_steps(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[
         try:
             step(subject)
         except OSError as error:
-            failed.append(f"{error.filename}: {error.strerror}")
+            failed.append(error_line(error))
         except MirrorError as error:
             refused.append(error.message)
     return refused, failed
@@ -12962,6 +12948,14 @@ def import_clone(
     lines = (*made_lines("imported", clone), f"next: {following}")
     notes = (*said, *left, *node_notice(clone), *first_path_notice(clone, context))
     return Outcome(FAILED if left else DONE, lines, notes, about=clone_keys(clone))
+
+
+def is_file_or_pipe(path: str) -> bool:
+    """Does the path lead to bytes that come to an end: those of a file, or of a program at the other end of a pipe?"""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+    return False
 
 
 def import_source(context: Context, path: str, is_about_home: bool) -> str:

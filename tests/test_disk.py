@@ -76,7 +76,7 @@ NO_FILES: list[tuple[str, Callable[[Path], object], str]] = [
     ("a directory", Path.mkdir, "is not a regular file"),
     ("a link to a FIFO", lambda path: (os.mkfifo("fifo"), path.symlink_to("fifo")), "is not a regular file"),
     ("a device", lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
-    ("a socket", make_socket, "No such device"),
+    ("a socket", make_socket, "is not a regular file"),
     ("a link to itself", lambda path: path.symlink_to(path.name), "Too many levels"),
 ]
 
@@ -87,6 +87,16 @@ def test_what_is_no_file_is_never_waited_for(place: Path, kind: str, make: Calla
     for read in (cm.read_whole, cm.read_or_none):
         with pytest.raises(OSError, match=says):
             read(str(place / "it"))
+
+
+def test_an_error_of_the_disk_names_the_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(file: int, count: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (place / "file").write_bytes(b"x")
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="Input/output error: 'file'"):
+        broken.setattr(os, "read", break_down)
+        cm.read_whole("file")
 
 
 def test_nothing_is_read_where_there_is_nothing(place: Path) -> None:
