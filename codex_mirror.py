@@ -10085,7 +10085,9 @@ def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHom
     if brought.login:
         refuse_unmovable_login(home)
     if not is_codex_home(home):
-        raise MirrorError(f"{path} is not a Codex home", "name one, such as ~/.codex", REFUSED)
+        raise MirrorError(
+            f"{path} is not a Codex home", "it would have a config.toml, an auth.json or sessions in it", REFUSED
+        )
     if not name:
         raise MirrorError(
             "the new clone needs a name", f"codex-mirror import {quote_if_needed(path)} --name work", USAGE
@@ -12335,25 +12337,25 @@ def show_usage(
         notes.append(NO_CLONES)
     if best:
         failed = [f"{row['name']}: {row['error']}" for row in data if row["error"]]
-        return best_of([(clone, left_percent(one, now)) for clone, one in usages], failed)
+        return best_of([(clone, left_percent(one, now)) for clone, one in usages], failed, fresh)
     code = FAILED if any(answer.error for answer in answers) else DONE
     return Outcome(code, table=usage_table(usages, now), data=data, notes=tuple(notes))
 
 
-def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str]) -> Outcome:
+def best_of(left: Sequence[tuple[Clone, float | None]], notes: Sequence[str], fresh: bool = False) -> Outcome:
     """The name with the most left, the first where several have as much; `notes` say which couldn't be asked."""
     known = [(percent, clone.name) for clone, percent in left if percent is not None]
     if not known:
-        return Outcome(
-            FAILED,
-            notes=(*notes, "no clone's limits are known yet; to ask the server: codex-mirror usage --best --fresh"),
-            data={"name": None},
-        )
+        unknown = "no clone's limits are known"
+        why = unknown if fresh else f"{unknown} yet; to ask the server: codex-mirror usage --best --fresh"
+        return Outcome(FAILED, notes=(*notes, why if left else NO_CLONES), data={"name": None})
     name = max(known, key=lambda one: one[0])[1]
     return Outcome(FAILED if notes else DONE, (name,), tuple(notes), data={"name": name})
 
 
 def list_sessions(context: Context, *, name: str = "", here: bool = False, grep: str = "", limit: int = 30) -> Outcome:
+    if limit < 0:
+        raise MirrorError(f"--limit {limit} is not a number of sessions", "--limit 30, or --limit 0 for all", USAGE)
     registry, now = read_registry(context.places), time.time()
     clones = [clone_named(registry, name)] if name else list(registry.clones)
     found = newest_sessions(clones, limit, within=names_of_current_directory(context) if here else (), words=grep)
@@ -12800,6 +12802,7 @@ def wrapper_install(context: Context, *, bin_dir: str = "") -> Outcome:
     notes = [f"{clone.name}: {problem}" for clone, problem in results if problem]
     notes += map(row_complaint, read_registry(context.places).bad_rows)
     code = FAILED if notes else DONE
+    notes += [] if results or notes else [NO_CLONES]
     notes += path_notice(context, directory)
     return Outcome(code, tuple(lines), tuple(notes), about={"path": directory})
 
@@ -13776,9 +13779,10 @@ def parser_of(command: Command, program: str) -> Any:
             raise HelpAsked(self.format_help())
 
     lines = ["examples:", *(f"  {with_program_name(line, program)}" for line in command.examples), ""]
+    name = "[NAME] [--]" if BOUND_CLONE in command.arguments else "NAME"
     parser = Parser(
         prog=f"{program} {' '.join(command.words)}",
-        usage="%(prog)s [options] NAME [ARGS…]" if command.passes_on == "name" else None,
+        usage=f"%(prog)s [options] {name} [ARGS…]" if command.passes_on == "name" else None,
         description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog="\n".join((*lines, f"see also: {program} help environment, {program} help exit-codes")),
         # With a width of its own it doesn't load `shutil` to ask for the terminal's.

@@ -2662,6 +2662,12 @@ def test_the_version_is_one_line(cm: Launched) -> None:
         assert cm(*words) == Result(0, f"codex-mirror {codex_mirror.__version__}\n", "")
 
 
+def test_what_needs_a_clone_says_where_there_is_none(cm: Launched) -> None:
+    for words in ("usage --best", "usage --best --fresh", "usage", "doctor", "wrapper install"):
+        result = cm(*words.split(), env={"CODEX_MIRROR_HOME": str(cm.home.base / "new")})
+        assert "there are no clones yet; next: codex-mirror create work\n" in (result.out + result.err), words
+
+
 def test_without_a_command_and_without_a_terminal_the_help_is_an_error(cm: Launched) -> None:
     result = cm()
     assert (result.code, result.out) == (2, "")
@@ -2774,6 +2780,7 @@ USAGE_ERRORS = [
     (["list", "--json=1"], "--json takes no value"),
     (["rename"], "missing: NAME, NEW"),
     (["usage", "--timeout", "soon"], "--timeout needs a number, not 'soon'"),
+    (["sessions", "--limit", "-1"], "--limit -1 is not a number of sessions\nhint: --limit 30"),
     (["run"], "NAME"),
     (["update", "--from"], "--from needs a value"),
     (["path", "setup", "--shell", "csh"], "--shell can't be 'csh'; use one of bash, zsh, fish, sh"),

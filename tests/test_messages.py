@@ -363,6 +363,7 @@ def a_path_that_never_ends(home: Home) -> object:
 
 SITUATIONS: dict[str, Callable[[Home], object]] = {
     "no name": lambda home: ask(home, "create"),
+    "fewer sessions than none": lambda home: ask(home, "sessions", "--limit", "-1"),
     "no change": lambda home: ask(home, "set", "work"),
     "a clone as a command": lambda home: ask(home, "work"),
     "a command of others": lambda home: ask(home, "self-update"),
