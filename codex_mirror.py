@@ -12189,7 +12189,7 @@ def use(
     return Outcome(
         FAILED if left else DONE,
         (f"{what} now starts '{name}' {where}" if name else f"no clone is set {where} any more",),
-        (*left, *(() if has_shim else (strange or SHIM_HINT,))),
+        (*left, *(() if has_shim else filter(None, (strange or (name and SHIM_HINT),)))),
         about={**(clone_keys(clone_named(read_registry(context.places), name)) if name else {}), "path": path or None},
     )
 
@@ -15610,7 +15610,7 @@ def carry_out(model: Model, effect: Effect, world: World, screen: Screen) -> Mod
 
 
 def program_name(argv0: str) -> str:
-    """How the user starts this program: its command's name, its path, or Python with its path."""
+    """How the user starts this program: its command's name, its path, or Python or uv with its path."""
     name = os.path.basename(argv0)
     if name in ("", "-", "-c") or argv0.startswith(("/dev/fd/", "/proc/")):
         return "codex-mirror"
@@ -15620,7 +15620,8 @@ def program_name(argv0: str) -> str:
     started_itself = not name.endswith(".py") or os.environ.get("_") == argv0
     if "/" in argv0 and os.access(argv0, os.X_OK) and started_itself:
         return shell_quote(argv0) if re.search(r"[^\w./-]", argv0) else argv0
-    return f"python3 {shell_quote(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
+    starter = "uv run" if "UV_RUN_RECURSION_DEPTH" in os.environ else "python3"  # Its python3 may be too old.
+    return f"{starter} {shell_quote(argv0) if re.search(r'[^A-Za-z0-9_./-]', argv0) else argv0}"
 
 
 class Console:

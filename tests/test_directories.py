@@ -230,7 +230,8 @@ def test_use_sets_shows_and_takes_back(two: Home, deep: Path) -> None:
     shown = on_terminal(two, "use").out
     assert "~/a/b" in shown and "everywhere else" in shown
     assert ask(two, "use", "work", "~/a/b").code == 0, "another clone's directory becomes this one's"
-    assert ask(two, "use", "--unset", "~/a").out == "no clone is set in ~/a and below any more\n"
+    unset = ask(two, "use", "--unset", "~/a")
+    assert (unset.out, unset.err) == ("no clone is set in ~/a and below any more\n", "")
     assert ask(two, "use", "--unset", cwd=deep / "a" / "b").code == 0
     assert ask(two, "use", "--unset", "~/a").out == "no clone was set in ~/a and below\n"
     assert ask(two, "use", "--default", "--unset").out == "no clone is set as the default any more\n"

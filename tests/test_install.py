@@ -2011,6 +2011,13 @@ def test_python_with_a_bare_name_is_named_as_it_was_typed(alone: Machine, name: 
     run(["sh", "-c", f"{hint} create nope"], env=alone.env, cwd=file.parent, check=True)
 
 
+def test_who_starts_it_by_uv_is_told_to_go_on_by_uv(alone: Machine) -> None:
+    file = lay(alone, alone.base / "dots" / "codex_mirror.py")
+    env = {**alone.env, "UV_RUN_RECURSION_DEPTH": "1"}
+    refused = run(["python3", file.name, "run", "nope"], env=env, cwd=file.parent)
+    assert refused.err.endswith("hint: there are none yet: uv run codex_mirror.py create nope\n")
+
+
 @pytest.mark.parametrize("on_path", [True, False])
 def test_where_nothing_is_installed_the_next_command_is_the_clones_own(alone: Machine, on_path: bool) -> None:
     bin_dir = alone.base / AWKWARD / "bin"
