@@ -6075,7 +6075,10 @@ def opener_for(source: Source) -> Any:
             return self.do_open(patient(http.client.HTTPSConnection), req, context=trust)
 
     class Redirects(urllib.request.HTTPRedirectHandler):
+        http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302  # Python 3.10 doesn't know it.
+
         def redirect_request(self, req: Any, *answer: Any) -> Any:
+            answer[0].close()  # Else all of it would be read first, however much that is.
             return request_for(answer[-1], source, req.has_header("Authorization"))
 
     return urllib.request.build_opener(urllib.request.ProxyHandler(proxies_for(source)), Plain, Secure, Redirects)
@@ -6112,9 +6115,11 @@ class CurlAnswer:
         said += "".join(f"{key} = {json.dumps(re.sub('[^ -~]', '', value))}\n" for key, value in lines)
         env = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_CERT_", "CURL_"))}
         self.child = begin_reading([CURL, "-q", "-K", "-"], env, said.encode())
-        first = re.match(rb"HTTP/\S+ (\d{3})", self.child.stdout.readline())
-        self.status = int(first[1]) if first else 0
-        self.headers = http.client.parse_headers(self.child.stdout)
+        self.status, self.headers = 0, http.client.HTTPMessage()
+        first = re.match(rb"HTTP/\S+ (\d{3})", self.child.stdout.readline(1 << 16))
+        with contextlib.suppress(http.client.HTTPException):  # There are too many headers, or too long ones.
+            self.headers = http.client.parse_headers(self.child.stdout)
+            self.status = int(first[1]) if first else 0
 
     def read1(self, size: int) -> bytes:
         part: bytes = self.child.stdout.read1(size)

@@ -158,6 +158,7 @@ FAILURES: list[tuple[str, Answer, str]] = [
     ("forbidden", Answer(b"no", 403), "(403)"),
     ("broken", Answer(b"x" * 1000, breaks_after=10), "broke after 10"),
     ("a web page", Answer(b"<html>", kind="text/html"), "with a web page"),
+    ("endless headers", Answer(headers={"X": "x" * 70_000}), "isn't trusted"),
     ("http", Answer(status=302, headers={"Location": "http://example.org/x"}), "can't fetch from http:"),
     ("in circles", Answer(status=302, headers={"Location": f"{CODEX}/0.171.0-{PLATFORM}"}), "isn't trusted"),
 ]

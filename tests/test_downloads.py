@@ -673,8 +673,8 @@ def test_a_token_goes_to_its_own_registry_alone_and_never_behind_a_redirect_else
     (home.home / ".npmrc").write_text(f"registry={registry.url}\n{place}/:_authToken={SECRET}\n")
     whole, other = registry.answers[TARBALL], registry.url_at("localhost")
     registry.answers |= {
-        TARBALL: Answer(b"", 302, {"Location": "/same"}),
-        "/same": Answer(b"", 301, {"Location": f"{other}/other"}),
+        TARBALL: Answer(b"", 302, {"Location": "/same", "Content-Length": "9000000"}, stalls=True),
+        "/same": Answer(b"", 308, {"Location": f"{other}/other"}),
         "/other": Answer(b"", 307, {"Location": f"{registry.url}/back"}),
         "/back": whole,
     }
