@@ -11892,7 +11892,7 @@ def report_of_versions(known: Sequence[str], latest: str, installed: str, clones
 def report_of_plan(plan: Plan, failed: Sequence[str] = ()) -> Outcome:
     """What a change would do, that was only planned, and what of it would fail."""
     planned = dict.fromkeys((*plan.parents, *plan.made))
-    made = [path for path in planned if plan.id not in os.path.basename(path)]
+    made = [path for path in planned if plan.id not in os.path.basename(path) and not kind_of(path)]
     staged = list(dict.fromkeys(one.target for one in plan.staged))
     deeds = {"make": made, "write": staged, "move": [one.source for one in plan.moved], "delete": list(plan.to_delete)}
     lines = [f"would {deed:<6} {path}" for deed, paths in deeds.items() for path in paths]

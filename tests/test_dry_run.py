@@ -60,6 +60,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(work: Home, line: st
     told = result.out.replace(f"{work.base}/", "")
     assert [one for one in said if f"would {one}\n" not in told] == []
     assert "nothing was changed: this was a dry run of" in told
+    there = [path for path in re.findall(r"^would make +(.*)$", told, re.MULTILINE) if (work.base / path).exists()]
+    assert there == [], "what is there already would not be made"
     assert not re.search(r"[-.][0-9a-f]{8}$", told, re.MULTILINE), "what is there for a moment only is not named"
     assert changes(before, at_rest(work)) == {}
     assert list(ask(work, *line.split(), "--dry-run", "--json", cwd=work.base).json()) == ["dryRun"]
