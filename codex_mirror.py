@@ -11372,7 +11372,7 @@ FINDINGS: Mapping[str, tuple[Finding, ...]] = {
                 "codex-mirror login {name}, with another account"),
         Finding("account-changed", "warning", "{account_change}",
                 "codex-mirror set {name} --accept-account, or if that is wrong codex-mirror login {name}"),
-        Finding("login-files", "warning", "its shells don't find your programs; missing: {missing_helpers}",
+        Finding("login-files", "warning", "its shells may not find your programs; missing or outdated: {missing_helpers}",
                 FIX, write_helpers),
         Finding("git-config", "warning", "git behaves differently in it; not copied: {git_not_copied}",
                 FIX, derive_git),

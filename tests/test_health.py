@@ -150,7 +150,7 @@ JUDGEMENTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"git_kept": ["/h/.gitconfig"]}, "git-kept", INFO, "keeps its own: /h/.gitconfig"),
     ({"new_shares": [".nvm"]}, "shares-new", INFO, "would also share: .nvm"),
     ({"sharer": "other"}, "login-shared", ERROR, "in a directory that 'other' shares"),
-    ({"missing_helpers": ["/h/.profile"]}, "login-files", WARNING, "missing: /h/.profile"),
+    ({"missing_helpers": ["/h/.profile"]}, "login-files", WARNING, "missing or outdated: /h/.profile"),
     ({"unlinked_settings": ["skills/new"]}, "settings-unlinked", WARNING, "aren't linked yet: skills/new"),
     ({"replaced_settings": ["AGENTS.md"]}, "settings-replaced", WARNING, "replaced by its own: AGENTS.md"),
     ({"dangling_settings": ["rules"]}, "settings-gone", WARNING, "missing in ~/.codex: rules"),
