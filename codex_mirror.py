@@ -4499,9 +4499,9 @@ def staged_name(target: str, change_id: str) -> str:
 
 
 def plan_from(content: bytes) -> Plan:
-    """A plan as it was written. Raises ValueError for anything else."""
-    document = json.loads(content)
-    if not isinstance(document, dict) or not re.fullmatch(r"[0-9a-f]{8}", text_in(document, "id")):
+    """A plan as it was written. Raises ValueError or TypeError for anything else."""
+    document = parse_json_object(content)
+    if not re.fullmatch(r"[0-9a-f]{8}", text_in(document, "id")):
         raise ValueError("not a plan")
     document.setdefault("to_delete", document.get("doomed"))  # As it was called up to 1.0.0.
     lists = {key: text_list(document.get(key)) for key in ("made", "parents", "to_delete", "owners")}
@@ -4532,7 +4532,7 @@ def recover(places: Places, known: Registry | None = None) -> list[str]:
             plan = plan_from(read_whole(path))
             if plan.home and not is_same_directory(plan.home, os.path.realpath(places.mirror_home)):
                 raise ValueError(f"of {plan.home}")
-        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        except (OSError, ValueError, TypeError) as error:
             if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
                 raise
             os.replace(path, unreadable_journal_name(places))
@@ -10525,7 +10525,7 @@ def size_of_unfinished(plans: Sequence[str]) -> str:
     """What the unfinished changes made, in words and without what others have, too; nothing below a megabyte."""
     sizes: dict[str, int] = {}
     for path in plans:
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError, TypeError):
             plan = plan_from(read_whole(path))
             tops = (*plan.made, *(name_while_deleting(one, plan) for one in plan.to_delete))
             files = ((file, os.lstat(file)) for top in tops for file in files_below(top))
