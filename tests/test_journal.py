@@ -537,15 +537,6 @@ def test_a_plan_whose_paths_depend_on_where_one_stands_is_none(field: str, value
         cm.plan_from(json.dumps({**whole, field: value}).encode())
 
 
-@pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN", "null", '"x"', "[" * 100_000])
-def test_a_journal_with_a_number_that_is_none_is_set_aside(home: Home, clone: Any, number: str) -> None:
-    journal = Path(cm.journal_file(places_of(home)))
-    for part in (f'"marks": [["/a", {number}, 0]]', f'"staged": {number}', f'"moved": [{number}]'):
-        journal.write_text(f'{{"id": "0123abcd", {part}}}')
-        assert ask(home, "list").code == 0 and not journal.exists()
-    assert len(list(home.mirror.glob("unreadable-*.journal"))) == 3
-
-
 # --- a change ---
 
 
