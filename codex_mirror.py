@@ -4126,7 +4126,9 @@ def home_claiming(clone: Clone, places: Places) -> str:
     told = wrapper_setting(wrapper.text, "mirror_home") if wrapper and wrapper.owner == clone.id else ""
     for home in (one for one in (around, marked, told) if one and not is_same_directory(one, here)):
         rows = read_json_object(os.path.join(home, "registry.json")).get("clones")
-        is_known_there = isinstance(rows, list) and any(text_in(row, "id") == clone.id for row in rows)
+        # Where nobody can read its registry, the clone may be that home's.
+        ids = [text_in(row, "id") for row in rows] if isinstance(rows, list) else []
+        is_known_there = clone.id in ids or (not isinstance(rows, list) and is_marked_home(home))
         if is_known_there or (home == around and (home == marked or is_marked_home(home))):
             return home
     return ""
@@ -6498,6 +6500,12 @@ def path_setup_line(directory: str, places: Places) -> str:
     return "codex-mirror path setup" + (f" --bin-dir {shell_quote(directory)}" if directory != places.bin_dir else "")
 
 
+def refuse_own_place(directory: str, places: Places) -> None:
+    """Refuses to put a file of the user's where ours come and go by their names. Raises MirrorError."""
+    if is_same_directory(directory, places.mirror_home):
+        raise MirrorError(f"{directory} is only for codex-mirror's own files", "choose another directory", REFUSED)
+
+
 def checked_bin_dir(bin_dir: str, places: Places) -> str:
     """The wrapper directory that is meant, fit to stand in PATH. Raises MirrorError."""
     directory = path_from(bin_dir, places) if bin_dir else places.bin_dir
@@ -6509,6 +6517,7 @@ def checked_bin_dir(bin_dir: str, places: Places) -> str:
         )
     if kind_of(directory) and not os.path.isdir(directory):
         raise MirrorError(f"{directory} is not a directory", "choose another one with --bin-dir", REFUSED)
+    refuse_own_place(directory, places)
     return directory
 
 
@@ -8933,8 +8942,11 @@ def is_nested_with(one: str, other: str) -> bool:
 
 
 def login_at_top_of(directory: str) -> str:
-    """A login of Codex, of whatever kind, in the first three levels of a directory, or nothing."""
+    """A login of Codex, of whatever kind, in the first three levels of a directory, or a file that is one; or
+    nothing."""
     keys = {"auth_mode", *(key for _, key, _ in LOGIN_KINDS.values())}
+    if kind_of(directory) == "file" and keys & {*read_json_object(directory)}:  # A hard link may have any name.
+        return directory
     level = [directory]
     for _ in range(3):
         level = [path for above in level for path in paths_in(above)][:5000]
@@ -10028,6 +10040,7 @@ def export_to_file(context: Context, name: str, path: str, with_login: bool) -> 
         clone = clone_named(change.registry, name)
         if kind_of(path):
             raise MirrorError(f"{path} already exists", "choose another file with -o", REFUSED)
+        refuse_own_place(os.path.dirname(path), context.places)
         temporary = staged_name(path, change.id)
         change.extend_plan(made=[temporary])
         with open(os.open(temporary, NEW_FILE, 0o600), "wb") as file:
@@ -10109,7 +10122,7 @@ def import_home(context: Context, name: str, codex: Wanted, brought: ImportedHom
 def refuse_unmovable_login(home: str) -> None:
     """Refuses to move a login that isn't there, or is in a keyring. Raises MirrorError."""
     login = login_file(home)
-    if kind_of(login) == "link":
+    if kind_of(login) == "link" or (kind_of(login) and os.stat(login).st_nlink > 1):
         raise MirrorError(
             f"{login} is a link to a login that other programs may use", "log in to the clone instead", REFUSED
         )

@@ -110,6 +110,7 @@ SHARES = [
     ("to-home", "", "can't be shared"),
     ("to-mirror", "", "can't be shared"),
     ("dir/to-mirror", "", "can't be shared"),
+    ("second-name", "", "can't be shared"),
     ("mirrors", "", "can't be shared"),
     ("mirrors/m", "", "can't be shared"),
     ("clones", "", "can't be shared"),
@@ -123,6 +124,8 @@ def test_nothing_that_holds_or_leads_to_a_login_can_be_shared(home: Home, text: 
         (home.home / name).mkdir(parents=True)
     for name in (".gitconfig", ".codex/auth.json", ".codex/config.toml"):
         (home.home / name).touch()
+    (home.home / ".codex/auth.json").write_text('{"OPENAI_API_KEY": "sk-own"}')
+    os.link(home.home / ".codex/auth.json", home.home / "second-name")
     links = {"to-codex": ".codex", "to-login": ".codex/auth.json", "to-home": ".", "dangling": "none"}
     for name, target in {**links, "to-mirror": "mirrors/m", "dir/to-mirror": "../mirrors"}.items():
         (home.home / name).symlink_to(target)

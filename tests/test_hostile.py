@@ -796,6 +796,30 @@ def test_a_wrapper_directory_that_can_t_stand_in_path_is_refused(home: Home, cod
         assert changes(before, at_rest(home)) == {}
 
 
+OWN_PLACE = [
+    "create registry.json.new",
+    "create journal.json",
+    "create scratch-0badcafe",
+    "wrapper install --bin-dir m",
+    "path setup --bin-dir link",
+    "export work -o m/registry.json.new",
+    "export work --with-login -o link/finish-0badcafe.json",
+]
+
+
+@pytest.mark.parametrize("line", OWN_PLACE)
+def test_nothing_of_the_user_s_is_put_where_our_own_files_come_and_go(home: Home, codex: Path, line: str) -> None:
+    """A command or an export with one of their names would be gone with the next change."""
+    make_clone(home, "work")
+    (home.clone_home("work") / ".codex" / "auth.json").write_text('{"OPENAI_API_KEY": "sk-own-0123456789-own"}')
+    (home.base / "link").symlink_to(home.mirror)
+    before = at_rest(home)
+    env = {"CODEX_MIRROR_BIN_DIR": str(home.mirror)} if line.startswith("create") else {}
+    result = ask(home, *line.split(), env=env, cwd=home.base)
+    assert result.code == 5 and "is only for codex-mirror's own files" in result.err, result
+    assert changes(before, at_rest(home)) == {}
+
+
 def test_a_wrapper_directory_may_be_a_link_which_stays_one(home: Home, codex: Path) -> None:
     (home.base / "real").mkdir()
     home.bin.rmdir()

@@ -484,6 +484,7 @@ REFUSALS: list[tuple[str, list[str], int, str]] = [
     ("a home by the name of a shell's own command", ["home", "--name", "cd"], 5, "'cd' is"),
     ("a login that isn't there", ["home", "--name", "x", "--move-login"], 5, "is not there"),
     ("a login that is a link", ["linked", "--name", "x", "--move-login"], 5, "is a link to a login"),
+    ("a login with a second name", ["twofold", "--name", "x", "--move-login"], 5, "is a link to a login"),
     ("a login in a keyring", ["keyring", "--name", "x", "--move-login"], 5, "is in the keyring, and can't be moved"),
     ("a keyring and a torn file", ["torn", "--name", "x", "--move-login"], 5, "is in the keyring, and can't be moved"),
 ]
@@ -498,12 +499,14 @@ def test_what_can_t_be_imported_is_refused_with_a_way_out_and_changes_nothing(
     later, nameless = ABOUT.replace(b'"version": 1', b'"version": 2'), ABOUT.replace(b'"work"', b"7")
     for name, about in (("other", b"{}"), ("later", later), ("nameless", nameless)):
         (mirror.home / name).write_bytes(export_of(about))
-    for name in ("empty", "home/sessions", "linked", "keyring", "torn"):
+    for name in ("empty", "home/sessions", "linked", "twofold", "keyring", "torn"):
         (mirror.home / name).mkdir(parents=True)
     (mirror.home / "linked" / "auth.json").symlink_to(mirror.home / "text")
     for name, login in (("keyring", LOGIN), ("torn", LOGIN[:30])):
         (mirror.home / name / "config.toml").write_text('cli_auth_credentials_store = "keyring"\n')
         (mirror.home / name / "auth.json").write_bytes(login)
+    (mirror.home / "twofold" / "auth.json").write_bytes(login)
+    os.link(mirror.home / "twofold" / "auth.json", mirror.home / "second.json")
     clone = str(mirror.clone_home("first") / ".codex")
     before = settled(mirror)
     result = ask(mirror, "import", *(word.replace("CLONE", clone) for word in words), "--yes")

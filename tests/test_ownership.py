@@ -965,6 +965,29 @@ def test_a_copy_of_a_mirror_home_changes_nothing_of_the_original(
         assert ask(home, "remove", name, "--yes", "--force").code == 0
 
 
+UNTOLD: list[tuple[str, Callable[[Path], object]]] = [
+    ("torn", lambda registry: registry.write_text("{torn")),
+    ("gone", lambda registry: registry.unlink()),
+    ("a directory", lambda registry: [registry.unlink(), registry.mkdir()]),
+    ("of other words", lambda registry: registry.write_text('{"version": 1, "clones": {}}')),
+]
+
+
+@pytest.mark.parametrize(("how", "spoil"), UNTOLD, ids=[row[0] for row in UNTOLD])
+def test_a_copy_leaves_alone_what_may_be_the_original_s_while_nobody_can_read_its_registry(
+    home: Home, codex: Path, how: str, spoil: Callable[[Path], object]
+) -> None:
+    make_clone(home, "far", root=str(home.base / "r"))
+    env = copied(home)
+    spoil(home.mirror / "registry.json")
+    before = snapshot(home)
+    for words in (["remove", "far", "--yes", "--force"], ["logout", "far", "--local", "--yes"], ["run", "far"]):
+        result = ask(home, *words, env=env)
+        assert result.code == 5 and f"is a copy of {home.mirror}" in result.err, (words, result)
+    ask(home, "doctor", "--fix", env=env)
+    assert changes(before, snapshot(home)) == {}
+
+
 def test_a_mirror_home_that_was_moved_is_told_where_it_was(home: Home, codex: Path) -> None:
     make_clone(home, "work")
     home.mirror.rename(home.base / "copy")
