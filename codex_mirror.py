@@ -8565,12 +8565,17 @@ def git_freshness(
     return os.fsencode(f"{head}\n# Written by codex-mirror.\ncm_stale=\n" + " &&\n".join(tests) + " || cm_stale=yes\n")
 
 
+def git_state(clone: Clone) -> tuple[list[str], dict[str, int | None], list[str]]:
+    """What the clone's copies were derived from, and when that was changed, as their file's first line says: variables,
+    files with their times, the copies; nothing where the line is none of ours."""
+    said = json_of((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
+    is_ours = isinstance(said, list) and [*map(type, said)] == [list, dict, list] and {*map(type, said[2])} <= {str}
+    return (said[0], said[1], said[2]) if is_ours else ([], {}, [])
+
+
 def is_git_fresh(clone: Clone, env: Mapping[str, str]) -> bool:
     """Is there nothing to derive anew? The wrapper asks the same of the same file."""
-    try:
-        variables, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
-    except ValueError:
-        return False
+    variables, times, copies = git_state(clone)
     outer = outside_environment(env)
     is_same = variables == [outer.get("XDG_CONFIG_HOME", ""), global_git(outer)] and all(map(os.path.exists, copies))
     return is_same and all(changed_at(path) == time_of_change for path, time_of_change in times.items())
@@ -9973,10 +9978,8 @@ def moved_settings(config: str, names: NewNames) -> str:
 def stage_moved_git(change: Change, clone: Clone, names: NewNames) -> None:
     """Stages the clone's copies of git's configuration, and what they were made with, by the names of now: nothing has
     to be derived anew then, and what was edited in a copy is still told from what wasn't."""
-    known: list[str] = []
-    with contextlib.suppress(ValueError, TypeError):
-        _, times, copies = json.loads((read_or_none(git_state_file(clone)) or b"").partition(b"\n")[0][2:])
-        known = [*times, *copies]
+    _, times, copies = git_state(clone)
+    known = [*times, *copies]
     includes = {f"/include-{short_digest(path)}": f"/include-{short_digest(moved_path(path, names))}" for path in known}
     now = {path: moved_path(path, names) for path in known}
     now |= {path: now[path].replace(old, new) for old, new in includes.items() for path in known if path.endswith(old)}

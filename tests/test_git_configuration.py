@@ -463,6 +463,21 @@ def test_a_shell_sees_whether_the_copies_are_fresh(home: Home, app: Path, shell:
     assert run([*SHELLS[shell], "-c", f'. "{state}"; echo "$cm_stale"'], env=home.env).out.strip() == wanted
 
 
+DAMAGED = ("", "5", "null", '[["", ""], [], []]', '[["", ""], {}, [["x"]]]', '[["", ""]]', "[" * 100_000)
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=lambda line: line[:20])
+def test_where_it_cant_be_read_what_the_copies_were_derived_from_they_are_derived_anew(
+    home: Home, app: Path, line: str
+) -> None:
+    clone = clone_in(home, "work")
+    state = Path(cm.git_state_file(clone))
+    before = state.read_text()
+    state.write_text(f"# {line}\n{before.partition(chr(10))[2]}")
+    start(home)
+    assert state.read_text() == before and cm.is_git_fresh(clone, home.env)
+
+
 def test_the_wrapper_starts_nothing_where_the_copies_are_fresh_and_derives_them_where_not(
     home: Home, app: Path
 ) -> None:
