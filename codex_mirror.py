@@ -3315,10 +3315,9 @@ class Registry(NamedTuple):
 class RegistryError(MirrorError):
     """The registry can't be read as a whole; nothing writes over it but `doctor --fix`."""
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(
-            f"the registry {path} {why}", "to rebuild it, and set the broken one aside: codex-mirror doctor --fix"
-        )
+    def __init__(self, path: str, why: str, first: str = "") -> None:
+        hint = f"{first}to rebuild it, and set the broken one aside: codex-mirror doctor --fix"
+        super().__init__(f"the registry {path} {why}", hint)
 
 
 def read_registry(places: Places) -> Registry:
@@ -3355,7 +3354,8 @@ def registry_from(content: bytes, places: Places, path: str) -> Registry:
     if not isinstance(document, dict) or not isinstance(document.get("clones"), list):
         raise RegistryError(path, "is not a registry of clones")
     if document.get("version") != 1 or type(document["version"]) is not int:
-        raise RegistryError(path, f"has version {document.get('version')!r}, but this codex-mirror knows version 1")
+        why = f"has version {document.get('version')!r}, but this codex-mirror knows version 1"
+        raise RegistryError(path, why, first="if a newer codex-mirror wrote it, upgrade this one; else ")
     extra = {key: value for key, value in document.items() if key not in ("version", "clones", "lastChange")}
     last_change = document.get("lastChange")
     return Registry(
@@ -12150,9 +12150,9 @@ def log_out(context: Context, *, name: str, local: bool = False, force: bool = F
 # What a logout does to each kind of login (Codex 0.171 asks the server to revoke a ChatGPT login, and no other).
 LOCAL_LOGOUT = {
     "none": "'{}' was not logged in; removed its empty auth.json",
-    "chatgpt": "dropped the login of '{}' here; it stays valid on the server",
-    "unknown": "dropped the login of '{}' here, which couldn't be read",
-    "": "dropped the login of '{}' here; it isn't revoked, and stays valid elsewhere",
+    "chatgpt": "deleted the login of '{}' here; it stays valid on the server",
+    "unknown": "deleted the login of '{}' here, which couldn't be read",
+    "": "deleted the login of '{}' here; it isn't revoked, and stays valid elsewhere",
 }
 LOGOUT = {
     "chatgpt": "Codex will revoke the login of '{}' ({}) at the server and delete it here",
@@ -12172,12 +12172,12 @@ def question_of_logout(context: Context, *, name: str, local: bool = False, forc
     who = account_text(account)
     hint = f"codex-mirror logout --yes {clone.name}{' --local' if local else ''}{' --force' if force else ''}"
     if local:
-        losses = [f"the login of '{name}' ({who}) is dropped in this clone only"]
-        return Question(tuple(losses), f"drop the login of '{name}'?", hint=hint)
+        losses = [f"the login of '{name}' ({who}) is deleted in this clone only"]
+        return Question(tuple(losses), f"delete the login of '{name}' here?", hint=hint)
     losses = [LOGOUT.get(account.kind, LOGOUT[""]).format(name, who)]
     if account.kind in ("chatgpt", "keyring"):
         one = f"codex-mirror logout {name} --local"
-        losses.append(f"this may end other logins of the same account; {one} drops only this one")
+        losses.append(f"this may end other logins of the same account; {one} deletes only this one")
     return Question(tuple(losses), f"log '{name}' out?", hint=hint)
 
 
@@ -12197,7 +12197,7 @@ def use(
         return list_bindings(context)
     path = name_on_disk(os.path.realpath(path_from(directory, context.places))) if directory else ""
     if not default and not directory and not (path := current_directory()):
-        raise MirrorError("the current directory was removed", "name one, or change to another", FAILED)
+        raise MirrorError("the current directory was removed", "name a directory, or change to another", FAILED)
     if name and path and not os.path.isdir(path):
         raise MirrorError(f"{path} is not a directory", USE_HELP, FAILED)
     before, left = bind_directory(context, name, path)
@@ -12802,11 +12802,11 @@ def question_of_move(context: Context) -> Question | None:
         if is_mounted_as(os.path.realpath(new), old, mounts_listed() or ()):
             losses = (
                 f"{new} is mounted here, and may still be {old} outside, on this machine or another;",
-                f"there these would not start any more: {short_list([clone.name for clone in clones])}",
+                f"where these would no longer start: {short_list([clone.name for clone in clones])}",
             )
             link = f"ln -s {quote_if_needed(new)} {quote_if_needed(old)}"
             way_out = f"{link}; or codex-mirror {MOVE_HOME} --yes, if it has no other name"
-            return Question(losses, "are they to go by the name of here?", hint=way_out)
+            return Question(losses, f"give the clones the name {new}?", hint=way_out)
     if not names or not logins or is_marked_here(context.places.mirror_home):
         return None
     losses = (
@@ -13902,7 +13902,7 @@ def complete_line(line: str, name: str, names: Collection[str]) -> tuple[Command
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise MirrorError(f"as a command line: {error}", code=USAGE) from None
+        raise MirrorError(f"this line can't be read: {error}", code=USAGE) from None
     given, words = split_behind_options(words[words[:1] == ["codex-mirror"] :])
     command, rest = command_named(words or [""])
     rest = [*given, *rest]

@@ -534,6 +534,7 @@ def test_a_newer_registry_is_refused_and_never_overwritten(home: Home, codex: Pa
                   ["run", "work"]):  # fmt: skip
         result = ask(home, *words)
         assert result.code == 1 and "has version 2, but this" in result.err, (words, result)
+        assert "hint: if a newer codex-mirror wrote it, upgrade this one; else to rebuild it" in result.err, words
         kept = {path for path in changes(before, at_rest(home)) if path not in NEW_MIRROR_HOME}
         assert kept == set() and home.mirror.stat().st_mode & 0o777 in (0o700, 0o755), words
 

@@ -37,7 +37,7 @@ NO_WAY_OUT = {
     "{} has no Codex {} for {}": "the next source is asked; when it was the last, the nearest versions are named",
     "{} has no trustworthy digest of Codex {}": "the source would have to be mended",
     "there is no record of the files of '{}'": "doctor then pins the version again",
-    "as a command line: {}": "the line is still there, and shows where",
+    "this line can't be read: {}": "the line is still there, and shows where",
     "end": "an interruption, or a bug, which is told with its address",
     "start_error": "the program's own reason: it isn't there, or can't be executed",
 }

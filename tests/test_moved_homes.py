@@ -357,6 +357,7 @@ def test_a_home_that_is_only_mounted_by_another_name_is_asked_about(jo: Home, ho
             told = ask(new, "move-home")
             assert told.code == 5 and "is mounted here, and may still be" in told.err and "work" in told.err
             assert f"ln -s {new.home}" in told.err and tree(new.mirror) == before
+            assert "where these would no longer start: work" in told.err
             assert "ln -s" in problems(new)["work"][0]["fix"] or how != "it is elsewhere"
             assert ask(new, "move-home", "--yes").code == 0
             works(new)
