@@ -14869,31 +14869,24 @@ def update_model(model: Model, message: Message) -> Step:
 
 
 def arrive(model: Model, registry: Registry | None, broken: str, **facts: Any) -> Step:
-    """The registry was read, and nobody has read it later: what is known of clones that are still the same stays, and
-    so does the selection, or goes to the clone in its place."""
+    """The registry was read, and maybe which Codex is installed, and nobody has looked later: what is known of clones
+    that are still the same stays, and so does the selection, or goes to the clone in its place."""
     if facts.get("glanced", model.glanced) < model.glanced:
         return model, ()
     model = model._replace(broken=broken, **facts)
-    if registry:
-        known = {view.clone.id: view for view in model.rows}
-        rows = tuple(known.get(clone.id, CloneView(clone))._replace(clone=clone) for clone in registry.clones)
-        ids, before = [view.clone.id for view in rows], [view.clone.id for view in model.shown]
-        if model.selected in before and model.selected not in ids:
-            place = before.index(model.selected)
-            near = (one for one in (*before[place:], *before[:place][::-1]) if one in ids)
-            model = model._replace(selected=next(near, ""))
-        model, _ = learn_of_codex(model._replace(rows=rows), {})
+    known, codex = {view.clone.id: view for view in model.rows}, model.installed
+    clones = registry.clones if registry else [view.clone for view in model.rows]
+    newer = (codex if is_newer(codex, clone.runtime.version) else "" for clone in clones)
+    views = zip((known.get(clone.id, CloneView(clone)) for clone in clones), clones, newer, strict=True)
+    rows = tuple(view.learn(clone=clone, newer=new) for view, clone, new in views)
+    ids, before = [view.clone.id for view in rows], [view.clone.id for view in model.shown]
+    if model.selected in before and model.selected not in ids:
+        place = before.index(model.selected)
+        near = (one for one in (*before[place:], *before[:place][::-1]) if one in ids)
+        model = model._replace(selected=next(near, ""))
     has_home = any(one.name == "home" for one in model.dialogs)
-    home = () if has_home else model._replace(dialogs=()).follow(partial(main_menu, name="home"))[0].dialogs
-    return model.become(dialogs=(*home, *model.dialogs))
-
-
-def learn_of_codex(model: Model, facts: Mapping[str, Any]) -> Step:
-    """Which Codex is installed, or would be fetched, is known, and so which clones have an older one."""
-    model = model._replace(**facts)
-    new = model.installed
-    rows = (one.learn(newer=new if new and is_newer(new, one.clone.runtime.version) else "") for one in model.rows)
-    return model.become(rows=tuple(rows))
+    home = () if has_home else model._replace(rows=rows, dialogs=()).follow(partial(main_menu, name="home"))[0].dialogs
+    return model.become(rows=rows, dialogs=(*home, *model.dialogs))
 
 
 def learn(model: Model, clone_id: str, **facts: Any) -> Step:
@@ -15284,7 +15277,7 @@ class World(NamedTuple):
             newest = f"{version} ({size_text(size)})" if size > 0 else version
         except MirrorError as error:
             newest = error.message
-        self.post(partial(learn_of_codex, facts={"newest": newest}))
+        self.post(lambda model: model.become(newest=newest))
 
     def commands(self, model: Model, effect: Effect) -> None:
         """The names that a new clone's command can't have: they are commands already, or files in its place."""
@@ -15316,8 +15309,8 @@ class World(NamedTuple):
         others = {one.clone.id: one.clone for one in model.rows if one.clone.name not in names}
         self.look_around(others if len(others) < len(model.rows) else {})
 
-    def look_at_registry(self) -> Registry | None:
-        """Reads the registry, which is enough for a first frame; None where it is broken."""
+    def look_at_registry(self, **facts: Any) -> Registry | None:
+        """Reads the registry, enough for a first frame, which arrives with these facts; None where it is broken."""
         context, registry, broken, at = self.context, None, "", time.monotonic()
         try:
             registry = read_registry(context.places)
@@ -15325,18 +15318,20 @@ class World(NamedTuple):
             broken = f"{bad}\ncodex-mirror doctor --fix" if bad else ""
         except (MirrorError, OSError) as error:
             broken = f"{error_line(error)}\n{error.hint if isinstance(error, MirrorError) else hint_for(error)}"
-        facts: dict[str, Any] = {"on_path": is_on_path(context.places.bin_dir, context.env), "glanced": at}
+        facts |= {"on_path": is_on_path(context.places.bin_dir, context.env), "glanced": at, "now": time.time()}
         facts |= {"has_codex_home": os.path.isdir(os.path.join(context.places.user_home, ".codex"))}
-        self.post(partial(arrive, registry=registry, broken=broken, now=time.time(), **facts))
+        self.post(partial(arrive, registry=registry, broken=broken, **facts))
         return registry
 
     def look_around(self, known: Mapping[str, Clone]) -> None:
-        """Reads the registry, then finds out about the clones that aren't known as they are now."""
-        registry, context, env = self.look_at_registry(), self.context, self.context.env
-        installed, found = installed_without_starting(env), tuple(find_on_path("codex", env.get("PATH", "")))[:3]
-        watched = (*found, *map(os.path.realpath, found), *env.get("PATH", "").split(os.pathsep))
-        facts = {"installed": installed.version if installed else "", "watched": watched, "stamp": stamps_of(watched)}
-        self.post(partial(learn_of_codex, facts=facts))
+        """Sees which Codex is installed, reads the registry, then finds out about the clones that aren't known as they
+        are now."""
+        context, path = self.context, self.context.env.get("PATH", "")
+        found = tuple(find_on_path("codex", path))[:3]
+        watched = (*found, *map(os.path.realpath, found), *path.split(os.pathsep))
+        stamp, installed = stamps_of(watched), installed_without_starting(context.env)
+        version = installed.version if installed else ""
+        registry = self.look_at_registry(installed=version, watched=watched, stamp=stamp)
         if registry and not registry.clones and not installed:
             self.newest(Model(context.places), Effect("newest"))
         clones = [clone for clone in registry.clones if known.get(clone.id) != clone] if registry else []

@@ -247,7 +247,7 @@ def test_the_home_of_who_has_no_clones_says_which_codex_they_get() -> None:
     )
     assert "next: codex-mirror create work" in frame and "Enter choose" in frame
     assert "0.171.0 (106 MB)" in drawn(after(SCREENS["home-without-codex"], "enter"))
-    bare = told(SCREENS["home"], lambda model: cm.learn_of_codex(model, {"installed": "", "newest": "0.172.0 (1 MB)"}))
+    bare = told(SCREENS["home"], lambda model: model.become(installed="", newest="0.172.0 (1 MB)"))
     assert "fetches Codex 0.172.0 (1 MB)" in drawn(bare)
 
 
