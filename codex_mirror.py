@@ -408,7 +408,12 @@ def home_from(env: Mapping[str, str]) -> str:
                 hint = f"set HOME, or {' and '.join(PLACES_OF_OURS)}"
                 raise MirrorError("HOME is not set, and this user has no home directory", hint, REFUSED) from None
             home = "/"
-    return os.path.normpath(home)
+    return normal_path(home)
+
+
+def is_inside_isolated(env: Mapping[str, str]) -> bool:
+    """Is this the environment of an isolated clone?"""
+    return env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))
 
 
 def places_from(env: Mapping[str, str]) -> Places:
@@ -419,11 +424,11 @@ def places_from(env: Mapping[str, str]) -> Places:
         return path_from(env.get(variable) or os.path.join(home, default), Places("", "", home))
 
     named = [path for path in env.get("CODEX_MIRROR_TRUST_DIRECTORY", "").split(":") if os.path.isabs(path)]
-    trusted = tuple(dict.fromkeys(one for path in named for one in (os.path.normpath(path), os.path.realpath(path))))
+    trusted = tuple(dict.fromkeys(one for path in named for one in (normal_path(path), os.path.realpath(path))))
     mirror_home, bin_dir = place("CODEX_MIRROR_HOME", ".codex-mirror"), place("CODEX_MIRROR_BIN_DIR", ".local/bin")
-    is_inside = env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))  # Of a clone with a HOME of its own.
-    told = {usual: env.get("CODEX_MIRROR_USER_" * is_inside + name, "") for name, usual in XDG_DIRECTORIES.items()}
-    given = [(usual, os.path.normpath(path)) for usual, path in told.items() if os.path.isabs(path)]
+    prefix = "CODEX_MIRROR_USER_" if is_inside_isolated(env) else ""
+    told = {usual: env.get(prefix + name, "") for name, usual in XDG_DIRECTORIES.items()}
+    given = [(usual, normal_path(path)) for usual, path in told.items() if os.path.isabs(path)]
     moved = tuple((usual, path) for usual, path in given if path != os.path.join(home, usual))
     return Places(mirror_home, bin_dir, home, trusted, moved)
 
@@ -437,7 +442,13 @@ def share_source(share: str, places: Places) -> str:
 
 def path_from(text: str, places: Places) -> str:
     """A path that someone typed, absolute; `~` is the real home, also inside a clone."""
-    return os.path.abspath(places.user_home + text[1:] if text == "~" or text.startswith("~/") else text)
+    return normal_path(os.path.abspath(places.user_home + text[1:] if text == "~" or text.startswith("~/") else text))
+
+
+def normal_path(path: str) -> str:
+    """An absolute path in the one way to write it: `normpath` keeps two slashes in front, as `$HOME/x` has them where
+    HOME is `/`."""
+    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def is_offline(env: Mapping[str, str]) -> bool:
@@ -640,12 +651,12 @@ def cut_or_pad(text: str, width: int) -> str:
         return text + " " * (width - taken)
     if width <= 0:
         return ""
-    kept = ""
+    kept, left = 0, width - 1
     for character in text:
-        if cell_width(kept + character) > width - 1:
+        if (cells := cell_width(character)) > left:
             break
-        kept += character
-    return kept + "…" + " " * (width - 1 - cell_width(kept))
+        kept, left = kept + 1, left - cells
+    return text[:kept] + "…" + " " * left
 
 
 def cut_text(text: str, start: int, end: int) -> str:
@@ -671,16 +682,18 @@ def wrap_text(text: str, width: int) -> list[str]:
     if cell_width(text) <= width:
         return [text]
     indent = text[: len(text) - len(text.lstrip())][: max(width - 10, 0)]
-    lines, line = [], ""
+    lines, line, taken = [], "", 0
     for word in re.findall(r"\s*\S+", text):
-        if line and cell_width(line + word) > width:
+        if line and taken + cell_width(word) > width:
             lines.append(line)
-            line, word = indent, word.lstrip()
+            line, taken, word = indent, cell_width(indent), word.lstrip()
         for character in word:
-            if line and cell_width(line + character) > width:
+            cells = cell_width(character)
+            if line and taken + cells > width:
                 lines.append(line)
-                line = ""
+                line, taken = "", 0
             line += character
+            taken += cells
     return [*lines, line]
 
 
@@ -1797,7 +1810,7 @@ def mounts_in_rows(rows: bytes) -> list[tuple[str, str]]:
             return os.fsdecode(field)
         return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), field))
 
-    fields = (row.split(b" ", 5)[3:5] for row in rows.splitlines() if row.count(b" ") > 4)
+    fields = (row.split(b" ", 5)[3:5] for row in rows.split(b"\n") if row.count(b" ") > 4)
     return [(plain(top), plain(point)) for top, point in fields]
 
 
@@ -2448,12 +2461,17 @@ def capture(
         if child:
             ended = child.poll() is not None
             if not ended or not finished:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(child.pid, signal.SIGKILL)
+                kill_group(child)
             child.wait()
             for file in filter(None, (child.stdout, child.stderr)):
                 file.close()
     return CapturedOutput(child.returncode if ended else None, bytes(pieces[0]), bytes(pieces[1]))
+
+
+def kill_group(child: Any) -> None:
+    """Ends a program and all that it has started; on a Mac one that has just ended can't be asked to."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -2528,7 +2546,7 @@ def converse(
                 time.sleep(0.005)
         code = child.poll()
         if code is None and may_kill():
-            os.killpg(child.pid, signal.SIGKILL)
+            kill_group(child)
             child.wait()
         return CapturedOutput(code, os.pread(out, OUTPUT_LIMIT, 0), os.pread(err, OUTPUT_LIMIT, 0))
 
@@ -3708,11 +3726,6 @@ def helper_path(runtime: Runtime) -> str:
     return os.path.join(package, "path") if runtime.kind == "binary" and name == "codex" else ""
 
 
-def is_inside_isolated(env: Mapping[str, str]) -> bool:
-    """Is this the environment of an isolated clone?"""
-    return env.get("CODEX_MIRROR_USER_HOME", "") not in ("", env.get("HOME"))
-
-
 def outside_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Our environment without what an isolated clone around us has put into it."""
     if not is_inside_isolated(env):
@@ -3866,7 +3879,7 @@ def wrapper_from(content: bytes) -> Wrapper | None:
         return Wrapper(owner, unedited and first == b"#!/bin/sh", text) if owner else None
     if 'exec "$CODEX_MIRROR_CLI" run ' not in text:
         return None
-    legacy = re.search(r"^\s*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", text, re.MULTILINE)
+    legacy = re.search(r"^[ \t]*exec \"\$CODEX_MIRROR_CLI\" run '?([A-Za-z0-9._-]+)'? -- \"\$@\"", text, re.MULTILINE)
     return Wrapper(f"legacy:{legacy[1]}", True, text) if legacy and re.match(r"#!.*\b(ba)?sh\b", text) else None
 
 

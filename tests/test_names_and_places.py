@@ -107,6 +107,7 @@ HOMES: list[tuple[str, Mapping[str, str], str]] = [
     ("in a clone, spoiled", {"HOME": "/h", "CODEX_MIRROR_USER_HOME": ""}, "/h"),
     ("in a clone, relative", {"HOME": "/h", "CODEX_MIRROR_USER_HOME": "x"}, OWN),
     ("not UTF-8", {"HOME": "/h\udcff"}, "/h\udcff"),
+    ("with two slashes in front", {"HOME": "//h//x"}, "/h/x"),
 ]
 
 
@@ -140,6 +141,10 @@ def test_who_has_no_home_needs_two_places_and_is_told_so(
     with pytest.raises(cm.MirrorError) as refused:
         cm.places_from(env)
     assert refused.value.code == cm.REFUSED and expected in refused.value.hint
+
+
+def test_a_path_in_the_root_as_home_is_read_in_one_way() -> None:
+    assert [cm.path_from(text, cm.Places("/m", "/b", "/")) for text in ("~", "~/x", "//x")] == ["/", "/x", "/x"]
 
 
 def test_a_path_in_the_root_as_home_is_shown_as_it_is() -> None:
@@ -183,6 +188,7 @@ PLACES: list[tuple[str, Mapping[str, str], tuple[str, str]]] = [
     ("absolute", {"CODEX_MIRROR_HOME": "/m", "CODEX_MIRROR_BIN_DIR": "/b"}, ("/m", "/b")),
     ("with a tilde", {"CODEX_MIRROR_HOME": "~/m", "CODEX_MIRROR_BIN_DIR": "~"}, ("/h/m", "/h")),
     ("with dots", {"CODEX_MIRROR_HOME": "/m/../n//", "CODEX_MIRROR_BIN_DIR": "/b/./c/"}, ("/n", "/b/c")),
+    ("below $HOME, which is /", {"CODEX_MIRROR_HOME": "//m", "CODEX_MIRROR_BIN_DIR": "//b/c"}, ("/m", "/b/c")),
     ("somebody's tilde", {"CODEX_MIRROR_HOME": "/x/~/m"}, ("/x/~/m", "/h/.local/bin")),
 ]
 

@@ -525,7 +525,7 @@ def clone_base(home: Home, name: str = "work") -> Path:
     return home.mirror / "clones" / name / ".codex-mirror"
 
 
-@pytest.mark.parametrize("text", [b"/a b", b"/a\tb\nc\\d", "/hö".encode(), b"/\xff#", b"/plain"])
+@pytest.mark.parametrize("text", [b"/a b", b"/a\rb", b"/a\tb\nc\\d", "/hö".encode(), b"/\xff#", b"/plain"])
 def test_what_is_mounted_is_known_whatever_its_name_is(tmp_path: Path, text: bytes) -> None:
     target = Path(f"{tmp_path}{os.fsdecode(text)}")
     (target / "inner").mkdir(parents=True)

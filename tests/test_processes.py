@@ -334,6 +334,19 @@ def test_a_process_that_ends_while_it_is_looked_at_is_not_alive(monkeypatch: pyt
     assert not cm.is_alive(process.pid)
 
 
+def test_a_program_that_has_just_ended_need_not_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS refuses a signal to a group of which only a zombie is left."""
+
+    def kill_group(group: int, number: int) -> None:
+        os.kill(group, number)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", kill_group)
+    program = cm.Program(("sleep", "1000"), dict(os.environ))
+    assert cm.converse(program, b"", bool, 0, lambda: True).code is None
+    assert cm.capture(["sleep", "1000"], dict(os.environ), "/", 0).code is None
+
+
 @linux
 def test_a_zombie_is_not_alive() -> None:
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])

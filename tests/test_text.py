@@ -95,6 +95,13 @@ def test_every_text_is_fitted_whatever_is_in_it() -> None:
         assert cm.cell_width(cm.cut_or_pad(text, width)) == width, (seed, text, width)
 
 
+def test_a_text_with_marks_on_its_letters_is_cut_and_wrapped_in_a_time_that_grows_as_it_does() -> None:
+    text = "abc" + "\u0301" * 300_000 + "d" * 50
+    assert cm.cell_width(text) == 53
+    assert cm.cut_or_pad(text, 30) == text[: 300_003 + 26] + "…"
+    assert cm.wrap_text(text, 30) == [text[: 300_003 + 27], "d" * 23]
+
+
 def test_a_table_has_equal_columns_and_is_cut_at_the_width() -> None:
     table = cm.Table(("NAME", "ROOT"), (("work", "/a"), ("日本", "/long/root"), ("e\u0301", "")))
     assert cm.align_table(table) == ["NAME  ROOT", "work  /a", "日本  /long/root", "e\u0301"]
