@@ -3909,6 +3909,12 @@ def claimed_owner(path: str) -> str:
     return ""
 
 
+def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
+    """What a shell starts under the clone's name, or nothing, and whether that is the clone's command."""
+    found = next(find_on_path(clone.name, env.get("PATH", "")), "")
+    return found, bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
+
+
 def wrapper_setting(text: str, key: str) -> str:
     """What a wrapper of ours says under `cm_<key>`, or nothing."""
     told = re.search(rf"^cm_{key}='((?:[^']|'\\'')*)'$", text, re.MULTILINE)
@@ -8975,12 +8981,36 @@ def login_at_top_of(directory: str) -> str:
     return ""
 
 
-def sharing_clone(base: str, clones: Sequence[Clone], places: Places) -> str:
+Inode = tuple[int, int]
+
+
+def inodes_above(path: str) -> tuple[Inode | None, frozenset[Inode]]:
+    """What a place is, by device and inode, or None where nothing is there; and all directories above it, by any of its
+    names, with itself."""
+    found: dict[str, Inode] = {}
+    for one in (one for name in names_of_place(path) for one in directories_above(name)):
+        with contextlib.suppress(OSError):
+            facts = os.stat(one)
+            found[one] = (facts.st_dev, facts.st_ino)
+    return found.get(path), frozenset(found.values())
+
+
+def sharing_clone(
+    base: str,
+    clones: Sequence[Clone],
+    places: Places,
+    above: Callable[[str], tuple[Inode | None, frozenset[Inode]]] = inodes_above,
+) -> str:
     """The clone that shares an entry of the real home in which this clone's directory lies, or which lies in that; or
-    nothing."""
-    names = {share: one.name for one in reversed(clones) for share in one.shared}
-    found = (share for share in names if is_nested_with(share_source(share, places), base))
-    return names[share] if (share := next(found, "")) else ""
+    nothing. Who asks it of many clones remembers what is `above` a place."""
+    names: dict[str, str] = {share: one.name for one in reversed(clones) for share in one.shared}
+    own, around = above(base)
+    for share, name in names.items():
+        source = share_source(share, places)
+        its_own, its_around = above(source)
+        if (its_own in around or own in its_around) if own else is_nested_with(source, base):
+            return name
+    return ""
 
 
 def checked_share(text: str, places: Places, registry: Registry, codex_home: str = "") -> str:
@@ -10703,6 +10733,7 @@ class InspectionContext(NamedTuple):
     shared_by_default: tuple[str, ...]
     deep: bool = False
     volumes: Mapping[str, Sequence[str]] = {}
+    above: Callable[[str], tuple[Inode | None, frozenset[Inode]]] = inodes_above
 
 
 def inspection_context(
@@ -10712,7 +10743,8 @@ def inspection_context(
     accounts = {clone.id: account_of(clone) for clone in registry.clones}
     once = lru_cache(maxsize=None)(partial(path_fix, context=context))  # It reads rc files, and may start zsh.
     shares = default_shares(context, registry) if registry.clones else ()
-    return InspectionContext(registry.clones, accounts, installed, once, shares, deep, mounted_volumes())
+    above = lru_cache(maxsize=None)(inodes_above)
+    return InspectionContext(registry.clones, accounts, installed, once, shares, deep, mounted_volumes(), above)
 
 
 def inspect_clones(
@@ -10730,12 +10762,6 @@ def inspect_clones(
     run_parallel(lambda facts: facts.look_up(FACTS_WAITED_FOR), found, lambda: look_up_all(FACTS_AT_HAND, first))
     look_up_all(FACTS["clone"])
     return found
-
-
-def executable_found(clone: Clone, env: Mapping[str, str]) -> tuple[str, bool]:
-    """What a shell starts under the clone's name, or nothing, and whether that is the clone's command."""
-    found = next(find_on_path(clone.name, env.get("PATH", "")), "")
-    return found, bool(found) and (is_same_file(found, clone.wrapper) or is_wrapper_of(clone, found))
 
 
 def start_failure(facts: Facts) -> str:
@@ -10907,7 +10933,7 @@ FACTS_AT_HAND: Mapping[str, Callable[[Facts], Any]] = {
     "off_path": lambda f: "" if f.on_path or f.shadow else off_path_text(f.bin_dir),
     "loose": lambda f: complaints_about_pin(f.clone),
     "servers": lambda f: visible_servers(f.clone),
-    "sharer": lambda f: sharing_clone(base_of(f.clone), f.inspection.clones, f.context.places),
+    "sharer": lambda f: sharing_clone(base_of(f.clone), f.inspection.clones, f.context.places, f.inspection.above),
     "missing_helpers": lambda f: missing_helpers(f.clone),
     **{"git_not_copied": lambda f: git_not_copied(f.clone), "git_kept": lambda f: git_kept(f.clone)},
     "new_shares": lambda f: new_shares(f.clone, f.inspection.shared_by_default),

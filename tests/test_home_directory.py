@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -292,3 +293,31 @@ def test_a_server_is_known_by_the_name_of_its_file(home: Home) -> None:
     for name, text in texts.items():
         (directory / f"{name}.pid").write_text(text)
     assert cm.background_pids(clone) == {7: "server", 8: "updater"}
+
+
+def test_which_share_a_clone_lies_in_or_around_is_found_as_for_one_pair(home: Home) -> None:
+    """By links, also above what isn't there, and in what isn't there either; each share asked for alone, and all."""
+    top = home.home
+    for tail in ("a/b/.codex-mirror", "a/other", "x/y"):
+        (top / tail).mkdir(parents=True)
+    (top / "link").symlink_to("a")
+    (top / "dangling").symlink_to("nowhere")
+    shares = ("a", "a/b", "a/b/.codex-mirror/home", "a/other", "x", "x/z", "link/b", "dangling", "gone/b", "link", ".")
+    bases = (
+        "a/b/.codex-mirror",
+        "link/b/.codex-mirror",
+        "x/y/.codex-mirror",
+        "gone/b/.codex-mirror",
+        "q/.codex-mirror",
+    )
+    above = functools.lru_cache(cm.inodes_above)
+    found = 0
+    for base in (str(top / one) for one in bases):
+        wanted = {share for share in shares if cm.is_nested_with(str(top / share), base)}
+        for share in shares:
+            other = clone_like(home, "other", shared=(share,))
+            assert cm.sharing_clone(base, [other], places_of(home), above) == ("other" if share in wanted else "")
+        many = [clone_like(home, share.replace("/", "-"), shared=(share,)) for share in shares]
+        assert bool(cm.sharing_clone(base, many, places_of(home), above)) == bool(wanted)
+        found += len(wanted)
+    assert found > 12
