@@ -13679,7 +13679,8 @@ def flags_of(command: Command) -> list[str]:
 
 def joined_command(word: str, following: str) -> str:
     """The command that was typed as two words (`roll back`, `move home`), or nothing."""
-    return next((one for dash in ("", "-") if (one := f"{word}{dash}{following}") in FIRST_WORDS), "")
+    joined = (f"{word}{dash}{following}" for dash in ("", "-"))
+    return next((one for one in joined if following and one in FIRST_WORDS), "")
 
 
 def command_called(word: str) -> str:
@@ -13977,7 +13978,9 @@ def refuse_empty_words(command: Command, words: Sequence[str], program: str) -> 
         value = word.partition("=")[2] if word.startswith("-") and "=" in word else word
         if not value.strip():
             what = word.strip() or before
-            what = "the name" if not what.startswith("-") else f"the value of {what.rstrip('=')}"
+            kinds = {one.options.get("metavar") for one in command.arguments if not one.flags[0].startswith("-")}
+            bare = "the name" if kinds and kinds <= {"NAME", "NEW"} else "an argument"
+            what = f"the value of {what.rstrip('=')}" if what.startswith("-") else bare
             raise MirrorError(
                 f"{what} is empty (is a variable unset?)", f"{program} {' '.join(command.words)} --help", USAGE
             )

@@ -2705,6 +2705,7 @@ OPTIONS_MEANT = {
     "update x --forc": "--force",
     "--dubug list": "--debug",
 }
+EMPTY = [("resume", ""), ("handover", "", "x"), ("use", "", "."), ("which", ""), ("import", ""), ("path", "status", "")]
 # What may lose something is suggested to nobody who may have meant another thing.
 UNCERTAIN = (
     "remote",
@@ -2790,7 +2791,11 @@ USAGE_ERRORS = [
     (["create", "new", "--from="], "the value of --from is empty"),
     (["create", "new", "--share", ""], "the value of --share is empty"),
     (["create", "new", "--settings-from", "", "--json"], "the value of --settings-from is empty"),
-    (["create", ""], "the name is empty (is a variable unset?)"),
+    (["create", ""], "the name is empty (is a variable unset?)\nhint: codex-mirror create --help"),
+    (["update", ""], "the name is empty (is a variable unset?)\nhint: codex-mirror update --help"),
+    (["remove", "", "--yes"], "the name is empty (is a variable unset?)\nhint: codex-mirror remove --help"),
+    (["rename", "", "x"], "the name is empty (is a variable unset?)\nhint: codex-mirror rename --help"),
+    *(([*words], "an argument is empty (is a variable unset?)\nhint: codex-mirror ") for words in EMPTY),
     (["export", "work", "-o", ""], "the value of -o is empty"),
     (["doctor", "", "--fix"], "the name is empty"),
     (["usage", ""], "the name is empty"),
