@@ -5304,11 +5304,16 @@ def binary_of_probe(home: str) -> str:
     return next((os.path.realpath(link) for link in links if os.path.islink(link)), "")
 
 
+def words_of_codex(output: bytes) -> str:
+    """What Codex says, without the values that it quotes from its settings: one at the wrong place may be a token."""
+    return re.sub(r'\bstring "(?:[^"\\]|\\.)*"?', 'string "…"', output.decode("utf-8", "replace"))
+
+
 def failure_text(answer: CapturedOutput) -> str:
     """How a program failed that should have told something, for a message; Codex's warnings say nothing of that."""
     if answer.code is None:
         return "did not answer in time"
-    lines = (answer.err + answer.out).decode("utf-8", "replace").splitlines()
+    lines = words_of_codex(answer.err + answer.out).splitlines()
     lines = [line for line in lines if line.strip() and not line.startswith("WARNING")]
     said = next((line for line in lines if re.match(r"\w*Error: ", line)), lines[0] if lines else "")
     how = f"was ended by signal {-answer.code}" if answer.code < 0 else f"failed with exit code {answer.code}"
@@ -7489,7 +7494,7 @@ def complaint_of_codex(clone: Clone, context: Context, home: str, shown: str, *a
     answer = capture(program.argv, {**program.env, "CODEX_HOME": home}, home, start_seconds(10))
     if answer.code not in (None, 126) and b"rror loading config" not in answer.err:
         return ""
-    said = answer.err.decode("utf-8", "replace").replace(os.path.join(home, ""), os.path.join(shown, ""))
+    said = words_of_codex(answer.err).replace(os.path.join(home, ""), os.path.join(shown, ""))
     return " ".join(said.split())[:300] or "it doesn't answer"
 
 
@@ -10465,11 +10470,11 @@ def fresh_usage(context: Context, seconds: float, clone: Clone) -> FreshAnswer:
         limits = in_file_words(limits or result.get("rateLimits"))
         found = usage_from(limits if isinstance(limits, dict) else {}, time.time())
         return FreshAnswer(found if found.windows else found._replace(why=NO_LIMITS))
-    if error := text_in(answer.get("error"), "message"):
+    if error := words_of_codex(text_in(answer.get("error"), "message").encode("utf-8", "replace")):
         return FreshAnswer(error=" ".join(re.split(r"; (?:content-type|body)=", error)[0].split())[:300])
     if said.code is None:
         return FreshAnswer(error=f"no answer within {seconds:g} s")
-    last = [line for line in said.err.decode("utf-8", "replace").splitlines() if not line.startswith("WARNING:")][-1:]
+    last = [line for line in words_of_codex(said.err).splitlines() if not line.startswith("WARNING:")][-1:]
     return FreshAnswer(error=": ".join([f"its Codex exited with code {said.code}", *last])[:300])
 
 
