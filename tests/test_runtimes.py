@@ -444,7 +444,10 @@ ANSWERS = [
     (cm.CapturedOutput(-11, b"", b"\xff"), "was ended by signal 11: \ufffd"),
     (cm.CapturedOutput(1, b"", b"x" * 1000), "failed with exit code 1: " + "x" * 200),
     *(
-        (cm.CapturedOutput(1, b"", b"Error: c.toml:3:7: %s, expected a map" % quoted), f"failed with exit code 1: {said}")
+        (
+            cm.CapturedOutput(1, b"", b"Error: c.toml:3:7: %s, expected a map" % quoted),
+            f"failed with exit code 1: {said}",
+        )
         for quoted, said in (
             (b'invalid type: string "TOKEN=sk-1"', 'Error: c.toml:3:7: invalid type: string "…", expected a map'),
             (b'invalid value: string "a \\"sk-1\\" b"', 'Error: c.toml:3:7: invalid value: string "…", expected a map'),
