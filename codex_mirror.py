@@ -1076,7 +1076,7 @@ LOGIN_SH = (
     LOGIN_NOTE
     + """\
 case ":${PATH:-}:" in
-  *":${CODEX_MIRROR_PATH:-}:"*) ;;
+  *":${CODEX_MIRROR_PATH:-${PATH:-}}:"*) ;;
   *) export PATH="$CODEX_MIRROR_PATH${PATH:+:$PATH}" ;;
 esac
 """
@@ -8788,8 +8788,11 @@ REMADE_FILES = (
     r"|auth\.(json\.)?lock|installation_id|version\.json|models_cache\.json|session_index\.jsonl|daily-usage.*"
     r"|\.(personality|sandbox)_migration)"
 )
-# What earlier versions wrote for a clone's shells, by SHA-256: up to 1.1.0 for fish.
-EARLIER_HELPERS = {"4a3bb9947ec165cd519c05a0f50fc96390f7874b016e258a1fd44b880332734a"}
+# What earlier versions wrote for a clone's shells, by SHA-256 (up to 1.1.0).
+EARLIER_HELPERS = {
+    "4a3bb9947ec165cd519c05a0f50fc96390f7874b016e258a1fd44b880332734a",
+    "f6d51b9a79c8ae0aef983f8387ca0c83bd566b6d4731f51d27975e6f7b238341",
+}
 # These are told by themselves.
 TOLD_FILES = r"home/\.codex/(auth\.json|(sessions|archived_sessions)/(.*/)?rollout-[^/]*\.jsonl(\.zst)?)"
 

@@ -70,6 +70,19 @@ def test_login_shells_find_the_users_programs_and_the_clones_codex(home: Home, w
     assert (said.out.splitlines(), said.err) == (["of the user", wanted], "")
 
 
+@pytest.mark.parametrize("shell", LOGIN_SHELLS)
+def test_a_login_shell_without_our_variables_does_not_look_for_programs_where_it_stands(
+    home: Home, work: Any, tmp_path: Path, shell: str
+) -> None:
+    """As in a tool call of Codex with `shell_environment_policy.inherit = "core"`."""
+    if not shutil.which(LOGIN_SHELLS[shell][0]):
+        pytest.skip(f"{shell} isn't here")
+    tool(tmp_path, "planted")
+    env = {"HOME": cm.home_of(work), "PATH": "/usr/bin:/bin"}
+    said = run([*LOGIN_SHELLS[shell], "planted; echo done"], env=env, cwd=tmp_path)
+    assert said.out == "done\n"
+
+
 def test_a_login_shell_in_a_login_shell_does_not_lengthen_path(home: Home, work: Any) -> None:
     script = 'bash -lc \'sh -lc "bash -lc \\"echo \\\\$PATH\\""\''
     once, thrice = (ask(home, "exec", "work", "--", "bash", "-lc", text).out for text in ("echo $PATH", script))
