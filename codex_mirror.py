@@ -6498,7 +6498,7 @@ def wanted_from(source: str, codex: str, allow_incomplete: bool = False, force: 
     """The only maker of a `Wanted` from words. Raises MirrorError."""
     if codex and source:
         raise MirrorError("--codex and --from can't be used together", "use one of them", USAGE)
-    if codex not in ("", LATEST) and not re.fullmatch(r"\d[0-9A-Za-z.+-]{0,60}", codex):
+    if codex not in ("", LATEST) and not re.fullmatch(r"[0-9][0-9A-Za-z.+-]{0,60}", codex):
         raise MirrorError(f"{codex!r} is not a version of Codex", f"use a number such as 0.171.0, or {LATEST}", USAGE)
     return Wanted(source, codex, allow_incomplete, force)
 
@@ -7074,6 +7074,14 @@ def home_trust(config: str, home: str) -> str:
     return ""
 
 
+def toml_name(text: str) -> str:
+    """A part of a key in quotes; one that no TOML can hold stays one, so that Codex says what is wrong with it."""
+    try:
+        return toml_quote(text)
+    except ValueError:
+        return json.dumps(text)
+
+
 def with_home_distrusted(config: str, home: str) -> str:
     """The settings with the real home, given as its real path, as a folder whose own settings don't count."""
     entry, place = trust_entry(home), ("projects", home)
@@ -7084,7 +7092,7 @@ def with_home_distrusted(config: str, home: str) -> str:
         path = (*one.table, *one.key)
         if path == ("projects",) and one.key:
             leaves = [(inner, value) for inner, value in plain_values(path, one.value) if inner[:2] != place]
-            inside = [f"{'.'.join(map(toml_quote, inner[1:]))} = {value}" for inner, value in leaves]
+            inside = [f"{'.'.join(map(toml_name, inner[1:]))} = {value}" for inner, value in leaves]
             inside.append(f'{toml_quote(home)}.trust_level = "untrusted"')
             texts.append(f"projects = {{ {', '.join(inside)} }}\n")
             entry = ""

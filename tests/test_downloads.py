@@ -244,6 +244,7 @@ def test_a_fetched_codex_is_nobody_s_installation(home: Home, registry: Depot) -
 
 WORDS = [
     (("create", "new", "--codex", "latest", "--from", "work"), 2, "--codex and --from"),
+    (("create", "new", "--codex", "٣.1.0"), 2, "is not a version of Codex"),
     (("update", "work", "--codex", "latest", "--from", "work"), 2, "--codex and --from"),
     (("create", "new", "--codex", "../../x"), 2, "is not a version"),
     (("create", "new", "--codex", "newest"), 2, "is not a version"),

@@ -57,6 +57,12 @@ def test_the_real_home_is_distrusted_however_it_was_written_and_all_else_stays(
     assert cm.home_trust(held, HOME) == "untrusted" and cm.with_home_distrusted(held, HOME) == held
 
 
+@pytest.mark.parametrize("name", ["\\ud800", "\\udcff", "\udcff"])
+def test_a_name_that_no_toml_can_hold_is_left_for_codex_to_complain_of(name: str) -> None:
+    held = cm.with_home_distrusted(f'projects = {{ "{name}" = {{ trust_level = "trusted" }} }}\n', HOME)
+    assert "\\ud" in held.encode("utf-8", "surrogateescape").decode() and cm.home_trust(held, HOME) == "untrusted"
+
+
 def test_only_the_very_path_counts() -> None:
     for other in ("/home/me/", "/home", "/home/me/x", "/HOME/me", "~"):
         config = f'[projects."{other}"]\ntrust_level = "trusted"\n'
