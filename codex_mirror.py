@@ -10611,26 +10611,35 @@ def size_of_unfinished(plans: Sequence[str]) -> str:
 
 def find_leftovers(places: Places, registry: Registry) -> Iterator[str]:
     """What a killed or hindered change left: by names that only our changes give, in places that are ours; in other
-    people's directories only with our mark inside. A date is eight such digits, too."""
+    people's directories only with our mark inside. A date is eight such digits, too; and what another mirror home's
+    change, which may be under way, has there is no business of ours."""
     staged, gone = r"\..+\.codex-mirror-[0-9a-f]{8}", r"\.gone-[0-9a-f]{8}"
     in_home = re.compile(r"scratch-[0-9a-f]{8}|unreadable-[0-9a-f]{8}\.journal")
     in_runtimes = re.compile(rf"({RUNTIME_NAME}|{'|'.join(map(re.escape, LEGACY_PARTS))}){gone}")
     in_bin = re.compile(rf".+{gone}|{staged}")
     in_root = re.compile(r"\.codex-mirror\.(gone|new)-[0-9a-f]{8}")
-    own = [clone for clone in registry.clones if is_plain_base(base_of(clone))]
-    roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in registry.clones)})
+    clones = [clone for clone in registry.clones if not home_claiming(clone, places)]
+    own = [clone for clone in clones if is_plain_base(base_of(clone))]
+    roots = sorted({*paths_in(clones_directory(places)), *(clone.root for clone in clones)})
     busy = tuple(re.findall(r"[0-9a-f]{8}", " ".join(map(os.path.basename, plans_of(places)))))
     looked: list[tuple[str, re.Pattern[str], Callable[[str], object]]] = [
         (places.mirror_home, in_home, is_file_or_scratch),
         *((base_of(clone), re.compile(staged), kind_of) for clone in own),
         *((runtimes_of(clone), in_runtimes, kind_of) for clone in own),
         *((directory, in_root, id_in_base) for directory in roots),
-        *((directory, in_bin, wrapper_owner) for directory in bin_directories(registry.clones, places)),
+        *((directory, in_bin, partial(is_wrapper_of_home, places)) for directory in bin_directories(clones, places)),
     ]
     for directory, names, proof in looked:
         for path in paths_in(directory):
             if names.fullmatch(os.path.basename(path)) and not path.endswith(busy) and proof(path):
                 yield path
+
+
+def is_wrapper_of_home(places: Places, path: str) -> bool:
+    """Is this a command that was written for this mirror home, or by 1.0.0, which didn't say for which?"""
+    found = wrapper_at(path)
+    home = wrapper_setting(found.text, "mirror_home") if found and found.unedited else ""
+    return bool(found and found.unedited) and (not home or is_same_directory(home, places.mirror_home))
 
 
 def is_plain_base(base: str) -> bool:

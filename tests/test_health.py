@@ -540,6 +540,27 @@ def test_a_key_is_shown_by_what_it_begins_and_ends_with(key: str, shown: str) ->
     assert cm.mask_key(key) == shown
 
 
+def test_what_another_mirror_home_has_in_a_directory_of_both_is_no_leftover(home: Home, codex: Path) -> None:
+    """A change of the other one may be under way: its halves are in the common directory, and in its clones."""
+    make_clone(home, "work")
+    far = make_clone(home, "far", root=str(home.base / "r"))
+    second, copy = ({"CODEX_MIRROR_HOME": str(home.base / name)} for name in ("second", "copy"))
+    assert ask(home, "create", "own", env=second).code == 0
+    shutil.copytree(home.mirror, home.base / "copy", symlinks=True)
+    halves = [home.bin / ".new.codex-mirror-abcdef12", home.bin / "office.gone-abcdef12"]
+    for path in halves:
+        shutil.copy2(home.bin / "work", path)
+    halves += [Path(cm.base_of(far), ".env.codex-mirror-abcdef12"), Path(f"{cm.base_of(far)}.new-abcdef12")]
+    halves[2].touch()
+    halves[3].mkdir()
+    (halves[3] / "clone.json").write_text(json.dumps({"id": far.id}))
+    for env in (second, {**copy, "CODEX_MIRROR_BIN_DIR": str(home.base / "bin2")}):
+        assert "abcdef12" not in ask(home, "doctor", env=env).out
+        ask(home, "doctor", "--fix", env=env)
+        assert all(path.exists() for path in halves)
+    assert ask(home, "doctor", "--fix").code == 0 and not any(path.exists() for path in halves)
+
+
 def test_what_a_writer_has_in_its_hands_is_no_leftover(home: Home) -> None:
     (home.mirror / cm.HOME_MARK).parent.mkdir(parents=True)
     (home.mirror / cm.HOME_MARK).write_text('{"mirrorHome": "/m"}')
