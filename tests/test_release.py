@@ -260,6 +260,18 @@ def test_what_we_assume_of_codex_is_asked_of_its_newest_every_day() -> None:
     assert re.search(r'cron: "\d+ \d+ \* \* \*"', text) and "make facts" in text
 
 
+def test_the_codex_that_facts_are_asked_of_is_found_wherever_it_is_named(checkout: Checkout) -> None:
+    for name, text in ((".ci/venv", 'echo "$PWD/python"'), ("python", 'echo "$CODEX_MIRROR_TEST_CODEX"')):
+        (checkout.root / name).write_text(f"#!/bin/sh\n{text}\n")
+        (checkout.root / name).chmod(0o755)
+    sh = run(["sh", "-c", "command -v sh"], env=checkout.env).out.strip()
+    for named, found in (("bin/codex", f"{checkout.root}/bin/codex"), ("/x/codex", "/x/codex"), ("sh", sh)):
+        result = run([".ci/facts", "python3", named], env=checkout.env, cwd=checkout.root)
+        assert (result.code, result.out, result.err) == (0, f"{found}\n", "")
+    result = run([".ci/facts", "python3", "nosuch"], env=checkout.env, cwd=checkout.root)
+    assert (result.code, result.out, result.err) == (1, "", "there is no command nosuch\n")
+
+
 @pytest.mark.parametrize("name", ["ci.yml", "release.yml", "codex-latest.yml"])
 def test_a_workflow_is_plain_text_with_least_rights(name: str) -> None:
     text = (WORKFLOWS / name).read_bytes().decode("ascii")
