@@ -8954,7 +8954,7 @@ def own_files(clone: Clone) -> list[str]:
     runtimes = [path for path in paths_in(runtimes_of(clone)) if re.match(RUNTIME_NAME, os.path.basename(path))]
     runtimes += [runtime.path for runtime in runtimes_kept(clone)]
     remade = {*REMADE_DIRECTORIES, *(os.path.relpath(path, base) for path in runtimes)}
-    ours = {*unedited_helpers(clone)} | git_copies(clone)
+    ours = {*unedited_helpers(clone._replace(home="isolated"))} | git_copies(clone)  # They stay when HOME is shared.
     config = config_text(codex_home)
     if is_own_config(config) and (config or not size_of(config_file(codex_home))):
         ours.add(config_file(codex_home))

@@ -1197,6 +1197,12 @@ def test_removing_a_file_that_somebody_put_there_names_it(cm: Launched, house: H
     assert (house.clone_home("work") / "thesis.txt").exists()
 
 
+def test_what_we_wrote_for_a_private_home_is_no_loss_once_it_is_shared(mirror: Mirror, codex: Path) -> None:
+    mirror("create", "work", check=True)
+    mirror("set", "work", "--home", "shared", check=True)
+    assert mirror("remove", "work").code == 0
+
+
 def test_removing_sessions_alone_asks_yes_or_no(cm: Launched, house: Home) -> None:
     plant_session(house, "work")
     assert on_terminal(cm.argv("remove", "work"), house, ("[y/N]", "n\n")).code == 5
