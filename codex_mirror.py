@@ -1214,10 +1214,13 @@ def replace_block(
     start, end = (found[0], found[1] + 1) if found else 2 * (place_of_block(text or b"", marks),)
     before, ours, after = lines[:start], lines[start:end], lines[end:]
     is_moved = marks == SHIM_MARKS and bool(block) and bool(ours) and bool(after)  # It must stay the last.
-    before, after = ([*before, *after], []) if is_moved else (before, after)
     newline = b"\r\n" if (ours or lines or [b""])[0].endswith(b"\r\n") else b"\n"
     plain = [line.strip().decode("utf-8", "replace") for line in ours]
-    memory = [line for line in plain if line.startswith(BLOCK_ALONE if is_moved else (BLOCK_TORN, BLOCK_ALONE))]
+    memory = [line for line in plain if line.startswith((BLOCK_TORN, BLOCK_ALONE))]
+    if (is_moved or not block) and after and after[0].strip() in [start.encode() for start, _ in BLOCK_NOTES]:
+        after[1:1], memory = [os.fsencode(line) + newline for line in memory], []  # Now the other block remembers.
+    if is_moved:
+        before, after, memory = [*before, *after], [], [line for line in memory if line.startswith(BLOCK_ALONE)]
     if not ours and text is None:
         memory = [f"{BLOCK_ALONE}{directories}"]
     elif (not ours or is_moved) and before and not before[-1].endswith(b"\n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shlex
@@ -342,6 +343,25 @@ def there_and_back(content: bytes | None) -> None:
     for text in (once, other):
         assert cm.replace_block(text, []) == content
     assert cm.replace_block(content, []) == content
+
+
+GUARD = b"case $- in *i*) ;; *) return;; esac"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"a", b"a\r\nb", b"a\n", GUARD, b"# why\n" + GUARD + b"\n"])
+@pytest.mark.parametrize("deeds", [*itertools.product(("path", "shim"), ("", "path", "shim"), ("path", "shim"))])
+def test_two_blocks_taken_away_in_any_order_give_back_what_was_there(
+    content: bytes | None, deeds: tuple[str, str, str]
+) -> None:
+    marks = {"path": cm.PATH_MARKS, "shim": cm.SHIM_MARKS}
+    first, again, gone = deeds
+    text = content
+    for name in (first, *(set(marks) - {first}), *filter(None, [again])):
+        text = cm.replace_block(text, cm.path_block([f"set {name}"], marks[name]), 2, marks[name])
+    text = cm.replace_block(text, [], marks=marks[gone])
+    assert text is not None and (content is not None or cm.directories_made_for_block(text) == 2)
+    [last] = set(marks) - {gone}
+    assert cm.replace_block(text, [], marks=marks[last]) == content
 
 
 @pytest.mark.parametrize("content", CONTENTS, ids=map(ascii, CONTENTS))
