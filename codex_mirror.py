@@ -6301,12 +6301,17 @@ def newest_version(source: Source) -> str:
     raise FetchError("refused", f"{source.host} doesn't say which Codex is the newest", "name a version with --codex")
 
 
+def archive_of_version(source: Source, version: str) -> Archive | None:
+    """The archive that a source has of a version for this machine. Raises FetchError."""
+    kind, (platform, triple) = SOURCE_KINDS[source.kind], platform_names()
+    words = {"address": source.address, "version": version, "platform": platform, "triple": triple}
+    return archive_in(answer_of(kind.package.format(**words), source), kind.archive.format(**words), version)
+
+
 def newest_with_size(source: Source) -> tuple[str, int]:
     """The version that a source calls its newest, and the bytes of its archive, or -1. Raises FetchError."""
-    version, kind, (platform, triple) = newest_version(source), SOURCE_KINDS[source.kind], platform_names()
-    words = {"address": source.address, "version": version, "platform": platform, "triple": triple}
-    archive = archive_in(answer_of(kind.package.format(**words), source), kind.archive.format(**words), version)
-    if not archive:
+    version = newest_version(source)
+    if not (archive := archive_of_version(source, version)):
         return version, -1
     with open_address(archive.address, source) as response:
         return version, declared_size(response)
@@ -6324,12 +6329,9 @@ def known_versions(source: Source) -> tuple[str, list[str]]:
 def fetch_archive(context: Context, version: str, path: str, disks: Sequence[str], source: Source) -> str:
     """Writes the archive of a version to a path, its digest checked as it comes, if there is room for it and on these
     disks for what is in it; its address. Raises FetchError."""
-    platform, triple = platform_names()
-    words = {"address": source.address, "version": version, "platform": platform, "triple": triple}
-    kind, what = SOURCE_KINDS[source.kind], f"fetching Codex {version}"
-    archive = archive_in(answer_of(kind.package.format(**words), source), kind.archive.format(**words), version)
-    if not archive:
-        raise FetchError("absent", f"{source.host} has no Codex {version} for {platform}")
+    what = f"fetching Codex {version}"
+    if not (archive := archive_of_version(source, version)):
+        raise FetchError("absent", f"{source.host} has no Codex {version} for {platform_names()[0]}")
     if not archive.digest:
         raise FetchError("refused", f"{source.host} has no trustworthy digest of Codex {version}")
     digest, count = new_digest(archive.algorithm), 0
