@@ -10711,8 +10711,8 @@ def complaint_about_orphan(path: str, wrapper: Wrapper, base: str, places: Place
         return "it was edited"
     if wrapper_setting(wrapper.text, "clone") != os.path.basename(path):
         return "it is a copy"
-    is_gone = is_same_directory(os.path.dirname(root), clones_directory(places)) and not kind_of(root)
-    return "" if is_gone else f"{root} may be on a disk that isn't mounted"
+    is_own = is_marked_home(places.mirror_home) and is_same_directory(os.path.dirname(root), clones_directory(places))
+    return "" if is_own and not kind_of(root) else f"{root} may be on a disk that isn't mounted"
 
 
 # --- Inspection -----------------------------------------------------------------------------------

@@ -437,6 +437,12 @@ ORPHANS: list[tuple[str, str, Callable[[Home, str], object], str]] = [
         lambda home, text: (lead(home, home.base), (home.base / "x").mkdir()),
         "isn't mounted",
     ),
+    (
+        "an empty mirror home",
+        "gone",
+        lambda home, text: (home.mirror.rename(home.base / "away"), home.mirror.mkdir(mode=0o700)),
+        "isn't mounted",
+    ),
     ("an empty root", "gone", lambda home, text: (home.mirror / "clones" / "gone").mkdir(), "isn't mounted"),
 ]
 
