@@ -12061,9 +12061,10 @@ def env_lines(context: Context, *, name: str = "", shell: str = "", unset: bool 
     changed = (*clone_variables(clone), "CODEX_MIRROR_BIN_DIR", "CODEX_MIRROR_HOME")
     is_inside = bool(context.env.get("CODEX_MIRROR_CLONE"))
     lines = [] if unset else [say["keep"].format(key) for key in (*keys, *(() if is_inside else changed))]
+    lines += [say["keep first"].format(key) for key in SHELL_TEXTS if key in changes and not unset]
     lines += [say["set"].format(key, quote(value)) for key, value in changes.items()]
     lines += [say["unset"].format(key) for key in hidden]
-    lines += [say["restore"].format(key) for key in changed] if unset else []
+    lines += [say["restore"].format(key) for key in dict.fromkeys((*changed, *SHELL_TEXTS))] if unset else []
     lines += [say["restore unless set"].format(key) for key in keys] if unset else []
     return Outcome(stream=lambda file: write_text(file, "\n".join(lines)), data=data)
 
@@ -12074,14 +12075,16 @@ ENV_LINES = {
     "sh": {
         "set": "export {0}={1}",
         "unset": "unset {0}",
-        "keep": '[ -z "${{{0}:-}}" ] || cm_kept_{0}=${0}',
+        "keep": (keep := '[ -z "${{{0}:-}}" ] || cm_kept_{0}=${0}'),
+        "keep first": '[ -n "${{cm_kept_{0}:-}}" ] || ' + keep,
         "restore": (restore := '[ -z "${{cm_kept_{0}:-}}" ] || {{ export {0}="$cm_kept_{0}"; unset cm_kept_{0}; }}'),
         "restore unless set": '[ -n "${{{0}:-}}" ] || ' + restore,
     },
     "fish": {
         "set": "set -gx {0} {1};",
         "unset": "set -eg {0}; set -qU {0}; and set -gx {0} '';",
-        "keep": 'test -z "${0}"; or set -g cm_kept_{0} ${0};',
+        "keep": (fish_keep := 'test -z "${0}"; or set -g cm_kept_{0} ${0};'),
+        "keep first": f"set -q cm_kept_{{0}}; or begin; {fish_keep} end;",
         "restore": (fish_restore := "set -q cm_kept_{0}; and set -gx {0} $cm_kept_{0}; and set -eg cm_kept_{0};"),
         "restore unless set": f'test -n "${{0}}"; or begin; {fish_restore} end;',
     },

@@ -181,6 +181,7 @@ def test_the_copy_of_the_wrapper_stays_through_rename_and_another_directory(home
 
 MINE = {
     **{"XDG_CONFIG_HOME": "/my config", "BROWSER": "my-browser %s", "EDITOR": "vi", "PROXY": "http://mine"},
+    **{"GIT_SSH_COMMAND": "ssh -i ~/.ssh/my -o 'X Y'", "PAGER": "~/bin/pager"},
     **{"CODEX_API_KEY": "a key", "OPENAI_PROJECT": "a 'b' $c", "CODEX_MIRROR_BIN_DIR": "/my commands"},
 }
 
@@ -219,6 +220,7 @@ def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) 
     assert {k: v for k, v in changed.items() if k not in ignored} == {}
     inside = run([*words, "; ".join([*steps[:-1], listing])], env=env).json()
     assert "a key" not in inside.values() and inside["PROXY"] == ODD
+    assert "work" not in ways.split() or inside["PAGER"] == f"{home.home}/bin/pager"
     assert not {"OPENAI_API_KEY", "CODEX_API_KEY"} & {name for name, value in inside.items() if value}
 
 
