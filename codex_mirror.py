@@ -1330,14 +1330,12 @@ def new_digest(algorithm: str) -> Any:
 
 def digest_of(path: str) -> str:
     """The SHA-256 of a file's bytes."""
-    import hashlib
-
-    digest, buffer = hashlib.sha256(), bytearray(1 << 20)
+    digest, buffer = new_digest("sha256"), bytearray(1 << 20)
     view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(view[:count])
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def digest_of_bytes(content: bytes) -> str:
@@ -1414,6 +1412,11 @@ def kind_of(path: str) -> str:
 def is_writable(directory: str) -> bool:
     """May we make something in this directory?"""
     return os.access(directory, os.W_OK | os.X_OK)
+
+
+def is_owned_by_us(path: str) -> bool:
+    """Does what a path leads to belong to the user that we are?"""
+    return os.stat(path).st_uid == os.geteuid()
 
 
 def is_same_file(one: str, other: str) -> bool:
@@ -1741,7 +1744,7 @@ def check_mirror_home(places: Places, strict: bool = False) -> None:
     try:
         what = "" if stat.S_ISDIR(os.stat(home).st_mode) else "is not a directory"
         if not what and not os.access(home, os.X_OK):
-            what, hint = "can't be searched", f"chmod u+rwx {shell_quote(home)}" if is_of_user(home) else hint
+            what, hint = "can't be searched", advice_on_rights(home) if is_owned_by_us(home) else hint
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not os.path.islink(home):
             if strict:
@@ -1901,9 +1904,8 @@ def unreadable_part(path: str) -> str:
 def advice_on_rights(path: str, base: str = "") -> str:
     """The command by which its user, or an administrator, lets us read something; what others own is given to us only
     below `base`."""
-    facts = os.stat(path)
-    if facts.st_uid == os.geteuid():
-        return f"chmod u+rw{'x' * stat.S_ISDIR(facts.st_mode)} {shell_quote(path)}"
+    if is_owned_by_us(path):
+        return f"chmod u+rw{'x' * os.path.isdir(path)} {shell_quote(path)}"
     if base and (path in (base, os.path.dirname(base)) or is_below(path, base)):
         return f"sudo chown -R -h {os.geteuid()}:{os.getegid()} {shell_quote(path)}"
     return f"ask its owner for the right to read {shell_quote(path)}"
@@ -2978,9 +2980,9 @@ def complaint_about_commands(directory: str) -> tuple[str, str]:
     """Why no command can be made in a directory and what helps, or two empty texts."""
     if not (there := place_not_writable(directory)):
         return "", ""
-    is_own = os.stat(there).st_uid == os.geteuid() and not os.statvfs(there).f_flag & os.ST_RDONLY
+    is_own = is_owned_by_us(there) and not os.statvfs(there).f_flag & os.ST_RDONLY
     elsewhere = "set CODEX_MIRROR_BIN_DIR to a directory of your own, then codex-mirror wrapper install"
-    return f"{there} can't be written", f"chmod u+rwx {shell_quote(there)}" if is_own else elsewhere
+    return f"{there} can't be written", advice_on_rights(there) if is_own else elsewhere
 
 
 def directories_without_commands(directories: Iterable[str], closed: bool) -> list[tuple[str, str]]:
@@ -3350,10 +3352,9 @@ def read_registry(places: Places) -> Registry:
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
             raise RegistryError(path, f"can't be read: {error.strerror}") from None
+        hint = "see codex-mirror doctor"
         if isinstance(error, PermissionError):
-            with contextlib.suppress(OSError):
-                refuse_foreign_file(path)
-        hint = f"chmod u+r {shell_quote(path)}" if isinstance(error, PermissionError) else "see codex-mirror doctor"
+            hint = advice_on_rights(path) if is_owned_by_us(path) else OWN_HOME
         raise MirrorError(f"the registry {path} can't be read: {error.strerror}", hint) from None
     if content is None:
         if kind_of(path) or kind_of(path + ".previous"):
@@ -5097,7 +5098,7 @@ def complaint_about_writing(places: Places, *more: str) -> tuple[str, str]:
         return f"{home} is on a read-only file system", f"mount it writable, or {own}"
     if there != home:
         return f"{home} can't be created: {there} can't be written", own
-    return f"{home} can't be written", f"chmod u+rwx {shell_quote(home)}" if is_of_user(home) else own
+    return f"{home} can't be written", advice_on_rights(home) if is_owned_by_us(home) else own
 
 
 def refuse_no_writing(places: Places) -> None:
@@ -11052,7 +11053,8 @@ FACTS: Mapping[str, Mapping[str, Callable[[Facts], Any]]] = {
         "each_bin_hazard": lambda f: told_hazards(hazards_of_bin_directories(f.registry.clones, f.context.places)),
         "tracked": lambda f: tracked_files(f.home, f.context),
         "lax_ignore": lambda f: lax_ignore_file(f.home),
-        "unwritable": lambda f: complaint_about_writing(f.context.places, "login.lock"),
+        "read_only": lambda f: complaint_about_writing(f.context.places, "login.lock"),
+        "unwritable": lambda f: ("", "") if f.read_only[1] == f.refusal[1] else f.read_only,
         "each_git_home": lambda f: settings_below_home(f.registry.clones, f.context.places),
         "off_path": lambda f: directories_off_path(f.registry.clones, f.context),
         "each_off_path": lambda f: [(off_path_text(one), path_fix(one, f.context)) for one in f.off_path],

@@ -251,7 +251,7 @@ MESSAGES = [
             "to rebuild it",
             "test_hostile.py::test_a_broken_registry_is_explained_never_overwritten_and_rebuilt_beside_the_broken_one[100 MB]"),
     Message("read_registry", "the registry {} can't be read: {}",
-            "chmod u+r '/m/registry.json'",
+            "chmod u+rw '/m/registry.json'",
             "test_messages.py::test_a_situation_makes_it_said[a registry that can't be read]"),
     Message("read_registry", "the registry /m/registry.json is missing, but there was one",
             "to rebuild it",

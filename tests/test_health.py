@@ -383,13 +383,13 @@ def test_a_mirror_home_that_may_not_be_searched_is_told_with_the_command_that_he
 ) -> None:
     make_clone(home, "work", source=str(fake_codex(home.base / "package")))
     monkeypatch.setattr(os, "access", lambda path, mode: not (path == str(home.mirror) and mode & os.X_OK))
-    monkeypatch.setattr(cm, "is_of_user", lambda path: is_own)
+    monkeypatch.setattr(cm, "is_owned_by_us", lambda path: is_own)
     helps = f"chmod u+rwx '{home.mirror}'" if is_own else "set CODEX_MIRROR_HOME to a directory of your own"
     for words in ("list", "create other", "run work"):
         told = ask(home, *words.split())
         assert told.code == 5 and told.err.endswith(f": {home.mirror} can't be searched\nhint: {helps}\n"), words
     told = ask(home, "doctor")
-    assert told.code == 1 and f"      {helps}\n" in told.out
+    assert told.code == 1 and told.out.count(f"      {helps}\n") == 1
 
 
 def test_a_registry_that_may_not_be_read_is_told_with_whose_it_is(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,9 +397,9 @@ def test_a_registry_that_may_not_be_read_is_told_with_whose_it_is(home: Home, mo
     registry, read = home.mirror / "registry.json", cm.read_or_none
     denied = Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
     monkeypatch.setattr(cm, "read_or_none", lambda path, *limit: (denied if path == str(registry) else read)(path))
-    assert ask(home, "list").err.endswith(f"can't be read: Permission denied\nhint: chmod u+r '{registry}'\n")
-    monkeypatch.setattr(cm, "is_of_user", lambda path: path != str(registry))
-    assert f"{registry} belongs to another user\nhint: set CODEX_MIRROR_HOME" in ask(home, "list").err
+    assert ask(home, "list").err.endswith(f"can't be read: Permission denied\nhint: chmod u+rw '{registry}'\n")
+    monkeypatch.setattr(cm, "is_owned_by_us", lambda path: False)
+    assert ask(home, "list").err.endswith("\nhint: set CODEX_MIRROR_HOME to a directory of your own\n")
 
 
 @pytest.mark.parametrize(("right", "is_closed"), [(os.W_OK, False), (os.X_OK, True)])
