@@ -68,7 +68,8 @@ usage: sh install.sh [OPTIONS]
                    DIR/share/codex-mirror/codex_mirror.py and DIR/bin/codex-mirror
   --modify-path    put the command's directory on PATH (runs `codex-mirror path setup`)
   --completions    install completions for those of bash, zsh and fish that are here
-  --uninstall      remove what was installed, with the PATH block and the completions; clones stay
+  --uninstall      remove what was installed, with the PATH block, the completions, and where no clone
+                   is left the shim; clones stay
   --purge          --uninstall, and remove the clones; asks for each that has something to lose, as
                    `codex-mirror remove` does
   -y, --yes        don't ask
