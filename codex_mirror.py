@@ -3442,13 +3442,13 @@ def clone_from_row(row: Any, places: Places) -> Clone:
         created=row["createdAt"],
         updated=row["updatedAt"],
         home=row["home"] if row.get("home") in HOMES else HOMES[0],
-        shared=text_list(row.get("shared")),
+        shared=tails_in(row.get("shared")),
         keep_env=text_list(row.get("keepEnv")),
         account=account_from_row(row.get("account")),
         directories=tuple(path for path in text_list(row.get("directories")) if is_plain_path(path)),
         is_default=row.get("default") is True,
-        shared_settings=text_list(row.get("sharedSettings")),
-        settings_links=text_list(row.get("settingsLinks")),
+        shared_settings=tails_in(row.get("sharedSettings")),
+        settings_links=tails_in(row.get("settingsLinks")),
         named_shares=row.get("sharesNamed") is True,
         made_root=row.get("madeRoot") is True or row["rootPath"] == os.path.join(clones_directory(places), row["name"]),
         row=row,
@@ -3458,6 +3458,14 @@ def clone_from_row(row: Any, places: Places) -> Clone:
 def is_plain_path(text: str) -> bool:
     """Is this an absolute path as `pwd -P` could print it?"""
     return os.path.isabs(text) and os.path.normpath(text) == text and is_valid_file_name(text)
+
+
+def tails_in(value: Any) -> tuple[str, ...]:
+    """The paths in a list that lie below a home, whichever that is; what is none is left out."""
+    tails = text_list(value)
+    if not tails or is_plain_path("/".join(("/home", *tails))):  # All at once, as nearly always.
+        return tails
+    return tuple(tail for tail in tails if is_plain_path(f"/home/{tail}"))
 
 
 def is_valid_file_name(text: str) -> bool:

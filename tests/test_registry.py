@@ -157,6 +157,15 @@ ODD_EXTRAS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("a home to come", {"home": "sealed"}, {"home": "isolated"}),
     ("shared", {"shared": "x"}, {"shared": ()}),
     ("shared items", {"shared": ["a", 7, None]}, {"shared": ("a",)}),
+    *(
+        (f"{key}: {tail!a}", {key: ["a/b", tail, ".c"]}, {field: ("a/b", ".c")})
+        for key, field in (
+            ("shared", "shared"),
+            ("sharedSettings", "shared_settings"),
+            ("settingsLinks", "settings_links"),
+        )
+        for tail in ("", ".", "..", "../x", "/etc", "a/../../b", "a//b", "a/", "a\0b", "\ud800")
+    ),
     ("keepEnv", {"keepEnv": {"a": 1}}, {"keep_env": ()}),
     ("madeRoot", {"madeRoot": "yes", "rootPath": "/x"}, {"made_root": False}),
     ("account", {"account": "x"}, {"account": None}),
