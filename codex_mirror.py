@@ -13995,7 +13995,8 @@ def complete_line(line: str, name: str, names: Collection[str]) -> tuple[Command
     is_passing = command.passes_on == "name"
     values = [word for word in rest[:1] if word in names] if is_passing else words_before_cursor(rest, options)[1]
     is_missing = len(values) == place or (0 <= place < len(values) < len(due) and values[place] not in names)
-    if name and place >= 0 and is_missing and not {"--all", "--best", "--unset"} & {*rest}:
+    without = {"--all", "--best", *(["--unset"] if command.words == ("use",) else [])}  # Which need no clone.
+    if name and place >= 0 and is_missing and not without & {*rest}:
         at = 0 if is_passing else rest.index(values[place]) if len(values) > place else len(rest)
         rest.insert(at, name)
     return command, rest
