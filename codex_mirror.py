@@ -9379,7 +9379,9 @@ def root_for(request: NewClone, clone_id: str, registry: Registry, places: Place
             f"--root {request.root} can't be used: {complaint}", "name a directory of its own for the clone", REFUSED
         )
     for clone in registry.clones:
-        if is_path_into(os.path.dirname(root), clone.root):
+        parts = (base_of(clone), home_of(clone), codex_home_of(clone))  # Also by a mount of one of them.
+        is_mounted = any(is_path_to(above, part) for above in directories_above(root) for part in parts)
+        if is_mounted or is_path_into(os.path.dirname(root), clone.root):
             raise MirrorError(f"{root} is inside the clone '{clone.name}'", "choose another directory", REFUSED)
     refuse_hazards(path_from(request.root, places), places)
     if kind_of(base_in_root(root)):

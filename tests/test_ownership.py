@@ -609,6 +609,20 @@ def test_what_was_begun_by_another_name_of_the_mirror_home_is_finished_by_this_o
     assert not list(home.mirror.glob("unreadable-*"))
 
 
+@pytest.mark.parametrize("below", ["", "new", "deep/new"])
+@pytest.mark.parametrize("tail", [".", "home", "home/.codex"])
+def test_no_clone_is_made_in_another_by_a_mount_of_it(home: Home, codex: Path, tail: str, below: str) -> None:
+    """It would go with the other one, which is deleted where it really lies."""
+    make_clone(home, "work")
+    place = home.base / "place"
+    place.mkdir(mode=0o700)
+    before = at_rest(home)
+    with mounted(clone_base(home) / tail, place):
+        result = ask(home, "create", "play", "--root", place / below)
+        assert result.code == 5 and "is inside the clone 'work'" in result.err, result
+    assert changes(before, at_rest(home)) == {}
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o500, 0])
 def test_a_deletion_stops_before_a_mount_and_goes_on_when_it_is_gone(tmp_path: Path, mode: int) -> None:
     for tail in ("doomed/a/b/mount", "doomed/c", "value/deep"):
