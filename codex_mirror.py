@@ -6883,6 +6883,17 @@ def key_parts(text: str) -> tuple[str, ...]:
     return tuple(unescape_toml(part[1]) if part[1] is not None else part[2] or part[3] or "" for part in parts)
 
 
+def inline_entries(value: str) -> list[tuple[tuple[str, ...], str]]:
+    """The entries of an inline table as written, each with its key."""
+    texts, start, depth = list[str](), 1, 0
+    for token in re.finditer(rf"{TOML_OPAQUE}|[\[\]{{}},]", value, flags=re.DOTALL):
+        depth += (token[0] in "[{") - (token[0] in "]}")
+        if depth == 0 or (depth == 1 and token[0] == ","):
+            texts.append(value[start : token.start()].strip(" \t"))
+            start = token.end()
+    return [(one.key, text) for text in texts for one in config_statements(text) if one.key]
+
+
 def plain_values(path: tuple[str, ...], value: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """The plain values in a TOML value, as written, each with its path; those of a list have the list's. Raises
     MirrorError when they lie too deep."""
@@ -7088,14 +7099,6 @@ def home_trust(config: str, home: str) -> str:
     return ""
 
 
-def toml_name(text: str) -> str:
-    """A part of a key in quotes; one that no TOML can hold stays one, so that Codex says what is wrong with it."""
-    try:
-        return toml_quote(text)
-    except ValueError:
-        return json.dumps(text)
-
-
 def with_home_distrusted(config: str, home: str) -> str:
     """The settings with the real home, given as its real path, as a folder whose own settings don't count."""
     entry, place = trust_entry(home), ("projects", home)
@@ -7105,8 +7108,7 @@ def with_home_distrusted(config: str, home: str) -> str:
     for one in config_statements(config):
         path = (*one.table, *one.key)
         if path == ("projects",) and one.key:
-            leaves = [(inner, value) for inner, value in plain_values(path, one.value) if inner[:2] != place]
-            inside = [f"{'.'.join(map(toml_name, inner[1:]))} = {value}" for inner, value in leaves]
+            inside = [text for key, text in inline_entries(one.value) if key[:1] != (home,)]
             inside.append(f'{toml_quote(home)}.trust_level = "untrusted"')
             texts.append(f"projects = {{ {', '.join(inside)} }}\n")
             entry = ""
