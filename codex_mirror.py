@@ -6526,7 +6526,7 @@ def newer_version(installed: CodexPackage | None, clone: Clone) -> str:
 
 
 def is_on_path(directory: str, env: Mapping[str, str]) -> bool:
-    return directory in [os.path.normpath(entry) for entry in env.get("PATH", "").split(os.pathsep) if entry]
+    return directory in map(normal_path, filter(os.path.isabs, env.get("PATH", "").split(os.pathsep)))
 
 
 def off_path_text(directory: str) -> str:
@@ -6612,7 +6612,7 @@ def shim_rc_files(shell: str, env: Mapping[str, str], home: str, system: str) ->
 
 def checked_rc_file(text: str, places: Places) -> str:
     """A `--rc-file` that lies below the home directory and is reached through no link. Raises MirrorError."""
-    path = os.path.abspath(text)
+    path = path_from(text, places)
     inside = [directory for directory in directories_above(path) if is_below(directory, places.user_home)]
     if not inside:
         raise MirrorError(

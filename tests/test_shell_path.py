@@ -25,10 +25,18 @@ PATHS = [
     ("/a:/b:/c", True),
     ("/a:/b/:/c", True),
     ("/a:/x/../b", True),
+    ("/a://b", True),
+    ("b", False),
     ("", False),
     ("/bb:/a/b", False),
     (":", False),
 ]
+
+
+def test_an_rc_file_is_named_as_any_path_is() -> None:
+    places = cm.Places("/m", "/b", "/nowhere/h")
+    named = ("~/.x", "//nowhere/h/.x", "/nowhere/h/y/../.x")
+    assert [cm.checked_rc_file(text, places) for text in named] == ["/nowhere/h/.x"] * 3
 
 
 @pytest.mark.parametrize(("path", "answer"), PATHS)
