@@ -2766,10 +2766,10 @@ def is_codex(pid: int, directory: str, codex_home: str) -> bool:
         if is_below(os.readlink(f"/proc/{pid}/exe"), directory):
             return pid != os.getpid()
         words = os.fsdecode(read_whole(f"/proc/{pid}/cmdline")).split("\0")
-        if not is_codex_command(words):
+        started_in, uid = os.readlink(f"/proc/{pid}/cwd"), os.stat(f"/proc/{pid}").st_uid
+        if not is_codex_command(words, started_in):
             return False
         settings = os.fsdecode(read_whole(f"/proc/{pid}/environ")).split("\0")
-        started_in, uid = os.readlink(f"/proc/{pid}/cwd"), os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return False
     if is_below(node_script_in(words, started_in), directory):
@@ -2792,16 +2792,16 @@ def is_codex_elsewhere(codex_home: str, pids: Collection[int]) -> bool:
     return not all(any(is_path_to(path, lock) for path in open_files) for lock in held)
 
 
-def is_codex_command(words: Sequence[str]) -> bool:
+def is_codex_command(words: Sequence[str], started_in: str) -> bool:
     """Is this command line a Codex, native or started by Node?"""
-    return "codex" in map(os.path.basename, words[:1]) or is_codex_script(node_script_in(words))
+    return "codex" in map(os.path.basename, words[:1]) or is_codex_script(node_script_in(words, started_in))
 
 
 def is_codex_script(path: str) -> bool:
     return os.path.basename(path) in ("codex.js", "codex")
 
 
-def node_script_in(words: Sequence[str], started_in: str = "") -> str:
+def node_script_in(words: Sequence[str], started_in: str) -> str:
     """The script that this command line has Node run, its path made plain; nothing where it is another program."""
     script = words_after_options(words[1:])[:1] if os.path.basename("".join(words[:1])) in NODE else ()
     return os.path.realpath(os.path.join(started_in, script[0])) if script else ""

@@ -119,11 +119,22 @@ def test_a_codex_whose_runtime_was_discarded_is_still_seen(
 
 
 @linux
+def test_a_script_of_node_is_looked_for_where_node_was_started(
+    home: Home, started: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    (home.base / "codex.js").touch()
+    (home.base / "w").mkdir()
+    (home.base / "w" / "1").symlink_to("../codex.js")
+    process = started(home.base / "usr" / "node", "1", cwd=home.base / "w", CODEX_HOME="/c")
+    assert cm.codex_pids_in("/nowhere", "/c") == [process.pid]
+
+
+@linux
 def test_a_codex_behind_a_script_of_node_is_seen(home: Home, started: Callable[..., subprocess.Popen[bytes]]) -> None:
     # `sleep` adds its words up, so the name of the script must be a number to it.
     started(home.base / "usr" / "node", "1", CODEX_HOME="/c")
     assert cm.codex_pids_in("/nowhere", "/c") == []
-    assert not cm.is_codex_command([]) and not cm.is_codex_command([""])
+    assert not cm.is_codex_command([], "/") and not cm.is_codex_command([""], "/")
 
 
 # What Node runs, whatever its own options are; and whether that is a Codex.
@@ -142,8 +153,8 @@ SCRIPTS: list[tuple[str, str, bool]] = [
 
 @pytest.mark.parametrize(("words", "script", "is_codex"), SCRIPTS, ids=[row[0] for row in SCRIPTS])
 def test_the_script_of_node_is_what_follows_its_options(words: str, script: str, is_codex: bool) -> None:
-    assert cm.node_script_in(words.split(" ")) == script
-    assert cm.is_codex_command(words.split(" ")) == is_codex
+    assert cm.node_script_in(words.split(" "), "/r") == script
+    assert cm.is_codex_command(words.split(" "), "/r") == is_codex
     assert cm.node_script_in(["node", "../bin/codex.js"], "/r/package") == "/r/bin/codex.js"
 
 
