@@ -12892,7 +12892,7 @@ def question_of_move(context: Context) -> Question | None:
             )
             link = f"ln -s {quote_if_needed(new)} {quote_if_needed(old)}"
             way_out = f"{link}; or codex-mirror {MOVE_HOME} --yes, if it has no other name"
-            return Question(losses, f"give the clones the name {new}?", hint=way_out)
+            return Question(losses, f"update the clones to {new}?", hint=way_out)
     if not names or not logins or is_marked_here(context.places.mirror_home):
         return None
     losses = (
