@@ -98,11 +98,11 @@ STRANGER = 65533
 as_root = pytest.mark.skipif(not ROOT, reason="needs root, to be two users")
 
 
-@as_root
 def test_a_file_of_empty_lines_is_known_as_none_in_a_time_that_grows_as_it_does() -> None:
     assert cm.wrapper_from(b'#!/bin/sh\n# exec "$CODEX_MIRROR_CLI" run \n' + b"\n" * 1_000_000) is None
 
 
+@as_root
 @pytest.mark.parametrize("text", [OURS, OLD, LEGACY], ids=["ours", "1.0.0", "earlier"])
 def test_a_wrapper_that_another_user_wrote_is_nobodys(tmp_path: Path, text: str) -> None:
     (tmp_path / "work").write_text(text)
