@@ -425,9 +425,10 @@ def test_a_directory_for_commands_of_somebody_else_is_left_for_one_of_the_user_s
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert cm.complaint_about_commands("/usr/bin") == ("/usr/bin can't be written", "chmod u+rwx '/usr/bin'")
-    monkeypatch.setattr(os, "geteuid", lambda: 4321)
-    assert cm.complaint_about_commands("/usr/bin")[1].endswith("of your own, then codex-mirror wrapper install")
+    ours = str(home.bin)
+    assert cm.complaint_about_commands(ours) == (f"{ours} can't be written", f"chmod u+rwx '{ours}'")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert cm.complaint_about_commands(ours)[1].endswith("of your own, then codex-mirror wrapper install")
 
 
 def test_a_mirror_home_on_a_read_only_file_system_is_named_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

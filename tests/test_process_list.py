@@ -103,7 +103,8 @@ def test_what_a_codex_names_is_seen_from_where_it_is(
     assert cm.codex_pids_in("/nowhere", str(home.home / ".codex")) == []
     assert cm.codex_pids_in("/nowhere", str(elsewhere / ".codex")) == [relative.pid]
     uid = os.getuid()
-    assert cm.codex_home_from(["A=b", "CODEX_HOME=", "HOME="], "/x", uid) == f"{pwd.getpwuid(uid).pw_dir}/.codex"
+    monkeypatch.setattr(pwd, "getpwuid", {uid: Mock(pw_dir="/home/ada")}.__getitem__)
+    assert cm.codex_home_from(["A=b", "CODEX_HOME=", "HOME="], "/x", uid) == "/home/ada/.codex"
     assert cm.codex_home_from(["CODEX_HOME=../c"], "/x", uid) == "/x/../c"
     monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
     assert cm.codex_home_from([], "/x", uid) == ""
