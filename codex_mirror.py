@@ -4656,12 +4656,12 @@ def is_in_use(path: str, registry: Registry) -> bool:
     """Is this a clone, or a runtime of one, going by the registry or by its own `clone.json`, which only a committed
     change makes whole? A backup may have a plan from before the commit of what came back with it, or was never away."""
     base = base_above(path)
+    own = read_json_object(os.path.join(base, "clone.json")) if base else {}
     rows = [clone_row(clone) for clone in registry.clones if base_of(clone) == base]
-    rows += [row for row in (read_json_object(os.path.join(base, "clone.json")),) if base and text_in(row, "rootPath")]
-    used = [
-        text_in(one, key) for row in rows for one, key in ((row, "runtimePath"), (row.get("previousRuntime"), "path"))
-    ]
-    return (path == base != "" and bool(rows)) or any(one == path or is_below(one, path) for one in used if one)
+    rows += [own] if text_in(own, "rootPath") else []
+    used = [text_in(row, "runtimePath") for row in rows]
+    used += [text_in(row.get("previousRuntime"), "path") for row in rows]
+    return (path == base and bool(rows)) or any(one == path or is_below(one, path) for one in used if one)
 
 
 def run_steps(steps: Sequence[tuple[Callable[[Any], None], Any]]) -> tuple[list[str], list[str]]:
