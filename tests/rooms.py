@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import preloaded
+import pytest
 
 import codex_mirror
 from helpers import PROGRAM, Home, Mirror, Result, discard, look_for_secrets, make_home, new_base, play, tree
@@ -114,6 +116,12 @@ def _be_the_program(
         code = preloaded.ended(cm)
     finally:
         os._exit(code)
+
+
+def skip_without(program: str) -> None:
+    """Skips the test where this program isn't."""
+    if not shutil.which(program):
+        pytest.skip(f"{program} isn't here")
 
 
 def become(uid: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import Home, program_words, run, tree
-from rooms import ask, clone_in, cm, make_clone, on_terminal, raw
+from rooms import ask, clone_in, cm, make_clone, on_terminal, raw, skip_without
 
 PROGRAM_LINE = shlex.join(program_words())
 LOGIN_SHELLS = {
@@ -53,8 +53,7 @@ def printing(clone: Any, *names: str) -> None:
 @pytest.mark.parametrize("how", ["wrapper", "run", "exec", "env"])
 @pytest.mark.parametrize("shell", LOGIN_SHELLS)
 def test_login_shells_find_the_users_programs_and_the_clones_codex(home: Home, work: Any, shell: str, how: str) -> None:
-    if not shutil.which(LOGIN_SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(LOGIN_SHELLS[shell][0])
     script = [*LOGIN_SHELLS[shell], "mytool; codex --version"]
     if how in ("wrapper", "run"):
         printing(work)
@@ -75,8 +74,7 @@ def test_a_login_shell_without_our_variables_does_not_look_for_programs_where_it
     home: Home, work: Any, tmp_path: Path, shell: str
 ) -> None:
     """As in a tool call of Codex with `shell_environment_policy.inherit = "core"`."""
-    if not shutil.which(LOGIN_SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(LOGIN_SHELLS[shell][0])
     tool(tmp_path, "planted")
     env = {"HOME": cm.home_of(work), "PATH": "/usr/bin:/bin"}
     said = run([*LOGIN_SHELLS[shell], "planted; echo done"], env=env, cwd=tmp_path)
@@ -201,8 +199,7 @@ ODD = """it's "x"  $HOME `id` \\\\ \\' * ~ # ; & ()"""
 
 @pytest.mark.parametrize(("shell", "ways"), INWARD)
 def test_env_unset_is_the_way_out(home: Home, work: Any, shell: str, ways: str) -> None:
-    if not shutil.which(shell.split(maxsplit=1)[0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(shell.split(maxsplit=1)[0])
     ask(home, "create", "own", "--home", "shared")
     for clone in ("work", "own"):
         ask(home, "set", clone, "--env", f"PROXY={ODD}", "--env", f"OWN={clone}")

@@ -25,6 +25,7 @@ from rooms import (
     on_terminal,
     places_of,
     rows_of,
+    skip_without,
     write_registry,
 )
 
@@ -79,8 +80,7 @@ CASES: dict[str, tuple[dict[str, list[str]], str, str, tuple[str, str]]] = {
 def test_the_program_and_the_shim_agree_on_the_clone_of_a_directory(
     home: Home, deep: Path, case: str, shell: str
 ) -> None:
-    if not shutil.which(SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(SHELLS[shell][0])
     directories, default, where, (name, because) = CASES[case]
     clones = [
         bound(home, clone, *(deep / one for one in given), is_default=clone == default, root=str(home.base / clone))
@@ -125,8 +125,7 @@ ROOTS: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("case", ROOTS)
 def test_where_codex_is_told_to_work_its_clone_is_started(home: Home, deep: Path, case: str, shell: str) -> None:
-    if not shutil.which(SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(SHELLS[shell][0])
     words, name = ROOTS[case]
     words = [word.replace("~", str(deep)) for word in words]
     (deep / "a/b/-").mkdir()
@@ -368,8 +367,7 @@ RC_SHELLS = {
 @pytest.mark.parametrize("shell", RC_SHELLS)
 def test_shim_install_puts_codex_before_what_came_later_and_before(two: Home, deep: Path, shell: str) -> None:
     rc, start = RC_SHELLS[shell]
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(shell)
     other = command(two.base / "nvm" / "codex", "CM_TEST_NAME=other\n")
     (two.home / rc).parent.mkdir(parents=True, exist_ok=True)
     prepend = f"set -gx PATH {other.parent} $PATH" if shell == "fish" else f'PATH="{other.parent}:$PATH"'
@@ -528,8 +526,7 @@ def test_inside_a_clone_one_stays_in_it_also_without_codexs_variable(two: Home, 
 
 
 def test_on_a_terminal_the_shim_says_whose_account_it_is(two: Home, deep: Path) -> None:
-    if not shutil.which("script"):
-        pytest.skip("script isn't here")
+    skip_without("script")
     ask(two, "use", "work", "~/a")
     ask(two, "shim", "install", "--shell", "sh")
     words = ["script", "-qec", f"{two.mirror}/shim/codex --version", "/dev/null"]
@@ -551,8 +548,7 @@ PROMPTS = {
 @pytest.mark.parametrize("shell", PROMPTS)
 def test_the_prompt_of_the_readme_names_the_clone(home: Home, shell: str) -> None:
     argv, script = PROMPTS[shell]
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(shell)
     lines = [line.strip() for line in (REPO / "README.md").read_text().splitlines() if line.startswith("    ")]
     [line] = [
         line

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import UTF8_LOCALE, Home, home_in_passwd, run, tree
-from rooms import ask, clone_in, clone_like, cm, make_clone, places_of
+from rooms import ask, clone_in, clone_like, cm, make_clone, places_of, skip_without
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -90,8 +90,7 @@ f() { printf '%s\n' "$1" ~/f; }; f "$HOME/it's" && (cd ~ && pwd); ${HOME:+printf
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox", "zsh"])
 @pytest.mark.parametrize("odd", ["plain", "a b", "it's", 'a"b', "$x`y`", "a;b&c", "(d) [e]*", "back\\slash", "ü#~"])
 def test_a_shell_says_the_same_of_the_real_home_that_it_says_outside(tmp_path: Path, shell: str, odd: str) -> None:
-    if not shutil.which(SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(SHELLS[shell][0])
     home = tmp_path / odd
     home.mkdir()
     written = cm.shell_text_outside(SAID, str(home))
@@ -453,8 +452,7 @@ MADE_STALE = {
 @pytest.mark.parametrize("what", MADE_STALE)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_sees_whether_the_copies_are_fresh(home: Home, app: Path, shell: str, what: str) -> None:
-    if not shutil.which(SHELLS[shell][0]):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(SHELLS[shell][0])
     change, wanted = MADE_STALE[what]
     change(home.home)
     state = cm.git_state_file(clone_in(home, "work"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from darwin import Mac
 from helpers import Home, run
-from rooms import clone_in, cm, make_clone
+from rooms import clone_in, cm, make_clone, skip_without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a Mac is imitated on Linux only")
 
@@ -39,8 +38,7 @@ LOGINS: list[tuple[str, str, list[str]]] = [
 def test_a_login_shell_of_a_mac_finds_commands_and_the_shim_first(
     home: Home, codex: Path, mac: Mac, shell: str, file: str, start: list[str]
 ) -> None:
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(shell)
     make_clone(home, "work")
     (home.home / file).write_text(PATH_HELPER)
     env = {"SHELL": f"/bin/{shell}"}
@@ -85,8 +83,7 @@ INSIDE: list[tuple[str, list[str], str, str]] = [
 def test_in_a_clone_a_login_shell_has_the_clone_in_front_after_path_helper(
     home: Home, codex: Path, mac: Mac, shell: str, start: list[str], file: str, read: str
 ) -> None:
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} isn't here")
+    skip_without(shell)
     make_clone(home, "work")
     helper = home.base / "helper"
     helper.write_text(FISH_HELPER if shell == "fish" else PATH_HELPER)
